@@ -1,0 +1,37 @@
+"""Errors that a user can cause: one line, no traceback, an exit code that scripts can tell apart."""
+
+
+class UserError(Exception):
+  """Something the user can mend. The message says what was found, what was expected and what to do."""
+
+  exit_code = 64  # usage or config
+
+
+class DataError(UserError):
+  """Bad or missing data: labels, media, shards."""
+
+  exit_code = 65
+
+
+class CheckpointError(UserError):
+  """No usable checkpoint."""
+
+  exit_code = 66
+
+
+class WorkdirError(UserError):
+  """The output folder cannot be written."""
+
+  exit_code = 73
+
+
+class DiskFullError(UserError):
+  """No space is left for a checkpoint or a shard."""
+
+  exit_code = 74
+
+
+class LockedError(UserError):
+  """Another process holds the workdir."""
+
+  exit_code = 75

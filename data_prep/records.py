@@ -1,0 +1,211 @@
+"""The record: one second of one recording. Its schema, its encoder and the manifest beside it.
+
+This file is the single source of truth for what lies in a shard: the writer (`shards.py`) and the
+reader (`e2e_affect/input_pipeline.py`) both take names, shapes and types from here.
+
+Time: label k (k = 1, 2, …) belongs to the interval [(k − 1)·40 ms, k·40 ms); the audio of that
+interval and the frame shown during it make one *step*. A record holds 25 steps.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from data_prep.errors import DataError
+
+SAMPLE_RATE = 16_000  # Hz, mono
+STEP_SECONDS = 0.04  # one label interval
+SAMPLES_PER_STEP = 640  # SAMPLE_RATE · STEP_SECONDS
+STEPS_PER_RECORD = 25  # one second
+FACE_SIZE = 96  # pixels, square, RGB
+JPEG_QUALITY = 95
+RECORDS_PER_SHARD = 600  # a recording longer than ten minutes takes several shards
+PARTITIONS = ('train', 'validation', 'test')
+FORMAT_VERSION = 1
+MANIFEST = 'manifest.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """One second of one recording, decoded but for the faces.
+
+  Attributes:
+    recording: id of the recording.
+    subject: id of the person; a subject belongs to one partition only.
+    second: index of this record in its recording, from 0.
+    audio: [25, 640] int16, 16 kHz mono, not normalised.
+    audio_mean: mean of the whole recording's samples, in int16 units.
+    audio_std: standard deviation of the whole recording's samples, in int16 units.
+    face: 25 JPEG byte strings, each a 96×96 RGB crop.
+    face_found: [25] float32 in [0, 1], the detector's confidence; 0: the crop repeats the last good one.
+    label: [25, K] float32, gold standard, scaled to [−1, 1].
+    label_mask: [25] float32, 0 where there is no label.
+    valid: [25] float32, 0 past the end of the recording.
+    landmarks: [25, L, 2] float32, aligned geometric features, or None.
+  """
+
+  recording: str
+  subject: str
+  second: int
+  audio: np.ndarray
+  audio_mean: float
+  audio_std: float
+  face: list[bytes]
+  face_found: np.ndarray
+  label: np.ndarray
+  label_mask: np.ndarray
+  valid: np.ndarray
+  landmarks: np.ndarray | None = None
+
+
+def features(num_targets: int, num_landmarks: int = 0):
+  """The schema as a `tfds.features.FeaturesDict`; arrays are stored as raw little-endian bytes."""
+  import tensorflow_datasets as tfds  # costs seconds of start-up; only writers and readers need it
+
+  def array(shape, dtype):
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES)
+
+  steps = STEPS_PER_RECORD
+  spec = {
+      'recording': tfds.features.Text(),
+      'subject': tfds.features.Text(),
+      'second': np.int64,
+      'audio': array((steps, SAMPLES_PER_STEP), np.int16),
+      'audio_mean': np.float32,
+      'audio_std': np.float32,
+      'face': tfds.features.Sequence(
+          tfds.features.Image(shape=(FACE_SIZE, FACE_SIZE, 3), encoding_format='jpeg'), length=steps),
+      'face_found': array((steps,), np.float32),
+      'label': array((steps, num_targets), np.float32),
+      'label_mask': array((steps,), np.float32),
+      'valid': array((steps,), np.float32),
+  }
+  if num_landmarks:
+    spec['landmarks'] = array((steps, num_landmarks, 2), np.float32)
+  return tfds.features.FeaturesDict(spec)
+
+
+def encode(record: Record) -> bytes:
+  """Serialises a record as the `tf.train.Example` that `features` describes.
+
+  Args:
+    record: shapes as in `Record`.
+
+  Returns:
+    The bytes of one TFRecord record. Equal records give equal bytes.
+
+  Raises:
+    DataError: an array has another shape or type than the schema says.
+  """
+  import tensorflow as tf
+
+  def raw(name, shape, dtype):
+    value = getattr(record, name)
+    if value.shape != shape or value.dtype != dtype:
+      raise DataError(
+          f'{record.recording}, second {record.second}: {name} is {value.dtype}{list(value.shape)}, '
+          f'expected {np.dtype(dtype).name}{list(shape)}')
+    little_endian = np.ascontiguousarray(value).astype(np.dtype(dtype).newbyteorder('<'))
+    return _bytes(tf, [little_endian.tobytes()])
+
+  steps = STEPS_PER_RECORD
+  if len(record.face) != steps:
+    raise DataError(f'{record.recording}, second {record.second}: {len(record.face)} faces, expected {steps}')
+  fields = {
+      'recording': _bytes(tf, [record.recording.encode()]),
+      'subject': _bytes(tf, [record.subject.encode()]),
+      'second': tf.train.Feature(int64_list=tf.train.Int64List(value=[record.second])),
+      'audio': raw('audio', (steps, SAMPLES_PER_STEP), np.int16),
+      'audio_mean': tf.train.Feature(float_list=tf.train.FloatList(value=[record.audio_mean])),
+      'audio_std': tf.train.Feature(float_list=tf.train.FloatList(value=[record.audio_std])),
+      'face': _bytes(tf, record.face),
+      'face_found': raw('face_found', (steps,), np.float32),
+      'label': raw('label', (steps, record.label.shape[1]), np.float32),
+      'label_mask': raw('label_mask', (steps,), np.float32),
+      'valid': raw('valid', (steps,), np.float32),
+  }
+  if record.landmarks is not None:
+    fields['landmarks'] = raw('landmarks', (steps, *record.landmarks.shape[1:]), np.float32)
+  example = tf.train.Example(features=tf.train.Features(feature=fields))
+  return example.SerializeToString(deterministic=True)
+
+
+def _bytes(tf, values):
+  return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """One TFRecord file: consecutive records of one recording.
+
+  Attributes:
+    file: name inside the data folder.
+    bytes: size of the file.
+    records: how many records it holds.
+    sha256: of the whole file, hexadecimal.
+    recording, subject, partition: whose records these are.
+    first_second: `second` of the first record.
+    steps: valid steps in this shard (the last record of a recording may be partly filled).
+    offsets: byte offset of every record, so that remote reads can go straight to it.
+  """
+
+  file: str
+  bytes: int
+  records: int
+  sha256: str
+  recording: str
+  subject: str
+  partition: str
+  first_second: int
+  steps: int
+  offsets: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """What lies in a data folder; `manifest.json`.
+
+  Attributes:
+    targets: names of the label columns, in the order of the records' last axis.
+    num_landmarks: L, or 0 where the records carry no landmarks.
+    label_scale: per target [gain, offset]: stored = gain · original + offset, in [−1, 1].
+    preparation: every parameter the preparation ran with.
+    shards: sorted by partition, recording and first second.
+  """
+
+  targets: list[str]
+  num_landmarks: int
+  label_scale: dict[str, list[float]]
+  preparation: dict
+  shards: list[Shard]
+
+  def write(self, folder) -> None:
+    """Writes `manifest.json` whole or not at all."""
+    path = pathlib.Path(folder) / MANIFEST
+    temporary = path.with_suffix('.tmp')
+    content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
+    temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    temporary.replace(path)
+
+  @classmethod
+  def read(cls, folder) -> 'Manifest':
+    """Reads `manifest.json`.
+
+    Raises:
+      DataError: it is absent, damaged, or of another format version.
+    """
+    path = pathlib.Path(folder) / MANIFEST
+    try:
+      content = json.loads(path.read_text(encoding='utf-8'))
+      version = content.pop('format_version')
+      if version != FORMAT_VERSION:
+        raise DataError(f'{path}: format version {version}, this program reads {FORMAT_VERSION}; '
+                        'run `python -m data_prep.prepare` again')
+      shards = [Shard(**shard) for shard in content.pop('shards')]
+      return cls(shards=shards, **content)
+    except FileNotFoundError:
+      raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as e:
+      raise DataError(f'{path}: damaged ({e}); run `python -m data_prep.prepare` again') from None
