@@ -1,0 +1,208 @@
+"""The simulated corpus, in the folder layout and the file formats of RECOLA's full release.
+
+    RECOLA-Annotation/emotional_behaviour/{arousal,valence}/P16.csv   six raters, a row per 40 ms from t = 0
+    RECOLA-Audio-recordings/P16.wav                                   44.1 kHz, 16 bit, mono
+    RECOLA-Video-recordings/P16.mp4                                   25 fps h264, the voice as its sound track
+    RECOLA-Audio_timings/P16.csv                                      start;stop of every turn of speech, seconds
+    RECOLA-Face_boxes/P16.csv                                         x;y;width;height in the first frame, pixels
+    simulation.json                                                   what the corpus was made with
+
+The last two are our addition: RECOLA has neither. (The paper starts its face tracker from a box in the first frame,
+which its authors drew by hand.)
+
+It stands in for RECOLA where there is no licence: it exercises every stage with data of the same shape, in which
+arousal shows mostly in the voice and valence mostly in the face, as the paper found. It says nothing about people.
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import multiprocessing
+import os
+import pathlib
+import sys
+
+import av
+import cv2
+import numpy as np
+import soundfile
+import tqdm
+
+from data_prep import splits
+from data_prep.errors import DataError
+from data_prep.errors import UserError
+from data_prep.simulate import face
+from data_prep.simulate import portrait
+from data_prep.simulate import processes
+from data_prep.simulate import raters
+from data_prep.simulate import voice
+
+TARGETS = ('arousal', 'valence')
+RATINGS = 'RECOLA-Annotation/emotional_behaviour'
+AUDIO = 'RECOLA-Audio-recordings'
+VIDEO = 'RECOLA-Video-recordings'
+TURNS = 'RECOLA-Audio_timings'
+BOXES = 'RECOLA-Face_boxes'
+PARAMETERS = 'simulation.json'
+
+_VERSION = 1  # raise it when the same seed gives other data
+_LATENTS, _VOICE, _MOTION, _LOOKS, _RATERS, _HABITS = range(6)  # streams of random numbers, see `processes.generator`
+_SHARES = {'train': 4, 'validation': 1.5, 'test': 1.5}
+
+
+def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
+  """Makes the corpus, one process per subject; a subject that is already there, whole, is not made again.
+
+  Args:
+    out: folder to write to.
+    subjects: 3 to 46; shared out over the partitions of the paper's full split, see `subject_ids`.
+    seconds: length of every recording, at least 4.
+    seed: of all randomness; the same seed gives the same corpus.
+    jobs: number of processes.
+
+  Raises:
+    UserError: a number is out of its range.
+    DataError: `out` holds something else.
+  """
+  for name, value, least in (('seconds', seconds, 4), ('seed', seed, 0), ('jobs', jobs, 1)):
+    if value < least:
+      raise UserError(f'--{name}={value}: expected at least {least}')
+  ids = [subject for partition in subject_ids(subjects).values() for subject in partition]
+  out = pathlib.Path(out)
+  _claim(out, {'version': _VERSION, 'seed': seed, 'seconds': seconds, 'subjects': ids})
+  missing = [subject for subject in ids if not all(path.exists() for path in files(out, subject).values())]
+  bar = tqdm.tqdm(total=len(ids), initial=len(ids) - len(missing), desc='simulate', unit='subject',
+                  disable=not sys.stderr.isatty())
+  with bar:
+    if jobs == 1 or len(missing) < 2:
+      for subject in missing:
+        _make(out, subject, seconds, seed)
+        bar.update()
+    else:
+      # Started afresh rather than forked: a fork of a process that runs threads (JAX, TensorFlow) may hang.
+      context = multiprocessing.get_context('spawn')
+      with concurrent.futures.ProcessPoolExecutor(min(jobs, len(missing)), mp_context=context) as pool:
+        pending = [pool.submit(_make, out, subject, seconds, seed) for subject in missing]
+        for done in concurrent.futures.as_completed(pending):
+          done.result()
+          bar.update()
+  print(f'{out}: {len(ids)} subjects of {seconds} s, {len(missing)} of them made now')
+
+
+def subject_ids(subjects: int) -> dict[str, tuple[str, ...]]:
+  """Partition -> ids, the first of each list of the paper's full split, shared out 4 : 1.5 : 1.5."""
+  full = splits.RECOLA_FULL
+  most = sum(len(ids) for ids in full.values())
+  if not 3 <= subjects <= most:
+    raise UserError(f'--subjects={subjects}: expected 3 to {most}, one for each partition up to all of RECOLA')
+  counts = dict.fromkeys(full, 1)
+  for _ in range(subjects - len(counts)):
+    # The partition that lacks most of its share gets the next subject.
+    open_ = [partition for partition in full if counts[partition] < len(full[partition])]
+    counts[min(open_, key=lambda partition: (counts[partition] + 0.5) / _SHARES[partition])] += 1
+  return {partition: ids[:counts[partition]] for partition, ids in full.items()}
+
+
+def files(out, subject: str) -> dict[str, pathlib.Path]:
+  """Every file of a subject: 'arousal', 'valence', 'audio', 'video', 'turns', 'box'."""
+  out = pathlib.Path(out)
+  return {
+      **{target: out / RATINGS / target / f'{subject}.csv' for target in TARGETS},
+      'audio': out / AUDIO / f'{subject}.wav', 'video': out / VIDEO / f'{subject}.mp4',
+      'turns': out / TURNS / f'{subject}.csv', 'box': out / BOXES / f'{subject}.csv'}
+
+
+def latents(subject: str, seconds: int, seed: int) -> processes.Latents:
+  """What the subject goes through: the truth behind the voice, the face and the ratings."""
+  return processes.latents(processes.generator(seed, subject, _LATENTS), seconds)
+
+
+def speech(subject: str, seconds: int, seed: int) -> voice.Voice:
+  """The subject's voice."""
+  return voice.speak(processes.generator(seed, subject, _VOICE), latents(subject, seconds, seed), seconds)
+
+
+def motion(subject: str, seconds: int, seed: int, opening: np.ndarray) -> face.Motion:
+  """How the subject's face moves, given how far the voice opens the mouth (`Voice.opening`)."""
+  return face.move(processes.generator(seed, subject, _MOTION), latents(subject, seconds, seed), opening)
+
+
+def ratings(subject: str, seconds: int, seed: int, target: str) -> np.ndarray:
+  """[25 · seconds + 1, 6]: what the six raters say."""
+  stream = TARGETS.index(target)
+  habits = raters.traits(np.random.default_rng([seed, 0, _HABITS, stream]))
+  rng = processes.generator(seed, subject, _RATERS, stream)
+  return raters.rate(rng, habits, latents(subject, seconds, seed), target)
+
+
+def _claim(out, parameters):
+  """Writes the parameters, or checks that they are those of the corpus that lies there."""
+  path = out / PARAMETERS
+  if path.exists():
+    try:
+      found = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError:
+      found = None
+    if found != parameters:
+      raise DataError(f'{path}: made with other parameters than --subjects, --seconds and --seed now say; '
+                      'remove the folder or give another --out')
+  elif out.exists() and any(out.iterdir()):
+    raise DataError(f'{out}: holds something that is no simulated corpus; give another --out')
+  else:
+    out.mkdir(parents=True, exist_ok=True)
+    with _whole(path) as temporary:
+      temporary.write_text(json.dumps(parameters) + '\n', encoding='utf-8')
+
+
+def _make(out, subject, seconds, seed):
+  """Makes all files of one subject; runs in a process of its own."""
+  cv2.setNumThreads(1)  # the other cores have their own subjects
+  paths = files(out, subject)
+  for path in paths.values():
+    path.parent.mkdir(parents=True, exist_ok=True)
+  spoken = speech(subject, seconds, seed)
+  moved = motion(subject, seconds, seed, spoken.opening)
+  looks_rng = processes.generator(seed, subject, _LOOKS)
+  for target in TARGETS:
+    with _whole(paths[target]) as temporary:
+      raters.write(temporary, ratings(subject, seconds, seed, target))
+  with _whole(paths['audio']) as temporary:
+    soundfile.write(temporary, spoken.samples, voice.SAMPLE_RATE, subtype='PCM_16', format='WAV')
+  with _whole(paths['turns']) as temporary:
+    np.savetxt(temporary, spoken.turns, fmt='%.3f', delimiter=';', header='start;stop', comments='')
+  with _whole(paths['box']) as temporary:
+    np.savetxt(temporary, [face.box(moved, 0)], fmt='%d', delimiter=';', header='x;y;width;height', comments='')
+  with _whole(paths['video']) as temporary:
+    _write_video(temporary, face.frames(looks_rng, portrait.looks(looks_rng), moved), spoken.samples)
+
+
+def _write_video(path, frames, samples):
+  """Writes an mp4: frames (B, G, R) at 25 fps as h264, samples (int16, 44.1 kHz) as AAC."""
+  per_frame = voice.SAMPLE_RATE // processes.STEPS_PER_SECOND
+  # bitexact: no version of the encoder and no date in the file, so that the same input gives the same bytes.
+  with av.open(str(path), 'w', format='mp4', options={'fflags': '+bitexact'}) as container:
+    video = container.add_stream('libx264', rate=processes.STEPS_PER_SECOND,
+                                 options={'preset': 'veryfast', 'crf': '23', 'threads': '1'})
+    video.width, video.height, video.pix_fmt = face.WIDTH, face.HEIGHT, 'yuv420p'
+    audio = container.add_stream('aac', rate=voice.SAMPLE_RATE, layout='mono')
+    audio.bit_rate = 96_000
+    for k, picture in enumerate(frames):
+      frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), format='yuv420p')
+      frame.pts = k
+      container.mux(video.encode(frame))
+      sound = av.AudioFrame.from_ndarray(samples[None, k * per_frame:(k + 1) * per_frame], format='s16', layout='mono')
+      sound.sample_rate, sound.pts = voice.SAMPLE_RATE, k * per_frame
+      container.mux(audio.encode(sound))
+    container.mux(video.encode(None))
+    container.mux(audio.encode(None))
+
+
+@contextlib.contextmanager
+def _whole(path):
+  """Gives a temporary path that becomes `path` if all goes well: a file is there whole or not at all."""
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    yield temporary
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
