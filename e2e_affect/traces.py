@@ -34,7 +34,7 @@ class Trace:
     face_found: [T] float32 in [0, 1].
 
   Raises:
-    ValueError: shapes that do not fit each other.
+    ValueError: no step, or shapes that do not fit each other.
     DataError: a prediction that is not finite, or a gold standard that is not finite where `mask` is 1.
   """
 
@@ -47,7 +47,7 @@ class Trace:
   face_found: np.ndarray
 
   def __post_init__(self):
-    if self.prediction.ndim != 2 or self.gold.shape != self.prediction.shape:
+    if self.prediction.ndim != 2 or not self.prediction.size or self.gold.shape != self.prediction.shape:
       raise ValueError(f'{self.recording}: prediction {self.prediction.shape} and gold {self.gold.shape}, '
                        'expected [T, K] twice')
     steps = self.prediction.shape[0]
@@ -173,8 +173,8 @@ def _shortest(values):
   return np.asarray(values, dtype=np.float32).astype(str)
 
 
-def write_atomically(path, text: str) -> None:
-  """Writes a text file whole or not at all; makes its folder.
+def write_atomically(path, content: str | bytes) -> None:
+  """Writes a file whole or not at all; makes its folder. Text is UTF-8.
 
   Raises:
     WorkdirError, DiskFullError: it cannot be written.
@@ -184,7 +184,7 @@ def write_atomically(path, text: str) -> None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-      temporary.write_text(text, encoding='utf-8')
+      temporary.write_bytes(content.encode() if isinstance(content, str) else content)
       temporary.replace(path)
     finally:
       temporary.unlink(missing_ok=True)

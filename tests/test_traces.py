@@ -104,6 +104,9 @@ def test_trace_refuses_wrong_shapes():
                        ('face_found', trace.face_found[:, None]), ('prediction', trace.prediction[:, 0])):
     with pytest.raises(ValueError, match='expected'):
       dataclasses.replace(trace, **{field: value})
+  nothing = np.zeros((0, 3), np.float32)
+  with pytest.raises(ValueError, match='expected'):
+    Trace('P16', 's', 'test', nothing, nothing, np.zeros(0), np.zeros(0))
 
 
 def test_write_refuses_what_does_not_fit(tmp_path):
@@ -124,7 +127,7 @@ def test_unwritable(tmp_path, monkeypatch):
   def full(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-  monkeypatch.setattr('pathlib.Path.write_text', full)
+  monkeypatch.setattr('pathlib.Path.write_bytes', full)
   with pytest.raises(DiskFullError, match='no space left'):
     write_csv(good, [make_trace()], TARGETS)
   assert good.read_text() == 'old'
