@@ -64,8 +64,8 @@ def latents(rng: np.random.Generator, seconds: float) -> Latents:
   def draw():
     return _standardize(smooth(rng, len(steps), _LATENT_SECONDS * STEPS_PER_SECOND))
 
-  arousal, other = draw(), draw()
-  other = _standardize(other - arousal * np.mean(other * arousal))
+  arousal = draw()
+  other = _unlike(draw(), arousal)
   r = _AROUSAL_VALENCE_CORRELATION
   valence = r * arousal + np.sqrt(1 - r**2) * other
   std = rng.uniform(*_LATENT_STD, size=2)
@@ -76,8 +76,8 @@ def latents(rng: np.random.Generator, seconds: float) -> Latents:
 def impression(rng: np.random.Generator, latent: np.ndarray, fidelity: float) -> np.ndarray:
   """How much of a latent trace shows in one modality, in units of the latent's usual deviation.
 
-  What does not come from the latent varies just as slowly, so no smoothing removes it: `fidelity` is about the
-  correlation that the best observer of this modality alone can reach.
+  What does not come from the latent varies just as slowly, so no smoothing removes it: `fidelity` is the correlation
+  that the best observer of this modality alone can reach.
 
   Args:
     rng: random generator.
@@ -87,8 +87,13 @@ def impression(rng: np.random.Generator, latent: np.ndarray, fidelity: float) ->
   Returns:
     [T], about unit variance.
   """
-  other = smooth(rng, len(latent), _LATENT_SECONDS * STEPS_PER_SECOND)
+  other = _unlike(smooth(rng, len(latent), _LATENT_SECONDS * STEPS_PER_SECOND), _standardize(latent))
   return fidelity * latent / np.mean(_LATENT_STD) + np.sqrt(1 - fidelity**2) * other
+
+
+def _unlike(trace, reference):
+  """What of the trace is uncorrelated with the (standardized) reference, standardized."""
+  return _standardize(trace - reference * np.mean(trace * reference))
 
 
 def _standardize(trace):

@@ -13,8 +13,8 @@ _LAG_JITTER = 0.15  # seconds, from recording to recording
 _GAIN = (0.7, 1.3)
 _BIAS_STD = 0.08
 _RECORDING_BIAS_STD = 0.04
-_NOISE_STD = 0.07
-_NOISE_SECONDS = 0.8
+_NOISE_STD = 0.12
+_NOISE_SECONDS = 1.2
 
 
 class Traits(NamedTuple):

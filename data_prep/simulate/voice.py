@@ -21,7 +21,7 @@ _HOP = 256  # with a Hann window the frames add up to one
 _FFT = 1024  # room for the filter to ring on
 
 _AROUSAL_FIDELITY = 0.96
-_VALENCE_FIDELITY = 0.4
+_VALENCE_FIDELITY = 0.5
 
 # F1, F2, F3 in Hz of a man's vowels: i e a o u and the neutral one.
 _VOWELS = np.array([
@@ -71,9 +71,9 @@ def speak(rng: np.random.Generator, latents: processes.Latents, seconds: int) ->
   a, v = np.interp(time, step_time, aroused), np.interp(time, step_time, pleased)
   envelope, friction, formants, accent = _tracks(syllables, time)
   loudness = 10 ** ((4.0 * a + 1.2 * processes.wander(rng, len(time), 1.0 * _CONTROL)) / 20)
-  f0 = pitch * np.exp(0.13 * a + accent * (0.8 + 0.25 * v) + 0.02 * processes.wander(rng, len(time), 0.3 * _CONTROL))
+  f0 = pitch * np.exp(0.13 * a + 0.05 * v + accent * np.exp(0.4 * v) + 0.02 * processes.wander(rng, len(time), 0.3 * _CONTROL))
   f0 *= 1 + 0.008 * rng.standard_normal(len(time))  # jitter
-  formants = formants * tract * (1 + 0.03 * v)[:, None]
+  formants = formants * tract * np.exp(0.04 * v)[:, None]
 
   def at_samples(track):
     return np.interp(np.arange(seconds * _RATE) / _RATE, time, track).astype(np.float32)
@@ -83,7 +83,7 @@ def speak(rng: np.random.Generator, latents: processes.Latents, seconds: int) ->
   white = rng.standard_normal(len(phase), dtype=np.float32)
   breath = at_samples(0.10 * np.exp(-0.5 * a)) * (0.4 + 0.6 * (phase < 0.6))
   voiced = (pulses + breath * white) * at_samples(envelope * loudness)
-  hiss = white * at_samples(friction * loudness)
+  hiss = white * at_samples(friction * loudness * np.exp(0.6 * v))  # clearer articulation
   speech = _filter(voiced, hiss, time, formants, 1500 * np.exp(0.45 * a) * tract)
   usual = np.sqrt(np.mean(np.square(speech / np.maximum(at_samples(loudness), 0.1))))
   speech = speech / usual + floor * rng.standard_normal(len(speech), dtype=np.float32)
