@@ -1,0 +1,85 @@
+"""Every field with its default, unit and meaning: the whole truth about defaults.
+
+The values are the paper's (sections III and V) where it states one. The other files in this folder change
+what their experiment needs; `--config.field=value` changes one field for one run.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The paper's values, for both modalities."""
+  c = ml_collections.ConfigDict()
+  c.name = 'fused'  # the run's folder under runs/ where --workdir is not given
+  c.seed = 0  # of parameters, order, dropout and augmentation
+
+  c.data = ml_collections.ConfigDict()
+  c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
+  c.data.sequence_steps = 150  # T: steps of 40 ms, a multiple of 25 (Table II: 150 is best)
+  c.data.read_threads = 2  # sequences that are read and decoded at once, per host
+
+  c.batch_size = 25  # B: sequences a global batch
+  c.epochs = 60  # passes over the train partition
+  c.total_steps = 0  # updates; 0: as many as `epochs` makes
+  c.learning_rate = 1e-4  # of Adam, fixed
+  c.loss = 'ccc'  # 'ccc' or 'mse'
+  c.dtype = 'float32'  # of the computation: 'float32' or 'bfloat16'; parameters and loss stay float32
+
+  c.log_every_steps = 10  # updates between two lines of the log
+  c.evaluate_every_epochs = 1.0  # epochs between two evaluations on the validation partition, with a checkpoint each
+  c.evaluate_chunk_seconds = 10  # how much of each recording is on a device at once; changes no result
+
+  c.init_from = ml_collections.ConfigDict()
+  c.init_from.speech = ''  # workdir of a trained speech network, whose features to start from
+  c.init_from.visual = ''  # workdir of a trained visual network, whose features to start from
+
+  c.model = ml_collections.ConfigDict()
+  c.model.modalities = ('speech', 'visual')  # in the order their features are concatenated in
+  c.model.dropout = 0.5  # share of the features dropped before the recurrent part, a multiple of 1/256
+
+  c.model.speech = ml_collections.ConfigDict()
+  c.model.speech.variant = 'paper'  # 'paper', or 'released': the authors' published code
+  c.model.speech.filters = 40  # channels of both convolutions
+  c.model.speech.taps = 80  # of the first convolution, at 16 kHz: 5 ms
+  c.model.speech.long_taps = 4000  # of the second convolution, at 8 kHz: 500 ms
+  c.model.speech.pool_channels = 10  # adjacent channels that one maximum is taken over
+
+  c.model.visual = ml_collections.ConfigDict()
+  c.model.visual.width = 64  # maps of the first convolution; 64 is ResNet-50
+  c.model.visual.image_size = 96  # pixels, square
+  c.model.visual.stride_on = '1x1'  # '1x1' or '3x3': which convolution of a unit is strided
+  c.model.visual.stem_pool_padding = 'SAME'  # 'SAME' or 'SYMMETRIC' (one pixel on every side)
+  c.model.visual.batch_norm = 'train'  # 'train', or 'frozen': running statistics in training, too
+  c.model.visual.remat = False  # recompute activations in the backward pass: longer sequences in less memory
+  c.model.visual.mean = (0.485, 0.456, 0.406)  # subtracted from RGB in [0, 1]
+  c.model.visual.std = (0.229, 0.224, 0.225)  # what it is divided by then
+
+  c.model.recurrent = ml_collections.ConfigDict()
+  c.model.recurrent.layers = 2
+  c.model.recurrent.units = 256  # cells a layer
+  c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
+  c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
+
+  c.augment = ml_collections.ConfigDict()
+  c.augment.resize = 110 / 96  # faces are enlarged by this before a crop of image_size
+  c.augment.brightness = 32 / 255  # largest shift of RGB in [0, 1] (the paper gives no number)
+  c.augment.saturation = 0.5  # largest relative change of saturation (the paper gives no number)
+  return c.lock()
+
+
+def apply_argument(c: ml_collections.ConfigDict, arg: str, **variants) -> None:
+  """Applies what follows the colon in `--config=configs/x.py:arg`.
+
+  Raises:
+    ValueError: there is no such variant.
+  """
+  if arg and arg not in variants:
+    raise ValueError(f'unknown config argument {arg!r}; known: {", ".join(sorted(variants))}')
+  if arg:
+    variants[arg](c)
+
+
+def small_visual(c: ml_collections.ConfigDict) -> None:
+  """What two CPU cores can train in minutes: a quarter of the width and half of the image's side."""
+  c.model.visual.width = 16
+  c.model.visual.image_size = 48

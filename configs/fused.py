@@ -1,0 +1,26 @@
+"""Speech and face together (paper, sections III-D and V-D; Table VI).
+
+    python -m e2e_affect.main --config=configs/fused.py --workdir=runs/fused \
+        --config.init_from.speech=runs/speech --config.init_from.visual=runs/visual
+
+Paper: CCC on AVEC 2016's test partition .789 arousal, .691 valence.
+`configs/fused.py:demo` fuses the two networks of `make demo`.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  c = common.get_config()
+  c.batch_size = 2
+  common.apply_argument(c, arg, demo=_demo)
+  return c
+
+
+def _demo(c):
+  common.small_visual(c)
+  c.batch_size = 4
+  c.epochs = 4
+  c.learning_rate = 1e-3

@@ -1,0 +1,236 @@
+"""Shards -> batches, as a pure function of position: the only file of the trainer that imports TensorFlow.
+
+The order of the training data depends on (seed, position) and on nothing else, so that the step is the only
+state a checkpoint has to hold, and every number of hosts sees the same global batches.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import os
+import pathlib
+
+import ml_collections
+import numpy as np
+import tensorflow as tf
+
+from data_prep import records
+from data_prep.errors import DataError
+from data_prep.records import Manifest, STEPS_PER_RECORD
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+  """Where the records of one recording lie: `files` in order, and their number."""
+
+  name: str
+  subject: str
+  files: list[str]
+  seconds: int
+  steps: int
+
+
+def read_manifest(folder: str) -> Manifest:
+  """Reads the manifest and looks at every shard's size, without reading the shards.
+
+  Raises:
+    DataError: no manifest, or a shard that is missing, cut or grown: named, with bytes expected and found.
+  """
+  manifest = Manifest.read(folder)
+  for shard in manifest.shards:
+    path = pathlib.Path(folder) / shard.file
+    found = os.path.getsize(path) if path.exists() else None
+    if found != shard.bytes:
+      what = 'not found' if found is None else f'{found} bytes found'
+      raise DataError(f'{path}: {what}, {shard.bytes} bytes with {shard.records} records expected; make the shards '
+                      'again with `python -m data_prep.prepare`')
+  return manifest
+
+
+def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recording]:
+  """The recordings of a partition, sorted by name."""
+  found = {}
+  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
+    if shard.partition == partition:
+      found.setdefault(shard.recording, []).append(shard)
+  return [Recording(name, shards[0].subject, [str(pathlib.Path(folder) / s.file) for s in shards],
+                    sum(s.records for s in shards), sum(s.steps for s in shards))
+          for name, shards in found.items()]
+
+
+def num_sequences(config: ml_collections.ConfigDict, manifest: Manifest) -> int:
+  """N: sequences of T steps in the train partition; the last one of a recording may be partly masked."""
+  return len(_train_windows(config, recordings(manifest, config.data.dir, 'train')))
+
+
+def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_step: int, last_step: int, *,
+                  batch_size: int, process_index: int = 0, process_count: int = 1) -> Iterator[dict[str, np.ndarray]]:
+  """The batches of updates first_step … last_step − 1.
+
+  Args:
+    config: `data.*`, `seed`, `batch_size` and `model.modalities` are read.
+    manifest: of `config.data.dir`.
+    first_step: update to begin with; 0 for a fresh run.
+    last_step: update to end before.
+    batch_size: sequences per global batch as the devices need it, at least `config.batch_size`; what is more
+      is padding with mask 0.
+    process_index: this host.
+    process_count: number of hosts; each gets every process_count-th sequence.
+
+  Yields:
+    `audio` [b, T, S] int16, `audio_mean`, `audio_std` [b], `face` [b, T, 96, 96, 3] uint8, `face_found`,
+    `valid`, `mask` [b, T], `label` [b, T, K], `index` [b] place in the global batch; b = batch_size / hosts.
+    `audio` or `face` is absent where the network has no such modality.
+  """
+  windows = _train_windows(config, recordings(manifest, config.data.dir, 'train'))
+  count = config.batch_size
+
+  def window_at(position):
+    # Epoch e visits every sequence once, in a permutation of its own; the stateless shuffle needs no buffer.
+    # Slots of the batch past config.batch_size point at window N, which is blank.
+    step, place = position // batch_size, position % batch_size
+    real = step * count + place
+    epoch_seed = tf.stack([tf.constant(config.seed, tf.int64), real // len(windows)])
+    shuffled = tf.random.experimental.index_shuffle(real % len(windows), epoch_seed, len(windows) - 1)
+    return tf.where(place < count, shuffled, len(windows)), place
+
+  positions = tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
+  positions = positions.shard(process_count, process_index)
+  seconds = config.data.sequence_steps // STEPS_PER_RECORD
+  return _batches(config, manifest, positions.map(window_at), windows, seconds, batch_size // process_count)
+
+
+def evaluation_batches(config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], size: int,
+                       context_seconds: int) -> Iterator[dict[str, np.ndarray]]:
+  """Recordings whole and in order, in chunks, side by side.
+
+  Args:
+    config: `data.*`, `evaluate_chunk_seconds` and `model.modalities` are read.
+    manifest: of `config.data.dir`.
+    group: at most `size` recordings.
+    size: b, rows of each batch; rows past the group's end are blank.
+    context_seconds: seconds before and after the chunk that come along, for the long filter.
+
+  Yields:
+    Per chunk, as `train_batches`, T = 25 · (chunk + 2 · context). Past the end of a recording everything is 0.
+  """
+  chunk = config.evaluate_chunk_seconds
+  windows, order = [], []
+  for start in range(0, max(r.seconds for r in group), chunk):
+    for place in range(size):
+      order.append((len(windows) if place < len(group) else -1, place))
+      if place < len(group):
+        windows.append((group[place], start - context_seconds))
+  order = [(len(windows) if window < 0 else window, place) for window, place in order]
+  positions = tf.data.Dataset.from_tensor_slices(np.asarray(order, np.int64)).map(lambda pair: (pair[0], pair[1]))
+  return _batches(config, manifest, positions, windows, chunk + 2 * context_seconds, size)
+
+
+def _train_windows(config, group):
+  """(recording, first second) of every sequence of a partition."""
+  seconds = config.data.sequence_steps // STEPS_PER_RECORD
+  windows = [(r, start) for r in group for start in range(0, r.seconds, seconds)]
+  if not windows:
+    raise DataError(f'{config.data.dir}: the train partition is empty')
+  return windows
+
+
+def _batches(config, manifest, positions, windows, seconds, batch_size):
+  """Reads `seconds` records per window; batches of windows."""
+  files, skip, blanks_before, length = _window_tables(windows, seconds)
+  num_targets = len(manifest.targets)
+  blank = records.encode(_blank_record(num_targets, manifest.num_landmarks))
+
+  def read(window, place):
+    present = tf.data.TFRecordDataset(tf.strings.split(tf.gather(files, window), '\n'))
+    present = present.skip(tf.gather(skip, window)).take(tf.gather(length, window))
+    padded = tf.data.Dataset.from_tensors(blank).repeat(tf.gather(blanks_before, window))
+    padded = padded.concatenate(present).concatenate(tf.data.Dataset.from_tensors(blank).repeat())
+    return padded.take(seconds).batch(seconds).map(lambda serialized: (serialized, place))
+
+  parse = _parser(config, num_targets)
+  threads = config.data.read_threads
+  dataset = positions.interleave(read, cycle_length=max(threads, 1), block_length=1, num_parallel_calls=threads,
+                                 deterministic=True)
+  dataset = dataset.map(parse, num_parallel_calls=threads, deterministic=True)
+  dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  options.threading.private_threadpool_size = threads
+  return _with_readable_errors(dataset.with_options(options), config.data.dir)
+
+
+def _with_readable_errors(dataset, folder):
+  try:
+    yield from dataset.as_numpy_iterator()
+  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as e:
+    reason = str(e).split('[Op:')[0].split('\n')[0]
+    raise DataError(f'{folder}: a record is damaged ({reason}); find it with '
+                    f'`python -m data_prep.shards --verify {folder}`') from None
+
+
+def _window_tables(windows, seconds):
+  """Per window: its files, joined; records to skip in them; blanks to put before; records to take. One blank more."""
+  files, skip, before, length = [], [], [], []
+  for recording, start in windows:
+    first = max(start, 0)
+    stop = min(start + seconds, recording.seconds)
+    shard = min(first // records.RECORDS_PER_SHARD, len(recording.files) - 1)
+    files.append('\n'.join(recording.files[shard:]))
+    skip.append(first - shard * records.RECORDS_PER_SHARD)
+    before.append(first - start)
+    length.append(max(stop - first, 0))
+  files.append(files[0])
+  return tf.constant(files), *(tf.constant(column + [0], tf.int64) for column in (skip, before, length))
+
+
+def _blank_record(num_targets, num_landmarks):
+  steps = STEPS_PER_RECORD
+  zeros = np.zeros(steps, np.float32)
+  return records.Record(
+      recording='', subject='', second=0, audio=np.zeros((steps, records.SAMPLES_PER_STEP), np.int16),
+      audio_mean=0.0, audio_std=0.0, face=[b''] * steps, face_found=zeros,
+      label=np.zeros((steps, num_targets), np.float32), label_mask=zeros, valid=zeros,
+      landmarks=np.zeros((steps, num_landmarks, 2), np.float32) if num_landmarks else None)
+
+
+def _parser(config, num_targets):
+  """Serialized seconds [n] and a place -> one sequence; decodes what the network uses and nothing else."""
+  steps, modalities = STEPS_PER_RECORD, config.model.modalities
+  text = tf.io.FixedLenFeature([], tf.string)
+  number = tf.io.FixedLenFeature([], tf.float32)
+  spec = {name: text for name in ('face_found', 'label', 'label_mask', 'valid')}
+  if 'speech' in modalities:
+    spec |= {'audio': text, 'audio_mean': number, 'audio_std': number}
+  if 'visual' in modalities:
+    spec['face'] = tf.io.FixedLenFeature([steps], tf.string)
+
+  def floats(parsed, name, shape=()):
+    return tf.reshape(tf.io.decode_raw(parsed[name], tf.float32), (-1, *shape))
+
+  def decode(jpeg):
+    size = records.FACE_SIZE
+    blank = tf.zeros((size, size, 3), tf.uint8)
+    image = tf.cond(tf.strings.length(jpeg) > 0, lambda: tf.io.decode_jpeg(jpeg, channels=3), lambda: blank)
+    return tf.ensure_shape(image, (size, size, 3))
+
+  def parse(serialized, place):
+    parsed = tf.io.parse_example(serialized, spec)
+    valid = floats(parsed, 'valid')[:, ...]
+    valid = tf.reshape(valid, [-1])
+    sequence = {
+        'label': floats(parsed, 'label', (num_targets,)),
+        'valid': valid,
+        'mask': tf.reshape(floats(parsed, 'label_mask'), [-1]) * valid,
+        'face_found': tf.reshape(floats(parsed, 'face_found'), [-1]),
+        'index': tf.cast(place, tf.int32),
+    }
+    if 'speech' in modalities:
+      sequence['audio'] = tf.reshape(tf.io.decode_raw(parsed['audio'], tf.int16), (-1, records.SAMPLES_PER_STEP))
+      # The mean and deviation of the recording stand in every record; blank ones hold 0.
+      sequence['audio_mean'] = tf.reduce_max(tf.abs(parsed['audio_mean'])) * tf.sign(tf.reduce_sum(parsed['audio_mean']))
+      sequence['audio_std'] = tf.reduce_max(parsed['audio_std'])
+    if 'visual' in modalities:
+      sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
+    return sequence
+
+  return parse

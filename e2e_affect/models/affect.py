@@ -1,0 +1,82 @@
+"""The assembled networks: speech, visual or both, and the recurrent part on top (paper, Fig. 1)."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from e2e_affect.models import recurrent
+from e2e_affect.models.dropout import dropout
+from e2e_affect.models.resnet import MaskedBatchNorm, ResNet50
+from e2e_affect.models.speech import ReleasedSpeechNetwork, SpeechNetwork
+
+MODALITIES = ('speech', 'visual')
+
+
+class AffectNetwork(nn.Module):
+  """Features of each modality, concatenated speech first, and the recurrent part.
+
+  Attributes:
+    num_targets: K.
+    config: `config.model`, frozen; its fields are explained in configs/common.py.
+    dtype: of the computation; parameters and predictions are float32.
+    axis_name: of the devices that share a batch, for batch normalisation; None for one device.
+  """
+
+  num_targets: int
+  config: ml_collections.FrozenConfigDict
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, inputs: dict[str, jax.Array], *, train: bool, keys: jax.Array | None = None,
+               carry: recurrent.Carry | None = None, context: int = 0) -> tuple[jax.Array, recurrent.Carry]:
+    """Predicts the targets of every step.
+
+    Args:
+      inputs: `audio` [B, C+T+C, S] normalised waveform, `audio_found` [B], `face` [B, T, H, W, 3] normalised
+        frames, `face_found` [B, T], `valid` [B, C+T+C]; those of an absent modality may be left out.
+      train: dropout on, batch statistics of this batch.
+      keys: [B] PRNG keys of this batch's sequences; only read in training.
+      carry: state of the recurrent part before the first step; None starts from zero.
+      context: C, steps of audio before and after the T steps to predict, which the long filter sees.
+
+    Returns:
+      Predictions [B, T, K] float32 and the recurrent state after the last step.
+    """
+    valid = inputs['valid']
+    core = slice(context, valid.shape[1] - context)
+    norm = functools.partial(MaskedBatchNorm, axis_name=self.axis_name, dtype=self.dtype,
+                             frozen=self.config.visual.batch_norm == 'frozen')
+    features = []
+    if 'speech' in self.config.modalities:
+      # [B, C+T+C, S] -> [B, T, 1280]
+      x = self._speech(inputs['audio'], valid, norm, train, keys)[:, core]
+      features.append(x * inputs['audio_found'][:, None, None].astype(x.dtype))
+    if 'visual' in self.config.modalities:
+      # [B, T, H, W, 3] -> [B·T, H, W, 3] -> [B, T, 2048]
+      face = inputs['face']
+      options = self.config.visual
+      x = ResNet50(width=options.width, stride_on=options.stride_on, stem_pool_padding=options.stem_pool_padding,
+                   norm=norm, remat=options.remat, dtype=self.dtype, name='visual')(
+                       face.reshape(-1, *face.shape[2:]), valid[:, core].reshape(-1), train)
+      found = (inputs['face_found'] > 0)[:, :, None]
+      features.append(x.reshape(*face.shape[:2], -1) * found.astype(x.dtype))
+    x = jnp.concatenate(features, axis=-1)
+    if train:
+      x = dropout(x, keys, self.config.dropout)
+    options = self.config.recurrent
+    return recurrent.RecurrentNetwork(self.num_targets, options.layers, options.units, options.peepholes,
+                                      options.cell_clip, self.dtype, name='recurrent')(x, carry)
+
+  def _speech(self, audio, valid, norm, train, keys):
+    options = self.config.speech
+    sizes = dict(filters=options.filters, taps=options.taps, long_taps=options.long_taps,
+                 pool_channels=options.pool_channels, dtype=self.dtype, name='speech')
+    if options.variant == 'released':
+      norm = functools.partial(norm, momentum=0.997)
+      network = ReleasedSpeechNetwork(**sizes, dropout_rate=self.config.dropout, norm=norm)
+      return network(audio, valid, train=train, keys=keys)
+    return SpeechNetwork(**sizes)(audio, valid)

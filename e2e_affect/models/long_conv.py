@@ -1,0 +1,62 @@
+"""Convolution with long filters, by blocks of FFTs (overlap-save).
+
+The paper's second speech layer has 40 × 40 filters of 4000 taps. Done directly on a 6 s sequence that is
+614 GFLOP forward; by blocks of FFTs and a product over channels per frequency it is about 1.3 GFLOP.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# FFT length over filter length. 10000 = 2.5 · 4000 was the fastest of the 5-smooth lengths on a CPU.
+_BLOCK_PER_TAP = 2.5
+
+
+def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Convolves along time as `jax.lax.conv_general_dilated(..., padding='SAME')` does: no kernel flip.
+
+  Args:
+    x: [B, N, C_in], any float type.
+    kernel: [taps, C_in, C_out]; taps may be odd or even and longer than N.
+
+  Returns:
+    [B, N, C_out] in the type of `x`; transforms and products are float32, because FFTs of half-precision
+    numbers do not exist and their sums over thousands of taps would not be accurate.
+
+  Raises:
+    ValueError: ranks or channel counts do not fit.
+  """
+  if x.ndim != 3 or kernel.ndim != 3 or x.shape[2] != kernel.shape[1]:
+    raise ValueError(f'long_conv: x [B, N, C_in] and kernel [taps, C_in, C_out] expected, '
+                     f'got {x.shape} and {kernel.shape}')
+  batch, length, c_in = x.shape
+  taps, _, c_out = kernel.shape
+  block = _block_length(taps, length)
+  hop = block - taps + 1  # outputs per block that no wrap-around touches
+  blocks = -(-length // hop)
+  left = (taps - 1) // 2  # SAME: the smaller half comes first
+
+  # Frequency stays the innermost axis throughout: no transposes between the transforms and the product.
+  signal = jnp.moveaxis(x.astype(jnp.float32), 1, 2)  # [B, C_in, N]
+  signal = jnp.pad(signal, ((0, 0), (0, 0), (left, blocks * hop + taps - 1 - left - length)))
+  frames = jnp.stack([signal[:, :, i * hop:i * hop + block] for i in range(blocks)], axis=1)
+  spectrum = jnp.fft.rfft(frames)  # [B, blocks, C_in, F]
+  # Correlation, not convolution: the conjugate takes the place of the flip.
+  response = jnp.conj(jnp.fft.rfft(jnp.moveaxis(kernel.astype(jnp.float32), 0, 2), block))  # [C_in, C_out, F]
+  product = jnp.einsum('bmif,iof->bmof', spectrum, response)
+  y = jnp.fft.irfft(product, block)[..., :hop]  # [B, blocks, C_out, hop]
+  y = jnp.moveaxis(y, 3, 2).reshape(batch, blocks * hop, c_out)[:, :length]
+  return y.astype(x.dtype)
+
+
+def _block_length(taps: int, length: int) -> int:
+  """The smallest 2^a 3^b 5^c that holds 2.5 filters, or the whole padded signal where that is shorter."""
+  wanted = min(int(_BLOCK_PER_TAP * taps), length + taps - 1)
+  n = max(wanted, taps)
+  while True:
+    rest = n
+    for prime in (2, 3, 5):
+      while rest % prime == 0:
+        rest //= prime
+    if rest == 1:
+      return n
+    n += 1

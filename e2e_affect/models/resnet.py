@@ -1,0 +1,143 @@
+"""ResNet-50, version 1 (paper, section III-A and Table I; He et al. 2016)."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+_BLOCKS = (3, 4, 6, 3)  # bottleneck units in each of the four stages, Table I
+
+
+class MaskedBatchNorm(nn.Module):
+  """Batch normalisation over the valid frames of the global batch.
+
+  Flax's own weighs uneven devices equally and returns NaN where one device holds nothing but padding.
+
+  Attributes:
+    axis_name: of the devices that share the batch, or None for one device.
+    momentum: of the running statistics.
+    epsilon: added to the variance.
+    frozen: normalise by the running statistics in training, too, and leave them as they are.
+    dtype: of the output; statistics are float32.
+  """
+
+  axis_name: str | None = None
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  frozen: bool = False
+  dtype: jnp.dtype = jnp.float32
+  scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    """Normalises [N, ..., C] per channel; frames whose mask [N] is 0 do not enter the statistics."""
+    channels = x.shape[-1]
+    scale = self.param('scale', self.scale_init, (channels,), jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros_init(), (channels,), jnp.float32)
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, (channels,), jnp.float32)
+    if not train or self.frozen:
+      mean, var = running_mean.value, running_var.value
+    else:
+      total = functools.partial(jax.lax.psum, axis_name=self.axis_name) if self.axis_name else (lambda s: s)
+      weight = mask.astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
+      axes = tuple(range(x.ndim - 1))
+      # max(…, 1) clips nothing but a batch without a single valid frame.
+      count = jnp.maximum(total(weight.sum() * (x.size // (channels * x.shape[0]))), 1.0)
+      x32 = x.astype(jnp.float32)
+      mean = total((weight * x32).sum(axes)) / count
+      var = total((weight * (x32 - mean) ** 2).sum(axes)) / count
+      if not self.is_initializing():
+        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+        running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+    gain = scale * jax.lax.rsqrt(var + self.epsilon)
+    return (x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)).astype(self.dtype)
+
+
+class Conv1x1(nn.Module):
+  """A 1×1 convolution as a matrix product: on a CPU 1.6 times as fast as the backend's convolution."""
+
+  features: int
+  strides: int = 1
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    kernel = self.param('kernel', nn.initializers.he_normal(), (1, 1, x.shape[-1], self.features), jnp.float32)
+    x = x[:, ::self.strides, ::self.strides]
+    return x.astype(self.dtype) @ kernel[0, 0].astype(self.dtype)
+
+
+class Bottleneck(nn.Module):
+  """1×1, 3×3 and 1×1 convolutions and a shortcut, equation (2) of the paper.
+
+  Attributes:
+    features: maps of the first two convolutions; the third has four times as many.
+    strides: 1 or 2.
+    stride_on: '1x1' (the original, TF-slim's and Keras's weights) or '3x3' (torchvision's).
+    norm: bound `MaskedBatchNorm`.
+    dtype: of the computation.
+  """
+
+  features: int
+  strides: int
+  stride_on: str
+  norm: type[nn.Module]
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    conv = functools.partial(Conv1x1, dtype=self.dtype)
+    first, second = (self.strides, 1) if self.stride_on == '1x1' else (1, self.strides)
+    y = conv(self.features, first, name='conv1')(x)
+    y = nn.relu(self.norm(name='norm1')(y, mask, train))
+    y = nn.Conv(self.features, (3, 3), (second, second), padding=((1, 1), (1, 1)), use_bias=False, dtype=self.dtype,
+                kernel_init=nn.initializers.he_normal(), name='conv2')(y)
+    y = nn.relu(self.norm(name='norm2')(y, mask, train))
+    y = conv(4 * self.features, name='conv3')(y)
+    # A last scale of zero makes every unit start as the identity, which trains deep networks from scratch.
+    y = self.norm(scale_init=nn.initializers.zeros_init(), name='norm3')(y, mask, train)
+    if x.shape[-1] != 4 * self.features or self.strides != 1:
+      x = conv(4 * self.features, self.strides, name='shortcut')(x)
+      x = self.norm(name='shortcut_norm')(x, mask, train)
+    return nn.relu(x + y)
+
+
+class ResNet50(nn.Module):
+  """Frames in, pooled features out.
+
+  Attributes:
+    width: maps of the first convolution; 64 is ResNet-50.
+    stride_on: see `Bottleneck`.
+    stem_pool_padding: 'SAME' (TF-slim) or 'SYMMETRIC', one pixel on every side (torchvision, Keras).
+    norm: bound `MaskedBatchNorm`.
+    remat: recompute each unit in the backward pass: long sequences in less memory.
+    dtype: of the computation.
+  """
+
+  width: int = 64
+  stride_on: str = '1x1'
+  stem_pool_padding: str = 'SAME'
+  norm: type[nn.Module] = MaskedBatchNorm
+  remat: bool = False
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    """[N, H, W, 3] and mask [N] -> [N, 32 · width]."""
+    if x.ndim != 4 or x.shape[-1] != 3 or mask.shape != x.shape[:1]:
+      raise ValueError(f'resnet: frames [N, H, W, 3] and mask [N] expected, got {x.shape} and {mask.shape}')
+    # [N, H, W, 3] -> [N, H/2, W/2, width] -> [N, H/4, W/4, width]
+    x = nn.Conv(self.width, (7, 7), (2, 2), padding=((3, 3), (3, 3)), use_bias=False, dtype=self.dtype,
+                kernel_init=nn.initializers.he_normal(), name='conv1')(x.astype(self.dtype))
+    x = nn.relu(self.norm(name='norm1')(x, mask, train))
+    padding = {'SAME': 'SAME', 'SYMMETRIC': ((1, 1), (1, 1))}[self.stem_pool_padding]
+    x = nn.max_pool(x, (3, 3), (2, 2), padding)
+    unit = nn.remat(Bottleneck, static_argnums=(3,)) if self.remat else Bottleneck
+    for stage, count in enumerate(_BLOCKS):
+      for index in range(count):
+        strides = 2 if stage > 0 and index == 0 else 1
+        x = unit(self.width * 2 ** stage, strides, self.stride_on, self.norm, self.dtype,
+                 name=f'stage{stage + 1}_unit{index + 1}')(x, mask, train)
+    return x.mean(axis=(1, 2))

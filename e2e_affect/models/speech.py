@@ -1,0 +1,107 @@
+"""Speech network: raw waveform in, 1280 features a step out (paper, section III-B)."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from data_prep.records import SAMPLES_PER_STEP
+from e2e_affect.models.long_conv import long_conv
+from e2e_affect.models.dropout import dropout
+
+_POOL_TIME = 2  # 16 kHz -> 8 kHz
+
+
+class SpeechNetwork(nn.Module):
+  """The paper's two convolutions, over the whole sequence, so that the long filter sees across steps.
+
+  Attributes:
+    filters: channels of both convolutions.
+    taps: of the first convolution, at 16 kHz; 80 = 5 ms.
+    long_taps: of the second convolution, at 8 kHz; 4000 = 500 ms.
+    pool_channels: how many adjacent channels one maximum is taken over.
+    dtype: of the computation; parameters are float32.
+  """
+
+  filters: int = 40
+  taps: int = 80
+  long_taps: int = 4000
+  pool_channels: int = 10
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, audio: jax.Array, valid: jax.Array) -> jax.Array:
+    """Computes the features of every step.
+
+    Args:
+      audio: [B, T, S] normalised waveform, S = 640 samples at 16 kHz.
+      valid: [B, T], 0 where the step lies outside of the recording; such steps look to their neighbours
+        as the zero padding at the edges does, so that a recording gives the same features in one piece
+        and in chunks with enough context.
+
+    Returns:
+      [B, T, 320 · filters / pool_channels].
+    """
+    _check_audio(audio, valid)
+    batch, steps, _ = audio.shape
+    # [B, T, S] -> [B, T·S, 1] -> [B, T·S, F]
+    x = audio.reshape(batch, steps * SAMPLES_PER_STEP, 1).astype(self.dtype)
+    x = nn.Conv(self.filters, (self.taps,), dtype=self.dtype, name='conv')(x)
+    # [B, T·S, F] -> [B, T·S/2, F]; ReLU after the maximum gives the same numbers for half of the work.
+    x = nn.relu(x.reshape(batch, -1, _POOL_TIME, self.filters).max(axis=2))
+    samples_valid = jnp.repeat(valid.astype(x.dtype), SAMPLES_PER_STEP // _POOL_TIME, axis=1)
+    x = x * samples_valid[:, :, None]
+    # [B, T·S/2, F] -> [B, T·S/2, F / 10]
+    kernel = self.param('long_conv_kernel', nn.initializers.lecun_normal(),
+                        (self.long_taps, self.filters, self.filters), jnp.float32)
+    bias = self.param('long_conv_bias', nn.initializers.zeros_init(), (self.filters,), jnp.float32)
+    x = long_conv(x, kernel) + bias.astype(self.dtype)
+    x = nn.relu(x.reshape(batch, x.shape[1], -1, self.pool_channels).max(axis=3))
+    # -> [B, T, D]
+    return x.reshape(batch, steps, -1)
+
+
+class ReleasedSpeechNetwork(nn.Module):
+  """The authors' published code, which is not what the paper describes.
+
+  NOTE(paper): 20 and 40 taps inside each 40 ms step, no context across steps, batch normalisation after
+  both convolutions and dropout on the raw input (their `models.py`; facts of its variables: 2 × 40
+  filters, epsilon 1e-5, decay 0.997).
+
+  Attributes:
+    filters, pool_channels, dtype: as in `SpeechNetwork`.
+    taps, long_taps: of the two convolutions.
+    dropout_rate: on the raw waveform, in training.
+  """
+
+  filters: int = 40
+  taps: int = 20
+  long_taps: int = 40
+  pool_channels: int = 10
+  dropout_rate: float = 0.5
+  dtype: jnp.dtype = jnp.float32
+  norm: type[nn.Module] = None  # bound `resnet.MaskedBatchNorm`
+
+  @nn.compact
+  def __call__(self, audio: jax.Array, valid: jax.Array, *, train: bool, keys: jax.Array | None) -> jax.Array:
+    """As `SpeechNetwork`; `keys` [B] is the source of dropout in training."""
+    _check_audio(audio, valid)
+    batch, steps, _ = audio.shape
+    if train:
+      audio = dropout(audio, keys, self.dropout_rate)
+    mask = valid.reshape(-1)
+    # [B, T, S] -> [B·T, S, 1] -> [B·T, S, F]
+    x = audio.reshape(batch * steps, SAMPLES_PER_STEP, 1).astype(self.dtype)
+    x = nn.Conv(self.filters, (self.taps,), use_bias=False, dtype=self.dtype, name='conv')(x)
+    x = nn.relu(self.norm(name='conv_norm')(x, mask, train))
+    x = x.reshape(batch * steps, -1, _POOL_TIME, self.filters).max(axis=2)
+    # [B·T, S/2, F] -> [B·T, S/2, F / 10]
+    x = nn.Conv(self.filters, (self.long_taps,), use_bias=False, dtype=self.dtype, name='conv_1')(x)
+    x = nn.relu(self.norm(name='conv_1_norm')(x, mask, train))
+    x = x.reshape(batch * steps, x.shape[1], -1, self.pool_channels).max(axis=3)
+    return x.reshape(batch, steps, -1)
+
+
+def _check_audio(audio, valid):
+  if audio.ndim != 3 or audio.shape[2] != SAMPLES_PER_STEP or valid.shape != audio.shape[:2]:
+    raise ValueError(f'speech: audio [B, T, {SAMPLES_PER_STEP}] and valid [B, T] expected, '
+                     f'got {audio.shape} and {valid.shape}')
