@@ -1,0 +1,232 @@
+"""One recording, from its files to its records: lengths compared, modalities on one grid, cut into seconds."""
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+
+from data_prep import faces
+from data_prep import gold_standard
+from data_prep import labels as label_files
+from data_prep import media
+from data_prep import records
+from data_prep.corpora.recording import Recording
+from data_prep.corpora.recording import read_csv
+from data_prep.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a corpus is prepared; equal settings and files give equal bytes.
+
+  Attributes:
+    targets: names of the label columns.
+    label_range: (low, high) of the corpus's own scale.
+    label_slack: how far beyond it a value may lie.
+    annotated_seconds: media may run on after labels that reach this long; None: never.
+    recipe: of the gold standard.
+    max_lost: share of steps without a face above which a recording is refused.
+  """
+
+  targets: tuple[str, ...]
+  label_range: tuple[float, float]
+  label_slack: float
+  annotated_seconds: float | None
+  recipe: str
+  max_lost: float
+
+  def label_scale(self) -> dict[str, list[float]]:
+    """Per target [gain, offset]: stored = gain · original + offset."""
+    low, high = self.label_range
+    scale = [2 / (high - low), 0.0 - (high + low) / (high - low)]
+    return {target: scale for target in self.targets}
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """A row of the table at the end.
+
+  Attributes:
+    steps: T; labels: steps that have one.
+    label_seconds, audio_seconds, video_seconds: where each ends, or None.
+    fps: of the video; face_found: share of steps with a face, or None without a video.
+    seconds: that the work took.
+    notes: what a person should know, for instance 'no sound'.
+  """
+
+  steps: int
+  labels: int
+  label_seconds: float | None
+  audio_seconds: float | None
+  video_seconds: float | None
+  fps: float | None
+  face_found: float | None
+  seconds: float
+  notes: list[str]
+
+
+def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Record], Summary]:
+  """Reads one recording.
+
+  Returns:
+    its records in order, and the row of the summary.
+
+  Raises:
+    DataError: a file is bad, the lengths differ by more than a step, or the face is lost in too many steps.
+  """
+  begin = time.perf_counter()
+  notes = []
+  first_box = read_box(recording.boxes) if recording.boxes else None
+  traces = [read_trace(source, settings) for source in recording.labels]
+  label_end = min((times[-1] for times, _ in traces), default=None)
+  interval = max((label_files.interval(times) for times, _ in traces), default=records.STEP_SECONDS)
+
+  shared = recording.audio is None  # the video's own sound track
+  path = recording.video if shared else recording.audio
+  audio = media.read_audio(path) if not shared or media.has_audio(path) else None
+  video, crops, found = _faces(recording.video, first_box)
+
+  seconds = common_length(recording.recording, label_end, interval, audio and audio.end, video and video.end,
+                          one_file=shared, annotated_seconds=settings.annotated_seconds)
+  steps = media.num_steps(seconds)
+  crops, found = crops[:steps], found[:steps]
+  if audio is None:
+    notes.append('no sound: silence')
+  elif audio.start > records.STEP_SECONDS:
+    notes.append(f'sound starts at {audio.start:.2f} s')
+  if audio is not None and audio.end < seconds - records.STEP_SECONDS:
+    notes.append(f'sound ends at {audio.end:.2f} s')
+  share = None
+  if video is None:
+    notes.append('no video: grey')
+    crops, found = [faces.encode_crop(faces.FaceTracker().step(None)[0])] * steps, [0.0] * steps
+  else:
+    share = float(np.mean(np.array(found) > 0))
+    if 1 - share > settings.max_lost:
+      raise DataError(f'{recording.video}: no face in {100 * (1 - share):.0f} % of the steps, at most '
+                      f'{100 * settings.max_lost:.0f} % are allowed (--max_lost)')
+  label, mask = _labels(traces, settings, steps)
+  if steps * records.STEP_SECONDS > seconds + media.LENGTH_SLACK_SECONDS:
+    # The last step is short: it stays (valid 1, missing samples 0), but nothing is learnt from it or scored on it.
+    mask[-1] = 0
+    label[-1] = 0
+  result = _cut(recording, audio, seconds, crops, np.array(found, np.float32), label, mask)
+  return result, Summary(
+      steps=steps, labels=int(mask.sum()), label_seconds=label_end, audio_seconds=audio and audio.end,
+      video_seconds=video and video.end, fps=video and video.fps, face_found=share,
+      seconds=time.perf_counter() - begin, notes=notes)
+
+
+def common_length(name, label_end, interval, audio_end, video_end, *, one_file, annotated_seconds=None) -> float:
+  """The length that labels, sound and picture share, seconds: the shortest, if they differ by at most one step.
+
+  A file of half a length decodes without an error, so differing lengths are an error, with two exceptions:
+  * without labels, the sound track of a video may end before the picture, as its container says (silence follows);
+  * labels that reach `annotated_seconds` say which part of longer media was annotated.
+
+  Args:
+    name: of the recording, for messages.
+    label_end, audio_end, video_end: seconds; None where there is none.
+    interval: seconds between two labels.
+    one_file: the sound is the video's own track.
+    annotated_seconds: see `Corpus`.
+  """
+  step = records.STEP_SECONDS + media.LENGTH_SLACK_SECONDS
+  ends = {'labels': label_end, 'audio': audio_end, 'video': video_end}
+  present = {kind: end for kind, end in ends.items() if end is not None}
+  media_end = min(end for kind, end in present.items() if kind != 'labels')
+  if label_end is None and one_file and audio_end is not None and audio_end <= video_end + step:
+    return video_end if audio_end < video_end - step else media_end
+  if (label_end is not None and annotated_seconds is not None and label_end >= annotated_seconds - step
+      and media_end >= label_end - step):
+    return min(label_end, media_end)
+  if label_end is not None and interval > step:  # labels coarser than the grid end up to one interval early
+    if -step <= media_end - label_end <= interval + step:
+      present.pop('labels')
+  if max(present.values()) - min(present.values()) > step:
+    numbers = ', '.join('no ' + kind if end is None else f'{kind} {end:.2f} s' for kind, end in ends.items())
+    raise DataError(f'{name}: the lengths differ by more than one step of 0.04 s: {numbers}; '
+                    'cut the longer ones, or copy the file that was cut off')
+  return min(present.values())
+
+
+def read_trace(source, settings):
+  """(times, [N] trace in the corpus's own scale) of one target."""
+  low, high = settings.label_range
+  table = label_files.read_table(source.path, low=low - settings.label_slack, high=high + settings.label_slack)
+  if source.column is None:
+    return table.times, gold_standard.gold_standard(table.values, settings.recipe)
+  if set(table.columns) != set(settings.targets):
+    raise DataError(f'{source.path}: columns {", ".join(name or "without names" for name in table.columns)}; '
+                    f'expected time,{",".join(settings.targets)} as in the other recordings')
+  return table.times, table.values[:, table.columns.index(source.column)]
+
+
+def read_box(path):
+  """(x, y, width, height), pixels, of the face in the first frame."""
+  rows = list(read_csv(path, required=('x', 'y', 'width', 'height'), optional=()))
+  if len(rows) != 1:
+    raise DataError(f'{path}: {len(rows)} rows; expected one box, the face in the first frame')
+  try:
+    box = tuple(float(rows[0][1][name]) for name in ('x', 'y', 'width', 'height'))
+  except ValueError as e:
+    raise DataError(f'{path}, line {rows[0][0]}: {e}; expected pixels') from None
+  if not np.isfinite(box).all() or min(box[2:]) <= 0:
+    raise DataError(f'{path}, line {rows[0][0]}: box {box}; expected finite numbers and a size above 0')
+  return box
+
+
+def _faces(path, first_box):
+  """Follows the face: the video (read to its end) or None, and per step a JPEG and a confidence."""
+  if path is None:
+    return None, [], []
+  video, tracker = media.Video(path), faces.FaceTracker(first_box)
+  crops, found, last = [], [], None
+  for frame in video:
+    crop, confidence, _ = tracker.step(frame)
+    if crop is not last:  # a lost face repeats the same crop
+      last, data = crop, faces.encode_crop(crop)
+    crops.append(data)
+    found.append(confidence)
+  return video, crops, found
+
+
+def _labels(traces, settings, steps):
+  """[T, K] float32 in [−1, 1], and [T] float32 mask: 1 where every target has a label."""
+  label = np.zeros((steps, len(settings.targets)), np.float32)
+  mask = np.zeros(steps, np.float32)
+  if traces:
+    mask[:] = 1
+    for k, (target, (times, trace)) in enumerate(zip(settings.targets, traces, strict=True)):
+      gain, offset = settings.label_scale()[target]
+      placed, has_label = label_files.on_grid(times, trace, steps)
+      label[:, k] = gain * placed + offset
+      mask *= has_label
+    label[mask == 0] = 0
+  return label, mask
+
+
+def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.Record]:
+  """Cuts a recording's steps into records, the last one padded."""
+  steps, per_record = len(crops), records.STEPS_PER_RECORD
+  count = math.ceil(steps / per_record)
+  if not count:
+    raise DataError(f'{recording.recording}: {seconds:.3f} s long; expected at least one step of 0.04 s')
+  length = min(round(seconds * records.SAMPLE_RATE), steps * records.SAMPLES_PER_STEP)
+  samples = audio.samples[:length] if audio is not None else np.zeros(1, np.int16)
+  padded = np.zeros(count * per_record * records.SAMPLES_PER_STEP, np.int16)
+  padded[:len(samples)] = samples
+  padded = padded.reshape(count, per_record, records.SAMPLES_PER_STEP)
+  padding = count * per_record - steps
+  crops = crops + crops[-1:] * padding
+  valid = np.ones(steps, np.float32)
+  found, mask, valid = (np.pad(x, (0, padding)).reshape(count, per_record) for x in (found, mask, valid))
+  label = np.pad(label, ((0, padding), (0, 0))).reshape(count, per_record, label.shape[1])
+  mean, std = float(samples.mean(dtype=np.float64)), float(samples.std(dtype=np.float64))
+  return [
+      records.Record(
+          recording=recording.recording, subject=recording.subject, second=i, audio=padded[i], audio_mean=mean,
+          audio_std=std, face=crops[i * per_record:(i + 1) * per_record], face_found=found[i], label=label[i],
+          label_mask=mask[i], valid=valid[i])
+      for i in range(count)]

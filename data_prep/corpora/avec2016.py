@@ -1,0 +1,43 @@
+"""AVEC 2015/2016: 27 subjects of RECOLA under other names.
+
+    recordings_audio/train_1.wav   recordings_video/train_1.mp4   (train|dev|test)_(1..9)
+    ratings_gold_standard/{arousal,valence}/train_1.arff          or else ratings_individual/…/train_1.csv
+"""
+
+import pathlib
+
+from data_prep.corpora import recola
+from data_prep.corpora.recording import Corpus
+from data_prep.corpora.recording import Recording
+from data_prep.corpora.recording import first_file
+from data_prep.errors import DataError
+
+SPLIT = {partition: tuple(f'{name}_{i}' for i in range(1, 10))
+         for partition, name in (('train', 'train'), ('validation', 'dev'), ('test', 'test'))}
+
+
+def read(source, *, split=None) -> Corpus:
+  """Finds the challenge's recordings; `split` (partition -> ids) replaces the challenge's own."""
+  source = pathlib.Path(source)
+  for name in ('recordings_audio', 'recordings_video'):
+    if not (source / name).is_dir():
+      raise DataError(f'{source}: no folder {name}; expected AVEC 2016 as it is released')
+  recordings, absent = [], []
+  for partition, ids in (split or SPLIT).items():
+    for name in ids:
+      files = {
+          'audio': first_file([source / 'recordings_audio'], [f'{name}.wav']),
+          'video': first_file([source / 'recordings_video'], [f'{name}.mp4', f'{name}.avi']),
+      }
+      # The organisers' gold standard goes before one of our own making.
+      labels = (recola.labels_of([source / 'ratings_gold_standard'], [f'{name}.arff'])
+                or recola.labels_of([source / 'ratings_individual'], [f'{name}.csv']))
+      missing = [kind for kind, path in files.items() if path is None]
+      if not labels and partition != 'test':
+        missing.append('ratings')
+      if missing:
+        absent.append((name, partition, ', '.join(missing)))
+        continue
+      recordings.append(Recording(recording=name, subject=name, partition=partition, labels=labels, **files))
+  recordings.sort(key=lambda recording: recording.recording)
+  return Corpus(recordings=recordings, absent=absent, annotated_seconds=recola.ANNOTATED_SECONDS)

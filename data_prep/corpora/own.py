@@ -1,0 +1,82 @@
+"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes]`, one row per recording.
+
+Paths are relative to the manifest and stay inside its folder. `video` or `audio` may be empty (without `audio`, the
+video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds.
+"""
+
+import pathlib
+
+from data_prep import labels as label_files
+from data_prep.corpora.recording import Corpus
+from data_prep.corpora.recording import LabelSource
+from data_prep.corpora.recording import PARTITION_NAMES
+from data_prep.corpora.recording import Recording
+from data_prep.corpora.recording import TARGETS
+from data_prep.corpora.recording import read_csv
+from data_prep.errors import DataError
+from data_prep.records import PARTITIONS
+
+_REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
+_OPTIONAL = ('boxes', 'landmarks')
+
+
+def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
+  """Reads the manifest.
+
+  Raises:
+    DataError: it is malformed, a recording is there twice, or a path leads out of its folder.
+  """
+  source = pathlib.Path(source)
+  recordings = {}
+  for line, row in read_csv(source, required=_REQUIRED, optional=_OPTIONAL):
+    where = f'{source}, line {line}'
+    for name in ('recording', 'subject'):
+      if not row[name]:
+        raise DataError(f'{where}: no {name}')
+    if row['recording'] in recordings:
+      raise DataError(f'{where}: recording {row["recording"]} a second time; expected distinct ids')
+    if row['partition'] not in PARTITION_NAMES:
+      raise DataError(f'{where}: partition {row["partition"]!r}; expected {", ".join(PARTITIONS)}')
+    if row.get('landmarks'):
+      raise DataError(f'{where}: landmarks are not prepared by this version; leave the column empty')
+    paths = {name: inside(source.parent, row.get(name, ''), where) for name in ('video', 'audio', 'labels', 'boxes')}
+    if paths['video'] is None and paths['audio'] is None:
+      raise DataError(f'{where}: neither video nor audio')
+    recordings[row['recording']] = (row, paths)
+  if not recordings:
+    raise DataError(f'{source}: no recordings; expected a row for each')
+  targets = _targets(paths['labels'] for _, paths in recordings.values() if paths['labels'] is not None)
+  found = []
+  for name, (row, paths) in sorted(recordings.items()):
+    sources = tuple(LabelSource(target=target, path=paths['labels'], column=target) for target in targets)
+    found.append(Recording(
+        recording=name, subject=row['subject'], partition=PARTITION_NAMES[row['partition']], video=paths['video'],
+        audio=paths['audio'], labels=sources if paths['labels'] is not None else (), boxes=paths['boxes']))
+  return Corpus(recordings=found, absent=[], targets=targets, label_range=label_range, label_slack=0.0)
+
+
+def inside(folder, text: str, where: str):
+  """The path of a manifest's cell, or None where it is empty.
+
+  Raises:
+    DataError: it is absolute, or leads out of `folder`, also by a symbolic link.
+  """
+  if not text:
+    return None
+  path = pathlib.Path(text)
+  resolved = (folder / path).resolve()
+  if path.is_absolute() or not resolved.is_relative_to(folder.resolve()):
+    raise DataError(f'{where}: {text} leads out of {folder}; expected a path inside it: move the file there')
+  return folder / path
+
+
+def _targets(paths):
+  """Names of the targets: the header of the first label file; the other files must have the same columns."""
+  for path in paths:
+    try:
+      header = label_files.read_header(path)
+    except DataError:
+      continue  # this recording will be refused with the reason; the others have their say
+    if header is not None:
+      return tuple(name for name in header if name.lower() not in label_files.TIME_NAMES)
+  return TARGETS

@@ -1,0 +1,75 @@
+"""RECOLA, as released and as the authors' code expects it.
+
+    RECOLA-Annotation/emotional_behaviour/{arousal,valence}/P16.csv     six raters
+    RECOLA-Audio-recordings/P16.wav   RECOLA-Video-recordings/P16.mp4
+
+or, in other people's copies, `Ratings_affective_behaviour_CCC_centred/` (one trace), `Audio_recordings_WAV/` and
+`Video_recordings_MP4/`. Our simulated corpus adds `RECOLA-Face_boxes/P16.csv`, the face in the first frame.
+"""
+
+import pathlib
+
+from data_prep import splits
+from data_prep.corpora.recording import Corpus
+from data_prep.corpora.recording import LabelSource
+from data_prep.corpora.recording import Recording
+from data_prep.corpora.recording import TARGETS
+from data_prep.corpora.recording import first_file
+from data_prep.errors import DataError
+from data_prep.errors import UserError
+
+ANNOTATION = ('RECOLA-Annotation/emotional_behaviour', 'Ratings_affective_behaviour_CCC_centred')
+AUDIO = ('RECOLA-Audio-recordings', 'Audio_recordings_WAV')
+VIDEO = ('RECOLA-Video-recordings', 'Video_recordings_MP4')
+SPLITS = {'full': splits.RECOLA_FULL, 'avec': splits.RECOLA_AVEC}
+ANNOTATED_SECONDS = 300.0  # "five minutes used of each"
+
+
+def read(source, *, split='full') -> Corpus:
+  """Finds the recordings of a split.
+
+  Args:
+    source: RECOLA's folder.
+    split: 'full', 'avec', or partition -> ids.
+
+  Raises:
+    DataError: the folder is none of RECOLA's layouts.
+  """
+  source = pathlib.Path(source)
+  if isinstance(split, str):
+    if split not in SPLITS:
+      raise UserError(f'--split={split}; expected {" or ".join(SPLITS)}, or give --split_file')
+    split = SPLITS[split]
+  annotation, audio, video = ([source / name for name in names if (source / name).is_dir()]
+                              for names in (ANNOTATION, AUDIO, VIDEO))
+  for found, names in ((annotation, ANNOTATION), (audio, AUDIO), (video, VIDEO)):
+    if not found:
+      raise DataError(f'{source}: no folder {" or ".join(names)}; expected RECOLA as it is released')
+  recordings, absent = [], []
+  for partition, ids in split.items():
+    for name in ids:
+      files = {
+          'audio': first_file(audio, [f'{name}.wav']),
+          'video': first_file(video, [f'{name}.mp4', f'{name}.avi']),
+      }
+      labels = labels_of(annotation, [f'{name}.csv'])
+      missing = [kind for kind, path in files.items() if path is None]
+      # Labels of test subjects were never public: these can still be predicted.
+      if not labels and partition != 'test':
+        missing.append('ratings')
+      if missing:
+        absent.append((name, partition, ', '.join(missing)))
+        continue
+      recordings.append(Recording(
+          recording=name, subject=name, partition=partition, labels=labels,
+          boxes=first_file([source / 'RECOLA-Face_boxes'], [f'{name}.csv']), **files))
+  recordings.sort(key=lambda recording: recording.recording)
+  return Corpus(recordings=recordings, absent=absent, annotated_seconds=ANNOTATED_SECONDS)
+
+
+def labels_of(folders, names) -> tuple[LabelSource, ...]:
+  """One source per target from `folder/<target>/<name>`; empty unless every target has one."""
+  paths = {target: first_file([folder / target for folder in folders], names) for target in TARGETS}
+  if None in paths.values():
+    return ()
+  return tuple(LabelSource(target=target, path=path) for target, path in paths.items())

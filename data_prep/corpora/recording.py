@@ -1,0 +1,140 @@
+"""What every reader of a corpus yields: recordings that know where their parts lie, and nothing of shards."""
+
+import csv
+import dataclasses
+import pathlib
+
+from data_prep.errors import DataError
+from data_prep.records import PARTITIONS
+
+TARGETS = ('arousal', 'valence')
+# RECOLA's and AVEC's values are "about" [−1, 1]: centred gold standards pass the ends a little.
+LABEL_SLACK = 0.2
+PARTITION_NAMES = {**{name: name for name in PARTITIONS}, 'dev': 'validation', 'valid': 'validation'}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSource:
+  """Where one target of a recording is written.
+
+  Attributes:
+    target: name of the target.
+    path: label file; several value columns are raters, of whom the gold standard is made.
+    column: name of the one column that is the target; None: all of them are raters (or the only trace).
+  """
+
+  target: str
+  path: pathlib.Path
+  column: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+  """One subject's audio, video and labels.
+
+  Attributes:
+    recording, subject, partition: ids; partition is 'train', 'validation' or 'test'.
+    video: file, or None.
+    audio: file, or None: then the video's sound track is used, if it has one.
+    labels: one source per target, or empty where there are no labels.
+    boxes: file with the face's box in the first frame (x, y, width, height in pixels), or None.
+  """
+
+  recording: str
+  subject: str
+  partition: str
+  video: pathlib.Path | None
+  audio: pathlib.Path | None
+  labels: tuple[LabelSource, ...] = ()
+  boxes: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+  """What a reader found.
+
+  Attributes:
+    recordings: sorted by id.
+    absent: (recording, partition, what is missing) of recordings that the split names and the folder lacks.
+    targets: order of the label columns.
+    label_range: (low, high) of the corpus's own scale, mapped to [−1, 1].
+    label_slack: how far beyond its scale a value may lie before it counts as an error.
+    annotated_seconds: media may run on after the labels where the labels reach this long; None: never.
+  """
+
+  recordings: list[Recording]
+  absent: list[tuple[str, str, str]]
+  targets: tuple[str, ...] = TARGETS
+  label_range: tuple[float, float] = (-1.0, 1.0)
+  label_slack: float = LABEL_SLACK
+  annotated_seconds: float | None = None
+
+
+def check_subjects(recordings) -> None:
+  """Raises DataError if a subject is in two partitions: a network would be tested on people it knows."""
+  partitions = {}
+  for recording in recordings:
+    known, first = partitions.setdefault(recording.subject, (recording.partition, recording.recording))
+    if known != recording.partition:
+      raise DataError(f'subject {recording.subject} is in {known} (recording {first}) and in {recording.partition} '
+                      f'(recording {recording.recording}); a subject belongs to one partition')
+
+
+def read_split_file(path) -> dict[str, tuple[str, ...]]:
+  """Reads a CSV file `recording,partition` into partition -> ids.
+
+  Raises:
+    DataError: unreadable, an unknown partition, or an id twice.
+  """
+  split = {name: [] for name in PARTITIONS}
+  seen = set()
+  for line, row in read_csv(path, required=('recording', 'partition'), optional=()):
+    if row['partition'] not in PARTITION_NAMES:
+      raise DataError(f'{path}, line {line}: partition {row["partition"]!r}; expected {", ".join(PARTITIONS)}')
+    if row['recording'] in seen:
+      raise DataError(f'{path}, line {line}: {row["recording"]} a second time; a recording belongs to one partition')
+    seen.add(row['recording'])
+    split[PARTITION_NAMES[row['partition']]].append(row['recording'])
+  return {name: tuple(ids) for name, ids in split.items()}
+
+
+def read_csv(path, *, required, optional):
+  """Yields (line number, {column: text}) of a CSV file with a header.
+
+  Raises:
+    DataError: unreadable, a required column missing, an unknown one, or a row of another length.
+  """
+  path = pathlib.Path(path)
+  try:
+    text = path.read_text(encoding='utf-8-sig')
+  except (OSError, UnicodeDecodeError) as e:
+    raise DataError(f'{path}: cannot be read as UTF-8 text ({getattr(e, "strerror", None) or e})') from None
+  lines = text.splitlines()
+  if not lines:
+    raise DataError(f'{path}: empty; expected a header {",".join(required)}')
+  delimiter = ';' if ';' in lines[0] else ','
+  rows = list(csv.reader(lines, delimiter=delimiter))
+  header = [name.strip() for name in rows[0]]
+  for name in required:
+    if name not in header:
+      raise DataError(f'{path}, line 1: no column {name!r} among {", ".join(header)}')
+  for name in header:
+    if name not in (*required, *optional) or header.count(name) > 1:
+      raise DataError(f'{path}, line 1: column {name!r} is unknown or there twice; '
+                      f'expected {", ".join((*required, *optional))}')
+  for line, row in enumerate(rows[1:], 2):
+    if not row:
+      continue
+    if len(row) != len(header):
+      raise DataError(f'{path}, line {line}: {len(row)} columns, expected {len(header)}')
+    yield line, {name: cell.strip() for name, cell in zip(header, row)}
+
+
+def first_file(folders, names):
+  """The first existing `folder/name`, or None."""
+  for folder in folders:
+    for name in names:
+      path = folder / name
+      if path.is_file():
+        return path
+  return None

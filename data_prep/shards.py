@@ -1,0 +1,270 @@
+"""Writes a recording as shards, gives them their final names, and reads a data folder back to check it.
+
+Run `python -m data_prep.shards --verify DIR` to check a data folder; exit code 65 and one line per fault if it is not
+what its manifest says.
+
+While a batch runs, shards lie in `DIR/.parts`, named after their recording; only when all recordings are done is the
+number of shards known, which the final names carry (`affect-train.tfrecord-00003-of-00016`, as TensorFlow Datasets
+reads them). `.parts/names.json` says which part got which final name, so that a batch that is killed between two
+renames, or that adds a recording later, finds its parts again.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+
+from absl import flags
+import cv2
+import numpy as np
+
+from data_prep import cli
+from data_prep import records
+from data_prep.errors import DataError
+from data_prep.errors import DiskFullError
+from data_prep.errors import UserError
+
+PARTS = '.parts'
+DATASET_NAME = 'affect'  # tfds: the first part of every file name
+_NAMES = 'names.json'
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # TFRecord: length (8) and its checksum (4); checksum of the data (4)
+
+
+def write_recording(out, recording_records, *, partition: str) -> list[records.Shard]:
+  """Writes the records of one recording into `out/.parts`, each shard whole or not at all.
+
+  Args:
+    out: data folder.
+    recording_records: the recording's `Record`s in order.
+    partition: 'train', 'validation' or 'test'.
+
+  Returns:
+    One `Shard` per file; `file` is the name in `.parts`.
+
+  Raises:
+    DiskFullError: no space is left.
+  """
+  parts = pathlib.Path(out) / PARTS
+  parts.mkdir(parents=True, exist_ok=True)
+  shards = []
+  for first in range(0, len(recording_records), records.RECORDS_PER_SHARD):
+    chunk = recording_records[first:first + records.RECORDS_PER_SHARD]
+    name = f'{part_stem(chunk[0].recording)}-{len(shards):03d}.tfrecord'
+    serialized = [records.encode(record) for record in chunk]
+    path = parts / name
+    try:
+      _write_atomically(path, serialized)
+    except OSError as e:
+      raise DiskFullError(f'{path}: cannot be written ({e.strerror}); free space, then run again: what is done is kept') from None
+    sizes = [_HEADER_BYTES + len(data) + _FOOTER_BYTES for data in serialized]
+    shards.append(records.Shard(
+        file=name, bytes=path.stat().st_size, records=len(chunk), sha256=_sha256(path),
+        recording=chunk[0].recording, subject=chunk[0].subject, partition=partition,
+        first_second=chunk[0].second, steps=int(sum(record.valid.sum() for record in chunk)),
+        offsets=[int(offset) for offset in np.cumsum([0] + sizes[:-1])]))
+  return shards
+
+
+def _write_atomically(path, serialized) -> None:
+  import tensorflow as tf
+  temporary = path.with_suffix('.tmp')
+  try:
+    with tf.io.TFRecordWriter(str(temporary)) as writer:
+      for data in serialized:
+        writer.write(data)
+  except tf.errors.OpError as e:  # a full disk among others; the caller speaks OSError
+    temporary.unlink(missing_ok=True)
+    raise OSError(None, e.message.splitlines()[0]) from None
+  with open(temporary, 'rb') as f:
+    os.fsync(f.fileno())  # a rename may reach the disk before the data does
+  temporary.replace(path)
+
+
+def part_stem(recording: str) -> str:
+  """A file name for any recording id: distinct ids give distinct names on every file system."""
+  safe = ''.join(c if c.isalnum() and c.isascii() else '_' for c in recording)[:60]
+  return f'{safe}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}'
+
+
+def finish(out, shards: list[records.Shard], *, targets, num_landmarks, label_scale, preparation) -> records.Manifest:
+  """Gives the parts their final names and writes the manifest and the TFDS metadata.
+
+  Args:
+    out: data folder; `unname` must have been called since its last `finish`.
+    shards: as `write_recording` returned them.
+    targets, num_landmarks, label_scale, preparation: see `records.Manifest`.
+  """
+  import tensorflow_datasets as tfds
+  out = pathlib.Path(out)
+  ordered = sorted(shards, key=lambda s: (records.PARTITIONS.index(s.partition), s.recording, s.first_second))
+  counts = collections.Counter(shard.partition for shard in ordered)
+  seen = collections.Counter()
+  named = []
+  for shard in ordered:
+    final = f'{DATASET_NAME}-{shard.partition}.tfrecord-{seen[shard.partition]:05d}-of-{counts[shard.partition]:05d}'
+    seen[shard.partition] += 1
+    named.append(dataclasses.replace(shard, file=final))
+  journal = {part.file: final.file for part, final in zip(ordered, named)}
+  temporary = out / PARTS / 'names.tmp'
+  temporary.write_text(json.dumps(journal, indent=1), encoding='utf-8')
+  temporary.replace(out / PARTS / _NAMES)
+  for part, final in journal.items():
+    (out / PARTS / part).replace(out / final)
+
+  template = tfds.core.ShardedFileTemplate(data_dir=out, dataset_name=DATASET_NAME, filetype_suffix='tfrecord')
+  split_infos = [
+      tfds.core.SplitInfo(
+          name=partition, filename_template=dataclasses.replace(template, split=partition),
+          shard_lengths=[s.records for s in named if s.partition == partition],
+          num_bytes=sum(s.bytes for s in named if s.partition == partition))
+      for partition in records.PARTITIONS if counts[partition]]
+  tfds.folder_dataset.write_metadata(
+      data_dir=str(out), features=records.features(len(targets), num_landmarks), split_infos=split_infos,
+      filename_template=template, check_data=False,
+      description='One second of audio, face and labels per record; see manifest.json.')
+  manifest = records.Manifest(targets=list(targets), num_landmarks=num_landmarks, label_scale=label_scale,
+                              preparation=preparation, shards=named)
+  manifest.write(out)
+  return manifest
+
+
+def names(out) -> dict[str, str]:
+  """Part -> final name, as of the last `finish`; empty if there was none."""
+  journal = pathlib.Path(out) / PARTS / _NAMES
+  return json.loads(journal.read_text(encoding='utf-8')) if journal.is_file() else {}
+
+
+def unname(out) -> None:
+  """Takes final names back, so that shards can be added or dropped; the folder is no data folder until `finish`."""
+  out = pathlib.Path(out)
+  (out / records.MANIFEST).unlink(missing_ok=True)
+  for part, final in names(out).items():
+    # After a kill between two renames a part may lie under either name; under both, the one in `.parts` is newer.
+    if (out / PARTS / part).exists():
+      (out / final).unlink(missing_ok=True)
+    elif (out / final).exists():
+      (out / final).replace(out / PARTS / part)
+  (out / PARTS / _NAMES).unlink(missing_ok=True)
+
+
+def verify(folder) -> list[str]:
+  """Reads every byte of a data folder back.
+
+  Returns:
+    One line per fault; empty when the folder is what its manifest says.
+
+  Raises:
+    DataError: there is no readable manifest.
+  """
+  folder = pathlib.Path(folder)
+  manifest = records.Manifest.read(folder)
+  faults = []
+  subjects = collections.defaultdict(set)
+  next_second = collections.Counter()
+  for shard in manifest.shards:
+    subjects[shard.subject].add(shard.partition)
+    if shard.first_second != next_second[shard.recording]:
+      faults.append(f'{shard.file}: starts at second {shard.first_second} of {shard.recording}, '
+                    f'expected {next_second[shard.recording]}')
+    next_second[shard.recording] += shard.records
+    faults += [f'{shard.file}: {fault}' for fault in _verify_shard(folder, manifest, shard)]
+  for subject, partitions in sorted(subjects.items()):
+    if len(partitions) > 1:
+      faults.append(f'{folder}: subject {subject} is in {" and ".join(sorted(partitions))}; expected one partition')
+  listed = {shard.file for shard in manifest.shards}
+  for path in sorted(folder.glob('*.tfrecord*')):
+    if path.name not in listed:
+      faults.append(f'{path.name}: not in the manifest')
+  return faults
+
+
+def _verify_shard(folder, manifest, shard):
+  """Yields what is wrong with one shard."""
+  import tensorflow as tf
+  path = folder / shard.file
+  if path.parent.resolve() != folder.resolve() or not path.is_file():
+    yield 'not found'
+    return
+  if path.stat().st_size != shard.bytes:
+    yield f'{path.stat().st_size} bytes, the manifest says {shard.bytes}'
+  if _sha256(path) != shard.sha256:
+    yield 'SHA-256 differs from the manifest'
+  offset, steps, count = 0, 0, 0
+  offsets = []
+  try:
+    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+      offsets.append(offset)
+      offset += _HEADER_BYTES + len(data) + _FOOTER_BYTES
+      fault, valid = _verify_record(data, manifest, shard, count)
+      if fault:
+        yield f'record {count}: {fault}'
+      count, steps = count + 1, steps + valid
+  except tf.errors.DataLossError as e:
+    yield f'record {count}: damaged ({e.message.split(" [")[0].splitlines()[0]})'
+    return
+  if count != shard.records:
+    yield f'{count} records, the manifest says {shard.records}'
+  elif offsets != shard.offsets:
+    yield 'record offsets differ from the manifest'
+  elif steps != shard.steps:
+    yield f'{steps} valid steps, the manifest says {shard.steps}'
+
+
+def _verify_record(data, manifest, shard, index):
+  """Returns (what is wrong with one record or None, its valid steps)."""
+  import tensorflow as tf
+  try:
+    feature = tf.train.Example.FromString(data).features.feature
+  except Exception as e:  # pylint: disable=broad-except  # protobuf's own DecodeError class moves between versions
+    return f'not an Example ({e})', 0
+  steps, targets = records.STEPS_PER_RECORD, len(manifest.targets)
+  sizes = {'audio': 2 * steps * records.SAMPLES_PER_STEP, 'face_found': 4 * steps, 'label': 4 * steps * targets,
+           'label_mask': 4 * steps, 'valid': 4 * steps}
+  if manifest.num_landmarks:
+    sizes['landmarks'] = 4 * steps * manifest.num_landmarks * 2
+  for name, size in sizes.items():
+    value = feature[name].bytes_list.value
+    if len(value) != 1 or len(value[0]) != size:
+      return f'{name} holds {sum(map(len, value))} bytes, expected {size}', 0
+    if name != 'audio' and not np.isfinite(np.frombuffer(value[0], '<f4')).all():
+      return f'{name} holds NaN or Inf', 0
+  ids = {name: b''.join(feature[name].bytes_list.value).decode(errors='replace') for name in ('recording', 'subject')}
+  ids['second'] = list(feature['second'].int64_list.value)
+  expected = {'recording': shard.recording, 'subject': shard.subject, 'second': [shard.first_second + index]}
+  if ids != expected:
+    return f'is {ids}, expected {expected}', 0
+  faces = feature['face'].bytes_list.value
+  if len(faces) != steps:
+    return f'{len(faces)} faces, expected {steps}', 0
+  for k, jpeg in enumerate(faces):
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None or image.shape != (records.FACE_SIZE, records.FACE_SIZE, 3):
+      return f'face {k} is no {records.FACE_SIZE}×{records.FACE_SIZE} JPEG', 0
+  return None, int(np.frombuffer(feature['valid'].bytes_list.value[0], '<f4').sum())
+
+
+def _sha256(path) -> str:
+  with open(path, 'rb') as f:
+    return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def _define_flags():
+  flags.DEFINE_string('verify', None, 'Data folder to read back whole.')
+
+
+def main() -> None:
+  folder = flags.FLAGS.verify
+  if not folder:
+    raise UserError('--verify=DIR is missing: the data folder to read back')
+  faults = verify(folder)
+  for fault in faults:
+    print(fault)
+  if faults:
+    raise DataError(f'{folder}: {len(faults)} faults; make the data again with `python -m data_prep.prepare`')
+  print(f'{folder}: all shards are what the manifest says')
+
+
+if __name__ == '__main__':
+  cli.run(main, _define_flags)
