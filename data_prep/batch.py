@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import multiprocessing
-import os
 import pathlib
 
 import cv2
@@ -65,8 +64,9 @@ def _work(out, settings, parameters, recording) -> dict:
                'shards': [dataclasses.asdict(shard) for shard in written]}
     path = _sidecar_path(out, recording)
     temporary = path.with_suffix('.json.tmp')
-    temporary.write_text(json.dumps(content), encoding='utf-8')
-    temporary.replace(path)
+    with shards.writing(path):
+      temporary.write_text(json.dumps(content), encoding='utf-8')
+      temporary.replace(path)
     return content
   except DiskFullError:
     raise  # the next recording would fare no better
@@ -93,19 +93,19 @@ def run(todo, out, settings, parameters, jobs):
       yield recording, work(recording)
     return
   # Not forked: TensorFlow's and OpenCV's threads do not survive a fork.
-  pool = functools.partial(concurrent.futures.ProcessPoolExecutor, mp_context=multiprocessing.get_context('spawn'),
-                           initializer=_quiet)
+  pool = functools.partial(concurrent.futures.ProcessPoolExecutor, mp_context=multiprocessing.get_context('spawn'))
   broken = []
   with pool(jobs) as executor:
     futures = {executor.submit(work, recording): recording for recording in todo}
-    for future in concurrent.futures.as_completed(futures):
-      try:
-        yield futures[future], future.result()
-      except concurrent.futures.process.BrokenProcessPool:
-        broken.append(futures[future])
-      except DiskFullError:
-        executor.shutdown(cancel_futures=True)
-        raise
+    try:
+      for future in concurrent.futures.as_completed(futures):
+        try:
+          yield futures[future], future.result()
+        except concurrent.futures.process.BrokenProcessPool:
+          broken.append(futures[future])
+    except BaseException:
+      executor.shutdown(wait=False, cancel_futures=True)  # the disk is full, or somebody stopped us
+      raise
   # A decoder that crashes takes the whole pool down; alone, each shows whether it was the one.
   for recording in broken:
     with pool(1) as executor:
@@ -113,7 +113,3 @@ def run(todo, out, settings, parameters, jobs):
         yield recording, executor.submit(work, recording).result()
       except concurrent.futures.process.BrokenProcessPool:
         yield recording, {'reason': f'{recording.video or recording.audio}: the decoder crashed'}
-
-
-def _quiet():
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # a line per worker about instruction sets helps nobody

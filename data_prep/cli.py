@@ -1,5 +1,6 @@
 """How every command of `data_prep` starts and ends: flags, one line for an error, an exit code."""
 
+import os
 import sys
 
 from absl import app
@@ -8,30 +9,32 @@ from absl import flags
 from data_prep.errors import UserError
 
 
-def run(main, define_flags) -> None:
-  """Parses the flags and calls `main()`; exits with the code of design.md, section 8.
+def run(main, define_flags, max_arguments: int = 0) -> None:
+  """Parses the flags and calls `main(*arguments)`; exits with the code of design.md, section 8.
 
   Args:
-    main: called without arguments once the flags are parsed.
+    main: called once the flags are parsed, with the arguments that are no flags.
     define_flags: defines the command's flags. They are not defined on import, because other programs import these
       modules for their functions and have flags of their own.
+    max_arguments: how many arguments that are no flags the command takes.
   """
+  # A line about instruction sets per process helps nobody. Set before TensorFlow is imported; workers inherit it.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   define_flags()
 
   def parse(argv):
     try:
-      rest = flags.FLAGS(argv, known_only=False)
-      if len(rest) > 1:
-        raise UserError(f'{rest[1]!r} is no flag; expected --name=value')
+      rest = flags.FLAGS(argv)
+      if len(rest) > 1 + max_arguments:
+        raise UserError(f'{rest[1 + max_arguments]!r} is no flag; expected --name=value')
       return rest
     except (flags.Error, UserError) as e:
       print(f'error: {e}', file=sys.stderr)
       sys.exit(UserError.exit_code)
 
   def guarded(argv):
-    del argv
     try:
-      main()
+      main(*argv[1:])
     except UserError as e:
       print(f'error: {e}', file=sys.stderr)
       sys.exit(e.exit_code)

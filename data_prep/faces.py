@@ -24,6 +24,7 @@ MAX_FAILURES = 5  # detections in a row that find nothing before the face is giv
 NUM_POINTS = 40  # corners that the flow follows
 MIN_POINTS = 8  # with fewer a similarity is a guess
 MAX_ROUND_TRIP = 1.0  # pixels (grey image) that a corner followed forth and back may miss its start by
+MIN_INSIDE = 0.7  # share of the box within the frame; below, the crop would be mostly repeated border
 MIN_CONFIDENCE = 0.25  # below, the face counts as lost
 CORRECTION = 0.2  # share of a detection's correction that the box moves in one step: no jumps, no lag
 MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
@@ -145,13 +146,13 @@ class FaceTracker:
     self._points = ahead[good][inliers[:, 0] == 1]
     height, width = grey.shape
     inside = _overlap(self._box, np.array([width / 2, height / 2]), width, height)
-    if inside < 0.5 or not 0.5 * MIN_FACE * min(grey.shape) < self._box[2] < 2 * max(grey.shape):
+    if inside < MIN_INSIDE or not 0.5 * MIN_FACE * min(grey.shape) < self._box[2] < 2 * max(grey.shape):
       self._lose()
       return 0.0
     if len(self._points) < NUM_POINTS // 2:
       self._seed(grey)
     # Corners die one by one on a face that talks and turns; half of them in one frame is another scene.
-    return min(1.0, 1.4 * share) * min(1.0, 2 * inside - 0.2)
+    return min(1.0, 1.4 * share) * min(1.0, 2 * inside - 0.8)
 
   def _detect(self, grey) -> None:
     """Looks for faces; confirms, corrects, or begins to doubt the box."""

@@ -63,6 +63,8 @@ def read_audio(path) -> Audio:
     if not container.streams.audio:
       raise DataError(f'{path}: no sound track in it; expected one (leave the audio column empty for a silent recording)')
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+      raise DataError(f'{path}: the sound track has an unknown codec; convert it, to wav for instance')
     _check_wav_length(path)
     rate, cursor, pieces, resampler, start = None, 0, [], None, None
     for frame, time in _decode(path, container, stream):
@@ -89,9 +91,10 @@ def read_audio(path) -> Audio:
       raise DataError(f'{path}: the sound track holds no samples')
     _check_declared_length(path, container, stream, cursor / rate)
     pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-  scaled = np.concatenate(pieces) * 32768.0
+    end = min(cursor / rate, _declared_end(container, stream) or math.inf)  # codecs pad the last frame
+  scaled = np.concatenate(pieces)[:round(end * SAMPLE_RATE)] * 32768.0
   np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled)
-  return Audio(samples=scaled.astype(np.int16), start=start, end=cursor / rate)
+  return Audio(samples=scaled.astype(np.int16), start=start, end=end)
 
 
 class Video:
@@ -163,6 +166,8 @@ def _video_stream(path, container):
   streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
   if not streams:
     raise DataError(f'{path}: no video track in it; expected one')
+  if streams[0].codec_context is None:
+    raise DataError(f'{path}: the video track has an unknown codec; convert it, to mp4 for instance')
   width, height = streams[0].codec_context.width, streams[0].codec_context.height
   if width * height > MAX_PIXELS or width * height == 0:
     raise DataError(f'{path}: frames of {width}×{height}; expected at least one pixel and at most 4096²')
@@ -220,18 +225,21 @@ def _rgb(frame) -> np.ndarray:
   return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
 
+def _declared_end(container, stream) -> float | None:
+  """Where the container says a track ends, seconds since time zero; None where that is unknown or an estimate."""
+  if not any(name in container.format.name.split(',') for name in _DECLARES_LENGTH):
+    return None
+  if stream.duration is not None:
+    return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - _origin(container)
+  if container.duration is not None and (stream.type == 'video' or not container.streams.video):
+    return container.duration / 1e6  # Matroska declares one length for all tracks
+  return None
+
+
 def _check_declared_length(path, container, stream, decoded: float) -> None:
   """A file that was cut off decodes without an error: its header still tells."""
-  if not any(name in container.format.name.split(',') for name in _DECLARES_LENGTH):
-    return
-  if stream.duration is not None:
-    declared = float((stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base)
-    declared -= _origin(container)
-  elif container.duration is not None and (stream.type == 'video' or not container.streams.video):
-    declared = container.duration / 1e6  # Matroska declares one length for all tracks
-  else:
-    return
-  if declared - decoded > 5 * STEP_SECONDS:  # codecs may declare their padding
+  declared = _declared_end(container, stream)
+  if declared is not None and declared - decoded > 5 * STEP_SECONDS:  # codecs may declare their padding
     raise DataError(f'{path}: the {stream.type} track declares {declared:.2f} s and holds {decoded:.2f} s; '
                     'the file was cut off: copy it again')
 

@@ -88,7 +88,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
   parameters = _parameters(corpus, settings)
-  jobs = jobs or len(os.sched_getaffinity(0))
+  jobs = jobs or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
   out = pathlib.Path(out)
   begin = time.perf_counter()
   with _locked(out):
@@ -111,8 +111,9 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
         fresh.add(recording.recording)
     rejects.sort(key=lambda row: row['recording'])
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
-    (out / REJECTS).write_text(''.join(lines), encoding='utf-8')
-    manifest = _publish(out, done, settings, parameters) if done else None
+    with shards.writing(out):
+      (out / REJECTS).write_text(''.join(lines), encoding='utf-8')
+      manifest = _publish(out, done, settings, parameters) if done else None
   summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
   partitions = {recording.recording: recording.partition for recording in found.recordings}
   print(summary_table.format_table(summaries, partitions, fresh, time.perf_counter() - begin, found.absent, rejects))

@@ -10,6 +10,7 @@ renames, or that adds a recording later, finds its parts again.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -54,10 +55,8 @@ def write_recording(out, recording_records, *, partition: str) -> list[records.S
     name = f'{part_stem(chunk[0].recording)}-{len(shards):03d}.tfrecord'
     serialized = [records.encode(record) for record in chunk]
     path = parts / name
-    try:
+    with writing(path):
       _write_atomically(path, serialized)
-    except OSError as e:
-      raise DiskFullError(f'{path}: cannot be written ({e.strerror}); free space, then run again: what is done is kept') from None
     sizes = [_HEADER_BYTES + len(data) + _FOOTER_BYTES for data in serialized]
     shards.append(records.Shard(
         file=name, bytes=path.stat().st_size, records=len(chunk), sha256=_sha256(path),
@@ -65,6 +64,16 @@ def write_recording(out, recording_records, *, partition: str) -> list[records.S
         first_second=chunk[0].second, steps=int(sum(record.valid.sum() for record in chunk)),
         offsets=[int(offset) for offset in np.cumsum([0] + sizes[:-1])]))
   return shards
+
+
+@contextlib.contextmanager
+def writing(path):
+  """Turns a failure to write `path` into a DiskFullError."""
+  try:
+    yield
+  except OSError as e:
+    raise DiskFullError(
+        f'{path}: cannot be written ({e.strerror}); free space, then run again: what is done is kept') from None
 
 
 def _write_atomically(path, serialized) -> None:

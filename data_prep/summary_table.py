@@ -36,7 +36,10 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects) 
                f'{steps / seconds:.0f} frames/s, {steps * STEP_SECONDS / seconds:.1f} × real time')
   if absent:
     lines.append(f'absent, though the split names them: {len(absent)}')
-    lines += [f'  {name} ({partition}): no {missing}' for name, partition, missing in absent]
+    kinds = {}
+    for name, partition, missing in absent:
+      kinds.setdefault((partition, missing), []).append(name)
+    lines += [f'  {partition}, no {missing}: {" ".join(names)}' for (partition, missing), names in kinds.items()]
   if rejects:
     lines.append(f'refused: {len(rejects)}')
     lines += [f'  {row["recording"]}: {row["reason"]}' for row in rejects]

@@ -1,0 +1,150 @@
+"""Contact sheets: what the network will see of each recording.
+
+    python -m data_prep.preview DATA_FOLDER --out=SHEETS [--recordings=P16,P21]
+
+One PNG per recording, read back from the shards: faces in time (a red frame: the face is lost there and the last good
+crop is shown), the detector's confidence, the waveform and the labels.
+"""
+
+import collections
+import pathlib
+import re
+
+from absl import flags
+import cv2
+import numpy as np
+
+from data_prep import cli
+from data_prep import records
+from data_prep import shards
+from data_prep.errors import DataError
+from data_prep.errors import UserError
+from data_prep.errors import WorkdirError
+
+FACES_PER_ROW, ROWS = 12, 2
+LOST_COLOUR = (220, 30, 30)
+
+
+def preview(folder, out, recordings=None) -> list[pathlib.Path]:
+  """Writes one contact sheet per recording.
+
+  Args:
+    folder: data folder.
+    out: folder for the PNG files.
+    recordings: ids, or None for all.
+
+  Returns:
+    The files written.
+
+  Raises:
+    DataError: an id is unknown, or a shard is damaged.
+  """
+  folder, out = pathlib.Path(folder), pathlib.Path(out)
+  manifest = records.Manifest.read(folder)
+  by_recording = collections.defaultdict(list)
+  for shard in manifest.shards:
+    by_recording[shard.recording].append(shard)
+  unknown = sorted(set(recordings or ()) - set(by_recording))
+  if unknown:
+    raise DataError(f'{folder}: no recording {", ".join(unknown)}; it holds {", ".join(sorted(by_recording))}')
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    raise WorkdirError(f'{out}: cannot be written ({e.strerror}); give another --out') from None
+  written = []
+  for name in sorted(recordings or by_recording):
+    path = out / f'{name if re.fullmatch("[A-Za-z0-9_-]{1,60}", name) else shards.part_stem(name)}.png'
+    _draw(path, name, by_recording[name], manifest, _read(folder, by_recording[name]))
+    written.append(path)
+  return written
+
+
+def _read(folder, recording_shards):
+  """The recording's fields over all its valid steps: name -> array; `face` stays JPEG."""
+  import tensorflow as tf
+  columns = collections.defaultdict(list)
+  for shard in recording_shards:
+    try:
+      for data in tf.data.TFRecordDataset(str(folder / shard.file)).as_numpy_iterator():
+        feature = tf.train.Example.FromString(data).features.feature
+        columns['audio'].append(np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(-1, 640))
+        columns['face'].extend(feature['face'].bytes_list.value)
+        for name in ('face_found', 'label', 'label_mask', 'valid'):
+          array = np.frombuffer(feature[name].bytes_list.value[0], '<f4')
+          columns[name].append(array.reshape(records.STEPS_PER_RECORD, -1))
+    except tf.errors.OpError as e:
+      raise DataError(f'{folder / shard.file}: {e.message.splitlines()[0]}; run `python -m data_prep.shards --verify`'
+                      ) from None
+  steps = int(np.concatenate(columns['valid']).sum())
+  return {name: value[:steps] if name == 'face' else np.concatenate(value)[:steps] for name, value in columns.items()}
+
+
+def _draw(path, name, recording_shards, manifest, data) -> None:
+  import matplotlib
+  matplotlib.use('Agg')
+  from matplotlib import pyplot as plt
+
+  steps = len(data['face'])
+  time = (np.arange(steps) + 0.5) * records.STEP_SECONDS
+  shown = np.linspace(0, steps - 1, FACES_PER_ROW * ROWS).round().astype(int)
+  found = data['face_found'][:, 0]
+  figure, axes = plt.subplots(4, 1, figsize=(14, 8.6), layout='constrained',
+                              gridspec_kw={'height_ratios': [2.4, 0.7, 1, 1.6]})
+  axes[0].imshow(_sheet(data['face'], found, shown))
+  axes[0].set_axis_off()
+  first = recording_shards[0]
+  axes[0].set_title(f'{name} (subject {first.subject}, {first.partition}): {steps} steps, face found in '
+                    f'{100 * np.mean(found > 0):.1f} %')
+  size = records.FACE_SIZE
+  for i, k in enumerate(shown):
+    axes[0].text(i % FACES_PER_ROW * size + 3, i // FACES_PER_ROW * size + 12, f'{time[k]:.1f} s', color='white',
+                 fontsize=7, bbox={'facecolor': 'black', 'alpha': 0.5, 'pad': 1, 'linewidth': 0})
+  axes[1].fill_between(time, found, step='mid', color='tab:green', linewidth=0)
+  axes[1].set_ylim(0, 1.05)
+  axes[1].set_ylabel('face found')
+  # Per step the highest and lowest sample: a line through all samples would be a solid block.
+  axes[2].fill_between(time, data['audio'].min(axis=1) / 32768, data['audio'].max(axis=1) / 32768, linewidth=0)
+  axes[2].set_ylabel('sound')
+  label = np.where(data['label_mask'] > 0, data['label'], np.nan)
+  for k, target in enumerate(manifest.targets):
+    axes[3].plot(time, label[:, k], label=target)
+  axes[3].axhline(0, color='grey', linewidth=0.5)
+  axes[3].set_ylim(-1.05, 1.05)
+  axes[3].set_ylabel('gold standard' if data['label_mask'].any() else 'no labels')
+  axes[3].set_xlabel('seconds')
+  axes[3].legend(loc='upper right', ncols=len(manifest.targets))
+  for axis in axes[1:]:
+    axis.set_xlim(0, steps * records.STEP_SECONDS)
+  figure.savefig(path, dpi=90)
+  plt.close(figure)
+
+
+def _sheet(faces, found, shown):
+  """Rows of faces as one RGB image."""
+  tiles = []
+  for k in shown:
+    tile = cv2.imdecode(np.frombuffer(faces[k], np.uint8), cv2.IMREAD_COLOR)
+    if tile is None:
+      raise DataError(f'face {k} is no JPEG; run `python -m data_prep.shards --verify`')
+    tile = cv2.cvtColor(tile, cv2.COLOR_BGR2RGB)
+    if found[k] == 0:
+      cv2.rectangle(tile, (1, 1), (tile.shape[1] - 2, tile.shape[0] - 2), LOST_COLOUR, 3)
+    tiles.append(tile)
+  return np.concatenate([np.concatenate(tiles[i:i + FACES_PER_ROW], axis=1)
+                         for i in range(0, len(tiles), FACES_PER_ROW)])
+
+
+def _define_flags():
+  flags.DEFINE_string('out', None, 'Folder for the contact sheets.', required=True)
+  flags.DEFINE_list('recordings', [], 'Only these recordings.')
+
+
+def main(folder=None) -> None:
+  if folder is None:
+    raise UserError('the data folder is missing; expected `python -m data_prep.preview DIR --out=SHEETS`')
+  for path in preview(folder, flags.FLAGS.out, flags.FLAGS.recordings or None):
+    print(path)
+
+
+if __name__ == '__main__':
+  cli.run(main, _define_flags, max_arguments=1)

@@ -1,0 +1,111 @@
+"""The strict label-file parser, and labels on the grid."""
+
+import numpy as np
+import pytest
+
+from data_prep import labels
+from data_prep.errors import DataError
+
+
+def write(tmp_path, text, name='a.csv', encoding='utf-8'):
+  path = tmp_path / name
+  path.write_bytes(text.encode(encoding))
+  return path
+
+
+@pytest.mark.parametrize('text, columns', [
+    ('time;FM1 ;FM2 \n0.00;0.25;-0.5\n0.04;0.5;1\n', ('FM1', 'FM2')),  # RECOLA: a trailing space in the names
+    ('time,a,b\n0,0.25,-0.5\n0.04,0.5,1\n', ('a', 'b')),
+    ('time\ta\tb\n0\t0.25\t-0.5\n0.04\t0.5\t1\n', ('a', 'b')),
+    ('0.00,0.25,-0.5\n0.04,0.5,1\n', ('', '')),  # the authors' files have no header
+    ('0,00;0,25;-0,5\n0,04;0,5;1\n', ('', '')),  # decimal commas
+    ('\ufefftime;a;b\r\n0;0.25;-0.5\r\n\r\n0.04;0.5;1\r\n', ('a', 'b')),  # byte-order mark, CRLF, blank line
+    ('"time","a","b"\n"0","0.25","-0.5"\n0.04,.5,1e0\n', ('a', 'b')),
+    ("name;timestamp;a;b\n'T1';0.0;0.25;-0.5\n'T1';0.04;0.5;1\n", ('a', 'b')),  # SEWA: whose label it is
+    ('b,a,time\n0.25,-0.5,0\n0.5,1,0.04\n', ('b', 'a')),  # by name, not by position
+])
+def test_reads_every_dialect(tmp_path, text, columns):
+  table = labels.read_table(write(tmp_path, text), low=-1, high=1)
+  assert table.columns == columns
+  np.testing.assert_array_equal(table.times, [0, 0.04])
+  np.testing.assert_array_equal(table.values, [[0.25, -0.5], [0.5, 1]])
+
+
+def test_reads_arff(tmp_path):
+  text = ('@relation GOLDSTANDARD\n\n@attribute Instance_name string\n@attribute frameTime numeric\n'
+          '@attribute GoldStandard numeric\n\n@data\n\ndev_1,0.00,0.1\ndev_1,0.04,-0.2\ndev_1,284,0.3\n')
+  table = labels.read_table(write(tmp_path, text, 'dev_1.arff'), low=-1, high=1)
+  assert table.columns == ('GoldStandard',)
+  np.testing.assert_array_equal(table.times, [0, 0.04, 284])
+  np.testing.assert_array_equal(table.values[:, 0], [0.1, -0.2, 0.3])
+
+
+@pytest.mark.parametrize('text, line, reason', [
+    ('time,a\n0,0.1\n0.04,NaN\n', 3, "'NaN' is a missing value"),
+    ('time,a\n0,?\n', 2, "'?' is a missing value"),
+    ('0.00;?\n0.04;0.1\n', 1, "'?' is a missing value"),
+    ('time,a\n0,\n', 2, "'' is a missing value"),
+    ('time,a\n0,0.1\n\n0.08,0.1\n0.04,0.1\n', 5, 'time 0.04 comes after 0.08; expected increasing times'),
+    ('time,a\n0,0.1\n0.04,0.1\n0.04,0.2\n', 4, 'time 0.04 is a duplicate; expected increasing times'),
+    ('time,a\n0,0.1\n0.04,1.5\n', 3, '1.5 is out of range; expected values from -1 to 1'),
+    ('time,a\n0,0.1\n0.04,inf\n', 3, "'inf' is no number"),
+    ('time,a\n0,0.1\n0.04,1_0\n', 3, "'1_0' is no number"),
+    ('time,a\n0,0.1\n0.04,zero\n', 3, "'zero' is no number"),
+    ('time,a\n0,0.1\n0.04,0,1\n', 3, '3 columns, expected 2'),
+    ('time;a\n0;0.1\n0.04;0.1;0.2\n', 3, '3 columns, expected 2'),
+    ('when,a\n0,0.1\n', 1, 'no time column among when, a; expected `time`'),
+    ('time,a,a\n0,0.1,0.2\n', 1, "column 'a' twice"),
+])
+def test_refuses_with_file_line_and_reason(tmp_path, text, line, reason):
+  path = write(tmp_path, text)
+  with pytest.raises(DataError) as error:
+    labels.read_table(path, low=-1, high=1)
+  assert str(error.value).startswith(f'{path}, line {line}: ') and reason in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('text, reason', [
+    ('', 'empty'), ('\n \n', 'empty'), ('time,a\n', 'no rows of numbers'), ('time\n0\n', 'no value column'),
+    ('@relation x\n@data\n', 'without @attribute'),
+    ('@relation x\n@attribute frameTime numeric\n@attribute a numeric\n@data\n', 'no rows'),
+])
+def test_refuses_files_without_data(tmp_path, text, reason):
+  with pytest.raises(DataError, match=reason):
+    labels.read_table(write(tmp_path, text), low=-1, high=1)
+
+
+def test_refuses_what_is_not_utf8(tmp_path):
+  with pytest.raises(DataError, match='not text in UTF-8'):
+    labels.read_table(write(tmp_path, 'time,a\n0,0.1\n', encoding='utf-16'), low=-1, high=1)
+  with pytest.raises(DataError, match='absent.csv: cannot be read'):
+    labels.read_table(tmp_path / 'absent.csv', low=-1, high=1)
+
+
+def test_recola_grid_drops_the_row_at_zero():
+  times = np.round(np.arange(7501) * 0.04, 2)
+  trace, mask = labels.on_grid(times, np.arange(7501.0), 7500)
+  np.testing.assert_array_equal(trace, np.arange(1, 7501))  # row k goes to step k − 1, unchanged
+  assert mask.all() and mask.dtype == np.float32
+
+
+def test_resamples_by_time_not_by_row():
+  # Rows every 100 ms with value = time; step k gets the value at its end, 0.04 (k + 1).
+  times = np.array([0.0, 0.1, 0.2, 0.3])
+  trace, mask = labels.on_grid(times, times, 9)
+  np.testing.assert_array_equal(mask, [1] * 7 + [0] * 2)  # 0.28 is inside, 0.32 and 0.36 are past the last row
+  np.testing.assert_allclose(trace[:7], 0.04 * np.arange(1, 8), atol=1e-12)
+  assert not trace[7:].any()
+
+
+def test_holes_and_a_late_start_have_no_label():
+  times = np.array([0.12, 0.16, 0.20, 0.32, 0.36])  # 0.24 and 0.28 are missing, and so are 0.04 and 0.08
+  trace, mask = labels.on_grid(times, np.stack([times, -times], 1), 9)
+  np.testing.assert_array_equal(mask, [0, 0, 1, 1, 1, 0, 0, 1, 1])
+  np.testing.assert_allclose(trace[mask > 0], np.stack([times, -times], 1), atol=1e-12)
+
+
+def test_times_with_rounding_are_not_moved():
+  times = np.array([0.04, 0.0801, 0.1199])  # written with another precision
+  trace, mask = labels.on_grid(times, np.array([1.0, 2.0, 3.0]), 3)
+  np.testing.assert_array_equal(trace, [1, 2, 3])
+  assert mask.all()

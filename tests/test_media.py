@@ -1,0 +1,245 @@
+"""Sound and frames on the label grid: rates, layouts, timestamps, damage."""
+
+import numpy as np
+import pytest
+import soundfile
+
+import clips
+from data_prep import media
+from data_prep.errors import DataError
+
+
+def spectrum_peak(samples, rate=16_000):
+  """Hz of the strongest component, to a fraction of a bin."""
+  windowed = samples * np.hanning(len(samples))
+  return np.argmax(np.abs(np.fft.rfft(windowed, 8 * len(windowed)))) * rate / (8 * len(windowed))
+
+
+@pytest.mark.parametrize('rate, subtype', [
+    (44_100, 'PCM_16'), (16_000, 'PCM_16'), (8_000, 'PCM_16'), (48_000, 'PCM_24'), (22_050, 'PCM_U8'),
+    (96_000, 'FLOAT'), (11_025, 'PCM_32'), (44_100, 'DOUBLE')])
+def test_a_tone_stays_a_tone(tmp_path, rate, subtype):
+  path = tmp_path / 'tone.wav'
+  soundfile.write(path, clips.tone(1.5, rate), rate, subtype=subtype)
+  audio = media.read_audio(path)
+  assert audio.samples.dtype == np.int16
+  assert abs(len(audio.samples) - 24_000) <= 1 and audio.start == 0 and audio.end == pytest.approx(1.5, abs=1e-4)
+  assert spectrum_peak(audio.samples) == pytest.approx(440, abs=0.5)
+  # Amplitude 0.5 and in phase: resampling neither scales nor delays (8 bits: a step is 1/128).
+  expected = 0.5 * 32768 * np.sin(2 * np.pi * 440 * np.arange(2000, 22_000) / 16_000)
+  error = np.abs(audio.samples[2000:22_000] - expected).max()
+  assert error < (300 if subtype == 'PCM_U8' else 12)
+
+
+def test_stereo_is_the_mean_of_the_channels(tmp_path):
+  both = np.stack([clips.tone(1, 16_000), 0.5 * clips.tone(1, 16_000, hertz=1000)], axis=1)
+  soundfile.write(tmp_path / 'a.wav', both, 16_000, subtype='PCM_16')
+  samples = media.read_audio(tmp_path / 'a.wav').samples
+  np.testing.assert_allclose(samples, both.mean(axis=1) * 32768, atol=1.6)  # rounding to 16 bits twice
+
+
+def test_flac_and_aac(tmp_path):
+  soundfile.write(tmp_path / 'a.flac', clips.tone(1, 44_100), 44_100)
+  assert spectrum_peak(media.read_audio(tmp_path / 'a.flac').samples) == pytest.approx(440, abs=0.5)
+  clips.write_clip(tmp_path / 'a.mp4', sound=clips.tone(2, 44_100), sound_codec='aac')
+  audio = media.read_audio(tmp_path / 'a.mp4')
+  assert audio.end == pytest.approx(2, abs=0.001)  # the codec's padding to whole frames is cut
+  assert spectrum_peak(audio.samples) == pytest.approx(440, abs=0.5)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_refuses_nan_and_inf(tmp_path, value):
+  sound = clips.tone(1, 16_000).astype(np.float32)
+  sound[7000] = value
+  soundfile.write(tmp_path / 'a.wav', sound, 16_000, subtype='FLOAT')
+  with pytest.raises(DataError, match='a.wav: NaN or Inf among the samples'):
+    media.read_audio(tmp_path / 'a.wav')
+
+
+def test_refuses_floats_that_are_not_scaled(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', 20_000 * clips.tone(1, 16_000), 16_000, subtype='FLOAT')
+  with pytest.raises(DataError, match=r'float samples of up to 10000; expected them within \[−1, 1\]'):
+    media.read_audio(tmp_path / 'a.wav')
+
+
+def brightness(video):
+  return [None if frame is None else int(frame[3, 5, 1]) for frame in video]
+
+
+def test_frames_at_label_rate_go_one_to_a_step(tmp_path):
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(11))
+  video = media.Video(tmp_path / 'a.mkv')
+  assert brightness(video) == [10 + 2 * i for i in range(11)]
+  assert video.end == pytest.approx(0.44, abs=1e-3) and video.fps == pytest.approx(25, abs=0.1)
+
+
+@pytest.mark.parametrize('fps', [10, 12.5, 30, 50, 60])
+def test_any_frame_rate(tmp_path, fps):
+  count = round(2 * fps)
+  times = [round(i / fps, 3) for i in range(count)]  # rounded, as containers do
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(count), times)
+  video = media.Video(tmp_path / 'a.mkv')
+  seen = brightness(video)
+  # The frame shown in the middle of step k is the last that began by (k + 1/2)·40 ms.
+  middles = (np.arange(50) + 0.5) * 0.04
+  expected = [10 + 2 * int(np.searchsorted(times, middle + 1e-9, side='right') - 1) for middle in middles]
+  assert 48 <= len(seen) <= 51  # how long the last frame is shown, this container does not say
+  assert seen[:50] == expected[:len(seen)]
+
+
+def test_variable_frame_rate(tmp_path):
+  times = [0, 0.013, 0.055, 0.2, 0.21, 0.3]
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(6), times)
+  # Middles: .02 .06 .10 .14 .18 .22 .26 .30; the frame at .3 begins just there.
+  assert brightness(media.Video(tmp_path / 'a.mkv'))[:8] == [12, 14, 14, 14, 14, 18, 18, 20]
+
+
+def test_tracks_that_start_apart_are_aligned(tmp_path):
+  # Sound from 0 s, picture from 0.4 s: ten steps without a frame.
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(20), [0.4 + 0.04 * i for i in range(20)],
+                   sound=clips.tone(1.2, 44_100))
+  seen = brightness(media.Video(tmp_path / 'a.mkv'))
+  assert seen[:12] == [None] * 10 + [10, 12] and len(seen) == 30
+  # Picture from 0 s, sound from 0.5 s: zeros, then the tone, to the sample.
+  clips.write_clip(tmp_path / 'b.mov', clips.counted_frames(30), sound=clips.tone(0.7, 16_000), rate=16_000,
+                   sound_start=0.5, codec='mpeg4')
+  audio = media.read_audio(tmp_path / 'b.mov')
+  assert audio.start == pytest.approx(0.5, abs=1e-3) and audio.end == pytest.approx(1.2, abs=1e-3)
+  assert not audio.samples[:8000].any()
+  np.testing.assert_allclose(audio.samples[8000:9000], clips.tone(0.7, 16_000)[:1000] * 32768, atol=2)
+
+
+def test_a_tone_in_the_middle_of_the_file_is_at_its_time(tmp_path):
+  sound = np.zeros(44_100 * 2)
+  sound[round(44_100 * 1.25)] = 0.9  # a click at 1.25 s
+  soundfile.write(tmp_path / 'a.wav', sound, 44_100)
+  assert abs(int(np.argmax(np.abs(media.read_audio(tmp_path / 'a.wav').samples))) - 20_000) <= 1
+
+
+def test_frames_are_streamed(tmp_path):
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(40))
+  frames = iter(media.Video(tmp_path / 'a.mkv'))
+  assert next(frames)[0, 0, 0] == 10  # a generator: nothing is decoded ahead of what is asked for
+
+
+@pytest.mark.parametrize('seconds, steps', [(0, 0), (0.001, 0), (0.02, 1), (0.04, 1), (0.041, 1), (0.043, 2), (2.978, 75),
+                                            (3.0, 75), (300.0, 7500)])
+def test_num_steps_counts_begun_steps(seconds, steps):
+  assert media.num_steps(seconds) == steps
+
+
+def test_refuses_a_playlist_that_calls_itself_mp4(tmp_path):
+  secret = tmp_path / 'secret.wav'
+  soundfile.write(secret, clips.tone(1, 16_000), 16_000)
+  fake = tmp_path / 'clip.mp4'
+  for text in (f"ffconcat version 1.0\nfile '{secret}'\n", f'#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n'):
+    fake.write_text(text)
+    with pytest.raises(DataError, match='clip.mp4: not readable as audio or video'):
+      media.read_audio(fake)
+
+
+def test_protocols_are_not_followed():
+  with pytest.raises(DataError, match='not found'):
+    media.read_audio('http://127.0.0.1:9/clip.mp4')
+
+
+@pytest.mark.parametrize('make, reason', [
+    (lambda p: p.write_bytes(b''), 'an empty file'),
+    (lambda p: p.write_bytes(b'RIFF\x24\x00\x00\x00WAVEfmt '), 'not readable'),
+    (lambda p: p.write_bytes(b'time,arousal\n0,0.1\n' * 50), 'not readable'),
+    (lambda p: p.mkdir(), 'not found'),
+    (lambda p: None, 'not found'),
+])
+def test_refuses_what_is_no_media_file(tmp_path, make, reason):
+  path = tmp_path / 'a.wav'
+  make(path)
+  with pytest.raises(DataError, match=f'a.wav: {reason}'):
+    media.read_audio(path)
+
+
+def test_refuses_a_header_without_samples(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', np.zeros(0), 16_000)
+  with pytest.raises(DataError, match='a.wav: (the sound track holds no samples|not readable)'):
+    media.read_audio(tmp_path / 'a.wav')
+
+
+def halve(path):
+  data = path.read_bytes()
+  path.write_bytes(data[:len(data) // 2])
+
+
+def test_refuses_half_a_wav(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', clips.tone(2, 16_000), 16_000)
+  halve(tmp_path / 'a.wav')
+  with pytest.raises(DataError, match='the header declares 64044 bytes and the file has 32022; it was cut off'):
+    media.read_audio(tmp_path / 'a.wav')
+
+
+@pytest.mark.parametrize('suffix, options', [('mp4', {'movflags': 'faststart'}), ('mp4', {}), ('mkv', {})])
+def test_refuses_half_a_video(tmp_path, suffix, options):
+  path = tmp_path / f'a.{suffix}'
+  rng = np.random.default_rng(0)
+  frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(50)]
+  clips.write_clip(path, frames, sound=clips.tone(2, 16_000), rate=16_000, options=options, codec='mpeg4',
+                   sound_codec='aac')
+  assert len(list(media.Video(path))) == 50
+  halve(path)
+  with pytest.raises(DataError, match='cut off|damaged|not readable'):
+    list(media.Video(path))
+
+
+def test_refuses_missing_tracks(tmp_path):
+  clips.write_clip(tmp_path / 'silent.mkv', clips.counted_frames(5))
+  assert not media.has_audio(tmp_path / 'silent.mkv')
+  with pytest.raises(DataError, match='silent.mkv: no sound track'):
+    media.read_audio(tmp_path / 'silent.mkv')
+  soundfile.write(tmp_path / 'blind.wav', clips.tone(1, 16_000), 16_000)
+  with pytest.raises(DataError, match='blind.wav: no video track'):
+    list(media.Video(tmp_path / 'blind.wav'))
+
+
+def test_refuses_image_bombs_before_decoding(tmp_path):
+  path = tmp_path / 'a.avi'
+  clips.write_clip(path, clips.counted_frames(3))
+  data = path.read_bytes()
+  # Width 80 and height 64 stand side by side in two headers, little-endian.
+  old, new = ((a).to_bytes(4, 'little') + (b).to_bytes(4, 'little') for a, b in ((80, 64), (5000, 5000)))
+  assert old in data
+  path.write_bytes(data.replace(old, new))
+  with pytest.raises(DataError, match='a.avi: frames of 5000×5000; expected at least one pixel and at most 4096²'):
+    list(media.Video(path))
+
+
+def test_refuses_a_hole_in_the_picture(tmp_path):
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(4), [0, 0.04, 60.0, 60.04])
+  with pytest.raises(DataError, match='the picture jumps from 0.08 s to 60.00 s; the file is damaged'):
+    list(media.Video(tmp_path / 'a.mkv'))
+
+
+@pytest.mark.parametrize('seed', range(200))
+def test_mutated_clips_raise_nothing_but_data_errors(mutations, tmp_path, seed):
+  """Row 25: whatever a damaged file does, it is one kind of exception (prepare.py makes a row of it)."""
+  rng = np.random.default_rng(seed)
+  data = bytearray(mutations[seed % len(mutations)])
+  for _ in range(rng.integers(1, 30)):
+    data[rng.integers(len(data))] = rng.integers(256)
+  if seed % 4 == 0:
+    data = data[:rng.integers(1, len(data))]
+  path = tmp_path / f'a.{("mp4", "mkv")[seed % 2]}'
+  path.write_bytes(bytes(data))
+  for read in (lambda: media.read_audio(path), lambda: list(media.Video(path))):
+    try:
+      read()
+    except DataError as e:
+      assert '\n' not in str(e)
+
+
+@pytest.fixture(scope='module')
+def mutations(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('mutations')
+  rng = np.random.default_rng(0)
+  frames = [rng.integers(0, 255, (32, 48, 3), dtype=np.uint8) for _ in range(8)]
+  for suffix in ('mp4', 'mkv'):
+    clips.write_clip(folder / f'a.{suffix}', frames, sound=clips.tone(0.32, 16_000), rate=16_000, codec='mpeg4',
+                     sound_codec='aac')
+  return [(folder / f'a.{suffix}').read_bytes() for suffix in ('mp4', 'mkv')]
