@@ -16,6 +16,7 @@ arousal shows mostly in the voice and valence mostly in the face, as the paper f
 
 import concurrent.futures
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -30,7 +31,9 @@ import tqdm
 
 from data_prep import splits
 from data_prep.errors import DataError
+from data_prep.errors import DiskFullError
 from data_prep.errors import UserError
+from data_prep.errors import WorkdirError
 from data_prep.simulate import face
 from data_prep.simulate import portrait
 from data_prep.simulate import processes
@@ -63,6 +66,7 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
   Raises:
     UserError: a number is out of its range.
     DataError: `out` holds something else.
+    WorkdirError, DiskFullError: `out` cannot be written.
   """
   for name, value, least in (('seconds', seconds, 4), ('seed', seed, 0), ('jobs', jobs, 1)):
     if value < least:
@@ -83,9 +87,13 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
       context = multiprocessing.get_context('spawn')
       with concurrent.futures.ProcessPoolExecutor(min(jobs, len(missing)), mp_context=context) as pool:
         pending = [pool.submit(_make, out, subject, seconds, seed) for subject in missing]
-        for done in concurrent.futures.as_completed(pending):
-          done.result()
-          bar.update()
+        try:
+          for done in concurrent.futures.as_completed(pending):
+            done.result()
+            bar.update()
+        except BaseException:
+          pool.shutdown(wait=False, cancel_futures=True)  # the rest would fail, or is not wanted any more
+          raise
   print(f'{out}: {len(ids)} subjects of {seconds} s, {len(missing)} of them made now')
 
 
@@ -146,10 +154,9 @@ def _claim(out, parameters):
     if found != parameters:
       raise DataError(f'{path}: made with other parameters than --subjects, --seconds and --seed now say; '
                       'remove the folder or give another --out')
-  elif out.exists() and any(out.iterdir()):
+  elif out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise DataError(f'{out}: holds something that is no simulated corpus; give another --out')
   else:
-    out.mkdir(parents=True, exist_ok=True)
     with _whole(path) as temporary:
       temporary.write_text(json.dumps(parameters) + '\n', encoding='utf-8')
 
@@ -158,8 +165,6 @@ def _make(out, subject, seconds, seed):
   """Makes all files of one subject; runs in a process of its own."""
   cv2.setNumThreads(1)  # the other cores have their own subjects
   paths = files(out, subject)
-  for path in paths.values():
-    path.parent.mkdir(parents=True, exist_ok=True)
   spoken = speech(subject, seconds, seed)
   moved = motion(subject, seconds, seed, spoken.opening)
   looks_rng = processes.generator(seed, subject, _LOOKS)
@@ -181,8 +186,9 @@ def _write_video(path, frames, samples):
   per_frame = voice.SAMPLE_RATE // processes.STEPS_PER_SECOND
   # bitexact: no version of the encoder and no date in the file, so that the same input gives the same bytes.
   with av.open(str(path), 'w', format='mp4', options={'fflags': '+bitexact'}) as container:
-    video = container.add_stream('libx264', rate=processes.STEPS_PER_SECOND,
-                                 options={'preset': 'veryfast', 'crf': '23', 'threads': '1'})
+    # mbtree=0: with it x264 0.165 lets whatever lay in memory before change the bits (seen, and reproduced).
+    video = container.add_stream('libx264', rate=processes.STEPS_PER_SECOND, options={
+        'preset': 'veryfast', 'crf': '23', 'x264-params': 'threads=1:mbtree=0'})
     video.width, video.height, video.pix_fmt = face.WIDTH, face.HEIGHT, 'yuv420p'
     audio = container.add_stream('aac', rate=voice.SAMPLE_RATE, layout='mono')
     audio.bit_rate = 96_000
@@ -202,7 +208,13 @@ def _whole(path):
   """Gives a temporary path that becomes `path` if all goes well: a file is there whole or not at all."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
+    path.parent.mkdir(parents=True, exist_ok=True)
     yield temporary
     temporary.replace(path)
+  except OSError as e:
+    if e.errno == errno.ENOSPC:
+      raise DiskFullError(f'{path}: no space left; free some, or give another --out') from e
+    raise WorkdirError(f'{path}: cannot be written ({e.strerror}); give another --out') from e
   finally:
-    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)

@@ -200,16 +200,22 @@ def _shapes(look, motion):
 
   # The mouth: lips along a line that bends, and what lies between them when it opens.
   half = 15.5 * look.mouth_width * (1 + 0.16 * smile - 0.012 * column['opening'])
-  line = portrait.MOUTH_Y - 7.5 * smile * (u**2 - 0.45)
-  gap = column['opening'] * arch
-  top, bottom = line - 0.3 * gap, line + 0.7 * gap
+
+  def edges(w):
+    """The upper and lower edge of the opening at `w` of the way from the middle to a corner."""
+    line = portrait.MOUTH_Y - 7.5 * smile * (w**2 - 0.45)
+    return line - 0.3 * column['opening'] * (1 - w**2), line + 0.7 * column['opening'] * (1 - w**2)
+
+  def band(w, upper, lower):
+    return np.concatenate([curve(half * w, upper), curve((half * w)[:, ::-1], lower[:, ::-1])], axis=1)
+
   lips = 2.8 * look.lip_weight * (1 - np.abs(u) ** 3)
-  outer = np.concatenate([curve(half * u, top - lips), curve((half * u)[:, ::-1], (bottom + 1.25 * lips)[:, ::-1])], 1)
-  inner = np.concatenate([curve(half * 0.9 * u, top), curve((half * 0.9 * u)[:, ::-1], bottom[:, ::-1])], axis=1)
-  teeth = np.minimum(0.45 * gap, 3.0 * arch)
-  row = np.concatenate([curve(half * 0.75 * u, top), curve((half * 0.75 * u)[:, ::-1], (top + teeth)[:, ::-1])], axis=1)
-  add('lip', [outer])
-  add('mouth', [inner])
-  add('teeth', [row])
+  top, bottom = edges(u)
+  add('lip', [band(u, top - lips, bottom + 1.25 * lips)])
+  add('mouth', [band(0.9 * u, *edges(0.9 * u))])
+  upper, lower = edges(0.7 * u)
+  teeth = band(0.7 * u, upper, np.minimum(lower, upper + 3 * arch))
+  # A polygon without area is still drawn a pixel wide: teeth that do not show are put outside of the picture.
+  add('teeth', [np.where(column['opening'][:, :, None] > 2, teeth, -999)])
   add('mouth', [curve(half * u, top)], 1)
   return shapes

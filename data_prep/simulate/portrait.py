@@ -14,7 +14,7 @@ CENTRE = (120, 120)  # of the face in the patch; every other place is relative t
 EYE_Y = -12
 MOUTH_Y = 30
 
-_SKIN = np.array([[205, 222, 245], [170, 195, 232], [140, 170, 215], [105, 140, 190], [75, 105, 155], [52, 74, 115]])
+_SKIN = np.array([[185, 204, 230], [165, 190, 226], [140, 170, 215], [105, 140, 190], [75, 105, 155], [52, 74, 115]])
 _HAIR = np.array([[28, 28, 32], [30, 45, 68], [45, 75, 115], [90, 140, 180], [60, 70, 130], [150, 152, 155]])
 _OVERSAMPLING = 2  # painted larger and shrunk: smooth edges
 
@@ -76,8 +76,8 @@ def person(look: Looks) -> tuple[np.ndarray, np.ndarray]:
   wide = 42 * look.width
   paint.solid(look.hair * 0.85, _ellipse(0, *((10, wide + 12, 80) if look.long_hair else (-16, wide + 6, 52))))
   paint.solid(look.cloth, _ellipse(0, 205, 100, 118))
-  paint.solid(look.skin * 0.72, _box(-21, 30, 21, 95))
-  paint.solid(look.skin * 0.80, _ellipse(0, 95, 26, 18))
+  paint.solid(look.skin * 0.74, _box(-21, 30, 21, 95))
+  paint.solid(look.skin * 0.76, _ellipse(0, 95, 26, 18))
   paint.solid(look.skin * 0.82, _ellipse(-wide, -4, 6, 13))
   paint.solid(look.skin * 0.82, _ellipse(wide, -4, 6, 13))
   oval = _oval(wide, 58, look.jaw)

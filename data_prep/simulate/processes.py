@@ -76,8 +76,8 @@ def latents(rng: np.random.Generator, seconds: float) -> Latents:
 def impression(rng: np.random.Generator, latent: np.ndarray, fidelity: float) -> np.ndarray:
   """How much of a latent trace shows in one modality, in units of the latent's usual deviation.
 
-  What does not come from the latent varies just as slowly, so no smoothing removes it: `fidelity` is the correlation
-  that the best observer of this modality alone can reach.
+  What does not come from the latent varies just as slowly, so no smoothing removes it: `fidelity` is about the
+  correlation that the best observer of this modality alone can reach.
 
   Args:
     rng: random generator.
