@@ -88,15 +88,23 @@ def run(todo, out, settings, parameters, jobs):
   """
   work = functools.partial(_work, out, settings, parameters)
   jobs = min(jobs, len(todo))
-  if jobs <= 1:
+  if jobs > 1:
+    yield from in_processes(work, todo, jobs=jobs)
+  else:
     for recording in todo:
       yield recording, work(recording)
-    return
+
+
+def in_processes(work, items, *, jobs: int):
+  """Yields (item, work(item)) as they are done, by `jobs` processes.
+
+  Where a process dies in `work`, the result is {'reason': …}.
+  """
   # Not forked: TensorFlow's and OpenCV's threads do not survive a fork.
   pool = functools.partial(concurrent.futures.ProcessPoolExecutor, mp_context=multiprocessing.get_context('spawn'))
   broken = []
   with pool(jobs) as executor:
-    futures = {executor.submit(work, recording): recording for recording in todo}
+    futures = {executor.submit(work, item): item for item in items}
     try:
       for future in concurrent.futures.as_completed(futures):
         try:
@@ -107,9 +115,9 @@ def run(todo, out, settings, parameters, jobs):
       executor.shutdown(wait=False, cancel_futures=True)  # the disk is full, or somebody stopped us
       raise
   # A decoder that crashes takes the whole pool down; alone, each shows whether it was the one.
-  for recording in broken:
+  for item in broken:
     with pool(1) as executor:
       try:
-        yield recording, executor.submit(work, recording).result()
+        yield item, executor.submit(work, item).result()
       except concurrent.futures.process.BrokenProcessPool:
-        yield recording, {'reason': f'{recording.video or recording.audio}: the decoder crashed'}
+        yield item, {'reason': f'{getattr(item, "recording", item)}: the decoder crashed'}

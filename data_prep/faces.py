@@ -26,7 +26,8 @@ MIN_POINTS = 8  # with fewer a similarity is a guess
 MAX_ROUND_TRIP = 1.0  # pixels (grey image) that a corner followed forth and back may miss its start by
 MIN_INSIDE = 0.7  # share of the box within the frame; below, the crop would be mostly repeated border
 MIN_CONFIDENCE = 0.25  # below, the face counts as lost
-CORRECTION = 0.2  # share of a detection's correction that the box moves in one step: no jumps, no lag
+TRUST = 0.4  # share of the difference to a detection that is corrected: flow is steadier than the cascade
+CORRECTION = 0.2  # share of what is left of that correction that the box moves in one step: no jumps
 MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
 GREY = 128  # crop before any face was found
 
@@ -180,7 +181,7 @@ class FaceTracker:
       return
     box = max(agreeing, key=lambda box: _same(box, self._box))
     self._failures = 0
-    self._correction = box - self._box
+    self._correction = TRUST * (box - self._box)
     self._seed(grey)
     self._wait = DETECT_EVERY
 

@@ -9,6 +9,7 @@ reason, in the table at the end and in `rejects.jsonl`; the rest is prepared all
 unless `--allow_rejects`.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -91,7 +92,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   jobs = jobs or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
   out = pathlib.Path(out)
   begin = time.perf_counter()
-  with _locked(out):
+  with locked(out):
     done, rejects = {}, []
     todo = []
     for recording in found.recordings:
@@ -156,10 +157,11 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, max_los
 
 def _parameters(corpus, settings) -> dict:
   """All that the bytes depend on beside the files; no path, so that the same data made elsewhere is the same."""
-  return {
+  parameters = {
       'corpus': corpus, **dataclasses.asdict(settings), 'faces': faces.PARAMETERS,
       'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
   }
+  return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples
 
 
 def _publish(out, done, settings, parameters) -> records.Manifest:
@@ -169,8 +171,9 @@ def _publish(out, done, settings, parameters) -> records.Manifest:
   try:
     manifest = records.Manifest.read(out)
     listed = {(shard.file, shard.sha256) for shard in manifest.shards}
-    if (listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
-        and manifest.preparation == json.loads(json.dumps(parameters))):
+    complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
+    rewritten = any((out / shards.PARTS / shard.file).exists() for shard in wanted)
+    if complete and not rewritten and manifest.preparation == parameters:
       return manifest
   except DataError:
     pass
@@ -183,26 +186,21 @@ def _publish(out, done, settings, parameters) -> records.Manifest:
                        preparation=parameters)
 
 
-class _locked:
-  """Holds the data folder against a second preparation."""
-
-  def __init__(self, out):
-    self._parts = out / shards.PARTS
-
-  def __enter__(self):
+@contextlib.contextmanager
+def locked(out):
+  """Holds a data folder against a second preparation."""
+  parts = pathlib.Path(out) / shards.PARTS
+  try:
+    parts.mkdir(parents=True, exist_ok=True)
+    file = open(parts / 'lock', 'w')
+  except OSError as e:
+    raise WorkdirError(f'{parts}: cannot be written ({e.strerror}); give another --out') from None
+  with file:
     try:
-      self._parts.mkdir(parents=True, exist_ok=True)
-      self._file = open(self._parts / 'lock', 'w')
-    except OSError as e:
-      raise WorkdirError(f'{self._parts}: cannot be written ({e.strerror}); give another --out') from None
-    try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-      self._file.close()
-      raise LockedError(f'{self._parts.parent}: another preparation is writing here; wait for it') from None
-
-  def __exit__(self, *args):
-    self._file.close()
+      raise LockedError(f'{parts.parent}: another preparation is writing here; wait for it') from None
+    yield
 
 
 def _define_flags():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import clips
+from tests import clips
 from data_prep import media
 from data_prep.errors import DataError
 

@@ -1,0 +1,375 @@
+"""Preparation from end to end: the simulated corpus in RECOLA's layout, own data, and what must be refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+from tests import clips
+from data_prep import assemble
+from data_prep import batch
+from data_prep import labels
+from data_prep import prepare
+from data_prep import records
+from data_prep import shards
+from data_prep.errors import DataError
+from data_prep.errors import LockedError
+from data_prep.errors import UserError
+from data_prep.errors import WorkdirError
+from data_prep.gold_standard import gold_standard
+from data_prep.simulate import corpus as simulated
+
+REPO = __file__.rsplit('/tests/', 1)[0]
+SECONDS = 4
+
+
+@pytest.fixture(scope='module')
+def recola_folder(tmp_path_factory):
+  """P25 (train), P14 (validation), P54 (test), four seconds each."""
+  folder = tmp_path_factory.mktemp('recola')
+  simulated.simulate(folder, 3, SECONDS, seed=2, jobs=1)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def prepared(recola_folder, tmp_path_factory):
+  out = tmp_path_factory.mktemp('shards')
+  return out, prepare.prepare(corpus='recola', source=recola_folder, out=out, jobs=1)
+
+
+def read_back(out, recording):
+  """Field -> array over all records of a recording."""
+  import tensorflow as tf
+  columns = {}
+  for shard in records.Manifest.read(out).shards:
+    if shard.recording == recording:
+      for data in tf.data.TFRecordDataset(str(out / shard.file)).as_numpy_iterator():
+        for name, feature in tf.train.Example.FromString(data).features.feature.items():
+          columns.setdefault(name, []).extend(feature.bytes_list.value or feature.float_list.value)
+  result = {'face': columns['face']}
+  result['audio'] = np.frombuffer(b''.join(columns['audio']), '<i2')
+  for name in ('face_found', 'label_mask', 'valid'):
+    result[name] = np.frombuffer(b''.join(columns[name]), '<f4')
+  result['label'] = np.frombuffer(b''.join(columns['label']), '<f4').reshape(len(result['valid']), -1)
+  result['audio_mean'], result['audio_std'] = columns['audio_mean'], columns['audio_std']
+  return result
+
+
+def data_files(out):
+  return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+def test_recola_from_end_to_end(recola_folder, prepared):
+  out, result = prepared
+  manifest = records.Manifest.read(out)
+  assert manifest == result.manifest and shards.verify(out) == []
+  assert [(s.recording, s.partition, s.records, s.steps) for s in manifest.shards] == [
+      ('P25', 'train', 4, 100), ('P14', 'validation', 4, 100), ('P54', 'test', 4, 100)]
+  assert manifest.targets == ['arousal', 'valence'] and manifest.label_scale['valence'] == [1, 0]
+  assert manifest.preparation['recipe'] == 'ccc_centred' and manifest.preparation['max_lost'] == prepare.MAX_LOST
+  assert len(result.absent) == 43 and not result.rejects and (out / 'rejects.jsonl').read_text() == ''
+  data = read_back(out, 'P25')
+  assert data['valid'].sum() == data['label_mask'].sum() == 100
+  # Labels: the gold standard of the six raters, the row at t = 0 dropped.
+  for k, target in enumerate(('arousal', 'valence')):
+    table = labels.read_table(simulated.files(recola_folder, 'P25')[target], low=-2, high=2)
+    assert table.values.shape == (101, 6)
+    np.testing.assert_allclose(data['label'][:, k], gold_standard(table.values)[1:], atol=1e-6)
+  # Sound: the wav file at 16 kHz.
+  sound, rate = soundfile.read(simulated.files(recola_folder, 'P25')['audio'])
+  assert rate == 44_100 and len(data['audio']) == 64_000
+  energy = (sound.reshape(100, -1)**2).mean(axis=1)
+  ours = ((data['audio'].reshape(100, 640) / 32768.0)**2).mean(axis=1)
+  assert np.corrcoef(energy, ours)[0, 1] > 0.99
+  assert data['audio_std'][0] == pytest.approx(data['audio'].std(), rel=1e-4)
+  assert data['audio_mean'][0] == pytest.approx(data['audio'].mean(), abs=0.01)
+  # Faces.
+  assert (data['face_found'] > 0).mean() > 0.5
+  assert result.summaries['P25'].face_found == pytest.approx((data['face_found'] > 0).mean())
+
+
+def test_same_bytes_whatever_the_number_of_processes(recola_folder, prepared, tmp_path):
+  out, _ = prepared
+  prepare.prepare(corpus='recola', source=recola_folder, out=tmp_path / 'two', jobs=2)
+  assert data_files(tmp_path / 'two') == data_files(out)
+
+
+def test_resumes_and_redoes(recola_folder, prepared, tmp_path, monkeypatch):
+  source, out = tmp_path / 'recola', tmp_path / 'out'
+  shutil.copytree(recola_folder, source)
+  shutil.copytree(prepared[0], out)
+  done = []
+  original = assemble.assemble
+  monkeypatch.setattr(assemble, 'assemble', lambda recording, settings: (
+      done.append(recording.recording), original(recording, settings))[1])
+
+  def run(**kwargs):
+    done.clear()
+    prepare.prepare(corpus='recola', source=source, out=out, jobs=1, **kwargs)
+    assert shards.verify(out) == []
+    return sorted(done)
+
+  before = {path: os.stat(path).st_mtime_ns for path in out.iterdir() if path.is_file() and path.name != 'rejects.jsonl'}
+  assert run() == []
+  assert before == {path: os.stat(path).st_mtime_ns for path in before}  # nothing is touched
+  # A label changes, its file's size does not: that recording alone is done again.
+  path = simulated.files(source, 'P14')['arousal']
+  path.write_text(path.read_text().replace('\n0.04;0.', '\n0.04;0.', 1)[:-2] + '9\n')
+  assert run() == ['P14']
+  # A shard was removed.
+  (out / records.Manifest.read(out).shards[0].file).unlink()
+  assert run() == ['P25']
+  # Another parameter: everything; and the old files are gone.
+  assert run(gold_standard='mean') == ['P14', 'P25', 'P54']
+  assert records.Manifest.read(out).preparation['recipe'] == 'mean'
+  # A recording leaves the corpus: its shard goes too.
+  simulated.files(source, 'P54')['audio'].unlink()
+  assert run(gold_standard='mean') == []
+  assert {shard.recording for shard in records.Manifest.read(out).shards} == {'P14', 'P25'}
+  assert len(list((out / shards.PARTS).glob('*.tfrecord'))) == 0 and len(list(out.glob('*.tfrecord-*'))) == 2
+
+
+def test_goes_on_after_a_kill(recola_folder, prepared, tmp_path, monkeypatch):
+  out = tmp_path / 'out'
+  original = assemble.assemble
+
+  class Killed(BaseException):
+    pass
+
+  def killed_at_the_second(recording, settings):
+    if recording.recording == 'P25':
+      raise Killed
+    return original(recording, settings)
+
+  monkeypatch.setattr(assemble, 'assemble', killed_at_the_second)
+  with pytest.raises(Killed):
+    prepare.prepare(corpus='recola', source=recola_folder, out=out, jobs=1)
+  assert not (out / records.MANIFEST).exists()  # no half data folder
+  started = []
+  monkeypatch.setattr(assemble, 'assemble', lambda r, s: (started.append(r.recording), original(r, s))[1])
+  prepare.prepare(corpus='recola', source=recola_folder, out=out, jobs=1)
+  assert started == ['P25', 'P54'] and data_files(out) == data_files(prepared[0])
+
+
+def test_split_file(recola_folder, tmp_path):
+  (tmp_path / 'split.csv').write_text('recording,partition\nP14,test\nP99,train\n')
+  result = prepare.prepare(corpus='recola', source=recola_folder, out=tmp_path / 'out', jobs=1,
+                           split_file=tmp_path / 'split.csv')
+  assert [(s.recording, s.partition) for s in result.manifest.shards] == [('P14', 'test')]
+  assert result.absent == [('P99', 'train', 'audio, video, ratings')]
+
+
+def test_avec2016(recola_folder, tmp_path):
+  source = tmp_path / 'avec'
+  for name, subject in (('train_1', 'P25'), ('dev_1', 'P14')):
+    files = simulated.files(recola_folder, subject)
+    for kind in ('audio', 'video'):
+      (source / f'recordings_{kind}').mkdir(parents=True, exist_ok=True)
+      shutil.copy(files[kind], source / f'recordings_{kind}' / f'{name}{files[kind].suffix}')
+    for target in ('arousal', 'valence'):
+      folder = source / 'ratings_gold_standard' / target
+      folder.mkdir(parents=True, exist_ok=True)
+      rows = [f'{name},{0.04 * i:.2f},{(-1)**i * 0.3:.3f}' for i in range(101)]
+      (folder / f'{name}.arff').write_text(
+          '@relation GOLDSTANDARD\n\n@attribute Instance_name string\n@attribute frameTime numeric\n'
+          '@attribute GoldStandard numeric\n\n@data\n\n' + '\n'.join(rows) + '\n')
+  prepare.prepare(corpus='avec2016', source=source, out=tmp_path / 'out', jobs=1)
+  data = read_back(tmp_path / 'out', 'dev_1')
+  np.testing.assert_allclose(data['label'][:, 0], [-0.3, 0.3] * 50, atol=1e-6)  # row 1 is step 0
+
+
+def own_corpus(tmp_path, *rows):
+  path = tmp_path / 'manifest.csv'
+  path.write_text('recording,subject,partition,video,audio,labels\n' + '\n'.join(rows) + '\n')
+  return path
+
+
+def label_file(path, rows, low=-0.5, header='time,arousal,valence'):
+  path.write_text(header + '\n' + ''.join(f'{0.04 * (i + 1):.2f},{low},{i / 1000}\n' for i in range(rows)))
+
+
+def test_own_data_with_and_without_modalities(recola_folder, tmp_path):
+  files = simulated.files(recola_folder, 'P25')
+  shutil.copy(files['video'], tmp_path / 'v.mp4')  # its sound track is used
+  soundfile.write(tmp_path / 'a.wav', clips.tone(1.7, 8000), 8000)
+  frames = [cv2.resize(frame, (160, 120)) for frame in clips.counted_frames(20)]
+  clips.write_clip(tmp_path / 'silent.mkv', frames)
+  (tmp_path / 'l.csv').write_text('time,arousal,valence\n' + ''.join(f'{0.1 * i:.1f},{2 + i / 10},3\n' for i in range(18)))
+  source = own_corpus(tmp_path, 'both,A,train,v.mp4,,', 'heard,B,train,,a.wav,l.csv', 'seen,C,test,silent.mkv,,')
+  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1, label_range=(1, 5), max_lost=1)
+  out = tmp_path / 'out'
+  assert shards.verify(out) == []
+  assert {name: s.notes for name, s in result.summaries.items()} == {
+      'both': [], 'heard': ['no video: grey'], 'seen': ['no sound: silence']}
+  both, heard, seen = (read_back(out, name) for name in ('both', 'heard', 'seen'))
+  assert both['audio'].any() and both['valid'].sum() == 100 and not both['label_mask'].any()
+  # 1.7 s: 42.5 steps; the 43rd is short and therefore masked, the other 7 are padding.
+  assert heard['valid'].sum() == 43 and heard['label_mask'].sum() == 42 and len(heard['valid']) == 50
+  assert not heard['face_found'].any() and heard['audio'][27_190:27_200].any() and not heard['audio'][27_200:].any()
+  grey = cv2.imdecode(np.frombuffer(heard['face'][0], np.uint8), cv2.IMREAD_COLOR)
+  assert np.abs(grey.astype(int) - 128).max() <= 1
+  # The scale [1, 5] becomes [−1, 1]: 3 -> 0; arousal at 0.4 s (row 4) is 2.4 -> −0.3.
+  assert result.manifest.label_scale['arousal'] == [0.5, -1.5]
+  np.testing.assert_allclose(heard['label'][:42, 1], 0, atol=1e-6)
+  assert heard['label'][9, 0] == pytest.approx(-0.3)
+  assert heard['label'][10, 0] == pytest.approx(-0.28)  # 0.44 s, between the rows at 0.4 and 0.5 s
+  assert not seen['audio'].any() and seen['audio_std'][0] == 0 and seen['valid'].sum() == 20
+
+
+@pytest.mark.parametrize('ends, expected', [
+    (dict(label_end=300, audio_end=300.03, video_end=300.01), 300),  # within one step: the shortest
+    (dict(label_end=None, audio_end=2.978, video_end=3.0), 2.978),
+    (dict(label_end=300, audio_end=412.0, video_end=380.0), 300),  # RECOLA: five minutes used of each
+    (dict(label_end=None, audio_end=3.9, video_end=6.4, one_file=True), 6.4),  # the container says so
+    (dict(label_end=None, audio_end=6.38, video_end=6.4, one_file=True), 6.38),
+    (dict(label_end=None, audio_end=None, video_end=2.0), 2.0),
+    (dict(label_end=9.5, interval=0.5, audio_end=10.0, video_end=10.02), 10.0),  # labels every half second
+])
+def test_common_length(ends, expected):
+  ends = {'interval': 0.04, 'one_file': False, **ends}
+  assert assemble.common_length('a', annotated_seconds=300.0, **ends) == expected
+
+
+@pytest.mark.parametrize('ends, numbers', [
+    (dict(label_end=10, audio_end=5, video_end=10), 'labels 10.00 s, audio 5.00 s, video 10.00 s'),
+    (dict(label_end=10, audio_end=10, video_end=10.05), 'labels 10.00 s, audio 10.00 s, video 10.05 s'),
+    (dict(label_end=300, audio_end=250, video_end=400), 'labels 300.00 s, audio 250.00 s'),
+    (dict(label_end=20, audio_end=30, video_end=30), 'labels 20.00 s, audio 30.00 s'),
+    (dict(label_end=None, audio_end=5, video_end=10), 'no labels, audio 5.00 s, video 10.00 s'),
+    (dict(label_end=None, audio_end=7, video_end=6, one_file=True), 'no labels, audio 7.00 s, video 6.00 s'),
+    (dict(label_end=6.4, audio_end=3.9, video_end=6.4, one_file=True), 'labels 6.40 s, audio 3.90 s'),
+])
+def test_differing_lengths_are_refused_with_the_three_numbers(ends, numbers):
+  ends = {'interval': 0.04, 'one_file': False, **ends}
+  with pytest.raises(DataError, match='a: the lengths differ by more than one step of 0.04 s: ' + numbers):
+    assemble.common_length('a', annotated_seconds=300.0, **ends)
+
+
+def bad_corpus(tmp_path):
+  """One good recording and one for every fault that preparation must refuse."""
+  soundfile.write(tmp_path / 'good.wav', clips.tone(1, 16_000), 16_000)
+  label_file(tmp_path / 'good.csv', 25)
+  rows = ['good,A,train,,good.wav,good.csv']
+  expected = {}
+
+  def case(name, reason, audio='good.wav', labels_='', video=''):
+    rows.append(f'{name},{name},train,{video},{audio},{labels_}')
+    expected[name] = reason
+
+  sound = clips.tone(1, 16_000).astype(np.float32)
+  sound[99] = np.nan
+  soundfile.write(tmp_path / 'nan.wav', sound, 16_000, subtype='FLOAT')
+  case('nan', 'nan.wav: NaN or Inf among the samples', audio='nan.wav')
+  soundfile.write(tmp_path / 'half.wav', clips.tone(0.5, 16_000), 16_000)
+  case('half', 'labels 1.00 s, audio 0.50 s, no video', audio='half.wav', labels_='good.csv')
+  (tmp_path / 'empty.wav').touch()
+  case('empty', 'empty.wav: an empty file', audio='empty.wav')
+  case('absent', 'nowhere.wav: not found', audio='nowhere.wav')
+  (tmp_path / 'cut.wav').write_bytes((tmp_path / 'good.wav').read_bytes()[:9000])
+  case('cut', 'it was cut off', audio='cut.wav')
+  (tmp_path / 'list.mp4').write_text(f"ffconcat version 1.0\nfile '{tmp_path}/good.wav'\n")
+  case('playlist', 'list.mp4: not readable as audio or video', audio='list.mp4')
+  rng = np.random.default_rng(0)
+  clips.write_clip(tmp_path / 'noise.mkv', [rng.integers(0, 256, (90, 120, 3), dtype=np.uint8) for _ in range(25)])
+  case('noise', 'noise.mkv: no face in 100 % of the steps, at most 75 % are allowed (--max_lost)', video='noise.mkv')
+  label_file(tmp_path / 'range.csv', 25, low=-1.5)
+  case('range', 'range.csv, line 2: -1.5 is out of range', labels_='range.csv')
+  label_file(tmp_path / 'other.csv', 25, header='time,arousal,dominance')
+  case('other', 'other.csv: columns arousal, dominance; expected time,arousal,valence', labels_='other.csv')
+  return own_corpus(tmp_path, *rows), expected
+
+
+def test_refuses_with_reasons_and_goes_on(tmp_path, monkeypatch):
+  source, expected = bad_corpus(tmp_path)
+  out = tmp_path / 'out'
+  with pytest.raises(DataError, match=f'{len(expected)} of {len(expected) + 1} recordings refused.*--allow_rejects'):
+    prepare.prepare(corpus='csv', source=source, out=out, jobs=1)
+  rows = [json.loads(line) for line in (out / 'rejects.jsonl').read_text().splitlines()]
+  assert {row['recording'] for row in rows} == set(expected)
+  for row in rows:
+    assert expected[row['recording']] in row['reason'], row
+    assert row['partition'] == 'train' and '\n' not in row['reason']
+  assert [shard.recording for shard in records.Manifest.read(out).shards] == ['good'] and shards.verify(out) == []
+  # Any exception is a row, not the end of the batch.
+  original = assemble.assemble
+
+  def crash(recording, settings):
+    if recording.recording == 'nan':
+      raise IndexError('deep inside a decoder')
+    return original(recording, settings)
+
+  monkeypatch.setattr(assemble, 'assemble', crash)
+  result = prepare.prepare(corpus='csv', source=source, out=out, jobs=1, allow_rejects=True)
+  assert 'IndexError: deep inside a decoder' in [r for r in result.rejects if r['recording'] == 'nan'][0]['reason']
+
+
+def test_a_decoder_that_crashes_is_found():
+  results = dict(batch.in_processes(_crash_at_two, ['one', 'two', 'three'], jobs=2))
+  assert results['one'] == results['three'] == {'fine': True}
+  assert results['two'] == {'reason': 'two: the decoder crashed'}
+
+
+def _crash_at_two(name):
+  if name == 'two':
+    os.kill(os.getpid(), 11)
+  return {'fine': True}
+
+
+def test_command(tmp_path):
+  source, expected = bad_corpus(tmp_path)
+
+  def run(*arguments):
+    return subprocess.run([sys.executable, '-m', 'data_prep.prepare', '--corpus=csv', f'--source={source}', '--jobs=1',
+                           f'--out={tmp_path / "out"}', *arguments], cwd=REPO, capture_output=True, text=True)
+
+  done = run()
+  assert done.returncode == 65 and 'Traceback' not in done.stderr
+  assert done.stderr.strip().splitlines()[-1].startswith(f'error: {len(expected)} of {len(expected) + 1} recordings refused')
+  assert 'refused: ' in done.stdout and 'frames/s' in done.stdout and 'real time' in done.stdout
+  done = run('--allow_rejects')
+  assert done.returncode == 0, done.stderr
+  assert run('--max_lost=2').returncode == 64 and run('--nonsense=1').returncode == 64
+  source.write_text(source.read_text() + 'evil,E,train,../secret.mp4,,\n')
+  done = run()
+  assert done.returncode == 65 and '../secret.mp4 leads out of' in done.stderr
+
+
+def test_nothing_left_is_an_error_even_if_rejects_are_allowed(tmp_path):
+  (tmp_path / 'a.wav').touch()
+  with pytest.raises(DataError, match='no recording could be prepared .1 refused, 0 absent.; the first: .*an empty file'):
+    prepare.prepare(corpus='csv', source=own_corpus(tmp_path, 'a,A,train,,a.wav,'), out=tmp_path / 'out', jobs=1,
+                    allow_rejects=True)
+
+
+def test_arguments_and_places(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', clips.tone(1, 16_000), 16_000)
+  source = own_corpus(tmp_path, 'a,A,train,,a.wav,')
+  for kwargs, reason in ((dict(corpus='sewa'), '--corpus=sewa'), (dict(gold_standard='median'), '--gold_standard=median'),
+                         (dict(max_lost=-1), '--max_lost=-1'), (dict(jobs=0), '--jobs=0'),
+                         (dict(label_range=(1, 1)), '--label_range=1,1'), (dict(split_file='x'), '--split_file is not'),
+                         (dict(corpus='recola', label_range=(0, 1)), '--label_range is for')):
+    with pytest.raises(UserError, match=reason):
+      prepare.prepare(**{'corpus': 'csv', 'source': source, 'out': tmp_path / 'out', **kwargs})
+  (tmp_path / 'file').touch()
+  with pytest.raises(WorkdirError, match='give another --out'):
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'file' / 'out', jobs=1)
+  with prepare.locked(tmp_path / 'busy'):
+    with pytest.raises(LockedError, match='another preparation is writing here'):
+      prepare.prepare(corpus='csv', source=source, out=tmp_path / 'busy', jobs=1)
+
+
+def test_first_box(tmp_path):
+  path = tmp_path / 'box.csv'
+  path.write_text('x;y;width;height\n104;55;109;110\n')
+  assert assemble.read_box(path) == (104, 55, 109, 110)
+  for text, reason in (('x;y;width;height\n', '0 rows; expected one box'), ('x;y;width;height\n1;2;0;4\n', 'size above 0'),
+                       ('x;y;width;height\n1;2;a;4\n', 'expected pixels'), ('x;y;w;h\n1;2;3;4\n', "no column 'width'")):
+    path.write_text(text)
+    with pytest.raises(DataError, match=reason):
+      assemble.read_box(path)
