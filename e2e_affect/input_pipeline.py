@@ -205,6 +205,7 @@ def _parser(config, num_targets):
     spec['face'] = tf.io.FixedLenFeature([steps], tf.string)
 
   def floats(parsed, name, shape=()):
+    """[n] strings -> [25 · n, …]."""
     return tf.reshape(tf.io.decode_raw(parsed[name], tf.float32), (-1, *shape))
 
   def decode(jpeg):
@@ -215,20 +216,19 @@ def _parser(config, num_targets):
 
   def parse(serialized, place):
     parsed = tf.io.parse_example(serialized, spec)
-    valid = floats(parsed, 'valid')[:, ...]
-    valid = tf.reshape(valid, [-1])
+    valid = floats(parsed, 'valid')
     sequence = {
         'label': floats(parsed, 'label', (num_targets,)),
         'valid': valid,
-        'mask': tf.reshape(floats(parsed, 'label_mask'), [-1]) * valid,
-        'face_found': tf.reshape(floats(parsed, 'face_found'), [-1]),
+        'mask': floats(parsed, 'label_mask') * valid,
+        'face_found': floats(parsed, 'face_found'),
         'index': tf.cast(place, tf.int32),
     }
     if 'speech' in modalities:
       sequence['audio'] = tf.reshape(tf.io.decode_raw(parsed['audio'], tf.int16), (-1, records.SAMPLES_PER_STEP))
       # The mean and deviation of the recording stand in every record; blank ones hold 0.
-      sequence['audio_mean'] = tf.reduce_max(tf.abs(parsed['audio_mean'])) * tf.sign(tf.reduce_sum(parsed['audio_mean']))
-      sequence['audio_std'] = tf.reduce_max(parsed['audio_std'])
+      present = tf.argmax(parsed['audio_std'])
+      sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std')}
     if 'visual' in modalities:
       sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
     return sequence

@@ -9,7 +9,7 @@ EPSILON = 1e-8
 
 
 def ccc_loss(*, prediction: jax.Array, target: jax.Array, mask: jax.Array,
-             axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+             axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean over targets of 1 − CCC (paper, equations (3) and (5)).
 
   One CCC per target over all valid steps of all sequences on all devices: a mean of CCCs per device or per
@@ -25,43 +25,54 @@ def ccc_loss(*, prediction: jax.Array, target: jax.Array, mask: jax.Array,
     axis_name: of the devices that share the batch. The caller then averages the gradients with `pmean`.
 
   Returns:
-    The loss and CCC [K], both equal on all devices. A batch without a valid step gives loss 1, gradient 0.
+    The loss and the moments it is made of (see `global_moments`), both equal on all devices. A batch without
+    a valid step gives loss 1, gradient 0.
 
   Raises:
     ValueError: shapes differ.
   """
-  prediction, target, weight, total = _prepare(prediction, target, mask, axis_name)
-  count = jnp.maximum(total(weight.sum()), 1.0)
-  mean = lambda x: total((weight * x).sum((0, 1))) / count  # [B, T, K] -> [K]
-  mean_x, mean_y = mean(prediction), mean(target)
-  x, y = prediction - mean_x, target - mean_y
-  ccc = 2 * mean(x * y) / (mean(x * x) + mean(y * y) + (mean_x - mean_y) ** 2 + EPSILON)
-  return jnp.mean(1 - ccc), ccc
+  m = global_moments(prediction=prediction, target=target, mask=mask, axis_name=axis_name)
+  n = jnp.maximum(m['count'], 1.0)
+  denominator = m['sum_pp'] / n + m['sum_gg'] / n + (m['mean_p'] - m['mean_g']) ** 2 + EPSILON
+  return jnp.mean(1 - 2 * m['sum_pg'] / n / denominator), m
 
 
 def mse_loss(*, prediction: jax.Array, target: jax.Array, mask: jax.Array,
-             axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+             axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean squared error over valid steps and targets, the paper's comparison (Table III, a).
 
-  Arguments, results and errors as `ccc_loss`: the second result is the CCC, for the log.
+  Arguments, results and errors as `ccc_loss`.
   """
-  _, ccc = ccc_loss(prediction=prediction, target=target, mask=mask, axis_name=axis_name)
-  prediction, target, weight, total = _prepare(prediction, target, mask, axis_name)
-  count = jnp.maximum(total(weight.sum()), 1.0)
-  return jnp.mean(total((weight * (prediction - target) ** 2).sum((0, 1))) / count), ccc
+  m = global_moments(prediction=prediction, target=target, mask=mask, axis_name=axis_name)
+  # E[(p − g)²] = var p + var g − 2 cov + (mean p − mean g)²
+  squares = m['sum_pp'] + m['sum_gg'] - 2 * m['sum_pg']
+  return jnp.mean(squares / jnp.maximum(m['count'], 1.0) + (m['mean_p'] - m['mean_g']) ** 2), m
 
 
-LOSSES = {'ccc': ccc_loss, 'mse': mse_loss}
+def global_moments(*, prediction: jax.Array, target: jax.Array, mask: jax.Array,
+                   axis_name: str | None = None) -> dict[str, jax.Array]:
+  """Moments of all valid steps on all devices, centred, in two passes, float32.
 
+  Arguments and errors as `ccc_loss`.
 
-def _prepare(prediction, target, mask, axis_name):
+  Returns:
+    The fields of `metrics.Moments`: `count` [], `mean_p`, `mean_g` and the centred sums `sum_pp`, `sum_gg`,
+    `sum_pg`, all [K].
+  """
   if prediction.ndim != 3 or prediction.shape != target.shape or mask.shape != target.shape[:2]:
     raise ValueError(f'loss: prediction and target [B, T, K] and mask [B, T] expected, '
                      f'got {prediction.shape}, {target.shape} and {mask.shape}')
   total = (lambda x: jax.lax.psum(x, axis_name)) if axis_name else (lambda x: x)
   weight = mask.astype(jnp.float32)[:, :, None]
   # A masked step may hold anything, NaN too: 0 · NaN would be NaN in the moments and in their gradient.
-  keep = weight > 0
-  prediction = jnp.where(keep, prediction.astype(jnp.float32), 0.0)
-  target = jnp.where(keep, target.astype(jnp.float32), 0.0)
-  return prediction, target, weight, total
+  p = jnp.where(weight > 0, prediction.astype(jnp.float32), 0.0)
+  g = jnp.where(weight > 0, target.astype(jnp.float32), 0.0)
+  sums = lambda x: total((weight * x).sum((0, 1)))  # [B, T, K] -> [K]
+  count = total(weight.sum())
+  mean_p, mean_g = sums(p) / jnp.maximum(count, 1.0), sums(g) / jnp.maximum(count, 1.0)
+  p, g = p - mean_p, g - mean_g
+  return {'count': count, 'mean_p': mean_p, 'mean_g': mean_g,
+          'sum_pp': sums(p * p), 'sum_gg': sums(g * g), 'sum_pg': sums(p * g)}
+
+
+LOSSES = {'ccc': ccc_loss, 'mse': mse_loss}

@@ -93,7 +93,7 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
 
   Returns:
     The new state and what the log needs: `loss`, `grad_norm`, `param_norm`, `skipped`, `skipped_in_a_row`
-    (scalars), and `prediction` [B, T, K] for the CCC over many steps.
+    (scalars), and the `moments` of this batch, for the CCC over many.
   """
   step_key = jax.random.fold_in(jax.random.key(seed), state.step)
   keys = jax.vmap(lambda place: jax.random.fold_in(step_key, place))(batch['index'])
@@ -103,11 +103,11 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
   def loss_fn(params):
     variables = {'params': params, 'batch_stats': state.batch_stats}
     (prediction, _), updated = model.apply(variables, inputs, train=True, keys=dropout_keys, mutable=['batch_stats'])
-    loss, _ = LOSSES[config.loss](prediction=prediction, target=batch['label'], mask=batch['mask'],
+    loss, moments = LOSSES[config.loss](prediction=prediction, target=batch['label'], mask=batch['mask'],
                                   axis_name=model.axis_name)
-    return loss, (prediction, updated.get('batch_stats', {}))
+    return loss, (moments, updated.get('batch_stats', {}))
 
-  (loss, (prediction, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+  (loss, (moments, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
   if model.axis_name:
     # The loss is already that of the global batch; every device holds its share of the gradient times the
     # number of devices, because the transpose of psum is psum. The mean is the whole gradient.
@@ -123,7 +123,7 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
       opt_state=keep(opt_state, state.opt_state), skipped=state.skipped + ~good,
       skipped_in_a_row=jnp.where(good, 0, state.skipped_in_a_row + 1))
   logged = {'loss': loss, 'grad_norm': grad_norm, 'param_norm': optax.global_norm(new_state.params),
-            'skipped': new_state.skipped, 'skipped_in_a_row': new_state.skipped_in_a_row, 'prediction': prediction}
+            'skipped': new_state.skipped, 'skipped_in_a_row': new_state.skipped_in_a_row, 'moments': moments}
   return new_state, logged
 
 

@@ -52,7 +52,8 @@ class MaskedBatchNorm(nn.Module):
         running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
         running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
     gain = scale * jax.lax.rsqrt(var + self.epsilon)
-    return (x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)).astype(self.dtype)
+    # The mean first: x · gain − mean · gain would cancel where the mean is large.
+    return ((x.astype(jnp.float32) - mean) * gain + bias).astype(self.dtype)
 
 
 class Conv1x1(nn.Module):

@@ -1,0 +1,31 @@
+"""The embedded corpus, simulated and prepared on first use, so that every command runs on a fresh checkout."""
+
+import os
+import pathlib
+import sys
+
+from data_prep import prepare
+from data_prep.records import MANIFEST
+from data_prep.simulate import corpus
+
+DEFAULT_DIR = 'data/simulated'  # the `data.dir` of configs/common.py
+SUBJECTS, SECONDS, SEED = 28, 48, 0
+
+
+def make_if_absent(folder: str) -> None:
+  """Makes the embedded corpus where `folder` is the default one and holds no shards yet; says so.
+
+  Args:
+    folder: `config.data.dir`. Any other folder than the default is the user's own and is left alone.
+  """
+  if folder == DEFAULT_DIR and not (pathlib.Path(folder) / MANIFEST).exists():
+    print(f'{folder}: not found; making the embedded simulated corpus there (a few minutes, once)', file=sys.stderr)
+    make(folder)
+
+
+def make(folder: str) -> None:
+  """Simulates the recordings in `<folder>_recordings` and prepares them to shards in `folder`."""
+  source = f'{folder}_recordings'
+  jobs = os.cpu_count()
+  corpus.simulate(source, SUBJECTS, SECONDS, SEED, jobs)
+  prepare.prepare(corpus='recola', source=source, out=folder, jobs=jobs)

@@ -1,0 +1,108 @@
+"""A trained network over whole recordings: traces, results and everything that is made of them."""
+
+from collections.abc import Callable
+import pathlib
+
+from absl import logging
+from flax import jax_utils
+import jax
+import ml_collections
+import numpy as np
+
+from data_prep.errors import DataError
+from data_prep.records import Manifest, PARTITIONS, STEPS_PER_RECORD
+from e2e_affect import checkpoints, input_pipeline, plots, report, results, steps
+from e2e_affect.models import recurrent
+from e2e_affect.steps import TrainState
+from e2e_affect.traces import Trace
+
+# Audio beside a chunk that the long filter may see: 250 ms and a little; records hold whole seconds.
+CONTEXT_SECONDS = 1
+
+
+def predict_partition(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest,
+                      partition: str) -> list[Trace]:
+  """Predicts every step of every recording of a partition, whole and in order.
+
+  Each device takes one recording at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
+  the chunks' length changes nothing. Every host predicts the whole partition: there is nothing to gather.
+
+  Args:
+    state: replicated over the local devices.
+    eval_step: pmapped, of `steps.pmap_steps` with a context of 25 · CONTEXT_SECONDS.
+    config: the whole config.
+    manifest: of `config.data.dir`.
+    partition: 'train', 'validation' or 'test'.
+
+  Returns:
+    A trace per recording, sorted by name; none where the partition is empty.
+  """
+  devices = jax.local_device_count()
+  group_of = input_pipeline.recordings(manifest, config.data.dir, partition)
+  options = config.model.recurrent
+  context = CONTEXT_SECONDS * STEPS_PER_RECORD
+  traces = []
+  for first in range(0, len(group_of), devices):
+    group = group_of[first:first + devices]
+    carry = jax_utils.replicate(recurrent.initial_carry(1, options.layers, options.units))
+    rows = []
+    for batch in input_pipeline.evaluation_batches(config, manifest, group, devices, CONTEXT_SECONDS):
+      inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'valid') if name in batch}
+      core = slice(context, batch['valid'].shape[1] - context)
+      if 'face' in batch:
+        inputs |= {'face': batch['face'][:, core], 'face_found': batch['face_found'][:, core]}
+      inputs = {name: value[:, None] for name, value in inputs.items()}  # one recording a device
+      prediction, carry = eval_step(state.params, state.batch_stats, inputs, carry)
+      rows.append({'prediction': np.asarray(prediction)[:, 0],
+                   **{name: batch[name][:, core] for name in ('label', 'mask', 'face_found')}})
+    whole = {name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]}
+    for place, recording in enumerate(group):
+      of = {name: value[place, :recording.steps] for name, value in whole.items()}
+      traces.append(Trace(recording=recording.name, subject=recording.subject, partition=partition,
+                          prediction=of['prediction'], gold=of['label'], mask=of['mask'],
+                          face_found=of['face_found']))
+  return traces
+
+
+def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: TrainState, checkpoint: dict,
+             eval_step: Callable, manifest: Manifest, partitions: tuple[str, ...]) -> dict:
+  """Evaluates partitions and writes predictions, `results.json`, figures and the report into the workdir.
+
+  Args:
+    state: replicated.
+    checkpoint: what is said of the checkpoint in `results.json`.
+    partitions: which to evaluate; 'validation' is always among what is read, since post-processing is fitted on it.
+    config, workdir, eval_step, manifest: as in `predict_partition`.
+
+  Returns:
+    The content of `results.json`.
+
+  Raises:
+    DataError: a partition that was asked for has no recording.
+  """
+  traces = {}
+  for partition in PARTITIONS:
+    if partition in partitions or partition == 'validation':
+      logging.info('predicting the %s partition', partition)
+      traces[partition] = predict_partition(state, eval_step, config, manifest, partition)
+      if not traces[partition]:
+        if partition in partitions:
+          raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
+        del traces[partition]
+  content = results.evaluate_traces(traces, manifest.targets, config.seed, checkpoint)
+  if jax.process_index() == 0:
+    results.write_results(workdir, content, traces, manifest.targets)
+    plots.write_figures(workdir, content, traces, manifest.targets)
+    report.write_report(workdir)
+  return content
+
+
+def replicated_best(workdir: pathlib.Path, config: ml_collections.ConfigDict,
+                    num_targets: int) -> tuple[TrainState, dict]:
+  """The best checkpoint of a run, replicated, and what `results.json` says of it."""
+  manager = checkpoints.open_manager(workdir)
+  state, metrics = checkpoints.restore_best(manager, steps.init_state(config, num_targets))
+  manager.close()
+  described = {'step': int(state.step), 'chosen_by': f'validation {checkpoints.BEST_METRIC}' if metrics else 'newest',
+               'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in metrics.items()}}
+  return jax_utils.replicate(state), described

@@ -1,0 +1,70 @@
+"""The command: `python -m e2e_affect.main --config=configs/fused.py`."""
+
+import os
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+import jax
+from ml_collections import config_flags
+
+from data_prep import embedded
+from data_prep.errors import UserError
+from data_prep.records import PARTITIONS
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Experiment, e.g. configs/fused.py or configs/fused.py:demo; --config.field=value changes a field.',
+    lock_config=True)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it goes on.')
+_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'evaluate'],
+                          'train: train and evaluate; evaluate: the best checkpoint of --workdir, with its own config.')
+_PARTITION = flags.DEFINE_enum('partition', 'test', PARTITIONS, 'What --mode=evaluate evaluates.')
+_DISTRIBUTED = flags.DEFINE_bool('distributed', False, 'Several hosts: call jax.distributed.initialize() first.')
+
+
+def run() -> None:
+  """Does what the flags say."""
+  if _MODE.value == 'train' and _CONFIG.value is None:
+    raise UserError('--config is missing; try --config=configs/fused.py')
+  workdir = _WORKDIR.value or (_CONFIG.value and os.path.join('runs', _CONFIG.value.name))
+  if not workdir:
+    raise UserError('--workdir is missing: the folder of the run to evaluate')
+  if _DISTRIBUTED.value:
+    jax.distributed.initialize()
+  from e2e_affect import train  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
+  if _MODE.value == 'evaluate':
+    train.evaluate_only(workdir, _PARTITION.value)
+  else:
+    embedded.make_if_absent(_CONFIG.value.data.dir)
+    train.train_and_evaluate(_CONFIG.value, workdir)
+  logging.info('results: %s', os.path.join(workdir, 'report.html'))
+
+
+def main() -> None:
+  """Parses the flags; every error that a user can cause ends as one line and its exit code."""
+  def parse(argv):
+    try:
+      rest = flags.FLAGS(argv)
+    except (flags.Error, UserError, ValueError, AttributeError, KeyError, TypeError, OSError) as e:
+      fail(UserError(str(e).strip().split('\n')[0]))
+    if len(rest) > 1:
+      fail(UserError(f'{rest[1]!r} is no flag; expected --name=value'))
+    return rest
+
+  def fail(error):
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(error.exit_code)
+
+  def guarded(_):
+    logging.set_verbosity(logging.INFO)
+    try:
+      run()
+    except UserError as e:
+      fail(e)
+
+  app.run(guarded, flags_parser=parse)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,280 @@
+"""Training from start to results; reads top to bottom."""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+import signal
+import time
+
+from absl import logging
+from flax import jax_utils
+import jax
+from jax.experimental import multihost_utils
+import ml_collections
+import numpy as np
+
+from data_prep.errors import DataError, UserError
+from data_prep.records import Manifest, STEPS_PER_RECORD
+from e2e_affect import checkpoints, config_check, evaluate, input_pipeline, steps, workdir as workdirs
+from e2e_affect.metric_writer import MetricWriter
+from e2e_affect.metrics import Moments
+from e2e_affect.steps import TrainState
+
+TERMINATED = 143  # exit code after SIGTERM, 128 + 15, as the shell gives it
+_MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
+  """Trains, or goes on with the training in `workdir`, and evaluates the best checkpoint on all partitions.
+
+  Args:
+    config: as made by a file in configs/.
+    workdir: folder of the run; whatever is in it already is continued.
+
+  Returns:
+    The content of `results.json`.
+
+  Raises:
+    UserError: for everything that a user can mend; see data_prep/errors.py.
+    SystemExit: 143, after SIGTERM, once the state is saved.
+  """
+  config_check.check(config)
+  with workdirs.held(workdir) as folder, _TerminationFlag() as terminated:
+    # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
+    devices = jax.local_device_count()
+    per_round = devices * jax.process_count()
+    batch_size = -(-config.batch_size // per_round) * per_round
+    logging.info('%d device(s): %s', jax.device_count(), jax.devices()[0].device_kind)
+    if batch_size != config.batch_size:
+      logging.warning('batch size %d over %d devices: %d of %d places are padding', config.batch_size,
+                      per_round, batch_size - config.batch_size, batch_size)
+
+    # Data.
+    manifest = input_pipeline.read_manifest(config.data.dir)
+    sequences = input_pipeline.num_sequences(config, manifest)
+    epoch_steps = sequences / config.batch_size
+    total_steps = config.total_steps or round(config.epochs * epoch_steps)
+    evaluate_every = max(1, round(config.evaluate_every_epochs * epoch_steps))
+    logging.info('%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs', config.data.dir,
+                 sequences, config.data.sequence_steps, ', '.join(manifest.targets), total_steps,
+                 total_steps / epoch_steps)
+
+    # Model.
+    state = steps.init_state(config, len(manifest.targets))
+    logging.info('%s network: %d parameters', ' + '.join(config.model.modalities),
+                 sum(x.size for x in jax.tree.leaves(state.params)))
+
+    # Restore: 1 resume; 2 features of trained networks; 3 from scratch.
+    manager = checkpoints.open_manager(folder)
+    resumed = checkpoints.restore_newest(manager, state)
+    if resumed is not None:
+      state = resumed
+      logging.info('resuming from step %d of %s', state.step, manager.directory)
+    else:
+      state = start_from_unimodal(state, config)
+    _refuse_other_config(folder, config, resumed is not None)
+    workdirs.write_config(folder, config)
+    first_step = int(state.step)
+    writer = MetricWriter(folder)
+    writer.truncate_after(first_step)
+
+    # Loop: fetch, step, log, evaluate, save.
+    train_step, eval_step = steps.pmap_steps(config, len(manifest.targets),
+                                             evaluate.CONTEXT_SECONDS * STEPS_PER_RECORD)
+    state = jax_utils.replicate(state)
+    batches = input_pipeline.train_batches(config, manifest, first_step, total_steps, batch_size=batch_size,
+                                           process_index=jax.process_index(), process_count=jax.process_count())
+    batches = jax_utils.prefetch_to_device((_spread(batch, devices) for batch in batches), 2)
+    log = _Log(writer, config, first_step, total_steps, len(manifest.targets))
+    for step in range(first_step + 1, total_steps + 1):
+      fetched = time.perf_counter()
+      batch = next(batches)
+      waited = time.perf_counter() - fetched
+      state, logged = train_step(state, batch, config.seed)
+      log.add(logged, waited)
+      if step % config.log_every_steps == 0 or step == total_steps:
+        log.write(step)
+      if step % evaluate_every == 0 or step == total_steps:
+        scores = _validate(state, eval_step, config, manifest)
+        if scores:
+          log.write_validation(step, scores | {'epoch': step / epoch_steps})
+        checkpoints.save(manager, jax_utils.unreplicate(state), scores or None)
+        log.restart_clock()
+      if terminated.on_all_hosts(step):
+        if manager.latest_step() != step:
+          checkpoints.save(manager, jax_utils.unreplicate(state), None)
+        logging.warning('terminated: step %d is saved; start the same command again to go on', step)
+        raise SystemExit(TERMINATED)
+    writer.close()
+    manager.close()
+
+    # Final evaluation, with the best checkpoint.
+    state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
+    logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
+    present = {shard.partition for shard in manifest.shards} - {'train'}
+    return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, tuple(sorted(present)))
+
+
+def evaluate_only(workdir: str, partition: str) -> dict:
+  """Evaluates the best checkpoint of a run on one partition; arguments and errors as `train_and_evaluate`."""
+  config = workdirs.read_config(workdir)
+  config_check.check(config)
+  with workdirs.held(workdir) as folder:
+    manifest = input_pipeline.read_manifest(config.data.dir)
+    _, eval_step = steps.pmap_steps(config, len(manifest.targets), evaluate.CONTEXT_SECONDS * STEPS_PER_RECORD)
+    state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
+    return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, (partition,))
+
+
+def start_from_unimodal(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
+  """The features of trained unimodal networks in place of fresh ones (paper, section III-D).
+
+  Their recurrent parts are discarded: the fused one has another input.
+
+  Args:
+    state: fresh.
+    config: `init_from.speech` and `init_from.visual` are workdirs of runs, or ''.
+
+  Raises:
+    UserError, CheckpointError: no such run, or its features have other shapes.
+  """
+  params, batch_stats = dict(state.params), dict(state.batch_stats)
+  for modality in config.model.modalities:
+    source = config.init_from[modality]
+    if not source:
+      logging.info('%s: from scratch', modality)
+      continue
+    trained_config = workdirs.read_config(source)
+    trained, described = checkpoints_best(source, trained_config)
+    if modality not in trained.params:
+      raise UserError(f'{source}: holds no {modality} network, but {" + ".join(trained_config.model.modalities)}; '
+                      f'name another run with --config.init_from.{modality}=…')
+    _check_shapes(trained.params[modality], params[modality], modality, source)
+    params[modality] = trained.params[modality]
+    if modality in trained.batch_stats:
+      batch_stats[modality] = trained.batch_stats[modality]
+    logging.info('%s: features of %s, step %d; its recurrent part is discarded', modality, source, described)
+  return dataclasses.replace(state, params=params, batch_stats=batch_stats,
+                             opt_state=steps.make_optimizer(config).init(params))
+
+
+def checkpoints_best(source: str, config: ml_collections.ConfigDict) -> tuple[TrainState, int]:
+  """The best checkpoint of another run, on the host, and its step."""
+  num_targets = len(Manifest.read(config.data.dir).targets)
+  manager = checkpoints.open_manager(pathlib.Path(source))
+  state, _ = checkpoints.restore_best(manager, steps.init_state(config, num_targets))
+  manager.close()
+  return state, int(state.step)
+
+
+def _check_shapes(found, wanted, modality, source):
+  shapes = lambda tree: {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+                         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  found, wanted = shapes(found), shapes(wanted)
+  for name in sorted(found.keys() | wanted.keys()):
+    if found.get(name) != wanted.get(name):
+      raise UserError(f'{source}: {modality}/{name} is {found.get(name, "absent")}, expected '
+                      f'{wanted.get(name, "absent")}; give both runs the same config.model.{modality}')
+
+
+def _refuse_other_config(folder, config, resuming):
+  """A resumed run must be the one that was begun: another order or rate would make it neither."""
+  if not resuming:
+    return
+  begun = workdirs.read_config(folder)
+  may_change = ('log_every_steps', 'total_steps', 'epochs', 'evaluate_chunk_seconds')
+  for field in config:
+    if field not in may_change and ml_collections.ConfigDict({'_': begun.get(field)}).to_json() != (
+        ml_collections.ConfigDict({'_': config[field]}).to_json()):
+      raise UserError(f'{folder}: was begun with config.{field} = {begun.get(field)!r}, now {config[field]!r}; '
+                      'choose another --workdir, or the old value')
+
+
+def _spread(batch: dict, devices: int) -> dict:
+  """[b, …] -> [devices, b / devices, …]."""
+  return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
+
+
+def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
+  """CCC of each target on the validation partition, pooled, and their mean; {} where it has no labels."""
+  moments = Moments.empty(len(manifest.targets))
+  for trace in evaluate.predict_partition(state, eval_step, config, manifest, 'validation'):
+    moments = moments.update(trace.prediction, trace.gold, trace.mask)
+  if not moments.count:
+    logging.warning('the validation partition has no labels: the newest checkpoint will count as the best')
+    return {}
+  values = moments.ccc()
+  scores = {f'ccc_{target}': float(value) for target, value in zip(manifest.targets, values)}
+  return scores | {checkpoints.BEST_METRIC: float(np.mean(values))}
+
+
+class _Log:
+  """Gathers what steps report and writes it now and then, so that the device need not wait for the host."""
+
+  def __init__(self, writer, config, first_step, total_steps, num_targets):
+    self._writer, self._rate, self._total_steps = writer, config.learning_rate, total_steps
+    self._targets, self._first_step = num_targets, first_step
+    self._names = Manifest.read(config.data.dir).targets
+    self._pending, self._waited = [], 0.0
+    self.restart_clock()
+
+  def restart_clock(self):
+    """Evaluation and saving do not count as time of the steps."""
+    self._started, self._counted = time.perf_counter(), 0
+    self._waited = 0.0
+
+  def add(self, logged, waited):
+    self._pending.append(logged)
+    self._counted += 1
+    self._waited += waited
+
+  def write(self, step):
+    """One row for all steps since the last one.
+
+    Raises:
+      DataError: ten updates in a row were skipped.
+    """
+    rows = jax.device_get([jax.tree.map(lambda x: x[0], row) for row in self._pending])
+    seconds = time.perf_counter() - self._started
+    moments = Moments.empty(self._targets)
+    for row in rows:
+      moments = moments.merge(Moments(**{k: np.asarray(v, np.float64) for k, v in row['moments'].items()}))
+    last = rows[-1]
+    values = {'loss': float(np.mean([row['loss'] for row in rows])),
+              **{f'ccc_{name}': float(value) for name, value in zip(self._names, moments.ccc())},
+              'grad_norm': last['grad_norm'], 'param_norm': last['param_norm'], 'learning_rate': self._rate,
+              'steps_per_second': self._counted / seconds, 'input_wait': self._waited / seconds,
+              'skipped': int(last['skipped'])}
+    left = (self._total_steps - step) * seconds / self._counted
+    if jax.process_index() == 0:
+      self._writer.write(step, 'train', values, left)
+    self._pending = []
+    self.restart_clock()
+    if max(row['skipped_in_a_row'] for row in rows) >= _MOST_SKIPPED:
+      raise DataError(f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look '
+                      'for NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate')
+
+  def write_validation(self, step, scores):
+    if jax.process_index() == 0:
+      self._writer.write(step, 'validation', scores)
+
+
+class _TerminationFlag:
+  """Turns SIGTERM into a flag that the loop looks at between two steps."""
+
+  def __enter__(self):
+    self._asked = False
+    self._old = signal.signal(signal.SIGTERM, self._ask)
+    return self
+
+  def __exit__(self, *_):
+    signal.signal(signal.SIGTERM, self._old)
+
+  def _ask(self, *_):
+    self._asked = True
+
+  def on_all_hosts(self, step) -> bool:
+    """Whether any host was asked to stop; all hosts learn it at the same step."""
+    if jax.process_count() == 1:
+      return self._asked
+    return multihost_utils.reached_preemption_sync_point(step)

@@ -1,0 +1,80 @@
+"""Eight simulated devices for every test; set before JAX is imported anywhere."""
+
+import os
+
+os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import io
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from configs import fused
+from data_prep import records, shards
+
+
+def make_data(out, recordings, num_targets=2, seed=0):
+  """Writes a data folder with the project's own writer.
+
+  Args:
+    out: folder.
+    recordings: (name, partition, steps) each; the face of step k of any recording is a flat picture of level
+      k % 251, its sound a constant k % 1000 + 1, so that a reader's order shows.
+    num_targets: K.
+    seed: of the labels.
+  """
+  rng = np.random.default_rng(seed)
+  written = []
+  for name, partition, steps in recordings:
+    seconds = -(-steps // 25)
+    label = np.cumsum(rng.normal(0, 0.1, (seconds * 25, num_targets)), 0).clip(-1, 1).astype(np.float32)
+    rows = []
+    for second in range(seconds):
+      k = np.arange(25 * second, 25 * (second + 1))
+      valid = (k < steps).astype(np.float32)
+      rows.append(records.Record(
+          recording=name, subject='S' + name, second=second,
+          audio=np.repeat((k % 1000 + 1)[:, None] * valid[:, None], 640, 1).astype(np.int16),
+          audio_mean=0.0, audio_std=500.0, face=[_flat(i % 251) for i in k], face_found=valid,
+          label=label[k] * valid[:, None], label_mask=valid * (k % 7 != 0), valid=valid))
+    written += shards.write_recording(out, rows, partition=partition)
+  targets = ['arousal', 'valence', 'liking'][:num_targets]
+  shards.finish(out, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets},
+                preparation={})
+  return str(out)
+
+
+def _flat(level):
+  buffer = io.BytesIO()
+  Image.fromarray(np.full((96, 96, 3), level, np.uint8)).save(buffer, 'jpeg', quality=95)
+  return buffer.getvalue()
+
+
+@pytest.fixture(scope='session')
+def data_dir(tmp_path_factory):
+  """Five recordings of 2 to 5 seconds, with partly filled last records."""
+  return make_data(tmp_path_factory.mktemp('data'), [
+      ('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('D', 'validation', 110), ('E', 'test', 70)])
+
+
+@pytest.fixture
+def small_config(data_dir):
+  """The published fused config, shrunk by overrides: every part is there, every size is another."""
+  c = fused.get_config()
+  c.data.dir = data_dir
+  c.data.sequence_steps = 50
+  c.batch_size = 3
+  c.learning_rate = 1e-3
+  c.epochs = 2
+  c.evaluate_chunk_seconds = 2
+  c.model.speech.filters = 10
+  c.model.speech.taps = 9
+  c.model.speech.long_taps = 400
+  c.model.speech.pool_channels = 5
+  c.model.visual.width = 4
+  c.model.visual.image_size = 32
+  c.model.recurrent.units = 8
+  return c

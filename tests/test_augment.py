@@ -1,0 +1,69 @@
+"""On-device preparation against Pillow, NumPy and hand-made numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+from configs import fused
+from e2e_affect import augment, steps
+
+B, T = 3, 2
+
+
+@pytest.fixture
+def batch():
+  rng = np.random.default_rng(0)
+  smooth = rng.integers(0, 255, (B, 1, 7, 7, 3)).astype(np.uint8)
+  face = np.stack([np.stack([np.asarray(Image.fromarray(f[0]).resize((96, 96), Image.BILINEAR))] * T) for f in smooth])
+  return {'audio': rng.integers(-900, 1100, (B, T, 640)).astype(np.int16), 'audio_mean': np.array([100., -5., 0.]),
+          'audio_std': np.array([50., 7., 0.]), 'valid': np.array([[1, 1], [1, 0], [1, 1.]]), 'face': face,
+          'face_found': np.ones((B, T))}
+
+
+def prepare(config, batch, keys=None):
+  model = steps.make_model(config, 2, None).config
+  return augment.prepare(batch, model, config.augment, keys)
+
+
+def test_audio_is_normalised_by_its_recording(batch):
+  inputs = prepare(fused.get_config(), batch)
+  np.testing.assert_allclose(inputs['audio'][0], (batch['audio'][0] - 100.) / 50., rtol=1e-5, atol=1e-5)
+  assert (inputs['audio'][1, 1] == 0).all()  # past the end of the recording: zero, not −mean/std
+  np.testing.assert_array_equal(inputs['audio_found'], [1, 1, 0])  # a deviation of 0 marks an absent track
+  assert np.isfinite(inputs['audio']).all()
+
+
+@pytest.mark.parametrize('size, resized', [(96, 110), (48, 55)])
+def test_central_crop_equals_pillow(batch, size, resized):
+  config = fused.get_config()
+  config.model.visual.image_size = size
+  inputs = prepare(config, batch)
+  image = Image.fromarray(batch['face'][1, 0])
+  start = (resized - size) // 2
+  expected = np.asarray(image.resize((resized, resized), Image.BILINEAR), np.float64)[start:start + size,
+                                                                                     start:start + size] / 255
+  expected = (expected - config.model.visual.mean) / config.model.visual.std
+  # Pillow rounds to whole levels after each of its two passes: 1/255 of a level, divided by the deviation .224.
+  np.testing.assert_allclose(inputs['face'][1, 0], expected, atol=1.01 / 255 / 0.224)
+
+
+def test_augmentation_is_one_for_all_frames_of_a_sequence_and_another_for_each(batch):
+  batch['face'] = np.broadcast_to(batch['face'][:1, :1], batch['face'].shape)  # the same picture everywhere
+  keys = jax.random.split(jax.random.key(1), B)
+  face = np.asarray(prepare(fused.get_config(), batch, keys)['face'])
+  np.testing.assert_array_equal(face[:, 0], face[:, 1])
+  assert np.abs(face[0] - face[1]).max() > 0.05 and np.abs(face[1] - face[2]).max() > 0.05
+  alone = prepare(fused.get_config(), {name: value[1:2] for name, value in batch.items()}, keys[1:2])['face']
+  np.testing.assert_allclose(alone[0], face[1], atol=1e-6)  # keyed by the sequence, not by its place
+
+
+def test_saturation():
+  # (0.8, 0.2, 0.4): value .8, spread .6. Half saturation halves the distances to the value.
+  image = jnp.array([[0.8, 0.2, 0.4], [0.3, 0.3, 0.3], [0.0, 0.0, 0.0]])
+  np.testing.assert_allclose(augment.adjust_saturation(image, jnp.full(3, 0.5)),
+                             [[0.8, 0.5, 0.6], [0.3] * 3, [0.0] * 3], atol=1e-6)
+  # Factor 2 would push the smallest channel to −.4; it stops at 0, factor .8/.6.
+  np.testing.assert_allclose(augment.adjust_saturation(image, jnp.full(3, 2.0)),
+                             [[0.8, 0.0, 0.8 - 0.4 * 0.8 / 0.6], [0.3] * 3, [0.0] * 3], atol=1e-6)

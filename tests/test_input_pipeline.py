@@ -1,0 +1,166 @@
+"""The order and the content of batches, against the numbers that the test data was written with."""
+
+import collections
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from data_prep.errors import DataError
+from e2e_affect import input_pipeline
+
+# 50 steps a sequence: A (100 steps) gives 2, B (60) 2, C (49) 1.
+SEQUENCES = 5
+
+
+def batches(config, first, last, **kwargs):
+  manifest = input_pipeline.read_manifest(config.data.dir)
+  kwargs.setdefault('batch_size', config.batch_size)
+  return list(input_pipeline.train_batches(config, manifest, first, last, **kwargs))
+
+
+def fingerprint(batch, row):
+  """What identifies a sequence of the test data: its first labels."""
+  return tuple(batch['label'][row, :3].ravel().round(5))
+
+
+def test_an_epoch_visits_every_sequence_once_in_another_order_each_time(small_config):
+  seen = [fingerprint(b, i) for b in batches(small_config, 0, 10) for i in range(3)]
+  assert len(seen) == 30
+  epochs = [seen[e * SEQUENCES:(e + 1) * SEQUENCES] for e in range(6)]
+  assert all(len(set(epoch)) == SEQUENCES for epoch in epochs)
+  assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_the_order_is_a_function_of_seed_and_position_alone(small_config):
+  whole = batches(small_config, 0, 6)
+  resumed = batches(small_config, 4, 6)
+  for a, b in zip(whole[4:], resumed, strict=True):
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name])
+  small_config.seed += 1
+  other = batches(small_config, 0, 6)
+  assert any((a['label'] != b['label']).any() for a, b in zip(whole, other))
+  small_config.seed -= 1
+  small_config.data.read_threads = 5
+  for a, b in zip(whole, batches(small_config, 0, 6), strict=True):
+    np.testing.assert_array_equal(a['label'], b['label'])
+
+
+def test_hosts_share_the_same_global_batches(small_config):
+  whole = batches(small_config, 0, 4, batch_size=4)
+  parts = [batches(small_config, 0, 4, batch_size=4, process_index=i, process_count=2) for i in range(2)]
+  for step, batch in enumerate(whole):
+    for host in range(2):
+      for name in batch:
+        np.testing.assert_array_equal(parts[host][step][name], batch[name][host::2])
+
+
+def test_padding_for_devices_changes_no_sequence(small_config):
+  for plain, padded in zip(batches(small_config, 0, 3), batches(small_config, 0, 3, batch_size=8), strict=True):
+    for name in plain:
+      np.testing.assert_array_equal(padded[name][:3], plain[name])
+    assert (padded['mask'][3:] == 0).all() and (padded['valid'][3:] == 0).all()
+    np.testing.assert_array_equal(padded['index'], np.arange(8))
+
+
+def test_content(small_config):
+  batch = batches(small_config, 0, 2)
+  assert {name: (value.shape, value.dtype) for name, value in batch[0].items()} == {
+      'audio': ((3, 50, 640), np.int16), 'audio_mean': ((3,), np.float32), 'audio_std': ((3,), np.float32),
+      'face': ((3, 50, 96, 96, 3), np.uint8), 'face_found': ((3, 50), np.float32), 'label': ((3, 50, 2), np.float32),
+      'mask': ((3, 50), np.float32), 'valid': ((3, 50), np.float32), 'index': ((3,), np.int32)}
+  lengths = collections.Counter()
+  for b in batches(small_config, 0, 5):  # 15 sequences: three epochs
+    for i in range(3):
+      length = int(b['valid'][i].sum())
+      lengths[length] += 1
+      assert (b['valid'][i, :length] == 1).all()
+      # Step k: sound k % 1000 + 1, face k % 251 (JPEG of a flat picture is exact to 2 levels), no label at k % 7 = 0.
+      k = b['audio'][i, 0, 0] - 1 + np.arange(length)
+      assert k[0] in (0, 50)
+      np.testing.assert_array_equal(b['audio'][i, :length, 17], k + 1)
+      np.testing.assert_allclose(b['face'][i, :length, 40, 50, 1], k % 251, atol=2)
+      np.testing.assert_array_equal(b['mask'][i, :length], k % 7 != 0)
+      assert b['audio_std'][i] == 500 and (b['mask'][i, length:] == 0).all()
+  # Three epochs of A 50 + 50, B 50 + 10, C 49.
+  assert lengths == {50: 9, 10: 3, 49: 3}
+
+
+def test_only_what_the_network_uses_is_read(small_config):
+  small_config.model.modalities = ('visual',)
+  assert 'audio' not in batches(small_config, 0, 1)[0]
+  small_config.model.modalities = ('speech',)
+  assert 'face' not in batches(small_config, 0, 1)[0]
+
+
+def test_evaluation_reads_recordings_whole_with_context(small_config):
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  group = input_pipeline.recordings(manifest, small_config.data.dir, 'train')[:2]  # A: 100 steps, B: 60
+  chunks = list(input_pipeline.evaluation_batches(small_config, manifest, group, 3, context_seconds=1))
+  assert len(chunks) == 2  # 4 seconds in chunks of 2
+  for number, chunk in enumerate(chunks):
+    assert chunk['audio'].shape == (3, 100, 640)  # (1 + 2 + 1) · 25
+    k = 50 * number - 25 + np.arange(100)
+    for row, steps in enumerate((100, 60, 0)):
+      inside = (k >= 0) & (k < steps)
+      np.testing.assert_array_equal(chunk['valid'][row], inside)
+      np.testing.assert_array_equal(chunk['audio'][row, :, 5], np.where(inside, k + 1, 0))
+
+
+def test_a_recording_in_several_shards_reads_as_one(small_config, tmp_path, monkeypatch):
+  from tests.conftest import make_data
+  from data_prep import records
+  monkeypatch.setattr(records, 'RECORDS_PER_SHARD', 2)
+  small_config.data.dir = make_data(tmp_path, [('A', 'train', 115)])
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  assert len(manifest.shards) == 3
+  small_config.data.sequence_steps = 75  # windows of 3 records over shards of 2
+  starts = {}
+  for b in batches(small_config, 0, 2):
+    for i in range(3):
+      length = int(b['valid'][i].sum())
+      starts[int(b['audio'][i, 0, 0])] = length
+      np.testing.assert_array_equal(b['audio'][i, :length, 3], b['audio'][i, 0, 0] + np.arange(length))
+  assert starts == {1: 75, 76: 40}
+
+
+@pytest.fixture
+def copy(small_config, tmp_path):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  small_config.data.dir = str(tmp_path / 'data')
+  return tmp_path / 'data'
+
+
+@pytest.mark.parametrize('damage, found', [('missing', 'not found'), ('empty', '0 bytes found'),
+                                           ('cut', 'bytes found')])
+def test_a_missing_empty_or_cut_shard_is_named_at_the_start(copy, damage, found):
+  manifest = json.loads((copy / 'manifest.json').read_text())
+  shard = manifest['shards'][1]
+  path = copy / shard['file']
+  if damage == 'missing':
+    path.unlink()
+  else:  # cut at a record boundary, where TFRecord readers notice nothing
+    path.write_bytes(path.read_bytes()[:0 if damage == 'empty' else shard['offsets'][1]])
+  with pytest.raises(DataError) as error:
+    input_pipeline.read_manifest(str(copy))
+  message = str(error.value)
+  assert shard['file'] in message and found in message
+  assert f'{shard["bytes"]} bytes with {shard["records"]} records expected' in message
+  assert error.value.exit_code == 65 and '\n' not in message
+
+
+def test_a_flipped_byte_is_reported(copy, small_config):
+  for path in pathlib.Path(copy).glob('affect-train*'):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+  with pytest.raises(DataError, match='record is damaged.*--verify'):
+    batches(small_config, 0, 2)
+
+
+def test_no_manifest(tmp_path):
+  with pytest.raises(DataError, match='manifest.json: not found; make the shards'):
+    input_pipeline.read_manifest(str(tmp_path))

@@ -1,0 +1,240 @@
+"""Steps: exact parameter counts, device invariance, skipped updates, evaluation in chunks."""
+
+import dataclasses
+import functools
+import json
+
+from flax import jax_utils
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from configs import fused, speech, visual
+from e2e_affect import augment, input_pipeline, steps
+from e2e_affect.models import recurrent, resnet
+
+# Speech: conv 80·1·40 + 40; long conv 4000·40·40 + 40 = 6 400 040.
+# ResNet-50 without its classifier: 23 508 032 (the published networks' count; at width 16 with 1/4 of all maps
+#   1 482 …: taken apart below). LSTM of H units over D inputs: 4H·(D + H + 1); head 2·(H + 1).
+SPEECH = 80 * 40 + 40 + 4000 * 40 * 40 + 40
+LSTM = lambda d, h=256: 4 * h * (d + h + 1)
+RECURRENT = lambda d: LSTM(d) + LSTM(256) + 2 * 257
+COUNTS = {
+    'speech': SPEECH + RECURRENT(1280),  # 8 502 994
+    'speech:demo': SPEECH + RECURRENT(1280),
+    'visual': 23_508_032 + RECURRENT(2048),  # 26 394 178
+    'fused': SPEECH + 23_508_032 + RECURRENT(3328),
+}
+
+
+def count(config):
+  state = jax.eval_shape(lambda: steps.init_state(config, 2))
+  return sum(x.size for x in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize('name', COUNTS)
+def test_parameter_counts(name):
+  module, _, argument = name.partition(':')
+  assert count({'speech': speech, 'visual': visual, 'fused': fused}[module].get_config(argument)) == COUNTS[name]
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+  """One unit a stage: compiling fifty layers takes most of a test's time and shows nothing more."""
+  monkeypatch.setattr(resnet, '_BLOCKS', (1, 1, 1, 1))
+
+
+def resnet_count(width):
+  """By hand: stem 7·7·3·w; units of 1×1, 3×3, 1×1 and a shortcut; scale and bias after every convolution."""
+  total, inputs = 7 * 7 * 3 * width + 2 * width, width
+  for stage, units in enumerate((3, 4, 6, 3)):
+    f = width * 2 ** stage
+    for unit in range(units):
+      total += inputs * f + 9 * f * f + f * 4 * f + 2 * (f + f + 4 * f)
+      if unit == 0:
+        total += inputs * 4 * f + 2 * 4 * f
+      inputs = 4 * f
+  return total
+
+
+def test_resnet_count_at_any_width():
+  assert resnet_count(64) == 23_508_032
+  assert count(visual.get_config('demo')) == resnet_count(16) + RECURRENT(512)
+  assert count(fused.get_config('demo')) == SPEECH + resnet_count(16) + RECURRENT(1280 + 512)
+
+
+def test_released_speech_variant_count():
+  config = speech.get_config()
+  with config.unlocked():
+    config.model.speech.update(variant='released', taps=20, long_taps=40)
+  # No biases, batch normalisation's scale and bias instead: End2You's network has as many weights.
+  assert count(config) == 20 * 40 + 40 * 40 * 40 + 2 * 2 * 40 + RECURRENT(1280)
+
+
+def one_batch(config, step=0, **kwargs):
+  manifest = input_pipeline.read_manifest(config.data.dir)
+  kwargs.setdefault('batch_size', config.batch_size)
+  return next(input_pipeline.train_batches(config, manifest, step, step + 1, **kwargs))
+
+
+@functools.cache
+def _gradients_on(devices, config_json):
+  """Loss, gradient (through plain SGD's update) and batch statistics of one step on so many devices."""
+  config = ml_collections.ConfigDict(json.loads(config_json))
+  batch_size = -(-config.batch_size // devices) * devices
+  batch = one_batch(config, batch_size=batch_size)
+  state = steps.init_state(config, 2)
+  # The last scale of every unit starts at zero, which would hide most of the network's gradient.
+  params = jax.tree_util.tree_map_with_path(
+      lambda path, x: jnp.full_like(x, 0.5) if 'norm3' in str(path) and 'scale' in str(path) else x, state.params)
+  state = dataclasses.replace(state, params=params)
+  model = steps.make_model(config, 2, steps.AXIS)
+  frozen = ml_collections.FrozenConfigDict(config)
+
+  def step(state, batch):
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(5), i))(batch['index'])
+    inputs = augment.prepare(batch, model.config, frozen.augment, keys)
+
+    def loss_fn(params):
+      (prediction, _), updated = model.apply({'params': params, 'batch_stats': state.batch_stats}, inputs, train=True,
+                                             keys=keys, mutable=['batch_stats'])
+      loss, _ = steps.LOSSES[frozen.loss](prediction=prediction, target=batch['label'], mask=batch['mask'],
+                                          axis_name=steps.AXIS)
+      return loss, updated['batch_stats']
+    (loss, stats), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    return loss, stats, jax.lax.pmean(gradient, steps.AXIS)
+
+  run = jax.pmap(step, axis_name=steps.AXIS, devices=jax.devices()[:devices])
+  spread = {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
+  result = run(jax_utils.replicate(state, jax.devices()[:devices]), spread)
+  return jax.tree.map(np.asarray, result)
+
+
+@pytest.mark.usefixtures('shallow')
+@pytest.mark.parametrize('devices', [2, 8])
+def test_devices_change_neither_loss_nor_gradient_nor_statistics(small_config, devices):
+  """Batch of 3 with ragged masks: two devices hold 2 + 1 and padding, of eight devices five nothing but padding."""
+  one = _gradients_on(1, small_config.to_json())
+  many = _gradients_on(devices, small_config.to_json())
+  np.testing.assert_allclose(many[0], np.full(devices, one[0][0]), rtol=1e-5)
+  for name, index in (('statistics', 1), ('gradient', 2)):
+    ours = np.concatenate([x[0].ravel() for x in jax.tree.leaves(many[index])])
+    expected = np.concatenate([x[0].ravel() for x in jax.tree.leaves(one[index])])
+    error = np.linalg.norm(ours - expected) / np.linalg.norm(expected)
+    assert error < 1e-5, (name, error)
+    for leaf in jax.tree.leaves(many[index]):  # replicas stay equal
+      np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+
+
+def train_once(config, batch, state=None):
+  state = state or steps.init_state(config, 2)
+  frozen = ml_collections.FrozenConfigDict(config)
+  step = jax.jit(functools.partial(steps.train_step, model=steps.make_model(config, 2, None), config=frozen))
+  return step(state, batch, 7)
+
+
+@pytest.mark.usefixtures('shallow')
+def test_a_step_learns_and_counts(small_config):
+  batch = one_batch(small_config)
+  state = steps.init_state(small_config, 2)
+  losses = []
+  for _ in range(8):
+    state, logged = train_once(small_config, batch, state)
+    losses.append(float(logged['loss']))
+  assert losses[-1] < losses[0] - 0.1
+  assert int(state.step) == 8 and int(state.skipped) == 0
+  assert np.isfinite(logged['grad_norm']) and np.isfinite(logged['param_norm'])
+
+
+@pytest.mark.usefixtures('shallow')
+def test_a_nan_skips_the_update_and_is_counted(small_config):
+  batch = one_batch(small_config)
+  before = steps.init_state(small_config, 2)
+  broken = batch | {'audio_mean': np.full(3, np.nan, np.float32)}
+  after, logged = train_once(small_config, broken, before)
+  for a, b in zip(jax.tree.leaves((before.params, before.opt_state, before.batch_stats)),
+                  jax.tree.leaves((after.params, after.opt_state, after.batch_stats)), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert (int(after.step), int(logged['skipped']), int(logged['skipped_in_a_row'])) == (1, 1, 1)
+  after, logged = train_once(small_config, batch, after)
+  assert (int(after.step), int(logged['skipped']), int(logged['skipped_in_a_row'])) == (2, 1, 0)
+
+
+@pytest.mark.usefixtures('shallow')
+def test_frozen_batch_norm_keeps_its_statistics(small_config):
+  batch = one_batch(small_config)
+  fresh = steps.init_state(small_config, 2)
+  moved = lambda config: sum(float(np.abs(a - b).sum()) for a, b in zip(
+      jax.tree.leaves(fresh.batch_stats), jax.tree.leaves(train_once(config, batch, fresh)[0].batch_stats)))
+  assert moved(small_config) > 0
+  small_config.model.visual.batch_norm = 'frozen'
+  assert moved(small_config) == 0
+
+
+@pytest.mark.usefixtures('shallow')
+@pytest.mark.parametrize('change', [{'dtype': 'bfloat16'}, {'loss': 'mse'}, {'model.visual.remat': True},
+                                    {'model.visual.stride_on': '3x3'}, {'model.visual.stem_pool_padding': 'SYMMETRIC'},
+                                    {'model.recurrent.peepholes': True, 'model.recurrent.cell_clip': 100.0},
+                                    {'model.speech.variant': 'released'}])
+def test_options_train(small_config, change):
+  small_config.update_from_flattened_dict(change)
+  before = steps.init_state(small_config, 2)
+  state, logged = train_once(small_config, one_batch(small_config), before)
+  assert np.isfinite(logged['loss']) and int(logged['skipped']) == 0
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state.params))
+  assert any((a != b).any() for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(state.params)))
+
+
+@pytest.mark.usefixtures('shallow')
+def test_evaluation_in_chunks_equals_one_piece(small_config):
+  """Audio context and the recurrent state make the chunk's length irrelevant, to float32 rounding."""
+  state = steps.init_state(small_config, 2)
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  group = input_pipeline.recordings(manifest, small_config.data.dir, 'validation')
+  context = 25
+  evaluate = jax.jit(functools.partial(steps.eval_step, model=steps.make_model(small_config, 2, None),
+                                       config=ml_collections.FrozenConfigDict(small_config), context=context))
+
+  def predict(seconds):
+    small_config.evaluate_chunk_seconds = seconds
+    carry, rows = recurrent.initial_carry(1, 2, 8), []
+    for batch in input_pipeline.evaluation_batches(small_config, manifest, group, 1, 1):
+      core = slice(context, -context)
+      inputs = {**batch, 'face': batch['face'][:, core], 'face_found': batch['face_found'][:, core]}
+      prediction, carry = evaluate(state.params, state.batch_stats, inputs, carry)
+      rows.append(prediction[0])
+    return np.concatenate(rows)[:110]
+
+  whole = predict(5)
+  np.testing.assert_allclose(predict(2), whole, atol=1e-5)
+  np.testing.assert_allclose(predict(1), whole, atol=1e-5)
+
+
+@pytest.mark.usefixtures('shallow')
+def test_missing_modalities_give_finite_predictions(small_config):
+  state = steps.init_state(small_config, 2)
+  model = steps.make_model(small_config, 2, None)
+  batch = one_batch(small_config)
+  for change in ({'audio': np.zeros_like(batch['audio']), 'audio_std': np.zeros(3, np.float32)},
+                 {'face_found': np.zeros_like(batch['face_found'])}):
+    inputs = augment.prepare(batch | change, model.config, small_config.augment, None)
+    prediction, _ = model.apply({'params': state.params, 'batch_stats': state.batch_stats}, inputs, train=False)
+    assert np.isfinite(prediction).all()
+
+
+@pytest.mark.usefixtures('shallow')
+def test_a_frame_without_a_face_gives_features_of_zero(small_config):
+  """What the crop shows while the face is lost must not matter."""
+  state = steps.init_state(small_config, 2)
+  model = steps.make_model(small_config, 2, None)
+  batch = one_batch(small_config)
+  lost = batch['face_found'].copy()
+  lost[:, 10:20] = 0
+  other = batch['face'].copy()
+  other[:, 10:20] = 255 - other[:, 10:20]
+  predict = lambda face: model.apply(
+      {'params': state.params, 'batch_stats': state.batch_stats}, train=False,
+      inputs=augment.prepare(batch | {'face': face, 'face_found': lost}, model.config, small_config.augment, None))[0]
+  np.testing.assert_array_equal(predict(batch['face']), predict(other))
