@@ -114,7 +114,8 @@ def background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
   for _ in range(rng.integers(2, 6)):
     x, y = rng.integers(-20, width), rng.integers(-20, height)
     w, h = rng.integers(20, 110, size=2)
-    cv2.rectangle(wall, (int(x), int(y)), (int(x + w), int(y + h)), (rng.uniform(40, 210) + rng.uniform(-30, 30, size=3)).tolist(), -1)
+    colour = rng.uniform(40, 210) + rng.uniform(-30, 30, size=3)
+    cv2.rectangle(wall, (int(x), int(y)), (int(x + w), int(y + h)), colour.tolist(), -1)
   return cv2.GaussianBlur(wall, (0, 0), rng.uniform(2, 5)).clip(0, 255).astype(np.uint8)
 
 

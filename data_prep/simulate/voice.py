@@ -1,7 +1,7 @@
 """A voice by source and filter: glottal pulses, breath and friction through moving formants.
 
-Loudness, pitch, syllable rate and spectral tilt follow arousal; formants and the liveliness of the melody follow,
-faintly, valence. All of it is vectorised over the recording: 48 s take about a second.
+Loudness, pitch, syllable rate and spectral tilt follow arousal; formants, the liveliness of the melody and the clarity
+of the fricatives follow, faintly, valence. All of it is vectorised over the recording: 48 s take under a second.
 """
 
 from typing import NamedTuple
@@ -71,7 +71,8 @@ def speak(rng: np.random.Generator, latents: processes.Latents, seconds: int) ->
   a, v = np.interp(time, step_time, aroused), np.interp(time, step_time, pleased)
   envelope, friction, formants, accent = _tracks(syllables, time)
   loudness = 10 ** ((4.0 * a + 1.2 * processes.wander(rng, len(time), 1.0 * _CONTROL)) / 20)
-  f0 = pitch * np.exp(0.13 * a + 0.05 * v + accent * np.exp(0.4 * v) + 0.02 * processes.wander(rng, len(time), 0.3 * _CONTROL))
+  drift = 0.02 * processes.wander(rng, len(time), 0.3 * _CONTROL)
+  f0 = pitch * np.exp(0.13 * a + 0.05 * v + accent * np.exp(0.4 * v) + drift)
   f0 *= 1 + 0.008 * rng.standard_normal(len(time))  # jitter
   formants = formants * tract * np.exp(0.04 * v)[:, None]
 
