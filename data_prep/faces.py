@@ -146,7 +146,7 @@ class FaceTracker:
     self._box[:] = x, y, side * np.hypot(*matrix[:, 0])
     self._points = ahead[good][inliers[:, 0] == 1]
     height, width = grey.shape
-    inside = _overlap(self._box, np.array([width / 2, height / 2]), width, height)
+    inside = _inside(self._box, width, height)
     if inside < MIN_INSIDE or not 0.5 * MIN_FACE * min(grey.shape) < self._box[2] < 2 * max(grey.shape):
       self._lose()
       return 0.0
@@ -208,9 +208,10 @@ def _same(a, b) -> float:
   return common / (a[2]**2 + b[2]**2 - common)
 
 
-def _overlap(box, centre, width, height) -> float:
-  """The share of a square box that lies inside the rectangle around `centre`."""
+def _inside(box, width, height) -> float:
+  """The share of a square box that lies inside the image."""
   common = 1.0
   for i, extent in enumerate((width, height)):
-    common *= max(0.0, min(box[i] + box[2] / 2, centre[i] + extent / 2) - max(box[i] - box[2] / 2, centre[i] - extent / 2))
+    first, last = box[i] - box[2] / 2, box[i] + box[2] / 2
+    common *= max(0.0, min(last, extent) - max(first, 0))
   return common / box[2]**2

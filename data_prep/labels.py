@@ -26,14 +26,12 @@ class Table:
     columns: names of the C value columns; '' where the file has no header.
     times: [N] seconds, strictly increasing.
     values: [N, C] float64.
-    lines: [N] line number in the file of each row, from 1.
   """
 
   path: pathlib.Path
   columns: tuple[str, ...]
   times: np.ndarray
   values: np.ndarray
-  lines: np.ndarray
 
 
 def read_table(path, *, low: float, high: float) -> Table:
@@ -82,7 +80,7 @@ def read_table(path, *, low: float, high: float) -> Table:
     raise DataError(f'{path}, line {numbers[row]}: {values[row, column]:g} is out of range; '
                     f'expected values from {low:g} to {high:g}')
   columns = tuple(header[i] for i in kept) if header else ('',) * len(kept)
-  return Table(path=path, columns=columns, times=times, values=values, lines=numbers)
+  return Table(path=path, columns=columns, times=times, values=values)
 
 
 def read_header(path) -> list[str] | None:

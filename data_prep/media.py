@@ -25,6 +25,7 @@ FORMATS = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,
 _DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length is itself an estimate
 MAX_PIXELS = 4096 * 4096
 MAX_HOLE_SECONDS = 10.0  # a longer hole between two frames is damage, not a variable frame rate
+MAX_START_SECONDS = 600.0  # a track may start that long after the other
 LENGTH_SLACK_SECONDS = 0.002  # timestamps are rounded to milliseconds in some containers: no step begins for that
 
 
@@ -61,7 +62,8 @@ def read_audio(path) -> Audio:
   """
   with _open(path) as container:
     if not container.streams.audio:
-      raise DataError(f'{path}: no sound track in it; expected one (leave the audio column empty for a silent recording)')
+      raise DataError(f'{path}: no sound track in it; expected one (leave the audio column empty for a silent '
+                      'recording)')
     stream = container.streams.audio[0]
     if stream.codec_context is None:
       raise DataError(f'{path}: the sound track has an unknown codec; convert it, to wav for instance')
@@ -79,8 +81,9 @@ def read_audio(path) -> Audio:
         start = max(0.0, position / rate)
         mono = mono[max(0, -position):]  # a codec's priming samples lie before time zero
       offset = max(0, position) - cursor
-      if abs(offset) > MAX_HOLE_SECONDS * rate and cursor or offset < -STEP_SECONDS * rate:
-        raise DataError(f'{path}: sound jumps from {cursor / rate:.2f} s to {position / rate:.2f} s; the file is damaged')
+      if not -STEP_SECONDS <= offset / rate <= (MAX_HOLE_SECONDS if cursor else MAX_START_SECONDS):
+        raise DataError(f'{path}: the sound jumps from {cursor / rate:.2f} s to {position / rate:.2f} s; '
+                        'the file is damaged')
       # Containers round timestamps, so only offsets above half a step are holes; the start is always exact.
       if offset > 0 and (not cursor or offset > STEP_SECONDS / 2 * rate):
         pieces.append(resampler.resample_chunk(np.zeros(offset, np.float32)))
@@ -128,14 +131,15 @@ class Video:
       duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
       for frame, time in _decode(self.path, container, stream):
         time = self.end if time is None else time
-        if time < self.end - STEP_SECONDS - duration or time > self.end + MAX_HOLE_SECONDS:
+        longest = MAX_START_SECONDS if first is None else MAX_HOLE_SECONDS
+        if not self.end - STEP_SECONDS - duration <= time <= self.end + longest:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')
         first = time if first is None else first
         # The frame before stays on the screen until this one comes.
         while (step + 0.5) * STEP_SECONDS < time:
           yield shown
           step += 1
-        shown = _rgb(frame)
+        shown = _rgb(self.path, frame)
         count += 1
         if frame.duration:
           duration = min(float(frame.duration * frame.time_base), MAX_HOLE_SECONDS)
@@ -217,10 +221,11 @@ def _mono(path, frame) -> np.ndarray:
   return mono
 
 
-def _rgb(frame) -> np.ndarray:
-  if frame.width * frame.height > MAX_PIXELS:  # a stream may change its size on the way
-    raise ValueError(f'a frame of {frame.width}×{frame.height}')
-  image = frame.to_ndarray(format='rgb24')
+def _rgb(path, frame) -> np.ndarray:
+  try:
+    image = frame.to_ndarray(format='rgb24')
+  except (av.error.FFmpegError, ValueError) as e:
+    raise DataError(f'{path}: a frame of format {frame.format.name} cannot be shown ({_reason(e)})') from None
   quarter_turns = round(frame.rotation / 90) % 4  # telephones store how they were held
   return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
@@ -252,7 +257,8 @@ def _check_wav_length(path) -> None:
   declared = int.from_bytes(head[4:8], 'little') + 8
   # Programs that write to a pipe leave 0 or the largest number there: unknown.
   if head[:4] == b'RIFF' and size + 1 < declared < 0xFFFFFFFF - 0x1000:
-    raise DataError(f'{path}: the header declares {declared} bytes and the file has {size}; it was cut off: copy it again')
+    raise DataError(f'{path}: the header declares {declared} bytes and the file has {size}; it was cut off: '
+                    'copy it again')
 
 
 def _reason(error) -> str:

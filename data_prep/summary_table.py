@@ -32,8 +32,8 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects) 
   lines = ['  '.join(cell.ljust(width) if i in (0, 1, len(_COLUMNS) - 1) else cell.rjust(width)
                      for i, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
   steps = sum(summaries[name].steps for name in fresh)
-  lines.append(f'prepared {len(fresh)} of {len(summaries) + len(rejects)} recordings now, {steps} steps in {seconds:.1f} s: '
-               f'{steps / seconds:.0f} frames/s, {steps * STEP_SECONDS / seconds:.1f} × real time')
+  lines.append(f'prepared {len(fresh)} of {len(summaries) + len(rejects)} recordings now, {steps} steps in '
+               f'{seconds:.1f} s: {steps / seconds:.0f} frames/s, {steps * STEP_SECONDS / seconds:.1f} × real time')
   if absent:
     lines.append(f'absent, though the split names them: {len(absent)}')
     kinds = {}

@@ -24,7 +24,7 @@ def recola_files(root, name, annotation='RECOLA-Annotation/emotional_behaviour',
                  video='RECOLA-Video-recordings'):
   return {
       'audio': root / audio / f'{name}.wav', 'video': root / video / f'{name}.mp4',
-      'arousal': root / annotation / 'arousal' / f'{name}.csv', 'valence': root / annotation / 'valence' / f'{name}.csv'}
+      **{target: root / annotation / target / f'{name}.csv' for target in ('arousal', 'valence')}}
 
 
 def test_recola_full_release(tmp_path):

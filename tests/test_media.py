@@ -122,8 +122,8 @@ def test_frames_are_streamed(tmp_path):
   assert next(frames)[0, 0, 0] == 10  # a generator: nothing is decoded ahead of what is asked for
 
 
-@pytest.mark.parametrize('seconds, steps', [(0, 0), (0.001, 0), (0.02, 1), (0.04, 1), (0.041, 1), (0.043, 2), (2.978, 75),
-                                            (3.0, 75), (300.0, 7500)])
+@pytest.mark.parametrize('seconds, steps', [
+    (0, 0), (0.001, 0), (0.02, 1), (0.04, 1), (0.041, 1), (0.043, 2), (2.978, 75), (3.0, 75), (300.0, 7500)])
 def test_num_steps_counts_begun_steps(seconds, steps):
   assert media.num_steps(seconds) == steps
 

@@ -123,7 +123,8 @@ def truncate(path, size):
 @pytest.mark.parametrize('damage, reason', [
     (lambda f: shard_path(f).unlink(), 'not found'),
     (lambda f: truncate(shard_path(f), 1000), '1000 bytes, the manifest says'),
-    (lambda f: truncate(shard_path(f), records.Manifest.read(f).shards[1].offsets[1]), '1 records, the manifest says 2'),
+    (lambda f: truncate(shard_path(f), records.Manifest.read(f).shards[1].offsets[1]),
+     '1 records, the manifest says 2'),
     (lambda f: truncate(shard_path(f), 0), '0 records, the manifest says 2'),
     (lambda f: flip(shard_path(f), 5000), 'record 0: damaged'),
     (lambda f: flip(shard_path(f), -5000), 'record 1: damaged'),
