@@ -243,3 +243,22 @@ def mutations(tmp_path_factory):
     clips.write_clip(folder / f'a.{suffix}', frames, sound=clips.tone(0.32, 16_000), rate=16_000, codec='mpeg4',
                      sound_codec='aac')
   return [(folder / f'a.{suffix}').read_bytes() for suffix in ('mp4', 'mkv')]
+
+
+def test_a_telephone_held_upright_is_turned(tmp_path):
+  path = tmp_path / 'a.mp4'
+  frame = np.full((64, 96, 3), 30, np.uint8)
+  frame[:, :48] = 220  # the left half is bright
+  clips.write_clip(path, [frame] * 5, codec='mpeg4')
+
+  def matrix(*numbers):
+    return b''.join(int(number * 65536).to_bytes(4, 'big', signed=True) for number in numbers)
+
+  # The track's display matrix, (a b 0, c d 0, …): x' = a·x + c·y, y' = b·x + d·y, so right goes to down: a quarter
+  # turn clockwise, and the bright left half comes to lie on top.
+  data, upright, turned = path.read_bytes(), matrix(1, 0, 0, 0, 1, 0), matrix(0, 1, 0, -1, 0, 0)
+  position = data.index(b'tkhd')
+  position = data.index(upright, position)
+  path.write_bytes(data[:position] + turned + data[position + len(turned):])
+  image = next(iter(media.Video(path)))
+  assert image.shape == (96, 64, 3) and image[20].mean() > 200 > 50 > image[-20].mean()
