@@ -61,20 +61,15 @@ def preview(folder, out, recordings=None) -> list[pathlib.Path]:
 
 def _read(folder, recording_shards):
   """The recording's fields over all its valid steps: name -> array; `face` stays JPEG."""
-  import tensorflow as tf
   columns = collections.defaultdict(list)
   for shard in recording_shards:
-    try:
-      for data in tf.data.TFRecordDataset(str(folder / shard.file)).as_numpy_iterator():
-        feature = tf.train.Example.FromString(data).features.feature
-        columns['audio'].append(np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(-1, 640))
-        columns['face'].extend(feature['face'].bytes_list.value)
-        for name in ('face_found', 'label', 'label_mask', 'valid'):
-          array = np.frombuffer(feature[name].bytes_list.value[0], '<f4')
-          columns[name].append(array.reshape(records.STEPS_PER_RECORD, -1))
-    except tf.errors.OpError as e:
-      raise DataError(f'{folder / shard.file}: {e.message.splitlines()[0]}; run `python -m data_prep.shards --verify`'
-                      ) from None
+    for feature in shards.examples(folder / shard.file):
+      audio = np.frombuffer(feature['audio'].bytes_list.value[0], '<i2')
+      columns['audio'].append(audio.reshape(records.STEPS_PER_RECORD, -1))
+      columns['face'].extend(feature['face'].bytes_list.value)
+      for name in ('face_found', 'label', 'label_mask', 'valid'):
+        array = np.frombuffer(feature[name].bytes_list.value[0], '<f4')
+        columns[name].append(array.reshape(records.STEPS_PER_RECORD, -1))
   steps = int(np.concatenate(columns['valid']).sum())
   return {name: value[:steps] if name == 'face' else np.concatenate(value)[:steps] for name, value in columns.items()}
 

@@ -158,6 +158,20 @@ def unname(out) -> None:
   (out / PARTS / _NAMES).unlink(missing_ok=True)
 
 
+def examples(path):
+  """Yields name -> `tf.train.Feature` of every record of a shard.
+
+  Raises:
+    DataError: it is absent or damaged.
+  """
+  import tensorflow as tf
+  try:
+    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+      yield tf.train.Example.FromString(data).features.feature
+  except tf.errors.OpError as e:
+    raise DataError(f'{path}: {e.message.splitlines()[0]}; run `python -m data_prep.shards --verify`') from None
+
+
 def verify(folder) -> list[str]:
   """Reads every byte of a data folder back.
 
