@@ -1,0 +1,119 @@
+"""Trains one network per point of a grid of overrides, and says which is best on the validation partition.
+
+    python launch/sweep.py --config=configs/speech.py --out=runs/sweep \
+        --set learning_rate=1e-4,3e-4 --set seed=0,1,2
+
+Start it in the root of a checkout, with one --out per --config. Each point is a child process
+`python -m e2e_affect.main` with the workdir `<out>/learning_rate=1e-4,seed=0`, which also holds its `output.log`.
+The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM is passed on to the
+children, which save. Exit codes: 0 done, 1 a point failed, 64 usage, 73 --out not writable, 143 terminated.
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+
+def axis(setting: str) -> tuple[str, list[str]]:
+  """'seed=0,1' -> ('seed', ['0', '1'])."""
+  name, _, values = setting.partition('=')
+  if not name or '' in values.split(','):
+    raise argparse.ArgumentTypeError(f'found {setting!r}, expected field=value,value')
+  return name, values.split(',')
+
+
+def score(workdir: pathlib.Path) -> tuple[float | None, str]:
+  """Mean CCC over the targets on the validation partition, None where it has no labels, and a note for the table.
+
+  The raw one: post-processing is fitted on this very partition. The test partition must not choose, so is not read.
+  """
+  results = json.loads((workdir / 'results.json').read_text(encoding='utf-8'))
+  ccc = (results.get('validation', {}).get('raw') or {}).get('ccc')
+  if not ccc:
+    return None, 'no labels to validate on'
+  return sum(ccc.values()) / len(ccc), '  '.join(f'{target} {value:.3f}' for target, value in ccc.items())
+
+
+def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pathlib.Path, int], bool]:
+  """Runs the commands, `jobs` at once; returns the exit code of each workdir and whether a signal ended it early."""
+  asked = []
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: asked.append(True))
+  waiting, running, codes, told = list(commands), {}, dict.fromkeys(commands, 143), False
+  while running or waiting and not asked:
+    if asked and not told:
+      told = True  # once: a second SIGTERM would find a trainer that has saved and no longer listens
+      for child in running.values():
+        child.terminate()
+    elif waiting and len(running) < jobs and not asked:
+      workdir = waiting.pop(0)
+      workdir.mkdir(parents=True, exist_ok=True)
+      with (workdir / 'output.log').open('a', encoding='utf-8') as log:
+        running[workdir] = subprocess.Popen(commands[workdir], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    else:
+      time.sleep(0.1)
+    for workdir in [w for w, child in running.items() if child.poll() is not None]:
+      codes[workdir] = running.pop(workdir).returncode
+      print(f'{workdir}: exit {codes[workdir]}', flush=True)
+  return codes, bool(asked)
+
+
+def table(codes: dict[pathlib.Path, int]) -> bool:
+  """Prints a row per point, the best first; returns whether every point has its results."""
+  rows = []
+  for workdir, code in codes.items():
+    mean, note = None, f'failed (exit {code}), see {workdir}/output.log'
+    if code in (143, -signal.SIGTERM):
+      note = 'stopped; start the same command again to go on'
+    elif code == 0:
+      try:
+        mean, note = score(workdir)
+      except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        codes[workdir], note = 65, f'failed: {workdir}/results.json: {e!r}'
+    rows.append((mean, workdir.name, note))
+  rows.sort(key=lambda row: (row[0] is None, -(row[0] or 0), row[1]))
+  width = max(len(name) for _, name, _ in rows)
+  print('\nMean CCC on the validation partition, raw')
+  for mean, name, note in rows:
+    print(f'{"-" if mean is None else format(mean, ".3f"):>6}  {name:<{width}}  {note}')
+  return not any(codes.values())
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.error = lambda message: parser.exit(64, f'error: {message}\n')
+  parser.add_argument('--config', required=True, help='experiment, e.g. configs/speech.py or configs/speech.py:demo')
+  parser.add_argument('--out', required=True, type=pathlib.Path, help='folder of all workdirs')
+  parser.add_argument('--set', required=True, type=axis, action='append', help='field=value,value; once for each field')
+  parser.add_argument('--jobs', type=int, default=1, help='points at once; more than one compete for one GPU')
+  parser.add_argument('--dry_run', action='store_true', help='print the commands and do nothing')
+  args = parser.parse_args()
+  commands, base = {}, [sys.executable, '-m', 'e2e_affect.main', f'--config={args.config}']
+  for values in itertools.product(*(values for _, values in args.set)):
+    point = [f'{name}={value}' for (name, _), value in zip(args.set, values)]
+    workdir = args.out / ','.join(point).replace('/', '_')  # a value may be a path
+    if workdir in commands or len(dict(args.set)) < len(args.set) or args.jobs < 1:
+      parser.error('expected each field once, values that differ in more than / and _, and --jobs of at least 1')
+    commands[workdir] = [*base, f'--workdir={workdir}', *(f'--config.{setting}' for setting in point)]
+  done = {workdir: 0 for workdir in commands if (workdir / 'results.json').exists()}
+  todo = {workdir: argv for workdir, argv in commands.items() if workdir not in done}
+  if args.dry_run:
+    print('\n'.join([f'# {workdir}: done' for workdir in done] + [shlex.join(argv) for argv in todo.values()]))
+    return 0
+  try:
+    args.out.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    parser.exit(73, f'error: {args.out}: cannot be written ({e.strerror}); choose another --out\n')
+  codes, stopped = run_all(todo, args.jobs)
+  complete = table(done | codes)
+  return 143 if stopped else 0 if complete else 1
+
+
+if __name__ == '__main__':
+  sys.exit(main())

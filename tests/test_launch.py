@@ -1,0 +1,276 @@
+"""launch/ without a TPU, a cluster or a training: commands are taken down by stand-ins; requirements.lock."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LAUNCH = ROOT / 'launch'
+SHELL = sorted([*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')])
+
+# Stands for e2e_affect.main: seed 3 fails, seed 9 waits for SIGTERM, the others score seed / 10 and rate * 1000 / 10.
+STAND_IN = '''
+import json, pathlib, signal, sys, time
+flags = dict(argument[2:].split('=', 1) for argument in sys.argv[1:])
+seed = int(flags['config.seed'])
+workdir = pathlib.Path(flags['workdir'])
+with open('started', 'a') as started:
+  started.write(f'{workdir.name}\\n')
+if seed == 3:
+  sys.exit('error: seed 3')
+if seed == 9:
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  (workdir / 'listening').touch()
+  time.sleep(60)
+ccc = {'arousal': seed / 10, 'valence': 100 * float(flags['config.learning_rate'])}
+(workdir / 'results.json').write_text(json.dumps({'validation': {'raw': {'ccc': ccc}}}))
+'''
+
+
+@pytest.fixture
+def sweep(tmp_path):
+  """Starts sweep.py where `e2e_affect.main` is the stand-in."""
+  (tmp_path / 'e2e_affect').mkdir()
+  (tmp_path / 'e2e_affect' / '__init__.py').touch()
+  (tmp_path / 'e2e_affect' / 'main.py').write_text(STAND_IN)
+  return lambda *flags: subprocess.Popen(
+      [sys.executable, LAUNCH / 'sweep.py', '--config=configs/speech.py', '--out=out', *flags], cwd=tmp_path, text=True,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def started(tmp_path):
+  path = tmp_path / 'started'
+  return path.read_text().split() if path.exists() else []
+
+
+def test_sweep_trains_every_point_and_puts_the_best_first(sweep, tmp_path):
+  child = sweep('--set', 'learning_rate=1e-3,4e-3', '--set', 'seed=1,3,5', '--jobs=2')
+  out, _ = child.communicate(timeout=30)
+  assert child.returncode == 1  # seed 3 failed, which did not stop the others
+  assert len(started(tmp_path)) == 6
+  rows = [line.split() for line in out.split('raw\n')[1].splitlines()]
+  assert [row[:2] for row in rows] == [  # (seed / 10 + 100 * rate) / 2
+      ['0.450', 'learning_rate=4e-3,seed=5'], ['0.300', 'learning_rate=1e-3,seed=5'],
+      ['0.250', 'learning_rate=4e-3,seed=1'], ['0.100', 'learning_rate=1e-3,seed=1'],
+      ['-', 'learning_rate=1e-3,seed=3'], ['-', 'learning_rate=4e-3,seed=3']]
+  assert rows[0][2:] == ['arousal', '0.500', 'valence', '0.400']
+  assert rows[4][2:] == ['failed', '(exit', '1),', 'see', 'out/learning_rate=1e-3,seed=3/output.log']
+  assert (tmp_path / 'out/learning_rate=1e-3,seed=3/output.log').read_text() == 'error: seed 3\n'
+
+
+def test_sweep_skips_what_is_done(sweep, tmp_path):
+  done = tmp_path / 'out' / 'learning_rate=1e-3,seed=3'
+  done.mkdir(parents=True)
+  (done / 'results.json').write_text('{"validation": {"raw": null}}')
+  child = sweep('--set', 'learning_rate=1e-3', '--set', 'seed=3,2')
+  out, _ = child.communicate(timeout=30)
+  assert child.returncode == 0
+  assert started(tmp_path) == ['learning_rate=1e-3,seed=2']
+  assert re.search(r'- +learning_rate=1e-3,seed=3 +no labels', out)
+
+
+def test_sweep_passes_sigterm_on_and_starts_nothing_more(sweep, tmp_path):
+  child = sweep('--set', 'learning_rate=1e-3', '--set', 'seed=9,1')
+  listening = tmp_path / 'out' / 'learning_rate=1e-3,seed=9' / 'listening'
+  deadline = time.monotonic() + 20
+  while not listening.exists() and time.monotonic() < deadline:
+    time.sleep(0.05)
+  child.send_signal(signal.SIGTERM)
+  out, _ = child.communicate(timeout=20)
+  assert child.returncode == 143
+  assert started(tmp_path) == ['learning_rate=1e-3,seed=9']
+  assert 'seed=9: exit 143' in out and out.count('start the same command again') == 2
+
+
+def test_sweep_names_a_damaged_result_and_fails(sweep, tmp_path):
+  done = tmp_path / 'out' / 'seed=2'
+  done.mkdir(parents=True)
+  (done / 'results.json').write_text('{"validation"')
+  child = sweep('--set', 'seed=2')
+  out, err = child.communicate(timeout=30)
+  assert child.returncode == 1 and 'out/seed=2/results.json' in out and not err
+
+
+def test_sweep_dry_run_prints_the_commands_and_does_nothing(sweep, tmp_path):
+  child = sweep('--set', 'data.dir=data/my shards', '--set', 'seed=0,1', '--dry_run')
+  out, _ = child.communicate(timeout=30)
+  assert child.returncode == 0 and not (tmp_path / 'out').exists()
+  first, second = out.splitlines()
+  assert first.endswith("-m e2e_affect.main --config=configs/speech.py '--workdir=out/data.dir=data_my shards,seed=0' "
+                        "'--config.data.dir=data/my shards' --config.seed=0")
+  assert second.endswith('--config.seed=1')
+
+
+@pytest.mark.parametrize('flags', [['--set', 'seed'], ['--set', 'seed=1,'], ['--set', 'seed=1,1'], ['--set', '=1'],
+                                   ['--set', 'seed=1', '--set', 'seed=2'], ['--set', 'd=a/b,a_b'], [],
+                                   ['--set', 'seed=1', '--jobs=0']])
+def test_sweep_refuses_bad_flags_in_one_line(sweep, tmp_path, flags):
+  child = sweep(*flags)
+  _, err = child.communicate(timeout=30)
+  assert child.returncode == 64 and err.startswith('error: ') and err.count('\n') == 1
+  assert not started(tmp_path)
+
+
+def test_sweep_says_that_out_cannot_be_written(sweep, tmp_path):
+  (tmp_path / 'out').touch()
+  child = sweep('--set', 'seed=1')
+  _, err = child.communicate(timeout=30)
+  assert child.returncode == 73 and err.startswith('error: out: ') and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('path', SHELL, ids=lambda p: p.name)
+def test_shell_scripts_parse(path):
+  subprocess.run(['bash', '-n', path], check=True)
+  if shutil.which('shellcheck'):
+    subprocess.run(['shellcheck', path], check=True)
+  if path.suffix == '.sh':
+    assert path.stat().st_mode & stat.S_IXUSR
+
+
+def test_every_file_says_what_was_not_run():
+  for path in [*SHELL, LAUNCH / 'kubernetes.yaml']:
+    assert '\n# NOT run here: ' in path.read_text(encoding='utf-8'), path
+
+
+def pretend(folder, *names, body=''):
+  """Programs that write down their arguments, one line per call, in `<folder>/calls`."""
+  for name in names:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/bash\nprintf "%s\\n" "{path.name} $*" >> {folder}/calls\n{body}\n')
+    path.chmod(0o755)
+  return {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}'}
+
+
+@pytest.mark.parametrize('code, nodes, calls', [
+    (0, 1, ['srun .venv/bin/python -m e2e_affect.main --config=c.py']),
+    (65, 1, ['srun .venv/bin/python -m e2e_affect.main --config=c.py']),
+    (143, 2, ['srun .venv/bin/python -m e2e_affect.main --distributed --config=c.py', 'scontrol requeue 17']),
+])
+def test_slurm_queues_again_only_what_was_terminated(tmp_path, code, nodes, calls):
+  pretend(tmp_path, 'scontrol')
+  env = pretend(tmp_path, 'srun', body=f'echo "$JAX_LOCAL_DEVICE_IDS" > {tmp_path}/devices; exit {code}')
+  env |= {'SLURM_JOB_ID': '17', 'SLURM_JOB_NUM_NODES': str(nodes), 'SLURM_GPUS_ON_NODE': '3'}
+  done = subprocess.run(['bash', LAUNCH / 'slurm.sbatch', '--config=c.py'], env=env, check=False)
+  assert done.returncode == code
+  assert (tmp_path / 'calls').read_text().splitlines() == calls
+  assert (tmp_path / 'devices').read_text().strip() == ('0,1,2' if nodes > 1 else '')
+
+
+def test_slurm_warns_the_trainer_and_may_requeue():
+  options = re.findall(r'^#SBATCH (.*)$', (LAUNCH / 'slurm.sbatch').read_text(encoding='utf-8'), re.MULTILINE)
+  assert {'--signal=TERM@120', '--requeue', '--open-mode=append', '--ntasks-per-node=1'} <= set(options)
+
+
+def test_gpu_installs_checks_and_becomes_the_trainer(tmp_path):
+  env = pretend(tmp_path, '.venv/bin/python', body='[[ $* != *e2e_affect* ]] || echo $$')
+  env = {**env, 'PATH': os.environ['PATH']}
+  with subprocess.Popen(['bash', LAUNCH / 'gpu.sh', '--config=c.py', '--workdir=a b'], cwd=tmp_path, env=env,
+                        stdout=subprocess.PIPE, text=True) as child:
+    out, _ = child.communicate(timeout=20)
+  assert child.returncode == 0 and int(out) == child.pid  # exec: a signal reaches the trainer
+  calls = (tmp_path / 'calls').read_text()
+  assert calls.startswith('python -m pip install --quiet --constraint requirements.lock .[cuda13]\npython -c import')
+  assert calls.endswith('python -m e2e_affect.main --config=c.py --workdir=a b\n')
+
+
+def test_tpu_vm_sends_the_checkout_and_starts_every_worker(tmp_path):
+  worker = tmp_path / 'worker'  # what the pretended gcloud runs the remote command in
+  worker.mkdir()
+  pretend(tmp_path, 'git')
+  pretend(tmp_path, 'tar', body=f'mkdir -p {worker}/e2e_affect/.venv')
+  python = pretend(worker / 'e2e_affect', '.venv/bin/python') and worker / 'e2e_affect' / 'calls'
+  env = pretend(tmp_path, 'gcloud', body=(
+      f'for a in "$@"; do case $a in --command=*) cd {worker} && bash -c "${{a#--command=}}";; esac; done'))
+  script = ['bash', LAUNCH / 'tpu_vm.sh', 'my-tpu', 'here-1', '--config=c.py', "--workdir=it's a run"]
+  subprocess.run(script, env=env, cwd=tmp_path, check=True)
+  calls = (tmp_path / 'calls').read_text()
+  assert re.search(r'^git archive --format=tar.gz --output=\S+ HEAD\n'
+                   r'gcloud compute tpus tpu-vm scp \S+ my-tpu:e2e_affect.tar.gz --zone=here-1 --worker=all\n'
+                   r'gcloud compute tpus tpu-vm ssh my-tpu --zone=here-1 --worker=all --command=', calls)
+  deadline = time.monotonic() + 20
+  while 'main' not in python.read_text() and time.monotonic() < deadline:  # it runs on after the connection
+    time.sleep(0.05)
+  assert python.read_text().splitlines() == [
+      'python -m pip install --quiet --constraint requirements.lock .[tpu]',
+      "python -m e2e_affect.main --distributed --config=c.py --workdir=it's a run"]
+  assert int((worker / 'e2e_affect' / 'run.pid').read_text()) > 1
+
+
+def test_tpu_vm_without_arguments_says_what_it_expects():
+  done = subprocess.run(['bash', LAUNCH / 'tpu_vm.sh'], capture_output=True, text=True, check=False)
+  assert done.returncode == 64 and done.stderr.startswith('error: ')
+
+
+def test_kubernetes_job_can_save_and_go_on():
+  documents = list(yaml.safe_load_all((LAUNCH / 'kubernetes.yaml').read_text(encoding='utf-8')))
+  job = next(d for d in documents if d['kind'] == 'Job')
+  claims = {d['metadata']['name'] for d in documents if d['kind'] == 'PersistentVolumeClaim'}
+  pod = job['spec']['template']['spec']
+  container, = pod['containers']
+  assert pod['restartPolicy'] == 'OnFailure' and pod['terminationGracePeriodSeconds'] >= 120
+  assert container['command'] == ['python', '-m', 'e2e_affect.main']  # no shell that would keep SIGTERM to itself
+  assert container['resources']['limits']['nvidia.com/gpu'] == 1
+  assert {v['persistentVolumeClaim']['claimName'] for v in pod['volumes']} == claims
+  assert {v['name'] for v in pod['volumes']} == {m['name'] for m in container['volumeMounts']}
+  for flag in container['args']:
+    assert flag.startswith('--')
+  config = next(a.removeprefix('--config=') for a in container['args'] if a.startswith('--config='))
+  assert (ROOT / config).exists()
+
+
+def lock():
+  lines = (ROOT / 'requirements.lock').read_text(encoding='utf-8').splitlines()
+  return [line for line in lines if not line.startswith('#')]
+
+
+def test_lock_is_pins_and_nothing_else():
+  condition = r'[a-z_]+ (==|!=) "\w+"'
+  for line in lock():
+    assert re.fullmatch(rf'[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*(; {condition}( (and|or) {condition})?)?', line), line
+  names = [canonicalize_name(Requirement(line).name) for line in lock()]
+  assert len(set(names)) == len(names)
+  assert not {'e2e-affect', 'pip', 'setuptools'} & set(names)
+
+
+def test_lock_satisfies_setup_cfg_and_every_dependency_of_it():
+  pinned = {}
+  for line in lock():
+    requirement = Requirement(line)
+    if requirement.marker is None or requirement.marker.evaluate():
+      pinned[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix('==')
+  options = (ROOT / 'setup.cfg').read_text(encoding='utf-8')
+  wanted = [(text, 'setup.cfg') for section in ('install_requires', 'test')
+            for text in re.search(rf'^{section} =\n((?:    .*\n)+)', options, re.MULTILINE)[1].splitlines()]
+  seen = set()
+  while wanted:
+    text, by = wanted.pop()
+    text = text.split(' #')[0].strip()
+    if not text or text.startswith('#') or text in seen:
+      continue
+    seen.add(text)
+    requirement = Requirement(text)
+    extras = requirement.extras or {''}
+    name = canonicalize_name(requirement.name)
+    if requirement.marker and not requirement.marker.evaluate() or name == 'setuptools':
+      continue
+    assert name in pinned, f'{by} needs {text}'
+    assert requirement.specifier.contains(pinned[name], prereleases=True), f'{by} needs {text}, pinned {pinned[name]}'
+    for needed in importlib.metadata.requires(name) or []:
+      marker = Requirement(needed).marker
+      if marker is None or any(marker.evaluate({'extra': extra}) for extra in extras):
+        wanted.append((re.sub(r';.*', '', needed), name))
+  assert len(seen) > 60
