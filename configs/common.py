@@ -35,7 +35,6 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.model = ml_collections.ConfigDict()
   c.model.modalities = ('speech', 'visual')  # in the order their features are concatenated in
-  c.model.dropout = 0.5  # share of the features dropped before the recurrent part, a multiple of 1/256
 
   c.model.speech = ml_collections.ConfigDict()
   c.model.speech.variant = 'paper'  # 'paper', or 'released': the authors' published code
@@ -43,6 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.speech.taps = 80  # of the first convolution, at 16 kHz: 5 ms
   c.model.speech.long_taps = 4000  # of the second convolution, at 8 kHz: 500 ms
   c.model.speech.pool_channels = 10  # adjacent channels that one maximum is taken over
+  c.model.speech.dropout = 0.5  # share of the features ('released': of the waveform) dropped in training
 
   c.model.visual = ml_collections.ConfigDict()
   c.model.visual.width = 64  # maps of the first convolution; 64 is ResNet-50
@@ -55,7 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.visual.std = (0.229, 0.224, 0.225)  # what it is divided by then
 
   c.model.recurrent = ml_collections.ConfigDict()
-  c.model.recurrent.layers = 2
+  c.model.recurrent.layers = 2  # LSTM layers
   c.model.recurrent.units = 256  # cells a layer
   c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
   c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
@@ -81,5 +81,5 @@ def apply_argument(c: ml_collections.ConfigDict, arg: str, **variants) -> None:
 
 def small_visual(c: ml_collections.ConfigDict) -> None:
   """What two CPU cores can train in minutes: a quarter of the width and half of the image's side."""
-  c.model.visual.width = 16
-  c.model.visual.image_size = 48
+  c.model.visual.width = 16  # a sixteenth of the work
+  c.model.visual.image_size = 48  # a quarter of it

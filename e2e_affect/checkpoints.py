@@ -2,8 +2,6 @@
 
 import errno
 import hashlib
-import logging as python_logging
-import os
 import pathlib
 from typing import Any
 
@@ -20,14 +18,8 @@ _FOLDER = 'checkpoints'
 BEST_METRIC = 'ccc_mean'
 
 
-def _not_orbax(record) -> bool:
-  return record.levelno >= python_logging.WARNING or f'{os.sep}orbax{os.sep}' not in record.pathname
-
-
 def open_manager(workdir: pathlib.Path) -> ocp.CheckpointManager:
   """Opens the checkpoints of a run; keeps the newest and the best by mean validation CCC."""
-  # Orbax reports every file it touches at the level of this program's own log.
-  logging.get_absl_logger().addFilter(_not_orbax)
   policy = checkpoint_managers.AnyPreservationPolicy([
       checkpoint_managers.LatestN(1),
       checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[BEST_METRIC], n=1,

@@ -12,11 +12,13 @@ from ml_collections import config_flags
 from data_prep import embedded
 from data_prep.errors import UserError
 from data_prep.records import PARTITIONS
+from e2e_affect.log import ours_or_warning
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Experiment, e.g. configs/fused.py or configs/fused.py:demo; --config.field=value changes a field.',
     lock_config=True)
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it goes on.')
+_WORKDIR = flags.DEFINE_string('workdir', None,
+                               'Folder of the run; runs/<config.name> by default. A run in it goes on.')
 _MODE = flags.DEFINE_enum('mode', 'train', ['train', 'evaluate'],
                           'train: train and evaluate; evaluate: the best checkpoint of --workdir, with its own config.')
 _PARTITION = flags.DEFINE_enum('partition', 'test', PARTITIONS, 'What --mode=evaluate evaluates.')
@@ -46,8 +48,13 @@ def main() -> None:
   def parse(argv):
     try:
       rest = flags.FLAGS(argv)
-    except (flags.Error, UserError, ValueError, AttributeError, KeyError, TypeError, OSError) as e:
-      fail(UserError(str(e).strip().split('\n')[0]))
+      if _CONFIG.value is not None:
+        _CONFIG.value.lock()  # the first use of a config that could not be loaded raises
+    except (flags.Error, OSError, ValueError, AttributeError, KeyError, TypeError) as e:
+      # ml_collections passes a config file's error on with its whole traceback, the reason in the last line.
+      lines = str(e.args[0] if isinstance(e, KeyError) else e).strip().splitlines() or [repr(e)]
+      in_file = isinstance(e, OSError) or any('Traceback' in line for line in lines)
+      fail(UserError(lines[-1].strip() if in_file else ' '.join(lines)))
     if len(rest) > 1:
       fail(UserError(f'{rest[1]!r} is no flag; expected --name=value'))
     return rest
@@ -58,6 +65,7 @@ def main() -> None:
 
   def guarded(_):
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(ours_or_warning)
     try:
       run()
     except UserError as e:

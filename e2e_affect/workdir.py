@@ -13,6 +13,7 @@ from absl import logging
 import ml_collections
 
 from data_prep.errors import LockedError, UserError, WorkdirError
+from e2e_affect.log import ours_or_warning
 from e2e_affect.traces import write_atomically
 
 CONFIG_FILE = 'config.json'
@@ -47,6 +48,7 @@ def held(workdir: str) -> Iterator[pathlib.Path]:
     lock.write(f'process {os.getpid()} on {socket.gethostname()}\n')
     lock.flush()
     handler = python_logging.FileHandler(folder / 'train.log', encoding='utf-8')
+    handler.addFilter(ours_or_warning)
     handler.setFormatter(logging.PythonFormatter())
     logging.get_absl_logger().addHandler(handler)
     try:

@@ -1,6 +1,5 @@
 """Steps: exact parameter counts, device invariance, skipped updates, evaluation in chunks."""
 
-import dataclasses
 import functools
 import json
 
@@ -86,10 +85,6 @@ def _gradients_on(devices, config_json):
   batch_size = -(-config.batch_size // devices) * devices
   batch = one_batch(config, batch_size=batch_size)
   state = steps.init_state(config, 2)
-  # The last scale of every unit starts at zero, which would hide most of the network's gradient.
-  params = jax.tree_util.tree_map_with_path(
-      lambda path, x: jnp.full_like(x, 0.5) if 'norm3' in str(path) and 'scale' in str(path) else x, state.params)
-  state = dataclasses.replace(state, params=params)
   model = steps.make_model(config, 2, steps.AXIS)
   frozen = ml_collections.FrozenConfigDict(config)
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import ml_collections
 
 from e2e_affect.models import recurrent
-from e2e_affect.models.dropout import dropout
 from e2e_affect.models.resnet import MaskedBatchNorm, ResNet50
 from e2e_affect.models.speech import ReleasedSpeechNetwork, SpeechNetwork
 
@@ -53,7 +52,7 @@ class AffectNetwork(nn.Module):
     features = []
     if 'speech' in self.config.modalities:
       # [B, C+T+C, S] -> [B, T, 1280]
-      x = self._speech(inputs['audio'], valid, norm, train, keys)[:, core]
+      x = self._speech(norm)(inputs['audio'], valid, train=train, keys=keys)[:, core]
       features.append(x * inputs['audio_found'][:, None, None].astype(x.dtype))
     if 'visual' in self.config.modalities:
       # [B, T, H, W, 3] -> [B·T, H, W, 3] -> [B, T, 2048]
@@ -65,18 +64,14 @@ class AffectNetwork(nn.Module):
       found = (inputs['face_found'] > 0)[:, :, None]
       features.append(x.reshape(*face.shape[:2], -1) * found.astype(x.dtype))
     x = jnp.concatenate(features, axis=-1)
-    if train:
-      x = dropout(x, keys, self.config.dropout)
     options = self.config.recurrent
     return recurrent.RecurrentNetwork(self.num_targets, options.layers, options.units, options.peepholes,
                                       options.cell_clip, self.dtype, name='recurrent')(x, carry)
 
-  def _speech(self, audio, valid, norm, train, keys):
+  def _speech(self, norm):
     options = self.config.speech
     sizes = dict(filters=options.filters, taps=options.taps, long_taps=options.long_taps,
-                 pool_channels=options.pool_channels, dtype=self.dtype, name='speech')
+                 pool_channels=options.pool_channels, dropout_rate=options.dropout, dtype=self.dtype, name='speech')
     if options.variant == 'released':
-      norm = functools.partial(norm, momentum=0.997)
-      network = ReleasedSpeechNetwork(**sizes, dropout_rate=self.config.dropout, norm=norm)
-      return network(audio, valid, train=train, keys=keys)
-    return SpeechNetwork(**sizes)(audio, valid)
+      return ReleasedSpeechNetwork(**sizes, norm=functools.partial(norm, momentum=0.997))
+    return SpeechNetwork(**sizes)

@@ -19,6 +19,7 @@ class SpeechNetwork(nn.Module):
     taps: of the first convolution, at 16 kHz; 80 = 5 ms.
     long_taps: of the second convolution, at 8 kHz; 4000 = 500 ms.
     pool_channels: how many adjacent channels one maximum is taken over.
+    dropout_rate: of the features, in training.
     dtype: of the computation; parameters are float32.
   """
 
@@ -26,10 +27,12 @@ class SpeechNetwork(nn.Module):
   taps: int = 80
   long_taps: int = 4000
   pool_channels: int = 10
+  dropout_rate: float = 0.5
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, audio: jax.Array, valid: jax.Array) -> jax.Array:
+  def __call__(self, audio: jax.Array, valid: jax.Array, *, train: bool = False,
+               keys: jax.Array | None = None) -> jax.Array:
     """Computes the features of every step.
 
     Args:
@@ -37,6 +40,8 @@ class SpeechNetwork(nn.Module):
       valid: [B, T], 0 where the step lies outside of the recording; such steps look to their neighbours
         as the zero padding at the edges does, so that a recording gives the same features in one piece
         and in chunks with enough context.
+      train: dropout on.
+      keys: [B] PRNG keys of the sequences; only read in training.
 
     Returns:
       [B, T, 320 · filters / pool_channels].
@@ -57,7 +62,11 @@ class SpeechNetwork(nn.Module):
     x = long_conv(x, kernel) + bias.astype(self.dtype)
     x = nn.relu(x.reshape(batch, x.shape[1], -1, self.pool_channels).max(axis=3))
     # -> [B, T, D]
-    return x.reshape(batch, steps, -1)
+    x = x.reshape(batch, steps, -1)
+    # NOTE(paper): section V has dropout "for all layers except the recurrent ones"; ours is the one of section III-B.
+    # A ResNet is regularised by its batch normalisation: half of its pooled features gone would be noise many times
+    # what they vary by from step to step, and the demo's visual network then learns nothing.
+    return dropout(x, keys, self.dropout_rate) if train else x
 
 
 class ReleasedSpeechNetwork(nn.Module):
@@ -83,7 +92,7 @@ class ReleasedSpeechNetwork(nn.Module):
 
   @nn.compact
   def __call__(self, audio: jax.Array, valid: jax.Array, *, train: bool, keys: jax.Array | None) -> jax.Array:
-    """As `SpeechNetwork`; `keys` [B] is the source of dropout in training."""
+    """As `SpeechNetwork`."""
     _check_audio(audio, valid)
     batch, steps, _ = audio.shape
     if train:

@@ -1,0 +1,11 @@
+"""What reaches the log: this program's lines, and only the warnings of the libraries below it."""
+
+import logging as python_logging
+import pathlib
+
+_HERE = str(pathlib.Path(__file__).parent)
+
+
+def ours_or_warning(record: python_logging.LogRecord) -> bool:
+  """A filter for logging handlers. Orbax alone would write thirty lines a checkpoint."""
+  return record.levelno >= python_logging.WARNING or record.pathname.startswith(_HERE)

@@ -1,0 +1,210 @@
+"""The trainer as a user runs it: child processes that are killed, terminated, locked out and misconfigured."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from e2e_affect.metric_writer import read_metrics
+from e2e_affect.traces import read_csv
+
+SMALL = {'data.sequence_steps': 50, 'batch_size': 3, 'learning_rate': 1e-3, 'log_every_steps': 1,
+         'evaluate_chunk_seconds': 2, 'evaluate_every_epochs': 1.0, 'model.speech.filters': 10, 'model.speech.taps': 9,
+         'model.speech.long_taps': 400, 'model.speech.pool_channels': 5, 'model.visual.width': 4,
+         'model.visual.image_size': 32, 'model.recurrent.units': 8}
+
+
+def command(config, workdir, data_dir, **overrides):
+  fields = {**SMALL, 'data.dir': data_dir, **{k.replace('__', '.'): v for k, v in overrides.items()}}
+  return [sys.executable, '-m', 'e2e_affect.main', f'--config=configs/{config}', f'--workdir={workdir}',
+          *(f'--config.{name}={value}' for name, value in fields.items())]
+
+
+def environment():
+  """One device, as on a user's CPU; not the eight of the tests in this process."""
+  return {**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+
+
+def run(arguments):
+  return subprocess.run(arguments, capture_output=True, text=True, env=environment(), check=False)
+
+
+def run_until(arguments, text, send):
+  """Starts a run, waits until its log says `text`, sends the signal; returns the exit code and the log."""
+  process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment())
+  log = ''
+  for line in process.stderr:
+    log += line
+    if text in line:
+      process.send_signal(send)
+      break
+  log += process.stderr.read()
+  return process.wait(), log
+
+
+def final_digest(workdir):
+  """SHA-256 of parameters, optimiser state and statistics after the last step."""
+  folder = max((p for p in (pathlib.Path(workdir) / 'checkpoints').iterdir() if p.name.isdigit()),
+               key=lambda p: int(p.name))
+  return folder.name, json.loads((folder / 'digest' / 'metadata').read_text())['sha256']
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory, data_dir):
+  """A speech run of 9 updates; 5 sequences in batches of 3: an epoch is 1.67 updates, rounded to 2."""
+  workdir = tmp_path_factory.mktemp('whole') / 'run'
+  done = run(command('speech.py', workdir, data_dir, total_steps=9))
+  assert done.returncode == 0, done.stderr[-3000:]
+  return workdir, done.stderr
+
+
+def test_a_run_leaves_what_the_readme_promises(uninterrupted):
+  workdir, log = uninterrupted
+  for name in ('config.json', 'metrics.jsonl', 'train.log', 'predictions/validation.csv', 'predictions/test.csv',
+               'results.json', 'report.html', 'figures/learning_curves.png'):
+    assert (workdir / name).stat().st_size > 0, name
+  assert list(workdir.glob('events.out.tfevents*'))
+  for word in ('loss', 'ccc_arousal', 'ccc_valence', 'grad_norm', 'param_norm', 'learning_rate', 'steps/s', 'left'):
+    assert word in log, word
+  results = json.loads((workdir / 'results.json').read_text())
+  assert set(results['test']['raw']['ccc']) == {'arousal', 'valence'} and results['checkpoint']['step'] in (2, 4, 6, 8, 9)
+  traces, targets, _ = read_csv(workdir / 'predictions' / 'test.csv')
+  assert targets == ['arousal', 'valence'] and [(t.recording, len(t.prediction)) for t in traces] == [('E', 70)]
+  steps = [row['step'] for row in read_metrics(workdir) if row['kind'] == 'train']
+  assert steps == list(range(1, 10))
+  assert [row['step'] for row in read_metrics(workdir) if row['kind'] == 'validation'] == [2, 4, 6, 8, 9]
+
+
+def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir):
+  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
+  for text in ('step 3  train', 'step 8  train'):  # in the middle, and while or after step 8 is being saved
+    code, _ = run_until(arguments, text, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+  done = run(arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert 'resuming from step' in done.stderr
+  assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
+  results = lambda workdir: json.loads((workdir / 'results.json').read_text())
+  assert results(tmp_path / 'run') == results(uninterrupted[0])
+  # The record has every step once.
+  assert [row['step'] for row in read_metrics(tmp_path / 'run') if row['kind'] == 'train'] == list(range(1, 10))
+
+
+def test_sigterm_saves_and_exits_143(uninterrupted, tmp_path, data_dir):
+  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
+  code, log = run_until(arguments, 'step 3  train', signal.SIGTERM)
+  assert code == 143, log[-2000:]
+  assert 'is saved; start the same command again' in log
+  step, _ = final_digest(tmp_path / 'run')
+  assert 3 <= int(step) <= 5
+  assert run(arguments).returncode == 0
+  assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
+
+
+def test_evaluate_mode(uninterrupted, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(uninterrupted[0], workdir)
+  (workdir / 'predictions' / 'test.csv').unlink()
+  before = json.loads((workdir / 'results.json').read_text())
+  done = run([sys.executable, '-m', 'e2e_affect.main', '--mode=evaluate', f'--workdir={workdir}', '--partition=test'])
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert json.loads((workdir / 'results.json').read_text()) == before
+  assert (workdir / 'predictions' / 'test.csv').exists()
+
+
+def test_a_second_trainer_is_locked_out(tmp_path, data_dir):
+  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=10_000)
+  first = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment())
+  try:
+    lock = tmp_path / 'run' / 'lock'
+    while not (lock.exists() and lock.read_text()):
+      assert first.poll() is None
+      time.sleep(0.1)
+    second = run(arguments)
+    assert second.returncode == 75
+    assert f'in use by process {first.pid} on ' in second.stderr and 'Traceback' not in second.stderr
+  finally:
+    first.kill()
+    first.wait()
+
+
+def test_an_unwritable_workdir_is_refused_early(tmp_path, data_dir):
+  (tmp_path / 'file').write_text('')
+  done = run(command('speech.py', tmp_path / 'file' / 'run', data_dir))
+  assert done.returncode == 73
+  assert last_line(done).startswith('error: ') and 'choose another --workdir' in done.stderr
+  assert 'parameters' not in done.stderr  # before the network is built
+
+
+@pytest.mark.parametrize('override, named', [
+    ('batch_size=0', 'config.batch_size = 0, expected at least 1'),
+    ('learning_rate=nan', 'config.learning_rate = nan, expected a number above 0'),
+    ('data.sequence_steps=70', 'a multiple of 25'),
+    ('model.speech.dropout=1.0', 'config.model.speech.dropout = 1.0'),
+    ('loss=mae', 'one of ccc, mse'),
+    ('bach_size=3', 'bach_size'),
+    ('batch_size=many', 'batch_size'),
+])
+def test_absurd_configs_are_refused_in_one_line(tmp_path, data_dir, override, named):
+  done = run([*command('speech.py', tmp_path / 'run', data_dir), f'--config.{override}'])
+  assert done.returncode == 64, done.stderr[-2000:]
+  assert last_line(done).startswith('error: ') and named in last_line(done)
+  assert 'Traceback' not in done.stderr and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('arguments, named', [
+    ([], '--config is missing'), (['--config=configs/nothing.py'], 'nothing.py'),
+    (['--config=configs/speech.py:huge'], "unknown config argument 'huge'"),
+    (['--mode=evaluate'], '--workdir is missing'), (['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run'),
+    (['--nonsense=1'], 'nonsense'), (['words'], "'words' is no flag"), (['--mode=dance'], 'dance')])
+def test_usage_errors(arguments, named):
+  done = run([sys.executable, '-m', 'e2e_affect.main', *arguments])
+  assert done.returncode == 64
+  assert last_line(done).startswith('error: ') and named in last_line(done) and 'Traceback' not in done.stderr
+
+
+def test_a_checkpoint_of_another_config_is_refused(uninterrupted, data_dir):
+  done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, model__recurrent__units=9))
+  assert done.returncode == 66
+  assert 'float32[32] in the checkpoint and float32[36]' in last_line(done)
+  done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, learning_rate=0.5))
+  assert done.returncode == 64
+  assert 'was begun with config.learning_rate = 0.001, now 0.5' in last_line(done)
+
+
+def test_missing_data_is_named(tmp_path):
+  done = run(command('speech.py', tmp_path / 'run', tmp_path / 'nothing'))
+  assert done.returncode == 65
+  assert 'manifest.json: not found' in last_line(done)
+
+
+@pytest.mark.slow
+def test_fused_starts_from_both_networks_and_is_bit_identical_after_a_kill(uninterrupted, tmp_path, data_dir):
+  visual = run(command('visual.py', tmp_path / 'visual', data_dir, total_steps=2))
+  assert visual.returncode == 0, visual.stderr[-3000:]
+  extra = {'total_steps': 5, 'init_from__speech': uninterrupted[0], 'init_from__visual': tmp_path / 'visual'}
+  whole = run(command('fused.py', tmp_path / 'whole', data_dir, **extra))
+  assert whole.returncode == 0, whole.stderr[-3000:]
+  for modality in ('speech', 'visual'):
+    assert f'{modality}: features of ' in whole.stderr
+  assert whole.stderr.count('its recurrent part is discarded') == 2
+  killed = command('fused.py', tmp_path / 'killed', data_dir, **extra)
+  assert run_until(killed, 'step 3  train', signal.SIGKILL)[0] == -signal.SIGKILL
+  assert run(killed).returncode == 0
+  assert final_digest(tmp_path / 'killed') == final_digest(tmp_path / 'whole')
+
+
+def test_features_of_another_size_are_refused(uninterrupted, tmp_path, data_dir):
+  done = run(command('speech.py', tmp_path / 'run', data_dir, init_from__speech=uninterrupted[0], model__speech__taps=11))
+  assert done.returncode == 64
+  assert 'speech/conv/kernel is (9, 1, 10), expected (11, 1, 10)' in last_line(done)
+
+
+def last_line(done):
+  return done.stderr.strip().splitlines()[-1]
