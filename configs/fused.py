@@ -23,4 +23,3 @@ def _demo(c):
   common.small_visual(c)
   c.batch_size = 4
   c.epochs = 4
-  c.learning_rate = 1e-4

@@ -21,5 +21,4 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
 def _demo(c):
   c.batch_size = 4
-  c.epochs = 8
-  c.learning_rate = 1e-4
+  c.epochs = 6

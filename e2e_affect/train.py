@@ -1,8 +1,6 @@
 """Training from start to results; reads top to bottom."""
 
 from collections.abc import Callable
-import dataclasses
-import pathlib
 import signal
 import time
 
@@ -14,8 +12,9 @@ import ml_collections
 import numpy as np
 
 from data_prep.errors import DataError, UserError
-from data_prep.records import Manifest, STEPS_PER_RECORD
-from e2e_affect import checkpoints, config_check, evaluate, input_pipeline, steps, workdir as workdirs
+from data_prep.records import Manifest, PARTITIONS, STEPS_PER_RECORD
+from e2e_affect import checkpoints, config_check, evaluate, init_from, input_pipeline, results, steps
+from e2e_affect import workdir as workdirs
 from e2e_affect.metric_writer import MetricWriter
 from e2e_affect.metrics import Moments
 from e2e_affect.steps import TrainState
@@ -39,7 +38,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     SystemExit: 143, after SIGTERM, once the state is saved.
   """
   config_check.check(config)
-  with workdirs.held(workdir) as folder, _TerminationFlag() as terminated:
+  first_host = jax.process_index() == 0
+  with workdirs.held(workdir, writes=first_host) as folder, _TerminationFlag() as terminated:
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
     devices = jax.local_device_count()
     per_round = devices * jax.process_count()
@@ -71,12 +71,16 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       state = resumed
       logging.info('resuming from step %d of %s', state.step, manager.directory)
     else:
-      state = start_from_unimodal(state, config)
+      state = init_from.unimodal(state, config)
     _refuse_other_config(folder, config, resumed is not None)
-    workdirs.write_config(folder, config)
     first_step = int(state.step)
-    writer = MetricWriter(folder)
-    writer.truncate_after(first_step)
+    _refuse_hosts_that_differ(first_step)
+    if first_host:
+      workdirs.write_config(folder, config)
+      writer = MetricWriter(folder)
+      writer.truncate_after(first_step)
+    else:
+      writer = None
 
     # Loop: fetch, step, log, evaluate, save.
     train_step, eval_step = steps.pmap_steps(config, len(manifest.targets),
@@ -105,7 +109,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
           checkpoints.save(manager, jax_utils.unreplicate(state), None)
         logging.warning('terminated: step %d is saved; start the same command again to go on', step)
         raise SystemExit(TERMINATED)
-    writer.close()
+    if writer:
+      writer.close()
     manager.close()
 
     # Final evaluation, with the best checkpoint.
@@ -116,65 +121,21 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
 
 
 def evaluate_only(workdir: str, partition: str) -> dict:
-  """Evaluates the best checkpoint of a run on one partition; arguments and errors as `train_and_evaluate`."""
+  """Evaluates the best checkpoint of a run; errors as `train_and_evaluate`.
+
+  Args:
+    workdir: of the run.
+    partition: to evaluate, beside those that its `results.json` already has: no result is lost.
+  """
   config = workdirs.read_config(workdir)
   config_check.check(config)
-  with workdirs.held(workdir) as folder:
+  with workdirs.held(workdir, writes=jax.process_index() == 0) as folder:
     manifest = input_pipeline.read_manifest(config.data.dir)
     _, eval_step = steps.pmap_steps(config, len(manifest.targets), evaluate.CONTEXT_SECONDS * STEPS_PER_RECORD)
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
-    return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, (partition,))
-
-
-def start_from_unimodal(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
-  """The features of trained unimodal networks in place of fresh ones (paper, section III-D).
-
-  Their recurrent parts are discarded: the fused one has another input.
-
-  Args:
-    state: fresh.
-    config: `init_from.speech` and `init_from.visual` are workdirs of runs, or ''.
-
-  Raises:
-    UserError, CheckpointError: no such run, or its features have other shapes.
-  """
-  params, batch_stats = dict(state.params), dict(state.batch_stats)
-  for modality in config.model.modalities:
-    source = config.init_from[modality]
-    if not source:
-      logging.info('%s: from scratch', modality)
-      continue
-    trained_config = workdirs.read_config(source)
-    trained, described = checkpoints_best(source, trained_config)
-    if modality not in trained.params:
-      raise UserError(f'{source}: holds no {modality} network, but {" + ".join(trained_config.model.modalities)}; '
-                      f'name another run with --config.init_from.{modality}=…')
-    _check_shapes(trained.params[modality], params[modality], modality, source)
-    params[modality] = trained.params[modality]
-    if modality in trained.batch_stats:
-      batch_stats[modality] = trained.batch_stats[modality]
-    logging.info('%s: features of %s, step %d; its recurrent part is discarded', modality, source, described)
-  return dataclasses.replace(state, params=params, batch_stats=batch_stats,
-                             opt_state=steps.make_optimizer(config).init(params))
-
-
-def checkpoints_best(source: str, config: ml_collections.ConfigDict) -> tuple[TrainState, int]:
-  """The best checkpoint of another run, on the host, and its step."""
-  num_targets = len(Manifest.read(config.data.dir).targets)
-  manager = checkpoints.open_manager(pathlib.Path(source))
-  state, _ = checkpoints.restore_best(manager, steps.init_state(config, num_targets))
-  manager.close()
-  return state, int(state.step)
-
-
-def _check_shapes(found, wanted, modality, source):
-  shapes = lambda tree: {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-                         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-  found, wanted = shapes(found), shapes(wanted)
-  for name in sorted(found.keys() | wanted.keys()):
-    if found.get(name) != wanted.get(name):
-      raise UserError(f'{source}: {modality}/{name} is {found.get(name, "absent")}, expected '
-                      f'{wanted.get(name, "absent")}; give both runs the same config.model.{modality}')
+    before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
+    partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))
+    return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions)
 
 
 def _refuse_other_config(folder, config, resuming):
@@ -188,6 +149,15 @@ def _refuse_other_config(folder, config, resuming):
         ml_collections.ConfigDict({'_': config[field]}).to_json()):
       raise UserError(f'{folder}: was begun with config.{field} = {begun.get(field)!r}, now {config[field]!r}; '
                       'choose another --workdir, or the old value')
+
+
+def _refuse_hosts_that_differ(first_step):
+  """All hosts must see the same checkpoints: with a disk each, only the first would resume."""
+  if jax.process_count() > 1:
+    steps_of_hosts = multihost_utils.process_allgather(np.asarray(first_step))
+    if len(set(steps_of_hosts.tolist())) > 1:
+      raise UserError(f'the hosts would start at steps {steps_of_hosts.tolist()}; --workdir must be a folder that all '
+                      'of them share')
 
 
 def _spread(batch: dict, devices: int) -> dict:
@@ -246,7 +216,7 @@ class _Log:
               'steps_per_second': self._counted / seconds, 'input_wait': self._waited / seconds,
               'skipped': int(last['skipped'])}
     left = (self._total_steps - step) * seconds / self._counted
-    if jax.process_index() == 0:
+    if self._writer:
       self._writer.write(step, 'train', values, left)
     self._pending = []
     self.restart_clock()
@@ -255,26 +225,30 @@ class _Log:
                       'for NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate')
 
   def write_validation(self, step, scores):
-    if jax.process_index() == 0:
+    if self._writer:
       self._writer.write(step, 'validation', scores)
 
 
 class _TerminationFlag:
-  """Turns SIGTERM into a flag that the loop looks at between two steps."""
+  """Turns SIGTERM into a flag that the loop looks at between two steps.
+
+  With several hosts JAX's own handler is left in place: it tells the others, so that all stop at the same step.
+  """
 
   def __enter__(self):
     self._asked = False
-    self._old = signal.signal(signal.SIGTERM, self._ask)
+    self._alone = jax.process_count() == 1
+    if self._alone:
+      self._old = signal.signal(signal.SIGTERM, self._ask)
     return self
 
   def __exit__(self, *_):
-    signal.signal(signal.SIGTERM, self._old)
+    if self._alone:
+      signal.signal(signal.SIGTERM, self._old)
 
   def _ask(self, *_):
     self._asked = True
 
   def on_all_hosts(self, step) -> bool:
     """Whether any host was asked to stop; all hosts learn it at the same step."""
-    if jax.process_count() == 1:
-      return self._asked
-    return multihost_utils.reached_preemption_sync_point(step)
+    return self._asked if self._alone else multihost_utils.reached_preemption_sync_point(step)

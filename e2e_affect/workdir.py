@@ -21,16 +21,23 @@ _LOCK_FILE = 'lock'
 
 
 @contextlib.contextmanager
-def held(workdir: str) -> Iterator[pathlib.Path]:
-  """Makes the folder and holds it for this process alone; logs into `train.log` meanwhile.
+def held(workdir: str, writes: bool) -> Iterator[pathlib.Path]:
+  """Makes the folder and holds it for this run alone; logs into `train.log` meanwhile.
 
   Two trainers in one folder would overwrite each other's checkpoints without a word.
+
+  Args:
+    workdir: the folder.
+    writes: whether this process writes it. Of several hosts that train together only the first does.
 
   Raises:
     WorkdirError: it cannot be written.
     LockedError: another process holds it: named with its host.
   """
   folder = pathlib.Path(workdir)
+  if not writes:
+    yield folder
+    return
   try:
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / _LOCK_FILE).open('a+', encoding='utf-8')

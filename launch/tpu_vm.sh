@@ -13,8 +13,6 @@
 # several hosts --workdir must be one folder that all of them see, such as an NFS mount. Needs gcloud here, and
 # Python >= 3.11 with venv on the workers: PYTHON=python3.12 launch/tpu_vm.sh … names another than python3.
 #
-# Known limit: several hosts do not work yet, because the workdir's lock lets one process in (the next exits 75).
-#
 # NOT run here: no TPU at hand. Checked: syntax, and the commands that it gives to gcloud (tests/test_launch.py).
 set -euo pipefail
 

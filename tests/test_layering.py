@@ -17,7 +17,7 @@ LAYERS = [
     ['e2e_affect.models.affect', 'e2e_affect.postprocess', 'e2e_affect.workdir'],
     ['e2e_affect.steps', 'e2e_affect.results', 'e2e_affect.config_check', 'e2e_affect.input_pipeline'],
     ['e2e_affect.checkpoints', 'e2e_affect.plots'],
-    ['e2e_affect.report'],
+    ['e2e_affect.report', 'e2e_affect.init_from'],
     ['e2e_affect.evaluate'],
     ['e2e_affect.train'],
     ['e2e_affect.main'],

@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 320, 240  # pixels
 
 _VALENCE_FIDELITY = 0.96
 _AROUSAL_FIDELITY = 0.45
-_TWITCH = 0.5  # short-lived expression that means nothing, in units of what means something
+_TWITCH = 0.3  # short-lived expression that means nothing, in units of what means something
 _SECOND = processes.STEPS_PER_SECOND
 _FRACTION_BITS = 4  # OpenCV takes polygons in sixteenths of a pixel
 # The square from hairline to chin, relative to the face's centre: what OpenCV's cascade calls this face.
@@ -70,7 +70,7 @@ def move(rng: np.random.Generator, latents: processes.Latents, opening: np.ndarr
   eyes = np.clip(1 + 0.18 * (aroused + twitch()) - 0.12 * np.clip(smile, 0, None), 0.35, 1.6) * _blinks(rng, n)
   mouth = 11 * np.clip(opening * (1 + 0.12 * aroused), 0, 1.3)
   place, inside = _pose(rng, n, np.exp(0.3 * aroused))
-  light = rng.uniform(0.85, 1.1) * (1 + 0.06 * processes.smooth(rng, n, 6 * _SECOND))
+  light = rng.uniform(0.92, 1.06) * (1 + 0.03 * processes.smooth(rng, n, 6 * _SECOND))
   return Motion(smile, slant, raised, eyes, mouth, place, light, inside)
 
 
@@ -150,6 +150,8 @@ def _colours(look):
   dark = look.skin * 0.35
   return {'brow': look.hair * 0.6 + dark * 0.3, 'lid': dark * 0.6, 'white': np.array([215.0, 220, 225]),
           'iris': look.iris, 'pupil': np.array([12.0, 12, 12]), 'fold': look.skin * 0.70, 'lip': lip,
+          # Redder than the skin, as light as its cheeks.
+          'cheek': look.skin * np.array([0.82, 0.86, 1.16]) * 1.05,
           'mouth': np.array([25.0, 20, 45]), 'teeth': np.array([225.0, 232, 235])}
 
 
@@ -167,6 +169,11 @@ def _shapes(look, motion):
 
   def curve(x, y):
     return np.stack(np.broadcast_arrays(x, y), axis=2)
+
+  # Cheeks glow with pleasure and lose their colour with displeasure.
+  glow = (6.5 + 5.5 * smile)
+  around = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+  add('cheek', [curve(side * 24 + 1.1 * glow * np.cos(around), 15 + 0.9 * glow * np.sin(around)) for side in (-1, 1)])
 
   # Eyes and brows, a pair each.
   whites, irises, pupils, lids, brows = [], [], [], [], []
@@ -191,7 +198,7 @@ def _shapes(look, motion):
   add('iris', irises)
   add('pupil', pupils)
   add('lid', lids, 2)
-  add('brow', brows, max(2, round(3.4 * look.brow_weight)))
+  add('brow', brows, max(3, round(4.2 * look.brow_weight)))
 
   # The folds beside the nose deepen and widen with a smile.
   folds = [curve(s * (12 + (9 + 4 * grin) * u01), 15 + (15 - 5 * grin) * u01**1.3) for s in (-1, 1)
@@ -199,12 +206,14 @@ def _shapes(look, motion):
   add('fold', folds, 1)
 
   # The mouth: lips along a line that bends, and what lies between them when it opens.
-  half = 15.5 * look.mouth_width * (1 + 0.16 * smile - 0.012 * column['opening'])
+  half = 17.5 * look.mouth_width * (1 + 0.28 * smile - 0.012 * column['opening'])
+
+  opening = column['opening'] + 9 * grin  # a broad smile shows the teeth
 
   def edges(w):
     """The upper and lower edge of the opening at `w` of the way from the middle to a corner."""
-    line = portrait.MOUTH_Y - 7.5 * smile * (w**2 - 0.45)
-    return line - 0.3 * column['opening'] * (1 - w**2), line + 0.7 * column['opening'] * (1 - w**2)
+    line = portrait.MOUTH_Y - 10 * smile * (w**2 - 0.45)
+    return line - 0.3 * opening * (1 - w**2), line + 0.7 * opening * (1 - w**2)
 
   def band(w, upper, lower):
     return np.concatenate([curve(half * w, upper), curve((half * w)[:, ::-1], lower[:, ::-1])], axis=1)
@@ -214,8 +223,8 @@ def _shapes(look, motion):
   add('lip', [band(u, top - lips, bottom + 1.25 * lips)])
   add('mouth', [band(0.9 * u, *edges(0.9 * u))])
   upper, lower = edges(0.7 * u)
-  teeth = band(0.7 * u, upper, np.minimum(lower, upper + 3 * arch))
+  teeth = band(0.7 * u, upper, np.minimum(lower, upper + (3 + 5 * grin) * arch))
   # A polygon without area is still drawn a pixel wide: teeth that do not show are put outside of the picture.
-  add('teeth', [np.where(column['opening'][:, :, None] > 2, teeth, -999)])
+  add('teeth', [np.where(opening[:, :, None] > 2, teeth, -999)])
   add('mouth', [curve(half * u, top)], 1)
   return shapes
