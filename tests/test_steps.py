@@ -102,38 +102,62 @@ def _gradients_on(devices, config_json):
     return loss, stats, jax.lax.pmean(gradient, steps.AXIS)
 
   run = jax.pmap(step, axis_name=steps.AXIS, devices=jax.devices()[:devices])
-  spread = {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
-  result = run(jax_utils.replicate(state, jax.devices()[:devices]), spread)
-  return jax.tree.map(np.asarray, result)
+  replicated = jax_utils.replicate(state, jax.devices()[:devices])
+  results = []
+  for seed in range(_PICTURES):
+    # The test data's flat pictures have next to no variance to normalise by; rounding would be most of what is left.
+    blobs = np.random.default_rng(seed).uniform(0, 255, (config.batch_size, batch['face'].shape[1], 8, 8, 3))
+    face = batch['face'].copy()
+    face[:config.batch_size] = blobs.repeat(12, axis=2).repeat(12, axis=3)
+    spread = {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in (batch | {'face': face}).items()}
+    results.append(jax.tree.map(np.asarray, run(replicated, spread)))
+  return results
+
+
+_PICTURES = 5
 
 
 @pytest.mark.usefixtures('shallow')
 @pytest.mark.parametrize('devices', [2, 8])
 def test_devices_change_neither_loss_nor_gradient_nor_statistics(small_config, devices):
-  """Batch of 3 with ragged masks: two devices hold 2 + 1 and padding, of eight devices five nothing but padding."""
-  one = _gradients_on(1, small_config.to_json())
-  many = _gradients_on(devices, small_config.to_json())
-  np.testing.assert_allclose(many[0], np.full(devices, one[0][0]), rtol=1e-5)
-  for name, index in (('statistics', 1), ('gradient', 2)):
-    ours = np.concatenate([x[0].ravel() for x in jax.tree.leaves(many[index])])
-    expected = np.concatenate([x[0].ravel() for x in jax.tree.leaves(one[index])])
-    error = np.linalg.norm(ours - expected) / np.linalg.norm(expected)
-    assert error < 1e-5, (name, error)
-    for leaf in jax.tree.leaves(many[index]):  # replicas stay equal
+  """Batch of 3 with ragged masks: two devices hold 2 + 1 and padding, of eight devices five nothing but padding.
+
+  An activation that lies on a ReLU's kink to the last bit may fall to either side and take its share of the gradient
+  along, so the gradient is compared on five sets of pictures, by the median.
+  """
+  errors = []
+  for one, many in zip(_gradients_on(1, small_config.to_json()), _gradients_on(devices, small_config.to_json())):
+    np.testing.assert_allclose(many[0], np.full(devices, one[0][0]), rtol=1e-5)
+    flat = lambda tree: np.concatenate([x[0].ravel() for x in jax.tree.leaves(tree)])
+    distance = lambda a, b: np.linalg.norm(flat(a) - flat(b)) / np.linalg.norm(flat(b))
+    assert distance(many[1], one[1]) < 1e-5  # running statistics
+    errors.append(distance(many[2], one[2]))
+    for leaf in jax.tree.leaves(many[2]):  # replicas stay equal
       np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+  assert np.median(errors) < 1e-5, errors
 
 
-def train_once(config, batch, state=None):
-  state = state or steps.init_state(config, 2)
+@functools.cache
+def _compiled(config_json):
+  """Fresh state and compiled step of a config: compiling is what takes the time of these tests."""
+  config = ml_collections.ConfigDict(json.loads(config_json))
   frozen = ml_collections.FrozenConfigDict(config)
   step = jax.jit(functools.partial(steps.train_step, model=steps.make_model(config, 2, None), config=frozen))
-  return step(state, batch, 7)
+  return steps.init_state(config, 2), step
+
+
+def fresh(config):
+  return _compiled(config.to_json())[0]
+
+
+def train_once(config, batch, state):
+  return _compiled(config.to_json())[1](state, batch, 7)
 
 
 @pytest.mark.usefixtures('shallow')
 def test_a_step_learns_and_counts(small_config):
   batch = one_batch(small_config)
-  state = steps.init_state(small_config, 2)
+  state = fresh(small_config)
   losses = []
   for _ in range(8):
     state, logged = train_once(small_config, batch, state)
@@ -146,7 +170,7 @@ def test_a_step_learns_and_counts(small_config):
 @pytest.mark.usefixtures('shallow')
 def test_a_nan_skips_the_update_and_is_counted(small_config):
   batch = one_batch(small_config)
-  before = steps.init_state(small_config, 2)
+  before = fresh(small_config)
   broken = batch | {'audio_mean': np.full(3, np.nan, np.float32)}
   after, logged = train_once(small_config, broken, before)
   for a, b in zip(jax.tree.leaves((before.params, before.opt_state, before.batch_stats)),
@@ -160,22 +184,24 @@ def test_a_nan_skips_the_update_and_is_counted(small_config):
 @pytest.mark.usefixtures('shallow')
 def test_frozen_batch_norm_keeps_its_statistics(small_config):
   batch = one_batch(small_config)
-  fresh = steps.init_state(small_config, 2)
+  start = fresh(small_config)
   moved = lambda config: sum(float(np.abs(a - b).sum()) for a, b in zip(
-      jax.tree.leaves(fresh.batch_stats), jax.tree.leaves(train_once(config, batch, fresh)[0].batch_stats)))
+      jax.tree.leaves(start.batch_stats), jax.tree.leaves(train_once(config, batch, start)[0].batch_stats)))
   assert moved(small_config) > 0
   small_config.model.visual.batch_norm = 'frozen'
   assert moved(small_config) == 0
 
 
 @pytest.mark.usefixtures('shallow')
-@pytest.mark.parametrize('change', [{'dtype': 'bfloat16'}, {'loss': 'mse'}, {'model.visual.remat': True},
-                                    {'model.visual.stride_on': '3x3'}, {'model.visual.stem_pool_padding': 'SYMMETRIC'},
-                                    {'model.recurrent.peepholes': True, 'model.recurrent.cell_clip': 100.0},
-                                    {'model.speech.variant': 'released'}])
-def test_options_train(small_config, change):
-  small_config.update_from_flattened_dict(change)
-  before = steps.init_state(small_config, 2)
+@pytest.mark.parametrize('modality, change', [
+    ('speech', {'dtype': 'bfloat16'}), ('visual', {'dtype': 'bfloat16'}), ('speech', {'loss': 'mse'}),
+    ('visual', {'model.visual.remat': True}), ('visual', {'model.visual.stride_on': '3x3'}),
+    ('visual', {'model.visual.stem_pool_padding': 'SYMMETRIC'}),
+    ('speech', {'model.recurrent.peepholes': True, 'model.recurrent.cell_clip': 100.0}),
+    ('speech', {'model.speech.variant': 'released'})])
+def test_options_train(small_config, modality, change):
+  small_config.update_from_flattened_dict({'model.modalities': (modality,), **change})
+  before = fresh(small_config)
   state, logged = train_once(small_config, one_batch(small_config), before)
   assert np.isfinite(logged['loss']) and int(logged['skipped']) == 0
   assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state.params))
@@ -185,7 +211,7 @@ def test_options_train(small_config, change):
 @pytest.mark.usefixtures('shallow')
 def test_evaluation_in_chunks_equals_one_piece(small_config):
   """Audio context and the recurrent state make the chunk's length irrelevant, to float32 rounding."""
-  state = steps.init_state(small_config, 2)
+  state = fresh(small_config)
   manifest = input_pipeline.read_manifest(small_config.data.dir)
   group = input_pipeline.recordings(manifest, small_config.data.dir, 'validation')
   context = 25
@@ -209,7 +235,7 @@ def test_evaluation_in_chunks_equals_one_piece(small_config):
 
 @pytest.mark.usefixtures('shallow')
 def test_missing_modalities_give_finite_predictions(small_config):
-  state = steps.init_state(small_config, 2)
+  state = fresh(small_config)
   model = steps.make_model(small_config, 2, None)
   batch = one_batch(small_config)
   for change in ({'audio': np.zeros_like(batch['audio']), 'audio_std': np.zeros(3, np.float32)},
@@ -222,7 +248,7 @@ def test_missing_modalities_give_finite_predictions(small_config):
 @pytest.mark.usefixtures('shallow')
 def test_a_frame_without_a_face_gives_features_of_zero(small_config):
   """What the crop shows while the face is lost must not matter."""
-  state = steps.init_state(small_config, 2)
+  state = fresh(small_config)
   model = steps.make_model(small_config, 2, None)
   batch = one_batch(small_config)
   lost = batch['face_found'].copy()
