@@ -131,7 +131,8 @@ def _set_aside(manager, step, error):
 def _check_same_network(manager, step, saved, template):
   """Orbax casts types silently and names shapes obscurely, so both are compared here."""
   wanted = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(template)}
-  for name in sorted(saved.keys() | wanted.keys()):
+  # Parameters first: the optimiser's state repeats their shapes under longer names.
+  for name in sorted(saved.keys() | wanted.keys(), key=lambda name: (not name.startswith('params/'), name)):
     describe = lambda tree: (f'{np.dtype(tree[name].dtype).name}{list(tree[name].shape)}' if name in tree else 'absent')
     if describe(saved) != describe(wanted):
       raise CheckpointError(f'{manager.directory}/{step}: of another config: {name} is {describe(saved)} in the '

@@ -192,6 +192,7 @@ def test_frozen_batch_norm_keeps_its_statistics(small_config):
   assert moved(small_config) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 @pytest.mark.parametrize('modality, change', [
     ('speech', {'dtype': 'bfloat16'}), ('visual', {'dtype': 'bfloat16'}), ('speech', {'loss': 'mse'}),
