@@ -36,7 +36,7 @@ fast-test: install
 	$(PY) -m pytest -q -m 'not slow' -n 2
 
 test: fast-test
-	$(PY) -m pytest -q -m slow
+	$(PY) -m pytest -q -m slow -n 2
 
 clean:
 	rm -rf .venv build *.egg-info
