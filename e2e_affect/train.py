@@ -113,7 +113,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       writer.close()
     manager.close()
 
-    # Final evaluation, with the best checkpoint.
+    # Final evaluation, with the best checkpoint. All is saved: SIGTERM need not wait any more.
+    terminated.exit_at_once()
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
     present = {shard.partition for shard in manifest.shards} - {'train'}
@@ -236,7 +237,7 @@ class _TerminationFlag:
   """
 
   def __enter__(self):
-    self._asked = False
+    self._asked = self._at_once = False
     self._alone = jax.process_count() == 1
     if self._alone:
       self._old = signal.signal(signal.SIGTERM, self._ask)
@@ -248,6 +249,14 @@ class _TerminationFlag:
 
   def _ask(self, *_):
     self._asked = True
+    if self._at_once:
+      raise SystemExit(TERMINATED)
+
+  def exit_at_once(self):
+    """From now on SIGTERM ends the program where it is."""
+    self._at_once = True
+    if self._asked:
+      raise SystemExit(TERMINATED)
 
   def on_all_hosts(self, step) -> bool:
     """Whether any host was asked to stop; all hosts learn it at the same step."""

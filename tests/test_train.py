@@ -59,13 +59,14 @@ def final_digest(workdir):
 def uninterrupted(tmp_path_factory, data_dir):
   """A speech run of 9 updates; 5 sequences in batches of 3: an epoch is 1.67 updates, rounded to 2."""
   workdir = tmp_path_factory.mktemp('whole') / 'run'
-  done = run(command('speech.py', workdir, data_dir, total_steps=9))
+  arguments = command('speech.py', workdir, data_dir, total_steps=9)
+  done = run(arguments)
   assert done.returncode == 0, done.stderr[-3000:]
-  return workdir, done.stderr
+  return workdir, done.stderr, arguments
 
 
 def test_a_run_leaves_what_the_readme_promises(uninterrupted):
-  workdir, log = uninterrupted
+  workdir, log, _ = uninterrupted
   for name in ('config.json', 'metrics.jsonl', 'train.log', 'predictions/validation.csv', 'predictions/test.csv',
                'results.json', 'report.html', 'figures/learning_curves.png'):
     assert (workdir / name).stat().st_size > 0, name
@@ -105,6 +106,17 @@ def test_sigterm_saves_and_exits_143(uninterrupted, tmp_path, data_dir):
   assert 3 <= int(step) <= 5
   assert run(arguments).returncode == 0
   assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
+
+
+def test_sigterm_in_the_final_evaluation_exits_at_once(uninterrupted, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(uninterrupted[0], workdir)
+  (workdir / 'results.json').unlink()
+  arguments = [sys.executable, '-m', 'e2e_affect.main', '--config=configs/speech.py', f'--workdir={workdir}',
+               *(a for a in uninterrupted[2] if a.startswith('--config.'))]
+  code, log = run_until(arguments, 'evaluating the checkpoint', signal.SIGTERM)
+  assert code == 143, log[-2000:]
+  assert run(arguments).returncode == 0 and (workdir / 'results.json').exists()
 
 
 def test_evaluate_mode(uninterrupted, tmp_path):
