@@ -12,6 +12,7 @@ from configs import common
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """The paper's values; `arg` is what follows the colon of --config: '' or 'demo'."""
   c = common.get_config()
   c.name = 'visual'
   c.model.modalities = ('visual',)

@@ -89,7 +89,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     batches = input_pipeline.train_batches(config, manifest, first_step, total_steps, batch_size=batch_size,
                                            process_index=jax.process_index(), process_count=jax.process_count())
     batches = jax_utils.prefetch_to_device((_spread(batch, devices) for batch in batches), 2)
-    log = _Log(writer, config, first_step, total_steps, len(manifest.targets))
+    log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
     for step in range(first_step + 1, total_steps + 1):
       fetched = time.perf_counter()
       batch = next(batches)
@@ -182,11 +182,9 @@ def _validate(state: TrainState, eval_step: Callable, config: ml_collections.Con
 class _Log:
   """Gathers what steps report and writes it now and then, so that the device need not wait for the host."""
 
-  def __init__(self, writer, config, first_step, total_steps, num_targets):
-    self._writer, self._rate, self._total_steps = writer, config.learning_rate, total_steps
-    self._targets, self._first_step = num_targets, first_step
-    self._names = Manifest.read(config.data.dir).targets
-    self._pending, self._waited = [], 0.0
+  def __init__(self, writer, learning_rate, total_steps, targets):
+    self._writer, self._rate, self._total_steps, self._targets = writer, learning_rate, total_steps, targets
+    self._pending = []
     self.restart_clock()
 
   def restart_clock(self):
@@ -207,12 +205,12 @@ class _Log:
     """
     rows = jax.device_get([jax.tree.map(lambda x: x[0], row) for row in self._pending])
     seconds = time.perf_counter() - self._started
-    moments = Moments.empty(self._targets)
+    moments = Moments.empty(len(self._targets))
     for row in rows:
       moments = moments.merge(Moments(**{k: np.asarray(v, np.float64) for k, v in row['moments'].items()}))
     last = rows[-1]
     values = {'loss': float(np.mean([row['loss'] for row in rows])),
-              **{f'ccc_{name}': float(value) for name, value in zip(self._names, moments.ccc())},
+              **{f'ccc_{name}': float(value) for name, value in zip(self._targets, moments.ccc())},
               'grad_norm': last['grad_norm'], 'param_norm': last['param_norm'], 'learning_rate': self._rate,
               'steps_per_second': self._counted / seconds, 'input_wait': self._waited / seconds,
               'skipped': int(last['skipped'])}
