@@ -8,8 +8,6 @@ import pathlib
 
 from data_prep.corpora import recola
 from data_prep.corpora.recording import Corpus
-from data_prep.corpora.recording import Recording
-from data_prep.corpora.recording import first_file
 from data_prep.errors import DataError
 
 SPLIT = {partition: tuple(f'{name}_{i}' for i in range(1, 10))
@@ -22,22 +20,10 @@ def read(source, *, split=None) -> Corpus:
   for name in ('recordings_audio', 'recordings_video'):
     if not (source / name).is_dir():
       raise DataError(f'{source}: no folder {name}; expected AVEC 2016 as it is released')
-  recordings, absent = [], []
-  for partition, ids in (split or SPLIT).items():
-    for name in ids:
-      files = {
-          'audio': first_file([source / 'recordings_audio'], [f'{name}.wav']),
-          'video': first_file([source / 'recordings_video'], [f'{name}.mp4', f'{name}.avi']),
-      }
-      # The organisers' gold standard goes before one of our own making.
-      labels = (recola.labels_of([source / 'ratings_gold_standard'], [f'{name}.arff'])
-                or recola.labels_of([source / 'ratings_individual'], [f'{name}.csv']))
-      missing = [kind for kind, path in files.items() if path is None]
-      if not labels and partition != 'test':
-        missing.append('ratings')
-      if missing:
-        absent.append((name, partition, ', '.join(missing)))
-        continue
-      recordings.append(Recording(recording=name, subject=name, partition=partition, labels=labels, **files))
-  recordings.sort(key=lambda recording: recording.recording)
-  return Corpus(recordings=recordings, absent=absent, annotated_seconds=recola.ANNOTATED_SECONDS)
+
+  def find_labels(name):
+    # The organisers' gold standard goes before one of our own making.
+    return (recola.labels_of([source / 'ratings_gold_standard'], [f'{name}.arff'])
+            or recola.labels_of([source / 'ratings_individual'], [f'{name}.csv']))
+
+  return recola.collect(split or SPLIT, [source / 'recordings_audio'], [source / 'recordings_video'], find_labels)

@@ -45,14 +45,23 @@ def read(source, *, split='full') -> Corpus:
   for found, names in ((annotation, ANNOTATION), (audio, AUDIO), (video, VIDEO)):
     if not found:
       raise DataError(f'{source}: no folder {" or ".join(names)}; expected RECOLA as it is released')
+  return collect(split, audio, video, lambda name: labels_of(annotation, [f'{name}.csv']),
+                 boxes=[source / 'RECOLA-Face_boxes'])
+
+
+def collect(split, audio, video, find_labels, boxes=()) -> Corpus:
+  """The recordings of a split, RECOLA's or the challenge's made of it; what lacks a part is absent.
+
+  Args:
+    split: partition -> ids.
+    audio, video, boxes: folders to look in, first come first.
+    find_labels: id -> its label sources, or an empty tuple.
+  """
   recordings, absent = [], []
   for partition, ids in split.items():
     for name in ids:
-      files = {
-          'audio': first_file(audio, [f'{name}.wav']),
-          'video': first_file(video, [f'{name}.mp4', f'{name}.avi']),
-      }
-      labels = labels_of(annotation, [f'{name}.csv'])
+      files = {'audio': first_file(audio, [f'{name}.wav']), 'video': first_file(video, [f'{name}.mp4', f'{name}.avi'])}
+      labels = find_labels(name)
       missing = [kind for kind, path in files.items() if path is None]
       # Labels of test subjects were never public: these can still be predicted.
       if not labels and partition != 'test':
@@ -60,9 +69,8 @@ def read(source, *, split='full') -> Corpus:
       if missing:
         absent.append((name, partition, ', '.join(missing)))
         continue
-      recordings.append(Recording(
-          recording=name, subject=name, partition=partition, labels=labels,
-          boxes=first_file([source / 'RECOLA-Face_boxes'], [f'{name}.csv']), **files))
+      recordings.append(Recording(recording=name, subject=name, partition=partition, labels=labels,
+                                  boxes=first_file(boxes, [f'{name}.csv']), **files))
   recordings.sort(key=lambda recording: recording.recording)
   return Corpus(recordings=recordings, absent=absent, annotated_seconds=ANNOTATED_SECONDS)
 
