@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.epochs = 60  # passes over the train partition
   c.total_steps = 0  # updates; 0: as many as `epochs` makes
   c.learning_rate = 1e-4  # of Adam, fixed
+  c.average_decay = 0.0  # an update, of the moving average of parameters that evaluation uses; 0: the newest themselves
   c.loss = 'ccc'  # 'ccc' or 'mse'
   c.dtype = 'float32'  # of the computation: 'float32' or 'bfloat16'; parameters and loss stay float32
 

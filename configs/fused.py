@@ -23,4 +23,5 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 def _demo(c):
   common.small_visual(c)
   c.batch_size = 4
-  c.epochs = 4
+  c.epochs = 6
+  c.average_decay = 0.98

@@ -40,7 +40,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     _require(config, field, lambda v: 0 <= v < math.inf, '0 or more')
   _require(config, 'data.sequence_steps', lambda v: v > 0 and v % STEPS_PER_RECORD == 0,
            f'a multiple of {STEPS_PER_RECORD} (whole seconds)')
-  _require(config, 'model.speech.dropout', lambda v: 0 <= v < 1, 'at least 0 and under 1')
+  for field in ('average_decay', 'model.speech.dropout'):
+    _require(config, field, lambda v: 0 <= v < 1, 'at least 0 and under 1')
   _require(config, 'augment.resize', lambda v: 1 <= v < 4, 'at least 1 and under 4')
   _require(config, 'augment.saturation', lambda v: 0 <= v <= 1, '0 to 1')
   _require(config, 'model.visual.image_size', lambda v: v >= 32, 'at least 32 (the network halves it five times)')

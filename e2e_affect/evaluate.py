@@ -37,6 +37,7 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
   Returns:
     A trace per recording, sorted by name; none where the partition is empty.
   """
+  variables = state.evaluated()
   devices = jax.local_device_count()
   group_of = input_pipeline.recordings(manifest, config.data.dir, partition)
   options = config.model.recurrent
@@ -52,7 +53,7 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
       if 'face' in batch:
         inputs |= {'face': batch['face'][:, core], 'face_found': batch['face_found'][:, core]}
       inputs = {name: value[:, None] for name, value in inputs.items()}  # one recording a device
-      prediction, carry = eval_step(state.params, state.batch_stats, inputs, carry)
+      prediction, carry = eval_step(variables, inputs, carry)
       rows.append({'prediction': np.asarray(prediction)[:, 0],
                    **{name: batch[name][:, core] for name in ('label', 'mask', 'face_found')}})
     whole = {name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]}

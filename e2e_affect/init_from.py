@@ -1,6 +1,5 @@
 """The fused network starts from the features of trained unimodal ones (paper, section III-D)."""
 
-import dataclasses
 import pathlib
 
 from absl import logging
@@ -33,16 +32,16 @@ def unimodal(state: TrainState, config: ml_collections.ConfigDict) -> TrainState
       continue
     trained_config = workdirs.read_config(source)
     trained = _best(source, trained_config, num_targets)
-    if modality not in trained.params:
+    variables = trained.evaluated()
+    if modality not in variables['params']:
       raise UserError(f'{source}: holds no {modality} network, but {" + ".join(trained_config.model.modalities)}; '
                       f'name another run with --config.init_from.{modality}=…')
-    _check_shapes(trained.params[modality], params[modality], modality, source)
-    params[modality] = trained.params[modality]
-    if modality in trained.batch_stats:
-      batch_stats[modality] = trained.batch_stats[modality]
+    _check_shapes(variables['params'][modality], params[modality], modality, source)
+    params[modality] = variables['params'][modality]
+    if modality in variables['batch_stats']:
+      batch_stats[modality] = variables['batch_stats'][modality]
     logging.info('%s: features of %s, step %d; its recurrent part is discarded', modality, source, trained.step)
-  return dataclasses.replace(state, params=params, batch_stats=batch_stats,
-                             opt_state=steps.make_optimizer(config).init(params))
+  return steps.first_state(params, batch_stats, config)
 
 
 def _best(source, config, num_targets):

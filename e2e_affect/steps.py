@@ -28,6 +28,7 @@ class TrainState:
     opt_state: of the optimiser.
     skipped: updates that were skipped because the loss or the gradient was not finite.
     skipped_in_a_row: of these, how many came last without a good one between.
+    average: moving averages of `params` and `batch_stats`, under these names; empty without `average_decay`.
   """
 
   step: jax.Array
@@ -36,6 +37,11 @@ class TrainState:
   opt_state: optax.OptState
   skipped: jax.Array
   skipped_in_a_row: jax.Array
+  average: dict
+
+  def evaluated(self) -> dict:
+    """The `params` and `batch_stats` that evaluation uses and that other trainings start from."""
+    return self.average or _variables(self.params, self.batch_stats)
 
 
 def make_model(config: ml_collections.ConfigDict, num_targets: int, axis_name: str | None) -> AffectNetwork:
@@ -74,10 +80,19 @@ def init_state(config: ml_collections.ConfigDict, num_targets: int) -> TrainStat
     return model.init(key, inputs, train=False)
 
   variables = init(jax.random.key(config.seed))
-  params = variables['params']
+  return first_state(variables['params'], variables.get('batch_stats', {}), config)
+
+
+def first_state(params: dict, batch_stats: dict, config: ml_collections.ConfigDict) -> TrainState:
+  """What a training starts with, from these parameters and statistics."""
   zero = jnp.zeros((), jnp.int32)
-  return TrainState(step=zero, params=params, batch_stats=variables.get('batch_stats', {}),
-                    opt_state=make_optimizer(config).init(params), skipped=zero, skipped_in_a_row=zero)
+  return TrainState(step=zero, params=params, batch_stats=batch_stats, opt_state=make_optimizer(config).init(params),
+                    skipped=zero, skipped_in_a_row=zero,
+                    average=_variables(params, batch_stats) if config.average_decay else {})
+
+
+def _variables(params, batch_stats):
+  return {'params': params, 'batch_stats': batch_stats}
 
 
 def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: AffectNetwork,
@@ -101,7 +116,7 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
   inputs = augment.prepare(batch, model.config, config.augment, augment_keys)
 
   def loss_fn(params):
-    variables = {'params': params, 'batch_stats': state.batch_stats}
+    variables = _variables(params, state.batch_stats)
     (prediction, _), updated = model.apply(variables, inputs, train=True, keys=dropout_keys, mutable=['batch_stats'])
     loss, moments = LOSSES[config.loss](prediction=prediction, target=batch['label'], mask=batch['mask'],
                                   axis_name=model.axis_name)
@@ -118,8 +133,14 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
 
   good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
   keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(good, new, old))
+  average = {}
+  if config.average_decay:
+    # Shorter at the start, or the average would long remember the random parameters.
+    decay = jnp.minimum(config.average_decay, (1 + state.step) / (10 + state.step))
+    average = optax.incremental_update(_variables(params, batch_stats), state.average, 1 - decay)
   new_state = TrainState(
       step=state.step + 1, params=keep(params, state.params), batch_stats=keep(batch_stats, state.batch_stats),
+      average=keep(average, state.average),
       opt_state=keep(opt_state, state.opt_state), skipped=state.skipped + ~good,
       skipped_in_a_row=jnp.where(good, 0, state.skipped_in_a_row + 1))
   logged = {'loss': loss, 'grad_norm': grad_norm, 'param_norm': optax.global_norm(new_state.params),
@@ -127,11 +148,11 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
   return new_state, logged
 
 
-def eval_step(params: dict, batch_stats: dict, batch: dict, carry: recurrent.Carry, *, model: AffectNetwork,
+def eval_step(variables: dict, batch: dict, carry: recurrent.Carry, *, model: AffectNetwork,
               config: ml_collections.FrozenConfigDict, context: int) -> tuple[jax.Array, recurrent.Carry]:
   """Predictions [B, T, K] of the next T steps of B recordings, and the recurrent state to go on with."""
   inputs = augment.prepare(batch, model.config, config.augment, keys=None)
-  return model.apply({'params': params, 'batch_stats': batch_stats}, inputs, train=False, carry=carry, context=context)
+  return model.apply(variables, inputs, train=False, carry=carry, context=context)
 
 
 def pmap_steps(config: ml_collections.ConfigDict, num_targets: int, context: int) -> tuple[Callable, Callable]:
@@ -140,4 +161,4 @@ def pmap_steps(config: ml_collections.ConfigDict, num_targets: int, context: int
   train = functools.partial(train_step, model=make_model(config, num_targets, AXIS), config=frozen)
   evaluate = functools.partial(eval_step, model=make_model(config, num_targets, None), config=frozen, context=context)
   return (jax.pmap(train, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,)),
-          jax.pmap(evaluate, axis_name=AXIS, donate_argnums=(3,)))
+          jax.pmap(evaluate, axis_name=AXIS, donate_argnums=(2,)))

@@ -4,15 +4,15 @@ import os
 
 from absl import flags
 
-from data_prep import cli
+from data_prep import cli, embedded
 from data_prep.simulate import corpus
 
 
 def _define_flags():
   flags.DEFINE_string('out', None, 'Folder to write the corpus to.', required=True)
-  flags.DEFINE_integer('subjects', 28, 'How many subjects, 3 to 46.')
-  flags.DEFINE_integer('seconds', 48, 'Length of every recording, in seconds.')
-  flags.DEFINE_integer('seed', 0, 'Of all randomness: the same seed gives the same corpus.')
+  flags.DEFINE_integer('subjects', embedded.SUBJECTS, 'How many subjects, 3 to 46.')
+  flags.DEFINE_integer('seconds', embedded.SECONDS, 'Length of every recording, in seconds.')
+  flags.DEFINE_integer('seed', embedded.SEED, 'Of all randomness: the same seed gives the same corpus.')
   flags.DEFINE_integer('jobs', os.cpu_count(), 'How many processes.')
 
 

@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 320, 240  # pixels
 
 _VALENCE_FIDELITY = 0.96
 _AROUSAL_FIDELITY = 0.45
-_TWITCH = 0.3  # short-lived expression that means nothing, in units of what means something
+_TWITCH = 0.2  # short-lived expression that means nothing, in units of what means something
 _SECOND = processes.STEPS_PER_SECOND
 _FRACTION_BITS = 4  # OpenCV takes polygons in sixteenths of a pixel
 # The square from hairline to chin, relative to the face's centre: what OpenCV's cascade calls this face.
