@@ -27,5 +27,5 @@ def _demo(c):
   # people, and twelve pieces of 2 s hold more people than four of 6 s.
   c.data.sequence_steps = 50
   c.batch_size = 12
-  c.epochs = 22
+  c.epochs = 16
   c.average_decay = 0.98
