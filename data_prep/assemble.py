@@ -181,15 +181,28 @@ def _faces(path, first_box):
   """Follows the face: the video (read to its end) or None, and per step a JPEG and a confidence."""
   if path is None:
     return None, [], []
-  video, tracker = media.Video(path), faces.FaceTracker(first_box)
-  crops, found, last = [], [], None
-  for frame in video:
-    crop, confidence, _ = tracker.step(frame)
-    if crop is not last:  # a lost face repeats the same crop
-      last, data = crop, faces.encode_crop(crop)
+  video, crops, found = media.Video(path), [], []
+  for data, confidence, _ in follow(video, first_box):
     crops.append(data)
     found.append(confidence)
   return video, crops, found
+
+
+def follow(frames, first_box):
+  """Follows the face through frames; yields for each the crop's JPEG, the confidence and the box.
+
+  A lost face repeats the same bytes object.
+
+  Args:
+    frames: uint8 [H, W, 3] RGB, or None where nothing is shown.
+    first_box: (x, y, width, height) in the first frame, or None.
+  """
+  tracker, last = faces.FaceTracker(first_box), None
+  for frame in frames:
+    crop, confidence, box = tracker.step(frame)
+    if crop is not last:
+      last, data = crop, faces.encode_crop(crop)
+    yield data, confidence, box
 
 
 def _labels(traces, settings, steps):
@@ -207,14 +220,29 @@ def _labels(traces, settings, steps):
   return label, mask
 
 
+def num_samples(seconds: float) -> int:
+  """Samples of a recording that long: none past its last step."""
+  return min(round(seconds * records.SAMPLE_RATE), media.num_steps(seconds) * records.SAMPLES_PER_STEP)
+
+
+def sound_statistics(samples) -> tuple[float, float]:
+  """Mean and standard deviation of int16 [N], exact, in constant memory."""
+  total = squares = 0
+  for first in range(0, len(samples), 1 << 20):
+    piece = samples[first:first + (1 << 20)].astype(np.int64)
+    total += int(piece.sum())
+    squares += int((piece * piece).sum())
+  count = len(samples)
+  return total / count, math.sqrt((count * squares - total * total) / count**2)
+
+
 def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.Record]:
   """Cuts a recording's steps into records, the last one padded."""
   steps, per_record = len(crops), records.STEPS_PER_RECORD
   count = math.ceil(steps / per_record)
   if not count:
     raise DataError(f'{recording.recording}: {seconds:.3f} s long; expected at least one step of 0.04 s')
-  length = min(round(seconds * records.SAMPLE_RATE), steps * records.SAMPLES_PER_STEP)
-  samples = audio.samples[:length] if audio is not None else np.zeros(1, np.int16)
+  samples = audio.samples[:num_samples(seconds)] if audio is not None else np.zeros(1, np.int16)
   padded = np.zeros(count * per_record * records.SAMPLES_PER_STEP, np.int16)
   padded[:len(samples)] = samples
   padded = padded.reshape(count, per_record, records.SAMPLES_PER_STEP)
@@ -223,7 +251,7 @@ def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.R
   valid = np.ones(steps, np.float32)
   found, mask, valid = (np.pad(x, (0, padding)).reshape(count, per_record) for x in (found, mask, valid))
   label = np.pad(label, ((0, padding), (0, 0))).reshape(count, per_record, label.shape[1])
-  mean, std = float(samples.mean(dtype=np.float64)), float(samples.std(dtype=np.float64))
+  mean, std = sound_statistics(samples)
   return [
       records.Record(
           recording=recording.recording, subject=recording.subject, second=i, audio=padded[i], audio_mean=mean,

@@ -159,11 +159,13 @@ class Video:
   Attributes:
     fps: the mean frame rate, once iterated.
     end: seconds, where the last frame's showing ends, once iterated.
+    size: (width, height) of the upright frames, once iterated.
   """
 
   def __init__(self, path):
     self.path = path
     self.fps = 0.0
+    self.size = (0, 0)
     self.end = 0.0
 
   def __iter__(self) -> Iterator[np.ndarray | None]:
@@ -198,6 +200,7 @@ class Video:
       if not count:
         raise DataError(f'{self.path}: the video track holds no frames')
       containers.check_declared_length(self.path, container, stream, self.end)
+    self.size = (shown.shape[1], shown.shape[0])
     self.fps = count / max(self.end - first, duration)
     for _ in range(step, num_steps(self.end)):
       yield shown

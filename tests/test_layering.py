@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAYERS = [
     ['data_prep.errors', 'data_prep.splits', 'e2e_affect.log'],
     ['data_prep.records', 'data_prep.cli'],
+    ['data_prep.containers'],
     ['e2e_affect.traces', 'e2e_affect.losses', 'e2e_affect.models.long_conv', 'e2e_affect.models.dropout', 'e2e_affect.page',
      'data_prep.media', 'data_prep.faces', 'data_prep.labels', 'data_prep.gold_standard'],
     ['e2e_affect.metrics', 'e2e_affect.models.speech', 'e2e_affect.models.resnet', 'e2e_affect.models.recurrent',
