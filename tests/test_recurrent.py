@@ -43,6 +43,94 @@ def test_layer_equals_the_equations(peepholes, cell_clip):
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+@pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.0), (False, 0.3), (True, 0.3)])
+def test_gradient_equals_differences_of_the_equations(peepholes, cell_clip):
+  """Slopes along a random direction of every argument, by central differences in float64."""
+  rng = np.random.default_rng(3)
+  arguments = {'x': rng.normal(size=(B, T, D)), 'cell': rng.normal(size=(B, H)) * 0.1,
+               'hidden': rng.normal(size=(B, H)), 'kernel': rng.normal(size=(D, 4 * H)) * 0.5,
+               'recurrent_kernel': rng.normal(size=(H, 4 * H)) * 0.5, 'bias': rng.normal(size=4 * H)}
+  if peepholes:
+    arguments |= {f'peephole_{gate}': rng.normal(size=H) for gate in 'ifo'}
+  weights = [rng.normal(size=shape) for shape in ((B, T, H), (B, H), (B, H))]  # of y, cell and hidden
+
+  def ours(a):
+    params = {name: value for name, value in a.items() if name not in ('x', 'cell', 'hidden')}
+    (cell, hidden), y = recurrent.LSTM(H, peepholes, cell_clip).apply({'params': params}, a['x'],
+                                                                       (a['cell'], a['hidden']))
+    return sum((w * out).sum() for w, out in zip(weights, (y, cell, hidden)))
+
+  def theirs(a):
+    outputs = reference(a['x'], a, a['cell'], a['hidden'], cell_clip)
+    return sum((w * out).sum() for w, out in zip(weights, outputs))
+
+  if cell_clip:  # the clip must matter, and not be all there is
+    cells = np.concatenate([reference(arguments['x'][:, :t], arguments, arguments['cell'], arguments['hidden'],
+                                      cell_clip)[1] for t in range(1, T)])
+    assert 0.1 < (np.abs(cells) >= cell_clip).mean() < 0.9
+  gradient = jax.jit(jax.grad(ours))({name: jnp.asarray(a, jnp.float32) for name, a in arguments.items()})
+  for name, value in arguments.items():
+    direction = rng.normal(size=value.shape)
+    shifted = [theirs(arguments | {name: value + sign * 1e-6 * direction}) for sign in (1, -1)]
+    slope = (shifted[0] - shifted[1]) / 2e-6
+    scale = np.linalg.norm(gradient[name]) * np.linalg.norm(direction)  # of which cancellation leaves the slope
+    assert abs((gradient[name] * direction).sum() - slope) < 2e-6 * scale, name
+
+
+def test_gradient_of_half_precision_is_that_of_single_but_for_rounding():
+  rng = np.random.default_rng(4)
+  x = rng.normal(size=(B, T, D)).astype(np.float32)
+  zeros = (jnp.zeros((B, H)), jnp.zeros((B, H)))
+  params = recurrent.LSTM(H).init(jax.random.key(4), x, zeros)['params']
+  loss = lambda params, dtype: (recurrent.LSTM(H, dtype=dtype).apply({'params': params}, x, zeros)[1] ** 2).sum()
+  exact, half = (jax.jit(jax.grad(lambda p: loss(p, dtype)))(params) for dtype in (jnp.float32, jnp.bfloat16))
+  for name in params:
+    assert half[name].dtype == jnp.float32
+    # Eight bits of mantissa, in sums of some dozens.
+    assert np.linalg.norm(half[name] - exact[name]) < 0.02 * np.linalg.norm(exact[name])
+
+
+def test_layer_equals_pytorch_forward_and_backward():
+  torch = pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
+  rng = np.random.default_rng(5)
+  x = rng.normal(size=(B, T, D)).astype(np.float32)
+  weight = rng.normal(size=(B, T, H)).astype(np.float32)
+  zeros = (jnp.zeros((B, H)), jnp.zeros((B, H)))
+  params = recurrent.LSTM(H).init(jax.random.key(5), x, zeros)['params']
+  loss = lambda params, x: (recurrent.LSTM(H).apply({'params': params}, x, zeros)[1] * weight).sum()
+  value, (gradient, d_x) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+
+  # PyTorch orders the gates i, f, candidate, o, transposes the kernels and adds no forget bias.
+  order = lambda w: np.concatenate([np.split(np.asarray(w), 4, -1)[k] for k in (0, 2, 1, 3)], -1)
+  layer = torch.nn.LSTM(D, H, batch_first=True)
+  with torch.no_grad():
+    layer.weight_ih_l0.copy_(torch.tensor(order(params['kernel']).T))
+    layer.weight_hh_l0.copy_(torch.tensor(order(params['recurrent_kernel']).T))
+    layer.bias_ih_l0.copy_(torch.tensor(order(params['bias'])))
+    layer.bias_hh_l0.zero_()[H:2 * H] = 1.0
+  theirs_x = torch.tensor(x, requires_grad=True)
+  theirs = (layer(theirs_x)[0] * torch.tensor(weight)).sum()
+  theirs.backward()
+  np.testing.assert_allclose(value, theirs.item(), rtol=1e-5)
+  for ours, other in ((d_x, theirs_x.grad), (order(gradient['kernel']), layer.weight_ih_l0.grad.T),
+                      (order(gradient['recurrent_kernel']), layer.weight_hh_l0.grad.T),
+                      (order(gradient['bias']), layer.bias_ih_l0.grad)):
+    np.testing.assert_allclose(ours, other, atol=1e-5 * np.abs(other.numpy()).max())
+
+
+def test_gradient_works_under_vmap_and_remat():
+  rng = np.random.default_rng(6)
+  x = rng.normal(size=(3, B, T, D)).astype(np.float32)
+  zeros = (jnp.zeros((B, H)), jnp.zeros((B, H)))
+  params = recurrent.LSTM(H).init(jax.random.key(6), x[0], zeros)['params']
+  loss = lambda params, x: (recurrent.LSTM(H).apply({'params': params}, x, zeros)[1] ** 2).sum()
+  mapped = jax.jit(jax.vmap(jax.grad(jax.checkpoint(loss)), (None, 0)))(params, x)
+  plain = jax.jit(jax.grad(loss))
+  for k in range(3):
+    for name, value in plain(params, x[k]).items():
+      np.testing.assert_allclose(mapped[name][k], value, atol=1e-5 * np.abs(value).max())
+
+
 def test_layer_equals_keras():
   keras = pytest.importorskip('keras')
   rng = np.random.default_rng(1)
