@@ -96,6 +96,15 @@ def restore_best(manager: ocp.CheckpointManager, template: TrainState) -> tuple[
   return state, metrics
 
 
+def best_of_run(workdir: pathlib.Path, template: TrainState) -> tuple[TrainState, dict]:
+  """The best checkpoint of a run and what `results.json` says of it; errors as `restore_best`."""
+  manager = open_manager(workdir)
+  state, metrics = restore_best(manager, template)
+  manager.close()
+  return state, {'step': int(state.step), 'chosen_by': f'validation {BEST_METRIC}' if metrics else 'newest',
+                 'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in metrics.items()}}
+
+
 def _restore_if_whole(manager, step, template):
   """The state of a step; None, and the step set aside, where it is damaged."""
   try:

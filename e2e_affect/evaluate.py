@@ -10,14 +10,11 @@ import ml_collections
 import numpy as np
 
 from data_prep.errors import DataError
-from data_prep.records import Manifest, PARTITIONS, STEPS_PER_RECORD
-from e2e_affect import checkpoints, input_pipeline, plots, report, results, steps
+from data_prep.records import Manifest, PARTITIONS
+from e2e_affect import checkpoints, chunks, input_pipeline, plots, report, results, steps
 from e2e_affect.models import recurrent
 from e2e_affect.steps import TrainState
 from e2e_affect.traces import Trace
-
-# Audio beside a chunk that the long filter may see: 250 ms and a little; records hold whole seconds.
-CONTEXT_SECONDS = 1
 
 
 def predict_partition(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest,
@@ -29,7 +26,7 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
 
   Args:
     state: replicated over the local devices.
-    eval_step: pmapped, of `steps.pmap_steps` with a context of 25 · CONTEXT_SECONDS.
+    eval_step: pmapped, of `steps.pmap_steps` with a context of `chunks.CONTEXT`.
     config: the whole config.
     manifest: of `config.data.dir`.
     partition: 'train', 'validation' or 'test'.
@@ -41,22 +38,21 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
   devices = jax.local_device_count()
   group_of = input_pipeline.recordings(manifest, config.data.dir, partition)
   options = config.model.recurrent
-  context = CONTEXT_SECONDS * STEPS_PER_RECORD
   traces = []
   for first in range(0, len(group_of), devices):
     group = group_of[first:first + devices]
     carry = jax_utils.replicate(recurrent.initial_carry(1, options.layers, options.units))
     rows = []
-    for batch in input_pipeline.evaluation_batches(config, manifest, group, devices, CONTEXT_SECONDS):
-      inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'valid') if name in batch}
-      core = slice(context, batch['valid'].shape[1] - context)
-      if 'face' in batch:
-        inputs |= {'face': batch['face'][:, core], 'face_found': batch['face_found'][:, core]}
-      inputs = {name: value[:, None] for name, value in inputs.items()}  # one recording a device
-      prediction, carry = eval_step(variables, inputs, carry)
-      rows.append({'prediction': np.asarray(prediction)[:, 0],
-                   **{name: batch[name][:, core] for name in ('label', 'mask', 'face_found')}})
-    whole = {name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]}
+
+    def inputs():
+      for batch in input_pipeline.evaluation_batches(config, manifest, group, devices, chunks.CONTEXT_SECONDS):
+        network_inputs, core = chunks.split(batch)
+        rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
+        yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
+
+    prediction = np.concatenate(list(chunks.predict(eval_step, variables, inputs(), carry)), axis=2)[:, 0]
+    whole = {'prediction': prediction,
+             **{name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]}}
     for place, recording in enumerate(group):
       of = {name: value[place, :recording.steps] for name, value in whole.items()}
       traces.append(Trace(recording=recording.name, subject=recording.subject, partition=partition,
@@ -101,9 +97,5 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: Tr
 def replicated_best(workdir: pathlib.Path, config: ml_collections.ConfigDict,
                     num_targets: int) -> tuple[TrainState, dict]:
   """The best checkpoint of a run, replicated, and what `results.json` says of it."""
-  manager = checkpoints.open_manager(workdir)
-  state, metrics = checkpoints.restore_best(manager, steps.init_state(config, num_targets))
-  manager.close()
-  described = {'step': int(state.step), 'chosen_by': f'validation {checkpoints.BEST_METRIC}' if metrics else 'newest',
-               'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in metrics.items()}}
+  state, described = checkpoints.best_of_run(workdir, steps.init_state(config, num_targets))
   return jax_utils.replicate(state), described

@@ -12,8 +12,8 @@ import ml_collections
 import numpy as np
 
 from data_prep.errors import DataError, UserError
-from data_prep.records import Manifest, PARTITIONS, STEPS_PER_RECORD
-from e2e_affect import checkpoints, config_check, evaluate, init_from, input_pipeline, results, steps
+from data_prep.records import Manifest, PARTITIONS
+from e2e_affect import checkpoints, chunks, config_check, evaluate, init_from, input_pipeline, results, steps
 from e2e_affect import workdir as workdirs
 from e2e_affect.metric_writer import MetricWriter
 from e2e_affect.metrics import Moments
@@ -77,14 +77,14 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     _refuse_hosts_that_differ(first_step)
     if first_host:
       workdirs.write_config(folder, config)
+      workdirs.write_dataset(folder, manifest)
       writer = MetricWriter(folder)
       writer.truncate_after(first_step)
     else:
       writer = None
 
     # Loop: fetch, step, log, evaluate, save.
-    train_step, eval_step = steps.pmap_steps(config, len(manifest.targets),
-                                             evaluate.CONTEXT_SECONDS * STEPS_PER_RECORD)
+    train_step, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.CONTEXT)
     state = jax_utils.replicate(state)
     batches = input_pipeline.train_batches(config, manifest, first_step, total_steps, batch_size=batch_size,
                                            process_index=jax.process_index(), process_count=jax.process_count())
@@ -132,7 +132,7 @@ def evaluate_only(workdir: str, partition: str) -> dict:
   config_check.check(config)
   with workdirs.held(workdir, writes=jax.process_index() == 0) as folder:
     manifest = input_pipeline.read_manifest(config.data.dir)
-    _, eval_step = steps.pmap_steps(config, len(manifest.targets), evaluate.CONTEXT_SECONDS * STEPS_PER_RECORD)
+    _, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.CONTEXT)
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
     partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))

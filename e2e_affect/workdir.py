@@ -12,11 +12,13 @@ import socket
 from absl import logging
 import ml_collections
 
-from data_prep.errors import LockedError, UserError, WorkdirError
+from data_prep.errors import DataError, LockedError, UserError, WorkdirError
+from data_prep.records import Manifest, PARTITIONS, STEP_SECONDS
 from e2e_affect.log import ours_or_warning
 from e2e_affect.traces import write_atomically
 
 CONFIG_FILE = 'config.json'
+DATASET_FILE = 'dataset.json'
 _LOCK_FILE = 'lock'
 
 
@@ -84,3 +86,36 @@ def read_config(workdir: str) -> ml_collections.ConfigDict:
   except json.JSONDecodeError as e:
     raise UserError(f'{path}: damaged ({e}); copy it from another run of the same config') from None
   return ml_collections.ConfigDict(content).lock()
+
+
+def write_dataset(workdir: pathlib.Path, manifest: Manifest) -> None:
+  """Writes `dataset.json`: what a network of this run predicts, and how much data it comes from."""
+  write_atomically(workdir / DATASET_FILE, json.dumps(describe(manifest), indent=1) + '\n')
+
+
+def read_dataset(workdir: str) -> dict:
+  """What `describe` said of the data that a run was trained on; asks the data where an older run did not write it.
+
+  Raises:
+    DataError: neither the run nor its data folder tells.
+  """
+  path = pathlib.Path(workdir) / DATASET_FILE
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    return describe(Manifest.read(read_config(workdir).data.dir))
+  except json.JSONDecodeError as e:
+    raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
+
+
+def describe(manifest: Manifest) -> dict:
+  """Targets, their scale ([gain, offset]: predicted = gain · original + offset), the preparation, and per partition
+  the numbers of recordings, subjects and hours."""
+  partitions = {}
+  for partition in PARTITIONS:
+    of = [shard for shard in manifest.shards if shard.partition == partition]
+    partitions[partition] = {
+        'recordings': len({shard.recording for shard in of}), 'subjects': len({shard.subject for shard in of}),
+        'hours': round(sum(shard.steps for shard in of) * STEP_SECONDS / 3600, 3)}
+  return {'targets': list(manifest.targets), 'label_scale': manifest.label_scale,
+          'preparation': manifest.preparation, 'partitions': partitions}
