@@ -30,6 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.evaluate_every_epochs = 1.0  # epochs between two evaluations on the validation partition, with a checkpoint each
   c.evaluate_chunk_seconds = 10  # how much of each recording is on a device at once; changes no result
 
+  c.pretrained = ''  # folder of published weights, as `python -m e2e_affect.import_weights` wrote it
   c.init_from = ml_collections.ConfigDict()
   c.init_from.speech = ''  # workdir of a trained speech network, whose features to start from
   c.init_from.visual = ''  # workdir of a trained visual network, whose features to start from
@@ -43,17 +44,20 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.speech.taps = 80  # of the first convolution, at 16 kHz: 5 ms
   c.model.speech.long_taps = 4000  # of the second convolution, at 8 kHz: 500 ms
   c.model.speech.pool_channels = 10  # adjacent channels that one maximum is taken over
+  c.model.speech.normalise = 'recording'  # waveform: 'recording': its mean 0, variance 1; 'none': samples in [−1, 1]
   c.model.speech.dropout = 0.5  # share of the features ('released': of the waveform) dropped in training
 
   c.model.visual = ml_collections.ConfigDict()
   c.model.visual.width = 64  # maps of the first convolution; 64 is ResNet-50
   c.model.visual.image_size = 96  # pixels, square
-  c.model.visual.stride_on = '1x1'  # '1x1' or '3x3': which convolution of a unit is strided
-  c.model.visual.stem_pool_padding = 'SAME'  # 'SAME' or 'SYMMETRIC' (one pixel on every side)
-  c.model.visual.batch_norm = 'train'  # 'train', or 'frozen': running statistics in training, too
+  # 'auto', 0 and (): as the weights need that the run starts from; without any, the value named first.
+  c.model.visual.stride_on = 'auto'  # '1x1' or '3x3': which convolution of a unit is strided
+  c.model.visual.stem_pool_padding = 'auto'  # 'SAME' or 'SYMMETRIC' (one pixel on every side)
+  c.model.visual.batch_norm = 'auto'  # 'train', or 'frozen' (with `pretrained`): running statistics in training, too
+  c.model.visual.batch_norm_epsilon = 0.0  # 1e-5; added to variances
+  c.model.visual.mean = ()  # (0.485, 0.456, 0.406), ImageNet's; subtracted from RGB in [0, 1]
+  c.model.visual.std = ()  # (0.229, 0.224, 0.225), ImageNet's; what it is divided by then
   c.model.visual.remat = False  # recompute activations in the backward pass: longer sequences in less memory
-  c.model.visual.mean = (0.485, 0.456, 0.406)  # subtracted from RGB in [0, 1]
-  c.model.visual.std = (0.229, 0.224, 0.225)  # what it is divided by then
 
   c.model.recurrent = ml_collections.ConfigDict()
   c.model.recurrent.layers = 2  # LSTM layers

@@ -24,9 +24,13 @@ def prepare(batch: dict[str, jax.Array], model: ml_collections.FrozenConfigDict,
   """
   inputs = {'valid': batch['valid']}
   if 'audio' in batch:
-    # Zero mean and unit variance over the whole recording (paper, section III-B).
-    mean, std = batch['audio_mean'][:, None, None], batch['audio_std'][:, None, None]
-    audio = (batch['audio'].astype(jnp.float32) - mean) / jnp.maximum(std, _STD_FLOOR)
+    audio = batch['audio'].astype(jnp.float32)
+    if model.speech.normalise == 'recording':
+      # Zero mean and unit variance over the whole recording (paper, section III-B).
+      mean, std = batch['audio_mean'][:, None, None], batch['audio_std'][:, None, None]
+      audio = (audio - mean) / jnp.maximum(std, _STD_FLOOR)
+    else:
+      audio = audio / 32768  # as the authors' code decodes int16
     inputs['audio'] = audio * batch['valid'][:, :, None]
     # A recording without a sound track is stored as zeros.
     inputs['audio_found'] = (batch['audio_std'] > 0).astype(jnp.float32)

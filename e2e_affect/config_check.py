@@ -13,15 +13,17 @@ _CHOICES = {
     'dtype': ('float32', 'bfloat16'),
     'loss': tuple(LOSSES),
     'model.speech.variant': ('paper', 'released'),
-    'model.visual.stride_on': ('1x1', '3x3'),
-    'model.visual.stem_pool_padding': ('SAME', 'SYMMETRIC'),
-    'model.visual.batch_norm': ('train', 'frozen'),
+    'model.speech.normalise': ('recording', 'none'),
+    'model.visual.stride_on': ('auto', '1x1', '3x3'),
+    'model.visual.stem_pool_padding': ('auto', 'SAME', 'SYMMETRIC'),
+    'model.visual.batch_norm': ('auto', 'train', 'frozen'),
 }
 _AT_LEAST_ONE = ('batch_size', 'epochs', 'log_every_steps', 'evaluate_chunk_seconds', 'data.read_threads',
                  'model.recurrent.layers', 'model.recurrent.units', 'model.speech.filters', 'model.speech.taps',
                  'model.speech.long_taps', 'model.speech.pool_channels', 'model.visual.width')
 _POSITIVE = ('learning_rate', 'evaluate_every_epochs')
-_NOT_NEGATIVE = ('total_steps', 'seed', 'model.recurrent.cell_clip', 'augment.brightness')
+_NOT_NEGATIVE = ('total_steps', 'seed', 'model.recurrent.cell_clip', 'model.visual.batch_norm_epsilon',
+                 'augment.brightness')
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -1,47 +1,97 @@
-"""The fused network starts from the features of trained unimodal ones (paper, section III-D)."""
+"""What a training starts from: published weights, and the features of trained networks (paper, section III-D)."""
 
 import pathlib
 
 from absl import logging
 import jax
 import ml_collections
+import numpy as np
 
 from data_prep.errors import UserError
-from e2e_affect import checkpoints, steps, workdir as workdirs
+from e2e_affect import checkpoints, steps, switches, workdir as workdirs
 from e2e_affect.steps import TrainState
+from e2e_affect.weights import store
+
+# What two networks must agree in, beside the shapes of their parameters, for one to use the other's features.
+_SHARED = {'speech': ('variant', 'normalise', 'pool_channels'),
+           'visual': ('stride_on', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size')}
 
 
-def unimodal(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
-  """The features of trained unimodal networks in place of fresh ones (paper, section III-D).
+def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The config with every field that was left on 'auto' decided, by what it starts from.
 
-  Their recurrent parts are discarded: the fused one has another input.
+  Raises:
+    UserError: it contradicts the weights it starts from, they are not found, or belong to another network.
+  """
+  sources, preferred = {}, {}
+  if config.pretrained:
+    header = store.read_header(config.pretrained)
+    _check_parts(config, header)
+    sources[f'{config.pretrained} ({header["format"]})'] = header['switches']
+    preferred['visual.batch_norm'] = 'frozen'
+  for modality, fields in _SHARED.items():
+    run = config.init_from[modality]
+    if run and modality in config.model.modalities:
+      trained = workdirs.read_config(run).model[modality]
+      as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+      sources[f'{run}/{modality}'] = {f'{modality}.{field}': as_set(trained[field]) for field in fields
+                                      if field in trained}
+      if modality == 'visual':
+        preferred['visual.batch_norm'] = trained.batch_norm
+  config = config.copy_and_resolve_references().unlock()
+  config.model = switches.follow(config.model, sources, preferred)
+  return config.lock()
+
+
+def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
+  """Published weights and trained features in place of fresh ones.
+
+  The recurrent parts of trained unimodal networks are discarded (paper, section III-D): the fused one has another
+  input.
 
   Args:
     state: fresh.
-    config: `init_from.speech` and `init_from.visual` are workdirs of runs, or ''.
+    config: `pretrained` is what `import_weights` wrote, `init_from.speech` and `init_from.visual` are workdirs of
+      runs, each or ''.
 
   Raises:
-    UserError, CheckpointError: no such run, or its features have other shapes.
+    UserError, DataError, CheckpointError: no such weights, or they have other shapes.
   """
   params, batch_stats = dict(state.params), dict(state.batch_stats)
-  num_targets = params['recurrent']['head']['bias'].size
-  for modality in config.model.modalities:
+  origin = {}
+  if config.pretrained:
+    new_params, new_stats = store.read(config.pretrained)
+    for part in new_params:
+      _replace(params, batch_stats, new_params, new_stats, part, config.pretrained)
+      origin[part] = f'published weights, {config.pretrained}'
+  num_targets = state.params['recurrent']['head']['bias'].size
+  for modality in _SHARED:
     source = config.init_from[modality]
-    if not source:
-      logging.info('%s: from scratch', modality)
-      continue
-    trained_config = workdirs.read_config(source)
-    trained = _best(source, trained_config, num_targets)
-    variables = trained.evaluated()
-    if modality not in variables['params']:
-      raise UserError(f'{source}: holds no {modality} network, but {" + ".join(trained_config.model.modalities)}; '
-                      f'name another run with --config.init_from.{modality}=…')
-    _check_shapes(variables['params'][modality], params[modality], modality, source)
-    params[modality] = variables['params'][modality]
-    if modality in variables['batch_stats']:
-      batch_stats[modality] = variables['batch_stats'][modality]
-    logging.info('%s: features of %s, step %d; its recurrent part is discarded', modality, source, trained.step)
+    if source:
+      trained_config = workdirs.read_config(source)
+      trained = _best(source, trained_config, num_targets)
+      variables = trained.evaluated()
+      if modality not in variables['params']:
+        raise UserError(f'{source}: holds no {modality} network, but {" + ".join(trained_config.model.modalities)}; '
+                        f'name another run with --config.init_from.{modality}=…')
+      _replace(params, batch_stats, variables['params'], variables['batch_stats'], modality, source)
+      origin[modality] = f'features of {source}, step {trained.step}; its recurrent part is discarded'
+  for part in params:
+    logging.info('%s: %s', part, origin.get(part, 'from scratch'))
   return steps.first_state(params, batch_stats, config)
+
+
+def _check_parts(config, header):
+  """Weights must have their place in the network, and only they: nothing is dropped without a word."""
+  parts = {field.split('.')[0] for field in header['switches']}
+  network = {*config.model.modalities, 'recurrent'}
+  if not parts <= network:
+    raise UserError(f'{config.pretrained} ({header["format"]}) is for {", ".join(sorted(parts))}, the network has '
+                    f'{", ".join(sorted(network))}; choose another --config')
+  for modality in _SHARED:
+    if modality in parts and config.init_from[modality]:
+      raise UserError(f'both --config.pretrained and --config.init_from.{modality} give the {modality} network; '
+                      'leave one of them')
 
 
 def _best(source, config, num_targets):
@@ -52,11 +102,16 @@ def _best(source, config, num_targets):
   return state
 
 
-def _check_shapes(found, wanted, modality, source):
-  shapes = lambda tree: {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-                         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-  found, wanted = shapes(found), shapes(wanted)
+def _replace(params, batch_stats, new_params, new_stats, part, source):
+  """Puts one part of other variables in the place of ours, whole, if every name and shape is the same."""
+  shapes = lambda *trees: {jax.tree_util.keystr(path, simple=True, separator='/'): np.shape(leaf) for tree in trees
+                           for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  found = shapes(new_params[part], new_stats.get(part, {}))
+  wanted = shapes(params[part], batch_stats.get(part, {}))
   for name in sorted(found.keys() | wanted.keys()):
     if found.get(name) != wanted.get(name):
-      raise UserError(f'{source}: {modality}/{name} is {found.get(name, "absent")}, expected '
-                      f'{wanted.get(name, "absent")}; give both runs the same config.model.{modality}')
+      raise UserError(f'{source}: {part}/{name} is {found.get(name, "absent")}, expected '
+                      f'{wanted.get(name, "absent")}; give both the same config.model.{part}')
+  params[part] = new_params[part]
+  if part in new_stats:
+    batch_stats[part] = new_stats[part]

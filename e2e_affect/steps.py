@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from e2e_affect import augment
+from e2e_affect import augment, switches
 from e2e_affect.losses import LOSSES
 from e2e_affect.models import recurrent
 from e2e_affect.models.affect import AffectNetwork
@@ -46,7 +46,7 @@ class TrainState:
 
 def make_model(config: ml_collections.ConfigDict, num_targets: int, axis_name: str | None) -> AffectNetwork:
   """The network of a config; `axis_name` as in `AffectNetwork`."""
-  model = ml_collections.FrozenConfigDict(config.model)
+  model = ml_collections.FrozenConfigDict(switches.settled(config.model))
   return AffectNetwork(num_targets, model, jnp.dtype(config.dtype), axis_name)
 
 

@@ -38,6 +38,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     SystemExit: 143, after SIGTERM, once the state is saved.
   """
   config_check.check(config)
+  config = init_from.settle(config)
   first_host = jax.process_index() == 0
   with workdirs.held(workdir, writes=first_host) as folder, _TerminationFlag() as terminated:
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
@@ -64,14 +65,14 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     logging.info('%s network: %d parameters', ' + '.join(config.model.modalities),
                  sum(x.size for x in jax.tree.leaves(state.params)))
 
-    # Restore: 1 resume; 2 features of trained networks; 3 from scratch.
+    # Restore: 1 resume; 2 published weights and features of trained networks; 3 from scratch.
     manager = checkpoints.open_manager(folder)
     resumed = checkpoints.restore_newest(manager, state)
     if resumed is not None:
       state = resumed
       logging.info('resuming from step %d of %s', state.step, manager.directory)
     else:
-      state = init_from.unimodal(state, config)
+      state = init_from.start(state, config)
     _refuse_other_config(folder, config, resumed is not None)
     first_step = int(state.step)
     _refuse_hosts_that_differ(first_step)

@@ -19,7 +19,7 @@ class AffectNetwork(nn.Module):
 
   Attributes:
     num_targets: K.
-    config: `config.model`, frozen; its fields are explained in configs/common.py.
+    config: `config.model`, frozen and settled (switches.py); its fields are explained in configs/common.py.
     dtype: of the computation; parameters and predictions are float32.
     axis_name: of the devices that share a batch, for batch normalisation; None for one device.
   """
@@ -59,7 +59,8 @@ class AffectNetwork(nn.Module):
       face = inputs['face']
       options = self.config.visual
       x = ResNet50(width=options.width, stride_on=options.stride_on, stem_pool_padding=options.stem_pool_padding,
-                   norm=norm, remat=options.remat, dtype=self.dtype, name='visual')(
+                   norm=functools.partial(norm, epsilon=options.batch_norm_epsilon), remat=options.remat,
+                   dtype=self.dtype, name='visual')(
                        face.reshape(-1, *face.shape[2:]), valid[:, core].reshape(-1), train)
       found = (inputs['face_found'] > 0)[:, :, None]
       features.append(x.reshape(*face.shape[:2], -1) * found.astype(x.dtype))

@@ -1,0 +1,106 @@
+"""Published weights -> weights this program starts from: the command.
+
+    python -m e2e_affect.import_weights resnet50.pth --out=weights/imagenet
+    python -m e2e_affect.main --config=configs/visual.py --config.pretrained=weights/imagenet
+
+ResNet-50 of torchvision, timm, Hugging Face, Keras and TF-slim, the authors' released network, and End2You's visual
+one. What a file is, is seen from its content; what the network must be set to for it is stored with the weights.
+"""
+
+from collections.abc import Callable
+
+from absl import flags
+import numpy as np
+
+from data_prep import cli
+from data_prep.errors import UserError
+from data_prep.records import SAMPLES_PER_STEP
+from e2e_affect import switches
+from e2e_affect.models.resnet import MaskedBatchNorm, ResNet50
+from e2e_affect.models.speech import ReleasedSpeechNetwork
+from e2e_affect.weights import detect, store
+from e2e_affect.weights.tensors import Imported
+
+
+def import_weights(file: str, out: str) -> Imported:
+  """Imports a file and says what it found.
+
+  Args:
+    file: published weights.
+    out: folder to write `weights.safetensors` into.
+
+  Raises:
+    UserError, DataError: see `detect.import_file` and `store.write`.
+  """
+  imported = detect.import_file(file)
+  print(f'{file}: {imported.format}')
+  for note in imported.notes:
+    print(f'  {note}')
+  parts = {part: [row for row in imported.mapping if row[1].startswith(f'{part}/')] for part in imported.params}
+  for part, rows in parts.items():
+    size = sum(np.prod(shape, dtype=int) for _, _, shape in rows)
+    print(f'{part}: {len(rows)} arrays, {size:,} numbers')
+    for theirs, ours, shape in (rows[0], rows[-1]):
+      print(f'  {theirs} {list(shape)} -> {ours}')
+  print(f'ignored: {len(imported.ignored)}' + (f' ({", ".join(imported.ignored[:3])} …)' if imported.ignored else ''))
+  print('the network is set to:')
+  for field, value in sorted(imported.switches.items()):
+    print(f'  config.model.{field} = {value!r}')
+  for line in check(imported):
+    print(f'check: {line}')
+  print(f'written: {store.write(out, imported, file)}')
+  return imported
+
+
+def check(imported: Imported) -> list[str]:
+  """Runs the features' networks on noise, so that a person sees whether the numbers live.
+
+  Raises:
+    UserError: features are not finite, or all the same.
+  """
+  lines = []
+  rng = np.random.default_rng(0)
+  if 'visual' in imported.params:
+    network, normalise = visual_network(imported.switches)
+    pixels = rng.uniform(0, 1, (1, 12, 12, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+    lines.append(_says('one frame of coloured squares', network.apply(
+        {'params': imported.params['visual'], 'batch_stats': imported.batch_stats['visual']}, normalise(pixels),
+        np.ones(1), False)))
+  if 'speech' in imported.params:
+    network = ReleasedSpeechNetwork(norm=MaskedBatchNorm)
+    audio = rng.normal(0, 0.1, (1, 3, SAMPLES_PER_STEP)).astype(np.float32)
+    lines.append(_says('three steps of noise', network.apply(
+        {'params': imported.params['speech'], 'batch_stats': imported.batch_stats['speech']}, audio, np.ones((1, 3)),
+        train=False, keys=None)))
+  return lines
+
+
+def visual_network(settings: dict) -> tuple[ResNet50, Callable[[np.ndarray], np.ndarray]]:
+  """The network and the normalisation of RGB in [0, 1] that these switches ask for."""
+  visual = {name: settings.get(f'visual.{name}', default) for name, default in
+            ((field.split('.')[1], value) for field, value in switches.DEFAULTS.items())}
+  norm = lambda **kwargs: MaskedBatchNorm(epsilon=visual['batch_norm_epsilon'], **kwargs)
+  network = ResNet50(stride_on=visual['stride_on'], stem_pool_padding=visual['stem_pool_padding'], norm=norm)
+  return network, lambda pixels: (pixels - np.float32(visual['mean'])) / np.float32(visual['std'])
+
+
+def _says(what, features):
+  features = np.asarray(features)
+  if not np.isfinite(features).all() or features.std() == 0:
+    raise UserError(f'the features of {what} are {features.ravel()[:3]}, …: these weights are of no trained network')
+  return (f'features {list(features.shape)} of {what}: mean {features.mean():.4g}, deviation {features.std():.4g}, '
+          f'{100 * (features == 0).mean():.0f} % zero')
+
+
+def _define_flags():
+  flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+
+
+def main(*files: str) -> None:
+  if len(files) != 1:
+    raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')
+  import_weights(files[0], flags.FLAGS.out)
+
+
+if __name__ == '__main__':
+  cli.run(main, _define_flags, max_arguments=1)

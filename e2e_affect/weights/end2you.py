@@ -1,0 +1,74 @@
+"""End2You's PyTorch checkpoints (`.pth.tar`): the visual network with a ResNet-50, an LSTM and a linear layer.
+
+NOTE(paper): its speech network, emo16, is not loaded. It pads its two convolutions by 9 and 19, shifts both pools, and
+reads [channel, time] memory as [time, channel] before the maximum over channels: a mixture of times that no size of
+ours computes.
+"""
+
+import numpy as np
+
+from data_prep.errors import DataError
+from e2e_affect.weights import torchvision
+from e2e_affect.weights import resnet50
+from e2e_affect.weights.tensors import Imported, nest, Tensors
+
+FORMAT = 'End2You\'s VisualRNNModel'
+# Places of torchvision's parts in their nn.Sequential: 2 and 3, ReLU and pool, hold nothing.
+_STEM, _FIRST_STAGE = ('visual_model.model.0', 'visual_model.model.1'), 4
+_LAYERS = 2
+_NOTES = ('the LSTM runs over time; where End2You was built without batch_first, its own ran over the batch',
+          'the file does not say whether End2You normalised the frames: ImageNet\'s mean and deviation are used unless '
+          '--config.model.visual.mean and .std say otherwise')
+
+
+def recognises(names) -> bool:
+  """Whether these are the names of one of End2You's recurrent networks."""
+  return 'linear.weight' in names and any(name.startswith('rnn.rnn.') for name in names)
+
+
+def convert(path, arrays) -> Imported:
+  """Imports the network.
+
+  Raises:
+    DataError: it is one that cannot be loaded, with the reason, or not whole.
+  """
+  shapes = {name: stored.shape for name, stored in arrays.items()}
+  if any(name.startswith('audio_model.') for name in shapes):
+    raise DataError(f'{path}: End2You\'s speech network (emo16 pads, pools and orders its features in a way that ours '
+                    'does not), only its VisualRNNModel with a ResNet-50 can be loaded')
+  hidden = shapes.get('rnn.rnn.weight_hh_l0', (0, 0))
+  units = hidden[-1]
+  if hidden != (4 * units, units) or not units:
+    raise DataError(f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, a GRU has three times as '
+                    'many rows as columns, an LSTM four times), only LSTMs can be loaded')
+  stage_name = lambda stage: f'visual_model.model.{_FIRST_STAGE + stage - 1}'
+  resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight')
+  tensors = Tensors(path, arrays)
+  params, statistics = torchvision.fill(tensors, _STEM, stage_name)
+  for layer in range(_LAYERS):
+    _lstm(tensors, layer, units if layer else 2048, units, params)
+  targets = shapes['linear.weight'][0]
+  params['recurrent/head/kernel'] = tensors.take('linear.weight', (targets, units), 'recurrent/head/kernel').T.copy()
+  params['recurrent/head/bias'] = tensors.take('linear.bias', (targets,), 'recurrent/head/bias')
+  tensors.finish((r'.*\.num_batches_tracked',))
+  switches = {name: value for name, value in torchvision.SWITCHES.items() if name not in ('visual.mean', 'visual.std')}
+  switches |= {'recurrent.layers': _LAYERS, 'recurrent.units': units, 'recurrent.peepholes': False,
+               'recurrent.cell_clip': 0.0}
+  return Imported(FORMAT, nest(params), nest(statistics), switches, tensors.mapping, tensors.ignored, _NOTES)
+
+
+def _lstm(tensors, layer, inputs, units, params):
+  """PyTorch's gates are i, f, g, o with two biases and no forget bias; ours i, g, f, o, and 1 is added to f."""
+  ours = f'recurrent/lstm_{layer}'
+
+  def gates(array):  # [4H, …] -> the same in our order
+    i, f, g, o = np.split(array, 4)
+    return np.concatenate([i, g, f, o])
+
+  for theirs, name, columns in (('ih', 'kernel', inputs), ('hh', 'recurrent_kernel', units)):
+    array = tensors.take(f'rnn.rnn.weight_{theirs}_l{layer}', (4 * units, columns), f'{ours}/{name}')
+    params[f'{ours}/{name}'] = np.ascontiguousarray(gates(array).T)
+  biases = [tensors.take(f'rnn.rnn.bias_{theirs}_l{layer}', (4 * units,), f'{ours}/bias') for theirs in ('ih', 'hh')]
+  bias = gates(sum(biases))
+  bias[2 * units:3 * units] -= 1.0
+  params[f'{ours}/bias'] = bias
