@@ -1,0 +1,64 @@
+"""The ResNet's own forms of pooling and of convolution against the backend's and TensorFlow's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from e2e_affect.models import resnet
+
+
+def value_and_gradients(f, weight, *args):
+  """Value and gradients of sum(weight · f(*args))."""
+  return jax.jit(jax.value_and_grad(lambda *a: (weight * f(*a)).sum(), argnums=tuple(range(len(args)))))(*args)
+
+
+@pytest.mark.parametrize('height, width', [(8, 6), (7, 5), (2, 4), (1, 3)])
+@pytest.mark.parametrize('stem_pool_padding', ['SAME', 'SYMMETRIC'])
+def test_max_pool_equals_the_backends(height, width, stem_pool_padding):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, height, width, 3)).astype(np.float32)
+  before = height % 2 if stem_pool_padding == 'SAME' else 1
+  padding = 'SAME' if stem_pool_padding == 'SAME' else [(0, 0), (1, 1), (1, 1), (0, 0)]
+  theirs = lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+  ours = lambda x: resnet.max_pool(x, before)
+  expected = theirs(x)
+  np.testing.assert_array_equal(ours(x), expected)
+  weight = rng.normal(size=expected.shape).astype(np.float32)
+  # Up to nine windows share a pixel: their sum has another order.
+  np.testing.assert_allclose(value_and_gradients(ours, weight, x)[1][0], value_and_gradients(theirs, weight, x)[1][0],
+                             atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [9, 12])
+def test_max_pool_equals_tensorflow(size):
+  tf = pytest.importorskip('tensorflow')
+  x = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
+  np.testing.assert_array_equal(resnet.max_pool(x, size % 2), tf.nn.max_pool2d(x, 3, 2, 'SAME').numpy())
+
+
+@pytest.mark.parametrize('height, width, strides', [(1, 1, 1), (2, 2, 1), (1, 2, 1), (2, 1, 1), (3, 4, 1), (2, 2, 2),
+                                                    (6, 5, 2)])
+def test_conv3x3_equals_the_backends(height, width, strides):
+  rng = np.random.default_rng(2)
+  x = rng.normal(size=(3, height, width, 4)).astype(np.float32)
+  kernel = rng.normal(size=(3, 3, 4, 5)).astype(np.float32)
+  ours = lambda x, k: resnet.Conv3x3(5, strides).apply({'params': {'kernel': k}}, x)
+  theirs = lambda x, k: jax.lax.conv_general_dilated(x, k, (strides, strides), ((1, 1), (1, 1)),
+                                                     dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  expected = theirs(x, kernel)
+  np.testing.assert_allclose(ours(x, kernel), expected, atol=1e-5)
+  weight = rng.normal(size=expected.shape).astype(np.float32)
+  for a, b in zip(value_and_gradients(ours, weight, x, kernel)[1], value_and_gradients(theirs, weight, x, kernel)[1]):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_conv1x1_equals_the_backends():
+  rng = np.random.default_rng(3)
+  x = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
+  kernel = rng.normal(size=(1, 1, 3, 4)).astype(np.float32)
+  for strides in (1, 2):
+    ours = resnet.Conv1x1(4, strides).apply({'params': {'kernel': kernel}}, x)
+    theirs = jax.lax.conv_general_dilated(x, kernel, (strides, strides), 'VALID',
+                                          dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
