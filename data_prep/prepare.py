@@ -43,6 +43,7 @@ from data_prep.errors import UserError
 from data_prep.errors import WorkdirError
 
 REJECTS = 'rejects.jsonl'
+SIMULATED = 'simulation.json'  # which `data_prep.simulate` leaves in its folder: what comes of it says nothing of people
 MAX_LOST = 0.75  # share of steps without a face
 CORPORA = ('recola', 'avec2016', 'csv')
 
@@ -88,7 +89,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   found, settings = _read_corpus(corpus, source, split, split_file, gold_standard, label_range, max_lost)
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
-  parameters = _parameters(corpus, settings)
+  parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
   jobs = jobs or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
   out = pathlib.Path(out)
   begin = time.perf_counter()
@@ -155,10 +156,11 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, max_los
       annotated_seconds=found.annotated_seconds, recipe=recipe, max_lost=max_lost)
 
 
-def _parameters(corpus, settings) -> dict:
+def _parameters(corpus, settings, simulated) -> dict:
   """All that the bytes depend on beside the files; no path, so that the same data made elsewhere is the same."""
   parameters = {
-      'corpus': corpus, **dataclasses.asdict(settings), 'faces': faces.PARAMETERS,
+      'corpus': corpus, **({'simulated': True} if simulated else {}), **dataclasses.asdict(settings),
+      'faces': faces.PARAMETERS,
       'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
   }
   return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples

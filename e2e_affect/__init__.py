@@ -1,0 +1,14 @@
+"""Continuous arousal and valence from raw speech and raw face video; `load` is the way in from a notebook."""
+
+
+def load(folder):
+  """Loads a network that `python -m e2e_affect.export` wrote: a callable from arrays to traces.
+
+      import e2e_affect
+      network = e2e_affect.load('exported/fused')
+      traces = network(audio=samples, faces=crops)  # {'time': [T], 'arousal': [T], 'valence': [T], …}
+
+  Shapes, units and errors: see `e2e_affect.network.Network`.
+  """
+  from e2e_affect import network  # JAX takes a second to import, and most modules of this package do without `load`
+  return network.load(folder)

@@ -1,0 +1,301 @@
+// The page of one clip: a clock (the media element), and everything that follows it.
+'use strict';
+
+const data = JSON.parse(document.getElementById('data').textContent);
+const element = id => document.getElementById(id);
+const steps = data.steps, STEP = 0.04, length = steps * STEP;
+const names = Object.keys(data.targets);
+const shown = name => data.targets[name].post || data.targets[name].raw;  // what the reader came for
+const TAIL = 75;  // steps of the point's tail: 3 s
+const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
+
+// The smallest of these that holds every trace; the same for the plane, so that both tell the same.
+const largest = names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
+  (a, v) => Math.max(a, Math.abs(v)), most), 0);
+const limit = [0.1, 0.25, 0.5, 0.75, 1].find(x => x >= largest) || Math.ceil(largest);
+
+const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colourOf = name => css(['arousal', 'valence'].includes(name) ? '--' + name : '--other');
+const signed = v => (v < 0 ? '−' : '+') + Math.abs(v).toFixed(2);
+const clock = t => Math.floor(t / 60) + ':' + (t % 60).toFixed(1).padStart(4, '0');
+
+// ---- the clip: beside the page, or inside it as text
+const media = element('media');
+const inside = element('embedded');
+if (media && inside) {
+  const bytes = Uint8Array.from(atob(inside.textContent), c => c.charCodeAt(0));
+  media.src = URL.createObjectURL(new Blob([bytes], { type: inside.dataset.type }));
+}
+let still = 0;  // where the cursor stands when there is nothing to play
+let playable = Boolean(media);
+const now = () => Math.min(playable ? media.currentTime : still, length);
+const stepAt = t => Math.max(0, Math.min(steps - 1, Math.floor(t / STEP + 1e-6)));
+
+function seek(t) {
+  still = Math.max(0, Math.min(length, t));
+  if (playable) media.currentTime = still;
+  follow();
+}
+
+function toggle() {
+  if (!playable) return;
+  if (!media.paused) { media.pause(); return; }
+  if (media.ended || media.currentTime >= length) media.currentTime = 0;
+  media.play().catch(refused);
+}
+
+function refused() {
+  playable = false;
+  element('play').disabled = true;
+  if (media) media.hidden = true;
+  const box = element('box');
+  if (box) box.style.display = 'none';
+  element('message').hidden = false;
+}
+
+// ---- canvases: drawn in CSS pixels, sharp on every screen
+function prepared(canvas) {
+  const { width, height } = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const context = canvas.getContext('2d');
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.font = '12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
+  return { context, width, height };
+}
+
+const traces = element('traces');
+let plotWidth = 0;
+const xOf = t => PLOT.left + (plotWidth - PLOT.left - PLOT.right) * t / length;
+
+function drawTraces() {
+  const { context: c, width, height } = prepared(traces);
+  plotWidth = width;
+  const bottom = height - PLOT.bottom, middle = (PLOT.top + bottom) / 2, half = (bottom - PLOT.top) / 2;
+  const yOf = v => middle - half * v / limit;
+  // Steps without a face.
+  c.fillStyle = css('--lost');
+  for (const [first, end] of data.lost) c.fillRect(xOf(first * STEP), PLOT.top, xOf(end * STEP) - xOf(first * STEP), 2 * half);
+  // Sound: lowest and highest sample of each piece.
+  if (data.wave) {
+    const pieces = data.wave.low.length, w = (xOf(data.wave.seconds) - xOf(0)) / pieces;
+    c.fillStyle = css('--wave');
+    for (let i = 0; i < pieces; i++) {
+      const top = middle - half * data.wave.high[i] / 127, low = middle - half * data.wave.low[i] / 127;
+      c.fillRect(xOf(0) + i * w, top, Math.max(w, 0.6), Math.max(low - top, 0.8));
+    }
+  }
+  // Grid and numbers.
+  c.lineWidth = 1;
+  c.textBaseline = 'middle';
+  c.textAlign = 'right';
+  for (const part of [-1, -0.5, 0, 0.5, 1]) {
+    const y = Math.round(yOf(part * limit)) + 0.5;
+    c.strokeStyle = part ? css('--grid') : css('--soft');
+    c.globalAlpha = part ? 1 : 0.5;
+    c.beginPath(); c.moveTo(PLOT.left, y); c.lineTo(width - PLOT.right, y); c.stroke();
+    c.globalAlpha = 1;
+    c.fillStyle = css('--soft');
+    c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
+  }
+  c.textAlign = 'center';
+  c.textBaseline = 'alphabetic';
+  const every = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600].find(
+    s => (width - PLOT.left) * s / length > 58) || 3600;
+  for (let i = 0; i * every <= length + 1e-9; i++) {
+    const t = i * every, x = xOf(t);
+    c.fillText(every < 1 ? t.toFixed(1) + ' s' : length < 60 ? t + ' s' : clock(t).replace(/\.\d$/, ''),
+      Math.min(x, width - PLOT.right - 14), height - 8);
+    c.strokeStyle = css('--grid');
+    c.beginPath(); c.moveTo(x, bottom); c.lineTo(x, bottom + 5); c.stroke();
+  }
+  // Traces: post-processed strong, raw faint below it.
+  c.lineJoin = 'round';
+  for (const name of names) {
+    const { raw, post } = data.targets[name];
+    c.strokeStyle = colourOf(name);
+    if (post) { c.globalAlpha = 0.38; line(c, raw, yOf, 1); c.globalAlpha = 1; }
+    line(c, post || raw, yOf, 2.2);
+  }
+}
+
+function line(c, values, yOf, width) {
+  c.lineWidth = width;
+  c.beginPath();
+  values.forEach((v, k) => c.lineTo(xOf((k + 0.5) * STEP), yOf(v)));
+  c.stroke();
+}
+
+// ---- the valence–arousal plane
+const plane = element('plane');
+let ground = null;  // all that does not move
+
+function drawPlane(step) {
+  if (!plane) return;
+  if (!ground) ground = drawGround();
+  const { context: c, width } = prepared(plane);
+  c.drawImage(ground, 0, 0, width, width);
+  const [x, y] = planeAxes(width), v = shown('valence'), a = shown('arousal');
+  c.lineCap = 'round';
+  c.strokeStyle = css('--accent');
+  for (let k = Math.max(1, step - TAIL + 1); k <= step; k++) {
+    const age = (step - k) / TAIL;
+    c.globalAlpha = 0.85 * (1 - age) ** 1.6;
+    c.lineWidth = 1 + 3 * (1 - age);
+    c.beginPath(); c.moveTo(x(v[k - 1]), y(a[k - 1])); c.lineTo(x(v[k]), y(a[k])); c.stroke();
+  }
+  c.globalAlpha = 1;
+  c.fillStyle = css('--accent');
+  c.beginPath(); c.arc(x(v[step]), y(a[step]), 7, 0, 2 * Math.PI); c.fill();
+  c.lineWidth = 2;
+  c.strokeStyle = css('--card');
+  c.stroke();
+}
+
+function planeAxes(width) {
+  const middle = width / 2, half = width / 2 - 26;
+  return [v => middle + half * v / limit, a => middle - half * a / limit];
+}
+
+function drawGround() {
+  const canvas = plane.cloneNode();
+  const { context, width } = prepared(plane);
+  const [x, y] = planeAxes(width);
+  const c = context;
+  c.strokeStyle = css('--grid');
+  for (const part of [-1, -0.5, 0.5, 1]) {
+    c.beginPath();
+    c.moveTo(x(part * limit), y(-limit)); c.lineTo(x(part * limit), y(limit));
+    c.moveTo(x(-limit), y(part * limit)); c.lineTo(x(limit), y(part * limit));
+    c.stroke();
+  }
+  c.strokeStyle = css('--soft');
+  c.globalAlpha = 0.6;
+  c.beginPath();
+  c.moveTo(x(0), y(-limit)); c.lineTo(x(0), y(limit)); c.moveTo(x(-limit), y(0)); c.lineTo(x(limit), y(0));
+  c.stroke();
+  // Where the whole clip has been.
+  c.fillStyle = css('--soft');
+  c.globalAlpha = Math.max(0.03, Math.min(0.25, 40 / steps));
+  shown('valence').forEach((v, k) => { c.beginPath(); c.arc(x(v), y(shown('arousal')[k]), 2, 0, 7); c.fill(); });
+  c.globalAlpha = 1;
+  c.fillStyle = css('--soft');
+  c.textAlign = 'center';
+  c.fillText('excited', width / 2, 17);
+  c.fillText('calm', width / 2, width - 9);
+  for (const [text, place, turn] of [['unpleasant', 14, -1], ['pleasant', width - 14, 1]]) {
+    c.save();
+    c.translate(place, width / 2);
+    c.rotate(turn * Math.PI / 2);
+    c.textBaseline = 'middle';
+    c.fillText(text, 0, 0);
+    c.restore();
+  }
+  c.textAlign = 'left';
+  c.fillText('±' + limit, x(limit) - 26, y(-limit) - 6);
+  canvas.width = plane.width;
+  canvas.height = plane.height;
+  canvas.getContext('2d').drawImage(plane, 0, 0);
+  return canvas;
+}
+
+// ---- the face that the network saw, and its box in the picture
+const crop = element('crop');
+const pictures = new Map();
+let cropShown = -1;
+
+function drawFace(step) {
+  if (!crop) return;
+  const lost = data.found[step] === 0;
+  element('seen').classList.toggle('lost', lost);
+  element('confidence').textContent = lost ? 'no face' : 'confidence ' + data.found[step].toFixed(2);
+  const box = element('box');
+  if (box) {
+    const place = playable && data.boxes[step];
+    box.style.display = place ? 'block' : 'none';
+    if (place) {
+      const [w, h] = data.frame_size;
+      box.style.left = 100 * place[0] / w + '%';
+      box.style.top = 100 * place[1] / h + '%';
+      box.style.width = 100 * place[2] / w + '%';
+      box.style.height = 100 * place[2] / h + '%';
+    }
+  }
+  const wanted = data.crops.index[Math.floor(step / data.crops.every)];
+  if (wanted === cropShown) return;
+  cropShown = wanted;
+  let picture = pictures.get(wanted);
+  if (!picture) {
+    picture = new Image();
+    picture.src = 'data:image/jpeg;base64,' + data.crops.images[wanted];
+    pictures.set(wanted, picture);
+  }
+  picture.decode().then(() => {
+    if (cropShown !== wanted) return;  // the clip has moved on meanwhile
+    // The network sees the centre, at its own size.
+    const size = data.crops.size, side = picture.width / data.crops.zoom, edge = (picture.width - side) / 2;
+    crop.width = crop.height = size;
+    const c = crop.getContext('2d');
+    c.imageSmoothingQuality = 'high';
+    c.drawImage(picture, edge, edge, side, side, 0, 0, size, size);
+  });
+}
+
+// ---- everything that follows the clock
+function follow() {
+  const t = now(), step = stepAt(t);
+  element('cursor').style.left = xOf(t) + 'px';
+  element('time').textContent = clock(t) + ' / ' + clock(length);
+  element('plot').setAttribute('aria-valuenow', t.toFixed(2));
+  element('plot').setAttribute('aria-valuetext', names.map(n => n + ' ' + signed(shown(n)[step])).join(', '));
+  for (const name of names) element('value-' + name).textContent = signed(shown(name)[step]);
+  drawPlane(step);
+  drawFace(step);
+}
+
+function redraw() {
+  ground = null;
+  drawTraces();
+  follow();
+}
+
+function run() {
+  follow();
+  if (playable && !media.paused) requestAnimationFrame(run);
+}
+
+if (media) {
+  media.addEventListener('play', () => { element('play').textContent = 'Pause'; run(); });
+  media.addEventListener('pause', () => { element('play').textContent = 'Play'; follow(); });
+  media.addEventListener('error', refused);
+  for (const event of ['seeked', 'timeupdate', 'loadedmetadata']) media.addEventListener(event, follow);
+  if (media.error) refused();
+  const screen = element('screen');
+  if (screen) screen.addEventListener('click', toggle);
+}
+element('play').addEventListener('click', toggle);
+
+const plot = element('plot');
+const seekTo = event => {
+  const { left, width } = plot.getBoundingClientRect();
+  seek(length * (event.clientX - left - PLOT.left) / (width - PLOT.left - PLOT.right));
+};
+plot.addEventListener('pointerdown', event => { plot.setPointerCapture(event.pointerId); seekTo(event); });
+plot.addEventListener('pointermove', event => { if (plot.hasPointerCapture(event.pointerId)) seekTo(event); });
+
+document.addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(SUMMARY|A|INPUT)$/.test(event.target.tagName)) return;
+  const far = event.shiftKey ? 5 : 1;
+  const act = { ' ': toggle, ArrowLeft: () => seek(now() - far), ArrowRight: () => seek(now() + far),
+    Home: () => seek(0), End: () => seek(length) }[event.key];
+  if (!act) return;
+  event.preventDefault();  // the page must not scroll, nor a focused button be pressed too
+  act();
+});
+// A button acts on the release of the space bar.
+element('play').addEventListener('keyup', event => { if (event.key === ' ') event.preventDefault(); });
+
+window.addEventListener('resize', redraw);
+window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
+redraw();

@@ -1,0 +1,77 @@
+"""`index.html` of several clips: a row each, with sparklines, sorted as the reader likes."""
+
+import pathlib
+from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote
+
+import numpy as np
+
+from e2e_affect.clip_page import asset
+from e2e_affect.page import page, section
+from e2e_affect.traces import write_atomically
+
+POINTS = 120  # of a sparkline
+_WIDTH, _HEIGHT = 140, 30  # of a sparkline, CSS pixels
+_CSS = """
+main { max-width: 76rem; } th button { all: unset; cursor: pointer; color: inherit; font: inherit; }
+th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+th[aria-sort] button::after { content: " ↑"; } th[aria-sort=descending] button::after { content: " ↓"; }
+svg.spark { display: block; margin-left: auto; } .spark path { fill: none; stroke: var(--accent); stroke-width: 1.6; }
+.spark line { stroke: var(--line); } td a { font-weight: 600; } td { vertical-align: middle; }
+@media (max-width: 600px) { svg.spark { width: 90px; } }
+"""
+
+
+def sparkline(values: np.ndarray) -> list[float]:
+  """[T] -> at most `POINTS` means of equal spans."""
+  return [round(float(span.mean()), 4) for span in np.array_split(values, min(POINTS, len(values)))]
+
+
+def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[dict],
+                sparklines: Sequence[dict[str, list[float]]], rejects: Sequence[tuple[str, str]]) -> None:
+  """Writes `index.html`.
+
+  Args:
+    out: folder of the clips' pages.
+    targets: K names.
+    summaries: contents of the clips' JSON files.
+    sparklines: per clip, target -> `sparkline` of its final trace.
+    rejects: (clip, reason).
+  """
+  heads = ['clip', 'seconds', 'face found', *(text for target in targets for text in (f'{target}, mean', target)), 'notes']
+  largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
+  rows = []
+  for content, lines in zip(summaries, sparklines, strict=True):
+    name = content['clip']
+    face = content['face']['share_of_steps'] if content['face'] else None
+    cells = [_cell(name.lower(), f'<a href="{escape(quote(name))}.html">{escape(name)}</a>'),
+             _cell(content['seconds'], f'{content["seconds"]:.1f}'),
+             _cell('' if face is None else face, '–' if face is None else f'{100 * face:.0f} %')]
+    for target in targets:
+      of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
+      cells += [_cell(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')),
+                _cell(of['std'], _svg(lines[target], largest))]
+    rows.append(''.join([*cells, _cell('; '.join(content['notes']), escape('; '.join(content['notes'])))]))
+  head = ''.join(f'<th scope="col"><button type="button">{escape(text)}</button></th>' for text in heads)
+  table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
+           + ''.join(f'<tr>{row}</tr>' for row in rows) + '</tbody></table></div>')
+  parts = [f'<style>{_CSS}</style>', f'<h1>{len(summaries)} clips</h1><p class="soft">Press a heading to sort: a column '
+           f'of traces sorts by how much they move. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
+           section('Clips', table)]
+  if rejects:
+    parts.append(section('Refused', '<table class="text">' + ''.join(
+        f'<tr><td>{escape(name)}</td><td>{escape(reason)}</td></tr>' for name, reason in rejects) + '</table>'))
+  write_atomically(out / 'index.html', page(f'{len(summaries)} clips', [*parts, f'<script>{asset("index.js")}</script>']))
+
+
+def _cell(sort, content):
+  return f'<td data-sort="{escape(str(sort))}">{content}</td>'
+
+
+def _svg(values, largest):
+  xs = np.linspace(1, _WIDTH - 1, len(values)) if len(values) > 1 else [1]
+  ys = [_HEIGHT / 2 - (_HEIGHT / 2 - 2) * v / largest for v in values]
+  path = 'M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in zip(xs, ys))
+  return (f'<svg class="spark" width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'
+          f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT / 2}" y2="{_HEIGHT / 2}"/><path d="{path}"/></svg>')

@@ -1,0 +1,77 @@
+"""The network of a run, and its export: `python -m e2e_affect.export --workdir=RUN --out=DIR`.
+
+The folder holds parameters, config, labels, post-processing and a model card; `predict --checkpoint=DIR` and
+`e2e_affect.load(DIR)` need neither Orbax nor the training data for it.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+from absl import logging
+import jax
+
+from data_prep import cli
+from data_prep.errors import UserError
+from e2e_affect import checkpoints, config_check, model_card, network, results, steps, version
+from e2e_affect import workdir as workdirs
+from e2e_affect.log import ours_or_warning
+
+
+def from_run(workdir: str) -> network.Network:
+  """The best checkpoint of a run, with what its `results.json` says of it.
+
+  Raises:
+    UserError: no run there, or its config is absurd.
+    DataError: `results.json` is damaged, or nothing tells what the targets are.
+    CheckpointError: no usable checkpoint.
+  """
+  config = workdirs.read_config(workdir)
+  config_check.check(config)
+  folder = pathlib.Path(workdir)
+  dataset = workdirs.read_dataset(workdir)
+  targets, scale = dataset.pop('targets'), dataset.pop('label_scale')
+  if not (folder / 'checkpoints').is_dir():
+    raise UserError(f'{folder}: no checkpoints in it yet; let the training go on')
+  state, checkpoint = checkpoints.best_of_run(
+      folder, jax.eval_shape(lambda: steps.init_state(config, len(targets))))
+  evaluated, fitted = {}, {'fitted_on': None, 'reason': 'the run was not evaluated; do so with --mode=evaluate'}
+  if (folder / results.RESULTS_FILE).exists():
+    evaluated = results.read_results(folder)
+    of_step, fitted = evaluated.pop('checkpoint')['step'], evaluated.pop('postprocessing')
+    if of_step != checkpoint['step']:
+      # Fitted to the traces of another network: applied to this one it would be wrong without a sign of it.
+      evaluated, fitted = {}, {'fitted_on': None, 'reason': f'{results.RESULTS_FILE} is of step {of_step}, the best '
+                               f'checkpoint of step {checkpoint["step"]}; bring it up to date with --mode=evaluate'}
+  if not fitted['fitted_on']:
+    logging.warning('%s: no post-processing: %s', folder, fitted['reason'])
+  variables = jax.tree.map(jax.numpy.asarray, state.evaluated())
+  return network.Network(config, variables, {
+      'targets': targets, 'label_scale': scale, 'postprocessing': fitted, 'checkpoint': checkpoint,
+      'dataset': dataset, 'results': evaluated, 'commit': version.commit()})
+
+
+def export(workdir: str, out: str) -> network.Network:
+  """Writes the folder and reads it back; errors as `from_run` and `network.save`."""
+  if pathlib.Path(out).resolve() == pathlib.Path(workdir).resolve():
+    raise UserError(f'--out={out}: is the run itself; give another folder')
+  exported = from_run(workdir)
+  network.save(exported, out, model_card.card(json.loads(exported.config.to_json()), exported.about))
+  return network.load(out)
+
+
+def _define_flags():
+  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+  flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+
+
+def main() -> None:
+  logging.get_absl_handler().addFilter(ours_or_warning)
+  exported = export(flags.FLAGS.workdir, flags.FLAGS.out)
+  count = sum(leaf.size for leaf in jax.tree.leaves(exported.variables['params']))
+  print(f'{flags.FLAGS.out}: {" + ".join(exported.modalities)} network, {count:,} parameters, step '
+        f'{exported.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.')
+
+
+if __name__ == '__main__':
+  cli.run(main, _define_flags)
