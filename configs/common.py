@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
 
   c.batch_size = 25  # B: sequences a global batch
-  c.epochs = 60  # passes over the train partition
+  c.epochs = 60  # passes over the train partition; 0 evaluates `pretrained` as it is
   c.total_steps = 0  # updates; 0: as many as `epochs` makes
   c.learning_rate = 1e-4  # of Adam, fixed
   c.average_decay = 0.0  # an update, of the moving average of parameters that evaluation uses; 0: the newest themselves

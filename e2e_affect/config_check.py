@@ -18,11 +18,11 @@ _CHOICES = {
     'model.visual.stem_pool_padding': ('auto', 'SAME', 'SYMMETRIC'),
     'model.visual.batch_norm': ('auto', 'train', 'frozen'),
 }
-_AT_LEAST_ONE = ('batch_size', 'epochs', 'log_every_steps', 'evaluate_chunk_seconds', 'data.read_threads',
+_AT_LEAST_ONE = ('batch_size', 'log_every_steps', 'evaluate_chunk_seconds', 'data.read_threads',
                  'model.recurrent.layers', 'model.recurrent.units', 'model.speech.filters', 'model.speech.taps',
                  'model.speech.long_taps', 'model.speech.pool_channels', 'model.visual.width')
 _POSITIVE = ('learning_rate', 'evaluate_every_epochs')
-_NOT_NEGATIVE = ('total_steps', 'seed', 'model.recurrent.cell_clip', 'model.visual.batch_norm_epsilon',
+_NOT_NEGATIVE = ('epochs', 'total_steps', 'seed', 'model.recurrent.cell_clip', 'model.visual.batch_norm_epsilon',
                  'augment.brightness')
 
 

@@ -24,6 +24,9 @@ def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     UserError: it contradicts the weights it starts from, they are not found, or belong to another network.
   """
   sources, preferred = {}, {}
+  if not config.epochs and not config.total_steps and not config.pretrained:
+    raise UserError('config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or '
+                    '--config.epochs to train')
   if config.pretrained:
     header = store.read_header(config.pretrained)
     _check_parts(config, header)

@@ -91,6 +91,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
                                            process_index=jax.process_index(), process_count=jax.process_count())
     batches = jax_utils.prefetch_to_device((_spread(batch, devices) for batch in batches), 2)
     log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
+    if not total_steps and resumed is None:  # published weights as they are
+      checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
     for step in range(first_step + 1, total_steps + 1):
       fetched = time.perf_counter()
       batch = next(batches)

@@ -117,3 +117,85 @@ def write_tf_checkpoint(prefix, variables: dict, version: int = 2) -> None:
     tf.raw_ops.Save(filename=str(prefix), tensor_names=names, data=values)
   else:
     tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[''] * len(names), tensors=values)
+
+
+def random_authors_network(parts: tuple[str, ...], seed: int = 1) -> dict[str, np.ndarray]:
+  """Variables of the authors' network under the names of TensorFlow 1.2 and later."""
+  rng = np.random.default_rng(seed)
+  variables = {}
+  if 'speech' in parts:
+    for name, shape in (('Conv', (1, 20, 1, 40)), ('Conv_1', (1, 40, 40, 40))):
+      variables[f'audio_model/{name}/weights'] = rng.normal(0, 1 / np.prod(shape[:3]) ** 0.5, shape)
+      for kind, low, high in (('gamma', 0.5, 1.5), ('beta', -0.3, 0.3), ('moving_mean', -0.1, 0.1),
+                              ('moving_variance', 0.05, 0.2)):
+        variables[f'audio_model/{name}/BatchNorm/{kind}'] = rng.uniform(low, high, 40)
+  if 'visual' in parts:
+    variables |= slim_names(random_resnet50(seed), 'video_model/')
+  inputs = sum({'speech': 1280, 'visual': 2048}[part] for part in parts)
+  for layer, size in enumerate((inputs, 256)):
+    cell = f'rnn/multi_rnn_cell/cell_{layer}/lstm_cell'
+    variables[f'{cell}/kernel'] = rng.normal(0, 1 / (size + 256) ** 0.5, (size + 256, 1024))
+    variables[f'{cell}/bias'] = rng.uniform(-0.5, 0.5, 1024)
+    variables |= {f'{cell}/w_{gate}_diag': rng.uniform(-0.5, 0.5, 256) for gate in 'fio'}
+  variables |= {'fully_connected/weights': rng.normal(0, 0.1, (256, 2)), 'fully_connected/biases': rng.normal(0, 1, 2)}
+  return {name: np.asarray(value, np.float32) for name, value in variables.items()}
+
+
+def old_names(variables: dict) -> dict[str, np.ndarray]:
+  """The names of TensorFlow 0.12."""
+  def rename(name):
+    if not name.startswith('rnn/'):
+      return name
+    _, _, cell, _, leaf = name.split('/')
+    leaf = {'kernel': 'W_0', 'bias': 'B'}.get(leaf, leaf.replace('w_', 'W_').replace('f_', 'F_').replace('i_', 'I_')
+                                              .replace('o_', 'O_'))
+    return f'RNN/MultiRNNCell/Cell{cell[-1]}/LSTMCell/{leaf}'
+  return {rename(name): value for name, value in variables.items()}
+
+
+def authors_network(variables: dict, audio: np.ndarray | None, video: np.ndarray | None) -> np.ndarray:
+  """The authors' network at evaluation, on one sequence.
+
+  Args:
+    variables: under the names of TensorFlow 1.2 and later.
+    audio: [T, 640] in [-1, 1], or None.
+    video: [T, 96, 96, 3] in [0, 1], or None.
+
+  Returns:
+    [T, 2].
+  """
+  import tensorflow as tf
+  features = []
+  if audio is not None:
+    def conv(x, name):
+      x = tf.nn.conv2d(x, variables[f'audio_model/{name}/weights'], 1, 'SAME')
+      norm = lambda kind: variables[f'audio_model/{name}/BatchNorm/{kind}']
+      return tf.nn.relu(tf.nn.batch_normalization(x, norm('moving_mean'), norm('moving_variance'), norm('beta'),
+                                                  norm('gamma'), 1e-5))
+    steps = len(audio)
+    x = conv(tf.reshape(tf.constant(audio), [steps, 1, 640, 1]), 'Conv')
+    x = conv(tf.nn.max_pool2d(x, (1, 2), (1, 2), 'SAME'), 'Conv_1')
+    x = tf.nn.max_pool2d(tf.reshape(x, [steps, 320, 40, 1]), (1, 10), (1, 10), 'SAME')
+    features.append(tf.reshape(x, [steps, 1280]))
+  if video is not None:
+    features.append(slim_resnet50(variables, video, 'video_model/')[-1])
+  x = tf.concat(features, axis=1)
+  for layer in (0, 1):
+    x = _peephole_lstm(x, {name.rpartition('/')[2]: value for name, value in variables.items()
+                           if f'cell_{layer}/' in name})
+  return (x @ variables['fully_connected/weights'] + variables['fully_connected/biases']).numpy()
+
+
+def _peephole_lstm(x, v):
+  """tf.nn.rnn_cell.LSTMCell with peepholes and a cell clip of 100: [T, D] -> [T, H], from zero."""
+  import tensorflow as tf
+  units = v['bias'].shape[0] // 4
+  cell, hidden, outputs = tf.zeros(units), tf.zeros(units), []
+  for row in x:
+    gates = tf.linalg.matvec(v['kernel'], tf.concat([row, hidden], 0), transpose_a=True) + v['bias']
+    i, j, f, o = tf.split(gates, 4)
+    cell = (tf.sigmoid(f + 1.0 + v['w_f_diag'] * cell) * cell + tf.sigmoid(i + v['w_i_diag'] * cell) * tf.tanh(j))
+    cell = tf.clip_by_value(cell, -100.0, 100.0)
+    hidden = tf.sigmoid(o + v['w_o_diag'] * cell) * tf.tanh(cell)
+    outputs.append(hidden)
+  return tf.stack(outputs)

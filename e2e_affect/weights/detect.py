@@ -20,6 +20,7 @@ _OTHERS = {'emo_net_2.0.conv1.weight': 'EmoNet', 'emo_fc_2.0.weight': 'EmoNet',
            'root.conv.weight': 'BiT (ResNet version 2)', 'resnet/root_block/standardized_conv2d/kernel': 'BiT',
            'stages.0.blocks.0.conv1.weight': 'BiT or another ResNet version 2 of timm',
            'bit.embedder.convolution.weight': 'BiT', 'features.0.weight': 'VGG or AlexNet',
+           'conv1.0.weight': 'ResNet-C or -D (three convolutions in the stem)', 'features.conv0.weight': 'DenseNet',
            'visual.conv1.weight': 'CLIP'}
 
 

@@ -42,7 +42,8 @@ def convert(path, arrays) -> Imported:
     raise DataError(f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, a GRU has three times as '
                     'many rows as columns, an LSTM four times), only LSTMs can be loaded')
   stage_name = lambda stage: f'visual_model.model.{_FIRST_STAGE + stage - 1}'
-  resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight')
+  resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight',
+                            'conv3.weight')
   tensors = Tensors(path, arrays)
   params, statistics = torchvision.fill(tensors, _STEM, stage_name)
   for layer in range(_LAYERS):

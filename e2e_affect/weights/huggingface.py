@@ -28,7 +28,7 @@ def convert(path, arrays) -> Imported:
   prefix = 'resnet.' if f'resnet.{_STEM}' in arrays else ''
   shapes = {name.removeprefix(prefix): stored.shape for name, stored in arrays.items()}
   resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'encoder.stages.{stage - 1}.layers.{unit - 1}.',
-                            'layer.1.convolution.weight')
+                            'layer.1.convolution.weight', 'layer.2.convolution.weight')
   stride_on, note = _stride_on(path)
   tensors = Tensors(path, arrays)
 

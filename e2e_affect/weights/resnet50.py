@@ -72,7 +72,8 @@ def fill(tensors: Tensors, name_of: Callable[[int, int, int | str], dict[str, st
   return params, statistics
 
 
-def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int], str], second: str) -> None:
+def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int], str], second: str,
+                     third: str) -> None:
   """Names the network where a file holds a relative of ResNet-50.
 
   Args:
@@ -80,6 +81,7 @@ def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int],
     names: name -> shape of everything in the file.
     stages: (stage, unit), from 1, -> prefix that the names of this unit begin with.
     second: rest of the name of a unit's 3×3 kernel, stored [out, in, h, w].
+    third: rest of the name of a unit's last kernel, which networks without bottlenecks lack.
 
   Raises:
     DataError: it is another network.
@@ -90,7 +92,7 @@ def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int],
   shape = names.get(stages(1, 1) + second, ())
   found = known.get(units, f'a network of {units} units')
   if units == UNITS:
-    if len(shape) != 4 or shape[2:] != (3, 3):
+    if len(shape) != 4 or shape[2:] != (3, 3) or stages(1, 1) + third not in names:
       found = 'ResNet-34 or another network without bottlenecks'
     elif shape[0] != 64 or shape[1] != 64:
       found = 'Wide ResNet-50' if shape[0] == shape[1] else 'ResNeXt-50'

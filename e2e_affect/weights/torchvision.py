@@ -21,7 +21,7 @@ def convert(path, arrays) -> Imported:
     DataError: it is not ResNet-50, or not whole.
   """
   resnet50.refuse_relatives(path, {name: stored.shape for name, stored in arrays.items()},
-                            lambda stage, unit: f'layer{stage}.{unit - 1}.', 'conv2.weight')
+                            lambda stage, unit: f'layer{stage}.{unit - 1}.', 'conv2.weight', 'conv3.weight')
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors)
   tensors.finish(IGNORED)
