@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from e2e_affect.models.long_conv import long_conv
+from e2e_affect.models.long_conv import block_table, long_conv
 
 
 def direct(x, kernel):
@@ -29,6 +29,22 @@ def test_equals_direct_convolution_forward_and_backward(length, taps):
   (_, ours), (_, theirs) = value(long_conv), value(direct)
   for a, b in zip(ours, theirs):
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+
+
+def test_equals_direct_convolution_with_the_blocks_of_a_large_batch():
+  x, kernel = make(9, 70, 12, 3, 4)
+  assert block_table(9, 70, 12) != block_table(2, 70, 12)
+  np.testing.assert_allclose(long_conv(x, kernel), direct(x, kernel), atol=2e-6)
+
+
+def test_blocks_are_short_and_hold_all():
+  assert block_table(1, 48000, 4000) == (8, 10000)  # 8 · (10000 − 3999) = 48008 outputs
+  assert block_table(25, 48000, 4000) == (4, 16000)
+  assert block_table(12, 16000, 4000) == (2, 12000)  # 16000 would leave half of the second one empty
+  assert block_table(1, 1, 4000) == (1, 4000)
+  for batch, length, taps in ((1, 997, 20), (8, 1000, 1), (3, 5, 12), (30, 63, 64)):
+    blocks, block = block_table(batch, length, taps)
+    assert blocks * (block - taps + 1) >= length > (blocks - 1) * (block - taps + 1)
 
 
 def test_equals_float64_at_the_papers_size():

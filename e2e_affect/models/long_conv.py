@@ -7,8 +7,9 @@ The paper's second speech layer has 40 × 40 filters of 4000 taps. Done directly
 import jax
 import jax.numpy as jnp
 
-# FFT length over filter length. 10000 = 2.5 · 4000 was the fastest of the 5-smooth lengths on a CPU.
-_BLOCK_PER_TAP = 2.5
+# Up to this many sequences: about this FFT length over filter length. Measured on a CPU (benchmarks/long_conv.py):
+# longer blocks do less work on the signal, but the transform of the kernel, which the batch shares, costs more.
+_BLOCK_PER_TAP = ((7, 2.5), (float('inf'), 4.0))
 
 
 def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -30,12 +31,12 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
                      f'got {x.shape} and {kernel.shape}')
   batch, length, c_in = x.shape
   taps, _, c_out = kernel.shape
-  block = _block_length(taps, length)
+  blocks, block = block_table(batch, length, taps)
   hop = block - taps + 1  # outputs per block that no wrap-around touches
-  blocks = -(-length // hop)
   left = (taps - 1) // 2  # SAME: the smaller half comes first
 
-  # Frequency stays the innermost axis throughout: no transposes between the transforms and the product.
+  # Autodiff of what follows keeps both transforms for the derivative, and sums the kernel's gradient over blocks and
+  # batch before the one transform back: nothing is left for a derivative of our own to save.
   signal = jnp.moveaxis(x.astype(jnp.float32), 1, 2)  # [B, C_in, N]
   signal = jnp.pad(signal, ((0, 0), (0, 0), (left, blocks * hop + taps - 1 - left - length)))
   frames = jnp.stack([signal[:, :, i * hop:i * hop + block] for i in range(blocks)], axis=1)
@@ -48,15 +49,19 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return y.astype(x.dtype)
 
 
-def _block_length(taps: int, length: int) -> int:
-  """The smallest 2^a 3^b 5^c that holds 2.5 filters, or the whole padded signal where that is shorter."""
-  wanted = min(int(_BLOCK_PER_TAP * taps), length + taps - 1)
-  n = max(wanted, taps)
-  while True:
-    rest = n
-    for prime in (2, 3, 5):
-      while rest % prime == 0:
-        rest //= prime
-    if rest == 1:
-      return n
-    n += 1
+def block_table(batch: int, length: int, taps: int) -> tuple[int, int]:
+  """How many blocks a sequence is cut into, and their length, a number 2^a 3^b 5^c."""
+  per_tap = next(ratio for most, ratio in _BLOCK_PER_TAP if batch <= most)
+  hop = min(max(int(per_tap * taps), taps) - taps + 1, length)
+  blocks = -(-length // hop)
+  block = -(-length // blocks) + taps - 1  # no longer than they need be: the last one is as full as the others
+  while not _is_5_smooth(block):
+    block += 1
+  return blocks, block
+
+
+def _is_5_smooth(n: int) -> bool:
+  for prime in (2, 3, 5):
+    while n % prime == 0:
+      n //= prime
+  return n == 1
