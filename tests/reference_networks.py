@@ -6,7 +6,7 @@ UNITS = (3, 4, 6, 3)
 
 
 def random_resnet50(seed: int = 0) -> dict[str, np.ndarray]:
-  """Weights and statistics under torchvision's names, kernels [out, in, h, w]; scaled so that activations stay near 1."""
+  """Weights and statistics under torchvision's names, kernels [out, in, h, w]; activations stay near 1."""
   rng = np.random.default_rng(seed)
   weights = {}
 

@@ -1,5 +1,6 @@
 """The authors' network, as configs/released.py runs it, against the same in plain TensorFlow operations."""
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -14,10 +15,15 @@ STEPS = 150
 CLOSE = 1e-4  # predictions are of the order of 1
 
 
+def shapes(config):
+  """A state without numbers: all of them must come from the weights."""
+  return jax.eval_shape(lambda: steps.init_state(config, 2))
+
+
 def predictions(config, audio, face):
   """[T, 2] of int16 sound [T, 640] and uint8 frames [T, 96, 96, 3], as evaluation makes them."""
   config = init_from.settle(config)
-  state = init_from.start(steps.init_state(config, 2), config)
+  state = init_from.start(shapes(config), config)
   batch = {'valid': np.ones((1, len(audio)), np.float32), 'audio': audio[None],
            'audio_mean': np.full(1, 50., np.float32), 'audio_std': np.full(1, 900., np.float32), 'face': face[None],
            'face_found': np.ones((1, len(audio)), np.float32)}
@@ -71,7 +77,7 @@ def test_fused_under_the_old_names(tmp_path):
 def test_visual_has_its_place(tmp_path):
   config = imported_config(tmp_path, reference.random_authors_network(('visual',)), 'visual')
   config = init_from.settle(config)
-  state = init_from.start(steps.init_state(config, 2), config)
+  state = init_from.start(shapes(config), config)
   assert set(state.params) == {'visual', 'recurrent'}
   assert config.model.visual.batch_norm == 'frozen' and config.model.visual.std == (1.0, 1.0, 1.0)
 
@@ -85,9 +91,10 @@ def test_a_config_that_contradicts_the_weights_is_refused(tmp_path, field, value
     init_from.settle(config)
 
 
-@pytest.mark.parametrize('lacking, said', [('rnn/multi_rnn_cell/cell_1/lstm_cell/w_f_diag', 'cell_1/lstm_cell/peephole_f'),
-                                           ('audio_model/Conv_1/BatchNorm/gamma', 'audio_model/Conv_1/BatchNorm/gamma'),
-                                           ('fully_connected/weights', 'fully_connected/weights')])
+@pytest.mark.parametrize('lacking, said', [
+    ('rnn/multi_rnn_cell/cell_1/lstm_cell/w_f_diag', 'cell_1/lstm_cell/peephole_f'),
+    ('audio_model/Conv_1/BatchNorm/gamma', 'audio_model/Conv_1/BatchNorm/gamma'),
+    ('fully_connected/weights', 'fully_connected/weights')])
 def test_what_is_missing_or_left_over_is_named(tmp_path, lacking, said):
   variables = reference.random_authors_network(('speech',))
   del variables[lacking]
@@ -100,7 +107,7 @@ def test_what_is_missing_or_left_over_is_named(tmp_path, lacking, said):
 
 def test_weights_of_another_network_are_refused(tmp_path):
   config = imported_config(tmp_path, reference.random_authors_network(('speech',)), 'visual')
-  with pytest.raises(UserError, match='is for recurrent, speech, the network has recurrent, visual; choose another --config'):
+  with pytest.raises(UserError, match='is for recurrent, speech, the network has recurrent, visual; choose'):
     init_from.settle(config)
 
 

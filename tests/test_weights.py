@@ -1,10 +1,7 @@
-"""Published ResNet-50 weights against the frameworks they come from, at every stage; each switch set wrong must show."""
+"""Published ResNet-50 weights against their own frameworks, at every unit; each switch set wrong must show."""
 
 import functools
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -63,7 +60,7 @@ def assert_switches_matter(imported, images, expected, **wrong):
 
 @pytest.fixture(scope='module')
 def torch():
-  return pytest.importorskip('torch', reason='PyTorch is not installed: `make install EXTRAS=test,dev` compares with it')
+  return pytest.importorskip('torch', reason='compares with PyTorch, which `make install EXTRAS=test,dev` installs')
 
 
 def save(torch, path, arrays, **options):
@@ -119,7 +116,8 @@ def test_hugging_face(tmp_path, torch, in_bottleneck, stride_on):
   path = tmp_path / 'model.safetensors'
   save_file(huggingface_names(weights()), path)
   if in_bottleneck is not None:
-    (tmp_path / 'config.json').write_text(json.dumps({'model_type': 'resnet', 'downsample_in_bottleneck': in_bottleneck}))
+    said = {'model_type': 'resnet', 'downsample_in_bottleneck': in_bottleneck}
+    (tmp_path / 'config.json').write_text(json.dumps(said))
   imported = detect.import_file(path)
   assert 'Hugging Face' in imported.format and imported.switches['visual.stride_on'] == stride_on
   images = pixels(SIZES[1])
@@ -141,7 +139,8 @@ def random_keras(variance=(0.5, 1.0)):
       variable.assign((np.mean(variance) + 1e-5) ** 0.5 * rng.uniform(0.5, 1.0, variable.shape))
     elif variable.name != 'kernel':
       variable.assign(rng.uniform(-0.3, 0.3, variable.shape))
-  outputs = [f'conv{stage + 1}_block{unit}_out' for stage, n in enumerate(reference.UNITS, 1) for unit in range(1, n + 1)]
+  outputs = [f'conv{stage + 1}_block{unit}_out' for stage, n in enumerate(reference.UNITS, 1)
+             for unit in range(1, n + 1)]
   stages = keras.Model(model.input, [model.get_layer(name).output for name in outputs])
 
   def run(images):

@@ -91,7 +91,7 @@ def read_tf_checkpoint(path) -> dict[str, Stored]:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   import tensorflow as tf  # seconds of start-up, for this format alone
   prefix = tf_prefix(path)
-  errors = (tf.errors.OpError, ValueError, RuntimeError, OSError, UnicodeDecodeError)
+  errors = (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError)  # as its reader maps codes
   try:
     reader = tf.train.load_checkpoint(str(prefix))
     shapes = reader.get_variable_to_shape_map()

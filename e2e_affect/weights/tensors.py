@@ -77,6 +77,10 @@ class Tensors:
         self._wrong.append(f'{name} holds NaN or Inf')
     return np.zeros(shape, np.float32)
 
+  def reject(self, fault: str) -> None:
+    """Notes something else that is wrong with an array."""
+    self._wrong.append(fault)
+
   def finish(self, ignored: Iterable[str] = ()) -> None:
     """Says what is wrong with the file, all at once.
 
