@@ -125,16 +125,16 @@ def _stage(content, clip, media, targets):
   message = (f'<p class="message" id="message" hidden>The clip cannot be played here: is <code>{escape(name)}</code> still '
              'beside this page? The traces can be read without it.</p>')
   if _mime(name).startswith('video'):
-    shape = f' style="aspect-ratio:{clip.frame_size[0]}/{clip.frame_size[1]}"' if clip.frame_size else ''
+    width, height = clip.frame_size or (16, 9)
     box = '<div class="box" id="box"></div>' if clip.crops is not None else ''
-    screen = (f'<div class="frame"{shape}><video id="media" preload="auto" playsinline{source}></video>{box}</div>')
+    screen = (f'<div class="frame" style="--ratio:{width}/{height}"><video id="media" preload="auto" playsinline{source}></video>{box}</div>')
   else:
     screen = f'<p class="message">Sound alone.</p><audio id="media" preload="auto"{source}></audio>'
   parts = [f'<div class="panel screen" id="screen">{screen}{message}</div>']
   if set(_PLANE) <= set(targets):
     parts.append('<figure class="panel"><canvas id="plane" class="square" role="img" aria-label="Valence from left to '
-                 'right, arousal from bottom to top"></canvas><figcaption>Valence and arousal; the tail is the last '
-                 '3 s</figcaption></figure>')
+                 'right, arousal from bottom to top"></canvas><figcaption>The tail is the last 3 s'
+                 '</figcaption></figure>')
   if clip.crops is not None:
     parts.append('<figure class="panel seen" id="seen"><canvas id="crop" class="square" role="img" aria-label="Face '
                  'crop"></canvas><figcaption>What the network saw: <span id="confidence"></span></figcaption></figure>')
@@ -148,7 +148,7 @@ def _traces(content, targets):
   if content['sound'] and content['sound']['std']:
     legend.append('<li><i class="block" style="background:var(--wave)"></i>sound</li>')
   if content['face'] and content['face']['share_of_steps'] < 1:
-    legend.append('<li><i class="block" style="background:var(--lost)"></i>no face</li>')
+    legend.append('<li><i class="block lost"></i>no face</li>')
   return f"""<div class="panel traces">
 <div class="bar"><button id="play" type="button">Play</button><span class="clock" id="time"></span>
 <ul class="legend">{"".join(legend)}</ul></div>
@@ -187,7 +187,7 @@ def _meaning(content, network):
                                             if kept else '<p>No step of it was worth keeping: both are the same.</p>'))
   else:
     parts.append(f'<p>Nothing was post-processed: {escape(str(fitted.get("reason")))}.</p>')
-  if content['face']:
+  if content['face'] and content['face']['share_of_steps'] < 1:
     parts.append('<p>Where no face was found (shaded) the picture is masked, and the last crop stays in view.</p>')
   return ''.join(parts)
 

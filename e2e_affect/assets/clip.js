@@ -12,7 +12,7 @@ const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
 // The smallest of these that holds every trace; the same for the plane, so that both tell the same.
 const largest = names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
   (a, v) => Math.max(a, Math.abs(v)), most), 0);
-const limit = [0.1, 0.25, 0.5, 0.75, 1].find(x => x >= largest) || Math.ceil(largest);
+const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1].find(x => x >= largest) || Math.ceil(largest);
 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colourOf = name => css(['arousal', 'valence'].includes(name) ? '--' + name : '--other');
@@ -47,10 +47,9 @@ function toggle() {
 function refused() {
   playable = false;
   element('play').disabled = true;
-  if (media) media.hidden = true;
-  const box = element('box');
-  if (box) box.style.display = 'none';
+  media.hidden = true;
   element('message').hidden = false;
+  follow();
 }
 
 // ---- canvases: drawn in CSS pixels, sharp on every screen
@@ -74,22 +73,20 @@ function drawTraces() {
   plotWidth = width;
   const bottom = height - PLOT.bottom, middle = (PLOT.top + bottom) / 2, half = (bottom - PLOT.top) / 2;
   const yOf = v => middle - half * v / limit;
-  // Steps without a face.
-  c.fillStyle = css('--lost');
-  for (const [first, end] of data.lost) c.fillRect(xOf(first * STEP), PLOT.top, xOf(end * STEP) - xOf(first * STEP), 2 * half);
+  for (const [first, end] of data.lost) hatch(c, xOf(first * STEP), PLOT.top, xOf(end * STEP), bottom);
   // Sound: lowest and highest sample of each piece.
   if (data.wave) {
     const pieces = data.wave.low.length, w = (xOf(data.wave.seconds) - xOf(0)) / pieces;
+    const peak = data.wave.low.reduce((most, v, i) => Math.max(most, -v, data.wave.high[i]), 1) / 0.85;
     c.fillStyle = css('--wave');
     for (let i = 0; i < pieces; i++) {
-      const top = middle - half * data.wave.high[i] / 127, low = middle - half * data.wave.low[i] / 127;
+      const top = middle - half * data.wave.high[i] / peak, low = middle - half * data.wave.low[i] / peak;
       c.fillRect(xOf(0) + i * w, top, Math.max(w, 0.6), Math.max(low - top, 0.8));
     }
   }
   // Grid and numbers.
   c.lineWidth = 1;
-  c.textBaseline = 'middle';
-  c.textAlign = 'right';
+  [c.textBaseline, c.textAlign] = ['middle', 'right'];
   for (const part of [-1, -0.5, 0, 0.5, 1]) {
     const y = Math.round(yOf(part * limit)) + 0.5;
     c.strokeStyle = part ? css('--grid') : css('--soft');
@@ -99,8 +96,7 @@ function drawTraces() {
     c.fillStyle = css('--soft');
     c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
   }
-  c.textAlign = 'center';
-  c.textBaseline = 'alphabetic';
+  [c.textBaseline, c.textAlign] = ['alphabetic', 'center'];
   const every = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600].find(
     s => (width - PLOT.left) * s / length > 58) || 3600;
   for (let i = 0; i * every <= length + 1e-9; i++) {
@@ -115,9 +111,21 @@ function drawTraces() {
   for (const name of names) {
     const { raw, post } = data.targets[name];
     c.strokeStyle = colourOf(name);
-    if (post) { c.globalAlpha = 0.38; line(c, raw, yOf, 1); c.globalAlpha = 1; }
+    if (post) { c.globalAlpha = 0.5; line(c, raw, yOf, 1); c.globalAlpha = 1; }
     line(c, post || raw, yOf, 2.2);
   }
+}
+
+// Steps without a face: stripes, so that sound and traces stay visible on them.
+function hatch(c, left, top, right, bottom) {
+  c.save();
+  c.beginPath(); c.rect(left, top, right - left, bottom - top); c.clip();
+  c.strokeStyle = css('--lost');
+  c.lineWidth = 3;
+  c.beginPath();
+  for (let x = left - (bottom - top); x < right; x += 9) { c.moveTo(x, bottom); c.lineTo(x + bottom - top, top); }
+  c.stroke();
+  c.restore();
 }
 
 function line(c, values, yOf, width) {
@@ -133,7 +141,8 @@ let ground = null;  // all that does not move
 
 function drawPlane(step) {
   if (!plane) return;
-  if (!ground) ground = drawGround();
+  ground = ground || drawGround();
+  if (!ground) return;  // not laid out yet
   const { context: c, width } = prepared(plane);
   c.drawImage(ground, 0, 0, width, width);
   const [x, y] = planeAxes(width), v = shown('valence'), a = shown('arousal');
@@ -146,11 +155,8 @@ function drawPlane(step) {
     c.beginPath(); c.moveTo(x(v[k - 1]), y(a[k - 1])); c.lineTo(x(v[k]), y(a[k])); c.stroke();
   }
   c.globalAlpha = 1;
-  c.fillStyle = css('--accent');
-  c.beginPath(); c.arc(x(v[step]), y(a[step]), 7, 0, 2 * Math.PI); c.fill();
-  c.lineWidth = 2;
-  c.strokeStyle = css('--card');
-  c.stroke();
+  [c.fillStyle, c.strokeStyle, c.lineWidth] = [css('--accent'), css('--card'), 2];
+  c.beginPath(); c.arc(x(v[step]), y(a[step]), 7, 0, 2 * Math.PI); c.fill(); c.stroke();
 }
 
 function planeAxes(width) {
@@ -160,9 +166,9 @@ function planeAxes(width) {
 
 function drawGround() {
   const canvas = plane.cloneNode();
-  const { context, width } = prepared(plane);
+  const { context: c, width } = prepared(plane);
+  if (!width) return null;
   const [x, y] = planeAxes(width);
-  const c = context;
   c.strokeStyle = css('--grid');
   for (const part of [-1, -0.5, 0.5, 1]) {
     c.beginPath();
@@ -194,8 +200,7 @@ function drawGround() {
   }
   c.textAlign = 'left';
   c.fillText('±' + limit, x(limit) - 26, y(-limit) - 6);
-  canvas.width = plane.width;
-  canvas.height = plane.height;
+  canvas.width = canvas.height = plane.width;
   canvas.getContext('2d').drawImage(plane, 0, 0);
   return canvas;
 }
@@ -212,14 +217,11 @@ function drawFace(step) {
   element('confidence').textContent = lost ? 'no face' : 'confidence ' + data.found[step].toFixed(2);
   const box = element('box');
   if (box) {
-    const place = playable && data.boxes[step];
+    const place = playable && data.boxes[step], [w, h] = data.frame_size;
     box.style.display = place ? 'block' : 'none';
     if (place) {
-      const [w, h] = data.frame_size;
-      box.style.left = 100 * place[0] / w + '%';
-      box.style.top = 100 * place[1] / h + '%';
-      box.style.width = 100 * place[2] / w + '%';
-      box.style.height = 100 * place[2] / h + '%';
+      const shares = { left: place[0] / w, top: place[1] / h, width: place[2] / w, height: place[2] / h };
+      for (const [side, share] of Object.entries(shares)) box.style[side] = 100 * share + '%';
     }
   }
   const wanted = data.crops.index[Math.floor(step / data.crops.every)];
@@ -296,6 +298,7 @@ document.addEventListener('keydown', event => {
 // A button acts on the release of the space bar.
 element('play').addEventListener('keyup', event => { if (event.key === ' ') event.preventDefault(); });
 
-window.addEventListener('resize', redraw);
 window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
+const resized = new ResizeObserver(redraw);
+for (const canvas of [traces, plane]) if (canvas) resized.observe(canvas);
 redraw();
