@@ -10,6 +10,7 @@ one. What a file is, is seen from its content; what the network must be set to f
 from collections.abc import Callable
 
 from absl import flags
+from absl import logging
 import numpy as np
 
 from data_prep import cli
@@ -39,7 +40,7 @@ def import_weights(file: str, out: str) -> Imported:
   parts = {part: [row for row in imported.mapping if row[1].startswith(f'{part}/')] for part in imported.params}
   for part, rows in parts.items():
     size = sum(np.prod(shape, dtype=int) for _, _, shape in rows)
-    print(f'{part}: {len(rows)} arrays, {size:,} numbers')
+    print(f'{part}: {len(rows)} arrays, {size:,} parameters and statistics')
     for theirs, ours, shape in (rows[0], rows[-1]):
       print(f'  {theirs} {list(shape)} -> {ours}')
   print(f'ignored: {len(imported.ignored)}' + (f' ({", ".join(imported.ignored[:3])} …)' if imported.ignored else ''))
@@ -97,6 +98,7 @@ def _define_flags():
 
 
 def main(*files: str) -> None:
+  logging.set_verbosity(logging.WARNING)  # JAX tells which accelerators there are not
   if len(files) != 1:
     raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')
   import_weights(files[0], flags.FLAGS.out)
