@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.data = ml_collections.ConfigDict()
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
   c.data.sequence_steps = 150  # T: steps of 40 ms, a multiple of 25 (Table II: 150 is best)
+  c.data.cache = ''  # train partition decoded once, into 'host' or 'device' memory (RECOLA: 4 GB); '': every epoch
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
 
   c.batch_size = 25  # B: sequences a global batch

@@ -10,6 +10,7 @@ from e2e_affect.losses import LOSSES
 from e2e_affect.models.affect import MODALITIES
 
 _CHOICES = {
+    'data.cache': ('', 'host', 'device'),
     'dtype': ('float32', 'bfloat16'),
     'loss': tuple(LOSSES),
     'model.speech.variant': ('paper', 'released'),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 import pathlib
 
 from absl import logging
-from flax import jax_utils
 import jax
 import ml_collections
 import numpy as np
@@ -41,7 +40,7 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
   traces = []
   for first in range(0, len(group_of), devices):
     group = group_of[first:first + devices]
-    carry = jax_utils.replicate(recurrent.initial_carry(1, options.layers, options.units))
+    carry = steps.replicate(recurrent.initial_carry(1, options.layers, options.units))
     rows = []
 
     def inputs():
@@ -98,4 +97,4 @@ def replicated_best(workdir: pathlib.Path, config: ml_collections.ConfigDict,
                     num_targets: int) -> tuple[TrainState, dict]:
   """The best checkpoint of a run, replicated, and what `results.json` says of it."""
   state, described = checkpoints.best_of_run(workdir, steps.init_state(config, num_targets))
-  return jax_utils.replicate(state), described
+  return steps.replicate(state), described

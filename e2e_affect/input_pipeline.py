@@ -86,21 +86,54 @@ def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_s
     `audio` or `face` is absent where the network has no such modality.
   """
   windows = _train_windows(config, recordings(manifest, config.data.dir, 'train'))
+  order = _train_order(config, len(windows), first_step, last_step, batch_size, process_index, process_count)
+  seconds = config.data.sequence_steps // STEPS_PER_RECORD
+  return _batches(config, manifest, order, windows, seconds, batch_size // process_count)
+
+
+def cached_train_batches(config: ml_collections.ConfigDict, manifest: Manifest, corpus: dict[str, np.ndarray],
+                         first_step: int, last_step: int, **place: int) -> Iterator[dict[str, np.ndarray]]:
+  """What `train_batches` yields, from a corpus in memory."""
+  for order in train_order(config, manifest, first_step, last_step, **place):
+    yield {name: values[order['window']] for name, values in corpus.items()} | {'index': order['index']}
+
+
+def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[str, np.ndarray]:
+  """All N sequences of the train partition, decoded, and a blank one: as `train_batches`, [N + 1, …], no `index`."""
+  windows = _train_windows(config, recordings(manifest, config.data.dir, 'train'))
+  order = tf.data.Dataset.range(len(windows) + 1).map(lambda window: (window, window))
+  corpus = {}
+  for batch in _batches(config, manifest, order, windows, config.data.sequence_steps // STEPS_PER_RECORD, 1):
+    place = batch.pop('index')[0]
+    for name, values in batch.items():
+      corpus.setdefault(name, np.zeros((len(windows) + 1, *values.shape[1:]), values.dtype))[place] = values[0]
+  return corpus
+
+
+def train_order(config: ml_collections.ConfigDict, manifest: Manifest, first_step: int, last_step: int, *,
+                batch_size: int, process_index: int = 0, process_count: int = 1) -> Iterator[dict[str, np.ndarray]]:
+  """Which rows of `read_corpus` make the batches of `train_batches`: `window` [b] and, as there, `index` [b]."""
+  windows = num_sequences(config, manifest)
+  order = _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count)
+  order = order.map(lambda window, place: {'window': tf.cast(window, tf.int32), 'index': tf.cast(place, tf.int32)})
+  return order.batch(batch_size // process_count, drop_remainder=True).as_numpy_iterator()
+
+
+def _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count):
+  """Pairs of a window, `windows` of which is the blank one, and its place in the global batch."""
   count = config.batch_size
 
   def window_at(position):
     # Epoch e visits every sequence once, in a permutation of its own; the stateless shuffle needs no buffer.
-    # Slots of the batch past config.batch_size point at window N, which is blank.
+    # Slots of the batch past config.batch_size point at the blank window.
     step, place = position // batch_size, position % batch_size
     real = step * count + place
-    epoch_seed = tf.stack([tf.constant(config.seed, tf.int64), real // len(windows)])
-    shuffled = tf.random.experimental.index_shuffle(real % len(windows), epoch_seed, len(windows) - 1)
-    return tf.where(place < count, shuffled, len(windows)), place
+    epoch_seed = tf.stack([tf.constant(config.seed, tf.int64), real // windows])
+    shuffled = tf.random.experimental.index_shuffle(real % windows, epoch_seed, windows - 1)
+    return tf.where(place < count, shuffled, windows), place
 
   positions = tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
-  positions = positions.shard(process_count, process_index)
-  seconds = config.data.sequence_steps // STEPS_PER_RECORD
-  return _batches(config, manifest, positions.map(window_at), windows, seconds, batch_size // process_count)
+  return positions.shard(process_count, process_index).map(window_at)
 
 
 def evaluation_batches(config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], size: int,

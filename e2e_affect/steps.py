@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import functools
 
-from flax import struct
+from flax import jax_utils, struct
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -162,3 +162,13 @@ def pmap_steps(config: ml_collections.ConfigDict, num_targets: int, context: int
   evaluate = functools.partial(eval_step, model=make_model(config, num_targets, None), config=frozen, context=context)
   return (jax.pmap(train, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,)),
           jax.pmap(evaluate, axis_name=AXIS, donate_argnums=(2,)))
+
+
+@functools.partial(jax.pmap, axis_name=AXIS)
+def _as_a_step_returns_it(tree):
+  return tree
+
+
+def replicate(tree):
+  """One copy a device, placed as the results of steps are: fed anything else, a step is compiled a second time."""
+  return _as_a_step_returns_it(jax_utils.replicate(tree))

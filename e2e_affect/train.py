@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.errors import DataError, UserError
 from data_prep.records import Manifest, PARTITIONS
-from e2e_affect import checkpoints, chunks, config_check, evaluate, init_from, input_pipeline, results, steps
+from e2e_affect import checkpoints, chunks, config_check, evaluate, feed, init_from, input_pipeline, results, steps
 from e2e_affect import workdir as workdirs
 from e2e_affect.metric_writer import MetricWriter
 from e2e_affect.metrics import Moments
@@ -86,10 +86,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
 
     # Loop: fetch, step, log, evaluate, save.
     train_step, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.CONTEXT)
-    state = jax_utils.replicate(state)
-    batches = input_pipeline.train_batches(config, manifest, first_step, total_steps, batch_size=batch_size,
-                                           process_index=jax.process_index(), process_count=jax.process_count())
-    batches = jax_utils.prefetch_to_device((_spread(batch, devices) for batch in batches), 2)
+    state = steps.replicate(state)
+    batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
     log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
     if not total_steps and resumed is None:  # published weights as they are
       checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
@@ -162,11 +160,6 @@ def _refuse_hosts_that_differ(first_step):
     if len(set(steps_of_hosts.tolist())) > 1:
       raise UserError(f'the hosts would start at steps {steps_of_hosts.tolist()}; --workdir must be a folder that all '
                       'of them share')
-
-
-def _spread(batch: dict, devices: int) -> dict:
-  """[b, …] -> [devices, b / devices, …]."""
-  return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
 
 
 def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:

@@ -1,0 +1,74 @@
+"""Batches on the devices are those of the input pipeline, from wherever they come."""
+
+import jax
+import jax.monitoring
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from e2e_affect import feed, input_pipeline, steps
+
+
+@pytest.mark.parametrize('cache', ['', 'host', 'device'])
+def test_batches_are_those_of_the_input_pipeline(small_config, cache):
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  expected = list(input_pipeline.train_batches(small_config, manifest, 1, 5, batch_size=8))
+  small_config.data.cache = cache
+  found = list(feed.device_batches(small_config, manifest, 1, 5, batch_size=8))
+  assert len(found) == len(expected) == 4
+  for ours, theirs in zip(found, expected):
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+      assert ours[name].dtype == value.dtype and len(ours[name].addressable_shards) == 8
+      np.testing.assert_array_equal(ours[name], value[:, None], err_msg=name)
+
+
+def test_a_cache_reads_only_what_the_network_uses(small_config):
+  small_config.model.modalities = ('speech',)
+  corpus = input_pipeline.read_corpus(small_config, input_pipeline.read_manifest(small_config.data.dir))
+  assert 'face' not in corpus
+  assert corpus['audio'].shape == (6, 50, 640)  # 5 sequences and a blank one
+  assert not corpus['valid'][5].any() and corpus['valid'][:5].any(axis=1).all()
+
+
+def test_hosts_share_a_cached_corpus(small_config):
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  small_config.model.modalities = ('speech',)
+  corpus = input_pipeline.read_corpus(small_config, manifest)
+  for host in range(2):
+    place = dict(batch_size=4, process_index=host, process_count=2)
+    streamed = list(input_pipeline.train_batches(small_config, manifest, 0, 3, **place))
+    cached = list(input_pipeline.cached_train_batches(small_config, manifest, corpus, 0, 3, **place))
+    jax.tree.map(np.testing.assert_array_equal, cached, streamed)
+
+
+def test_a_corpus_too_large_for_the_device_is_refused(small_config, monkeypatch):
+  class Device:
+    device_kind = 'tiny'
+    memory_stats = staticmethod(lambda: {'bytes_limit': 1_000_000})
+
+  small_config.data.cache = 'device'
+  monkeypatch.setattr(feed.jax, 'local_devices', lambda: [Device])
+  with pytest.raises(UserError, match=r'takes 0\.\d+ GB, more than half of the 0\.001 GB of tiny; .*cache=host'):
+    feed.device_batches(small_config, input_pipeline.read_manifest(small_config.data.dir), 0, 1, batch_size=8)
+
+
+def test_nothing_is_compiled_after_the_first_step(small_config):
+  small_config.model.modalities = ('speech',)
+  small_config.data.cache = 'device'
+  train_step, _ = steps.pmap_steps(small_config, 2, context=25)
+  state = steps.replicate(steps.init_state(small_config, 2))
+  compiled = []
+  listener = lambda event, seconds, **_: compiled.append(event) if 'backend_compile' in event else None
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  jax.monitoring.register_event_duration_secs_listener(listener)
+  try:
+    for step, batch in enumerate(feed.device_batches(small_config, manifest, 0, 6, batch_size=8)):
+      state, logged = train_step(state, batch, small_config.seed)
+      jax.block_until_ready(logged)
+      assert compiled, 'the first step is compiled: is the event still called backend_compile?'
+      if step == 0:
+        compiled_first = len(compiled)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listener)
+  assert step == 5 and len(compiled) == compiled_first
