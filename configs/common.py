@@ -33,11 +33,12 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.pretrained = ''  # folder of published weights, as `python -m e2e_affect.import_weights` wrote it
   c.init_from = ml_collections.ConfigDict()
-  c.init_from.speech = ''  # workdir of a trained speech network, whose features to start from
-  c.init_from.visual = ''  # workdir of a trained visual network, whose features to start from
+  c.init_from.speech = ''  # workdir of a trained speech or fused network, whose speech features to start from
+  c.init_from.visual = ''  # workdir of a trained visual or fused network, whose visual features to start from
 
   c.model = ml_collections.ConfigDict()
-  c.model.modalities = ('speech', 'visual')  # in the order their features are concatenated in
+  c.model.modalities = ('speech', 'visual')  # in the order their features are concatenated in; 'geometric' may follow
+  c.model.frozen = ()  # of speech and visual, those whose parameters and statistics training leaves as they are
 
   c.model.speech = ml_collections.ConfigDict()
   c.model.speech.variant = 'paper'  # 'paper', or 'released': the authors' published code
@@ -59,6 +60,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.visual.mean = ()  # (0.485, 0.456, 0.406), ImageNet's; subtracted from RGB in [0, 1]
   c.model.visual.std = ()  # (0.229, 0.224, 0.225), ImageNet's; what it is divided by then
   c.model.visual.remat = False  # recompute activations in the backward pass: longer sequences in less memory
+
+  c.model.geometric = ml_collections.ConfigDict()
+  c.model.geometric.landmarks = 68  # points a step, as data_prep.landmarks wrote them
 
   c.model.recurrent = ml_collections.ConfigDict()
   c.model.recurrent.layers = 2  # LSTM layers

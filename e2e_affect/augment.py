@@ -14,7 +14,7 @@ def prepare(batch: dict[str, jax.Array], model: ml_collections.FrozenConfigDict,
 
   Args:
     batch: `audio` [B, T', S] int16, `audio_mean` and `audio_std` [B], `face` [B, T, 96, 96, 3] uint8,
-      `face_found` [B, T], `valid` [B, T']; `audio` or `face` may be absent.
+      `face_found` [B, T], `landmarks` [B, T, L, 2], `valid` [B, T']; what a network does not use may be absent.
     model: `config.model`.
     augment: `config.augment`.
     keys: [B] PRNG keys, one a sequence, or None to evaluate: one central crop, no change of colour.
@@ -45,6 +45,8 @@ def prepare(batch: dict[str, jax.Array], model: ml_collections.FrozenConfigDict,
       face = _augment(face, resized, size, augment, keys)
     inputs['face'] = (face - jnp.asarray(visual.mean)) / jnp.asarray(visual.std)
     inputs['face_found'] = batch['face_found']
+  if 'landmarks' in batch:
+    inputs['landmarks'] = batch['landmarks']
   return inputs
 
 

@@ -29,6 +29,8 @@ def split(batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str
   inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'valid') if name in batch}
   if 'face' in batch:
     inputs |= {name: batch[name][:, core] for name in ('face', 'face_found')}
+  if 'landmarks' in batch:
+    inputs['landmarks'] = batch['landmarks'][:, core]
   return inputs, {name: batch[name][:, core] for name in ('label', 'mask', 'face_found') if name in batch}
 
 

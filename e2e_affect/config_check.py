@@ -21,7 +21,8 @@ _CHOICES = {
 }
 _AT_LEAST_ONE = ('batch_size', 'log_every_steps', 'evaluate_chunk_seconds', 'data.read_threads',
                  'model.recurrent.layers', 'model.recurrent.units', 'model.speech.filters', 'model.speech.taps',
-                 'model.speech.long_taps', 'model.speech.pool_channels', 'model.visual.width')
+                 'model.speech.long_taps', 'model.speech.pool_channels', 'model.visual.width',
+                 'model.geometric.landmarks')
 _POSITIVE = ('learning_rate', 'evaluate_every_epochs')
 _NOT_NEGATIVE = ('epochs', 'total_steps', 'seed', 'model.recurrent.cell_clip', 'model.visual.batch_norm_epsilon',
                  'augment.brightness')
@@ -52,7 +53,9 @@ def check(config: ml_collections.ConfigDict) -> None:
            f'some of {", ".join(MODALITIES)}, in this order')
   _require(config, 'model.speech.filters', lambda v: v % config.model.speech.pool_channels == 0,
            f'a multiple of model.speech.pool_channels = {config.model.speech.pool_channels}')
-  for modality in MODALITIES:
+  _require(config, 'model.frozen', lambda v: set(v) <= {'speech', 'visual'} & set(config.model.modalities),
+           'some of speech and visual, as far as the network has them')
+  for modality in config.init_from:
     source = config.init_from[modality]
     if source and modality not in config.model.modalities:
       raise UserError(f'config.init_from.{modality} = {source!r}, but the network has no such part: '

@@ -63,6 +63,7 @@ def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recordin
 
 def num_sequences(config: ml_collections.ConfigDict, manifest: Manifest) -> int:
   """N: sequences of T steps in the train partition; the last one of a recording may be partly masked."""
+  _check_landmarks(config, manifest)
   return len(_train_windows(config, recordings(manifest, config.data.dir, 'train')))
 
 
@@ -82,8 +83,9 @@ def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_s
 
   Yields:
     `audio` [b, T, S] int16, `audio_mean`, `audio_std` [b], `face` [b, T, 96, 96, 3] uint8, `face_found`,
-    `valid`, `mask` [b, T], `label` [b, T, K], `index` [b] place in the global batch; b = batch_size / hosts.
-    `audio` or `face` is absent where the network has no such modality.
+    `valid`, `mask` [b, T], `landmarks` [b, T, L, 2], `label` [b, T, K], `index` [b] place in the global batch;
+    b = batch_size / hosts.
+    `audio`, `face` or `landmarks` is absent where the network has no such modality.
   """
   windows = _train_windows(config, recordings(manifest, config.data.dir, 'train'))
   order = _train_order(config, len(windows), first_step, last_step, batch_size, process_index, process_count)
@@ -173,6 +175,7 @@ def _train_windows(config, group):
 
 def _batches(config, manifest, positions, windows, seconds, batch_size):
   """Reads `seconds` records per window; batches of windows."""
+  _check_landmarks(config, manifest)
   files, skip, blanks_before, length = _window_tables(windows, seconds)
   num_targets = len(manifest.targets)
   blank = records.encode(_blank_record(num_targets, manifest.num_landmarks))
@@ -203,6 +206,14 @@ def _with_readable_errors(dataset, folder):
     reason = str(e).split('[Op:')[0].split('\n')[0]
     raise DataError(f'{folder}: a record is damaged ({reason}); find it with '
                     f'`python -m data_prep.shards --verify {folder}`') from None
+
+
+def _check_landmarks(config, manifest):
+  found, wanted = manifest.num_landmarks, config.model.geometric.landmarks
+  if 'geometric' in config.model.modalities and found != wanted:
+    raise DataError(f'{config.data.dir}: its records have {found or "no"} landmarks, config.model.geometric.landmarks '
+                    f'is {wanted}; ' + (f'set it to {found}' if found else 'add them with `python -m '
+                                        'data_prep.landmarks`, and train on what that writes'))
 
 
 def _window_tables(windows, seconds):
@@ -240,6 +251,8 @@ def _parser(config, num_targets):
     spec |= {'audio': text, 'audio_mean': number, 'audio_std': number}
   if 'visual' in modalities:
     spec['face'] = tf.io.FixedLenFeature([steps], tf.string)
+  if 'geometric' in modalities:
+    spec['landmarks'] = text
 
   def floats(parsed, name, shape=()):
     """[n] strings -> [25 · n, …]."""
@@ -270,6 +283,8 @@ def _parser(config, num_targets):
       sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std')}
     if 'visual' in modalities:
       sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
+    if 'geometric' in modalities:
+      sequence['landmarks'] = floats(parsed, 'landmarks', (config.model.geometric.landmarks, 2))
     return sequence
 
   return parse

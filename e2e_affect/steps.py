@@ -66,6 +66,8 @@ def example_batch(config: ml_collections.ConfigDict, num_targets: int, batch_siz
   if 'visual' in config.model.modalities:
     batch |= {'face': jnp.zeros((batch_size, steps, FACE_SIZE, FACE_SIZE, 3), jnp.uint8),
               'face_found': jnp.ones((batch_size, steps))}
+  if 'geometric' in config.model.modalities:
+    batch['landmarks'] = jnp.zeros((batch_size, steps, config.model.geometric.landmarks, 2))
   return batch
 
 
@@ -86,9 +88,14 @@ def init_state(config: ml_collections.ConfigDict, num_targets: int) -> TrainStat
 def first_state(params: dict, batch_stats: dict, config: ml_collections.ConfigDict) -> TrainState:
   """What a training starts with, from these parameters and statistics."""
   zero = jnp.zeros((), jnp.int32)
-  return TrainState(step=zero, params=params, batch_stats=batch_stats, opt_state=make_optimizer(config).init(params),
+  opt_state = make_optimizer(config).init(_trained(params, config))
+  return TrainState(step=zero, params=params, batch_stats=batch_stats, opt_state=opt_state,
                     skipped=zero, skipped_in_a_row=zero,
                     average=_variables(params, batch_stats) if config.average_decay else {})
+
+
+def _trained(params, config):
+  return {part: tree for part, tree in params.items() if part not in config.model.frozen}
 
 
 def _variables(params, batch_stats):
@@ -115,21 +122,23 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
   augment_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
   inputs = augment.prepare(batch, model.config, config.augment, augment_keys)
 
-  def loss_fn(params):
-    variables = _variables(params, state.batch_stats)
+  trained = _trained(state.params, config)
+
+  def loss_fn(trained):
+    variables = _variables(state.params | trained, state.batch_stats)
     (prediction, _), updated = model.apply(variables, inputs, train=True, keys=dropout_keys, mutable=['batch_stats'])
     loss, moments = LOSSES[config.loss](prediction=prediction, target=batch['label'], mask=batch['mask'],
                                   axis_name=model.axis_name)
     return loss, (moments, updated.get('batch_stats', {}))
 
-  (loss, (moments, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+  (loss, (moments, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
   if model.axis_name:
     # The loss is already that of the global batch; every device holds its share of the gradient times the
     # number of devices, because the transpose of psum is psum. The mean is the whole gradient.
     grads = jax.lax.pmean(grads, model.axis_name)
   grad_norm = optax.global_norm(grads)
-  updates, opt_state = make_optimizer(config).update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  updates, opt_state = make_optimizer(config).update(grads, state.opt_state, trained)
+  params = state.params | optax.apply_updates(trained, updates)
 
   good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
   keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(good, new, old))
@@ -137,7 +146,10 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
   if config.average_decay:
     # Shorter at the start, or the average would long remember the random parameters.
     decay = jnp.minimum(config.average_decay, (1 + state.step) / (10 + state.step))
-    average = optax.incremental_update(_variables(params, batch_stats), state.average, 1 - decay)
+    # Not of parts that are fixed: their average with themselves would be rounded.
+    average = {kind: {part: new if part in config.model.frozen else optax.incremental_update(
+        new, state.average[kind][part], 1 - decay) for part, new in parts.items()}
+               for kind, parts in _variables(params, batch_stats).items()}
   new_state = TrainState(
       step=state.step + 1, params=keep(params, state.params), batch_stats=keep(batch_stats, state.batch_stats),
       average=keep(average, state.average),

@@ -171,8 +171,8 @@ def test_manifest_refusals(tmp_path):
     own.read(manifest(tmp_path))
   with pytest.raises(DataError, match="column 'speaker' is unknown"):
     own.read(manifest(tmp_path, header='recording,subject,partition,video,audio,labels,speaker'))
-  with pytest.raises(DataError, match='landmarks are not prepared'):
-    own.read(manifest(tmp_path, 'a,S,train,v.mp4,,,l.npz',
+  with pytest.raises(DataError, match='leads out of'):
+    own.read(manifest(tmp_path, 'a,S,train,v.mp4,,,../l.npz',
                       header='recording,subject,partition,video,audio,labels,landmarks'))
   with pytest.raises(DataError, match='cannot be read'):
     own.read(tmp_path / 'absent.csv')

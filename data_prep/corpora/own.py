@@ -1,4 +1,4 @@
-"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes]`, one row per recording.
+"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks]`, one row per recording.
 
 Paths are relative to the manifest and stay inside its folder. `video` or `audio` may be empty (without `audio`, the
 video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds.
@@ -16,8 +16,8 @@ from data_prep.corpora.recording import read_csv
 from data_prep.errors import DataError
 from data_prep.records import PARTITIONS
 
-_REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
-_OPTIONAL = ('boxes', 'landmarks')
+REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
+OPTIONAL = ('boxes', 'landmarks')
 
 
 def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
@@ -28,7 +28,7 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
   """
   source = pathlib.Path(source)
   recordings = {}
-  for line, row in read_csv(source, required=_REQUIRED, optional=_OPTIONAL):
+  for line, row in read_csv(source, required=REQUIRED, optional=OPTIONAL):
     where = f'{source}, line {line}'
     for name in ('recording', 'subject'):
       if not row[name]:
@@ -37,9 +37,9 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
       raise DataError(f'{where}: recording {row["recording"]} a second time; expected distinct ids')
     if row['partition'] not in PARTITION_NAMES:
       raise DataError(f'{where}: partition {row["partition"]!r}; expected {", ".join(PARTITIONS)}')
-    if row.get('landmarks'):
-      raise DataError(f'{where}: landmarks are not prepared by this version; leave the column empty')
-    paths = {name: inside(source.parent, row.get(name, ''), where) for name in ('video', 'audio', 'labels', 'boxes')}
+    # `landmarks` is for `data_prep.landmarks`, which reads the same manifest; here only its path is looked at.
+    paths = {name: inside(source.parent, row.get(name, ''), where)
+             for name in ('video', 'audio', 'labels', 'boxes', 'landmarks')}
     if paths['video'] is None and paths['audio'] is None:
       raise DataError(f'{where}: neither video nor audio')
     recordings[row['recording']] = (row, paths)

@@ -11,7 +11,7 @@ from e2e_affect.models import recurrent
 from e2e_affect.models.resnet import MaskedBatchNorm, ResNet50
 from e2e_affect.models.speech import ReleasedSpeechNetwork, SpeechNetwork
 
-MODALITIES = ('speech', 'visual')
+MODALITIES = ('speech', 'visual', 'geometric')
 
 
 class AffectNetwork(nn.Module):
@@ -36,7 +36,8 @@ class AffectNetwork(nn.Module):
 
     Args:
       inputs: `audio` [B, C+T+C, S] normalised waveform, `audio_found` [B], `face` [B, T, H, W, 3] normalised
-        frames, `face_found` [B, T], `valid` [B, C+T+C]; those of an absent modality may be left out.
+        frames, `face_found` [B, T], `landmarks` [B, T, L, 2] aligned, `valid` [B, C+T+C]; those of an absent modality
+        may be left out.
       train: dropout on, batch statistics of this batch.
       keys: [B] PRNG keys of this batch's sequences; only read in training.
       carry: state of the recurrent part before the first step; None starts from zero.
@@ -47,23 +48,28 @@ class AffectNetwork(nn.Module):
     """
     valid = inputs['valid']
     core = slice(context, valid.shape[1] - context)
-    norm = functools.partial(MaskedBatchNorm, axis_name=self.axis_name, dtype=self.dtype,
-                             frozen=self.config.visual.batch_norm == 'frozen')
+    norms = {part: functools.partial(MaskedBatchNorm, axis_name=self.axis_name, dtype=self.dtype,
+                                     frozen=self.config.visual.batch_norm == 'frozen' or part in self.config.frozen)
+             for part in ('speech', 'visual')}
     features = []
     if 'speech' in self.config.modalities:
       # [B, C+T+C, S] -> [B, T, 1280]
-      x = self._speech(norm)(inputs['audio'], valid, train=train, keys=keys)[:, core]
+      x = self._speech(norms['speech'])(inputs['audio'], valid, train=train, keys=keys)[:, core]
       features.append(x * inputs['audio_found'][:, None, None].astype(x.dtype))
     if 'visual' in self.config.modalities:
       # [B, T, H, W, 3] -> [B·T, H, W, 3] -> [B, T, 2048]
       face = inputs['face']
       options = self.config.visual
       x = ResNet50(width=options.width, stride_on=options.stride_on, stem_pool_padding=options.stem_pool_padding,
-                   norm=functools.partial(norm, epsilon=options.batch_norm_epsilon), remat=options.remat,
+                   norm=functools.partial(norms['visual'], epsilon=options.batch_norm_epsilon), remat=options.remat,
                    dtype=self.dtype, name='visual')(
                        face.reshape(-1, *face.shape[2:]), valid[:, core].reshape(-1), train)
       found = (inputs['face_found'] > 0)[:, :, None]
       features.append(x.reshape(*face.shape[:2], -1) * found.astype(x.dtype))
+    if 'geometric' in self.config.modalities:
+      # [B, T, L, 2] -> [B, T, 2L]
+      x = inputs['landmarks']
+      features.append(x.reshape(*x.shape[:2], -1).astype(self.dtype))
     x = jnp.concatenate(features, axis=-1)
     options = self.config.recurrent
     return recurrent.RecurrentNetwork(self.num_targets, options.layers, options.units, options.peepholes,

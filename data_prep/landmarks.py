@@ -1,0 +1,167 @@
+"""Geometric features for prepared data (paper, section V-D): landmarks, Procrustes-aligned, beside every step.
+
+    python -m data_prep.landmarks --data=data/recola --out=data/recola_geometric [--source=mtcnn]
+
+Reads a data folder and writes another that has landmarks, too. `--source` is `mtcnn` (five points, by a detector that
+ships with its model), a folder of `<recording>.csv` (as OpenFace writes them) or `.npz`, the CSV manifest of own data
+with a column `landmarks`, or a model file of your own: YuNet's .onnx, dlib's .dat, mediapipe's .task. Detectors look at
+the face crops.
+
+The mean shape and the deviations are those of the train partition and stand in the manifest. Stored is how far each
+point of the aligned shape is from the mean's, in these deviations; 0 where no landmarks were found.
+"""
+
+import hashlib
+import json
+import pathlib
+import sys
+
+from absl import flags
+import cv2
+import numpy as np
+import tqdm
+
+from data_prep import cli
+from data_prep import landmark_providers
+from data_prep import prepare
+from data_prep import procrustes
+from data_prep import records
+from data_prep import shards
+from data_prep.errors import DataError
+from data_prep.errors import UserError
+
+LIMIT = 5.0  # deviations that a point may be from the mean's: what is farther was not found where it is
+_LEAST_DEVIATION = 1e-6  # of a coordinate of a shape of norm 1; below, it is constant and stays 0
+
+
+def add_landmarks(data, source: str, out) -> records.Manifest:
+  """Writes the data folder `out`: that of `data`, with landmarks.
+
+  Args:
+    data: data folder.
+    source: see `landmark_providers.open_provider`.
+    out: another folder.
+
+  Raises:
+    DataError: landmarks are missing or differ in number, or none are found in the train partition.
+    UserError: `source` or `out` makes no sense. WorkdirError, LockedError, DiskFullError: about `out`.
+  """
+  data, out = pathlib.Path(data), pathlib.Path(out)
+  manifest = records.Manifest.read(data)
+  if data.resolve() == out.resolve():
+    raise UserError(f'--out={out} is the data folder itself; give another one')
+  provider = landmark_providers.open_provider(source)
+  by_recording = {}
+  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
+    by_recording.setdefault(shard.recording, []).append(shard)
+  with prepare.locked(out):
+    progress = lambda items, words: tqdm.tqdm(items, desc=words, unit='recording', disable=not sys.stderr.isatty())
+    points = {name: _points(data, out, provider, name, of) for name, of in progress(by_recording.items(), 'landmarks')}
+    counts = {p.shape[1] for p in points.values()}
+    if len(counts) > 1:
+      raise DataError(f'{source}: recordings have {" and ".join(map(str, sorted(counts)))} landmarks, expected as many '
+                      'in each')
+    train = [points[name] for name, of in by_recording.items() if of[0].partition == 'train']
+    mean, deviation = fit(np.concatenate(train) if train else np.zeros((0, counts.pop(), 2)))
+    shards.unname(out)
+    written = []
+    for name, of in progress(by_recording.items(), 'writing'):
+      rows = list(_records(data, of, features(points[name], mean, deviation)))
+      written += shards.write_recording(out, rows, partition=of[0].partition)
+    landmarks = {'provider': provider.words, 'mean_shape': mean.tolist(), 'deviation': deviation.tolist(),
+                 'limit': LIMIT}
+    result = shards.finish(out, written, targets=manifest.targets, num_landmarks=mean.shape[0],
+                           label_scale=manifest.label_scale,
+                           preparation={**manifest.preparation, 'landmarks': landmarks})
+  for name, of in by_recording.items():
+    found = np.isfinite(points[name]).all(axis=(1, 2)).mean()
+    print(f'{name}  {of[0].partition:<10}  landmarks in {100 * found:.1f} % of {len(points[name])} steps')
+  print(f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
+        f'--config.model.geometric.landmarks={mean.shape[0]}')
+  return result
+
+
+def fit(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Mean shape [L, 2] and deviation of each coordinate [L, 2] of the train partition's points [N, L, 2].
+
+  Raises:
+    DataError: none were found, or they lie in one place.
+  """
+  found = points[np.isfinite(points).all(axis=(1, 2))]
+  try:
+    mean = procrustes.fit(found)
+  except ValueError as e:
+    raise DataError(f'the train partition has {e}; look at the faces with `python -m data_prep.preview`') from None
+  return mean, procrustes.align(found, mean).std(axis=0)
+
+
+def features(points: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+  """Points [T, L, 2] -> float32 [T, L, 2]: aligned, less the mean shape, in deviations; 0 where there are none."""
+  found = np.isfinite(points).all(axis=(1, 2)) & (np.ptp(np.nan_to_num(points), axis=1).max(axis=1) > 0)
+  result = np.zeros(points.shape, np.float32)
+  unit = np.where(deviation > _LEAST_DEVIATION, deviation, np.inf)
+  result[found] = np.clip((procrustes.align(points[found], mean) - mean) / unit, -LIMIT, LIMIT)
+  return result
+
+
+def _points(data, out, provider, name, of) -> np.ndarray:
+  """A recording's landmarks [T, L, 2]; those found before an interruption are kept in `out/.parts`."""
+  key = hashlib.sha256(json.dumps([provider.words, [shard.sha256 for shard in of]]).encode()).hexdigest()
+  kept = out / shards.PARTS / f'{shards.part_stem(name)}-{key[:16]}.npy'
+  if provider.sees_crops and kept.is_file():
+    return np.load(kept, allow_pickle=False)
+  steps = sum(shard.steps for shard in of)
+  found = []
+
+  def crops():
+    for shard in of:
+      for feature in shards.examples(data / shard.file):
+        valid = int(_floats(feature, 'valid').sum())
+        found.extend(_floats(feature, 'face_found')[:valid])
+        for jpeg in feature['face'].bytes_list.value[:valid]:
+          yield cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+  points = provider.find(name, crops(), steps)
+  if provider.sees_crops:
+    points[np.array(found) == 0] = np.nan  # the crop repeats the last good one
+    with shards.writing(kept):
+      temporary = kept.with_suffix('.tmp.npy')
+      np.save(temporary, points)
+      temporary.replace(kept)
+  return points
+
+
+def _records(data, of, landmarks):
+  """The recording's records again, with landmarks [T, L, 2]."""
+  per_record = records.STEPS_PER_RECORD
+  padded = np.zeros((-(-len(landmarks) // per_record) * per_record, *landmarks.shape[1:]), np.float32)
+  padded[:len(landmarks)] = landmarks
+  for shard in of:
+    for k, feature in enumerate(shards.examples(data / shard.file)):
+      second = shard.first_second + k
+      yield records.Record(
+          recording=shard.recording, subject=shard.subject, second=second,
+          audio=np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(per_record, -1),
+          audio_mean=feature['audio_mean'].float_list.value[0], audio_std=feature['audio_std'].float_list.value[0],
+          face=list(feature['face'].bytes_list.value), face_found=_floats(feature, 'face_found'),
+          label=_floats(feature, 'label').reshape(per_record, -1), label_mask=_floats(feature, 'label_mask'),
+          valid=_floats(feature, 'valid'), landmarks=padded[second * per_record:(second + 1) * per_record])
+
+
+def _floats(feature, name) -> np.ndarray:
+  return np.frombuffer(feature[name].bytes_list.value[0], '<f4').astype(np.float32)
+
+
+def _define_flags():
+  flags.DEFINE_string('data', None, 'Data folder, as data_prep.prepare wrote it.', required=True)
+  flags.DEFINE_string('out', None, 'Data folder to write.', required=True)
+  flags.DEFINE_string('source', landmark_providers.MTCNN,
+                      'mtcnn, a folder of CSV or NPZ files, a manifest, or a model file (.onnx, .dat, .task).')
+
+
+def main() -> None:
+  add_landmarks(flags.FLAGS.data, flags.FLAGS.source, flags.FLAGS.out)
+
+
+if __name__ == '__main__':
+  cli.run(main, _define_flags)
