@@ -225,7 +225,7 @@ def test_evaluation_in_chunks_equals_one_piece(small_config):
     for batch in input_pipeline.evaluation_batches(small_config, manifest, group, 1, 1):
       core = slice(context, -context)
       inputs = {**batch, 'face': batch['face'][:, core], 'face_found': batch['face_found'][:, core]}
-      prediction, carry = evaluate(state.params, state.batch_stats, inputs, carry)
+      prediction, carry = evaluate(state.evaluated(), inputs, carry)
       rows.append(prediction[0])
     return np.concatenate(rows)[:110]
 
