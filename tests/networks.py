@@ -1,0 +1,54 @@
+"""Small networks with random parameters for tests of prediction; no test of its own."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+
+from configs import fused
+from e2e_affect import network, steps
+
+POSTPROCESSING = {'fitted_on': 'validation', 'min_gain': 0.02, 'targets': {
+    target: {'ccc_raw': 0.1, 'median_filter': {'kept': True, 'steps': 11, 'ccc': 0.2},
+             'centring': {'kept': True, 'bias': bias, 'ccc': 0.3},
+             'scaling': {'kept': False, 'factor': 2.0, 'mean': 0.0, 'ccc': 0.3},
+             'time_shift': {'kept': True, 'steps': 5, 'ccc': 0.4}} for target, bias in
+    (('arousal', 0.125), ('valence', -0.25))}}
+
+
+def small_config(*modalities):
+  """The fused config with small sizes, all different."""
+  c = fused.get_config()
+  with c.unlocked():
+    c.model.modalities = modalities
+    c.model.speech.filters, c.model.speech.pool_channels = 10, 5
+    c.model.speech.taps, c.model.speech.long_taps = 9, 1200
+    c.model.visual.width, c.model.visual.image_size = 4, 32
+    c.model.recurrent.units = 8
+    c.evaluate_chunk_seconds = 2
+  return c
+
+
+@functools.cache
+def small_network(*modalities):
+  """A `Network` of the two targets with random parameters, and post-processing that moves every trace."""
+  config = small_config(*modalities)
+  # Drawn by NumPy: to compile the initialisation would take longer than the tests.
+  rng = np.random.default_rng(5)
+
+  def draw(path, leaf):
+    kind = path[-1].key
+    if kind in ('scale', 'var'):
+      return np.ones(leaf.shape, np.float32)
+    fan_in = max(1, np.prod(leaf.shape[:-1]))
+    return rng.normal(0, fan_in ** -0.5 if 'kernel' in kind else 0.1, leaf.shape).astype(np.float32)
+
+  state = jax.eval_shape(lambda: steps.init_state(config, 2))
+  variables = jax.tree_util.tree_map_with_path(draw, {'params': state.params, 'batch_stats': state.batch_stats})
+  return network.Network(config, variables, {
+      'targets': ['arousal', 'valence'], 'label_scale': {'arousal': [1.0, 0.0], 'valence': [0.5, 0.25]},
+      'postprocessing': json.loads(json.dumps(POSTPROCESSING)), 'results': {},
+      'checkpoint': {'step': 7, 'chosen_by': 'validation ccc_mean', 'validation_raw_ccc': {}}, 'commit': 'abc',
+      'dataset': {'preparation': {'corpus': 'csv', 'simulated': True}, 'partitions': {
+          'train': {'recordings': 3, 'subjects': 2, 'hours': 0.5}}}})

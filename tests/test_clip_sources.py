@@ -1,0 +1,54 @@
+"""Files, folders and lists -> clips with names that no two share."""
+
+import pytest
+
+from data_prep.errors import DataError
+from e2e_affect import clip_sources
+
+
+def touch(folder, *names):
+  for name in names:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b'x')
+
+
+def found(arguments, out='/nowhere'):
+  return [(r.recording, r.video.name, r.audio and r.audio.name) for r in clip_sources.find(arguments, out)]
+
+
+def test_files_and_folders(tmp_path):
+  touch(tmp_path, 'b.MP4', 'a.wav', 'sub/c.mkv', 'notes.txt', '.hidden.mp4', 'out/media/a.wav')
+  assert found([str(tmp_path)], str(tmp_path / 'out')) == [
+      ('a', 'a.wav', None), ('b', 'b.MP4', None), ('c', 'c.mkv', None)]
+  assert found([str(tmp_path / 'notes.txt'), '/absent/x.mp4']) == [('notes', 'notes.txt', None), ('x', 'x.mp4', None)]
+  with pytest.raises(DataError, match='no media in it'):
+    (tmp_path / 'empty').mkdir()
+    clip_sources.find([str(tmp_path / 'empty')], 'out')
+
+
+def test_names_are_distinct(tmp_path):
+  touch(tmp_path, 'x/a.mp4', 'x/a.wav', 'y/a.mp4', 'y/A.mp4', 'index.mp4', 'so <b>&.mp4')
+  names = [name for name, *_ in found([str(tmp_path)])]
+  assert names == ['index_2', 'so _b__', 'a_mp4', 'a_wav', 'A_mp4_2', 'a_mp4_3']
+  assert len({name.lower() for name in names}) == 6
+
+
+def test_lists(tmp_path):
+  touch(tmp_path, 'v/a.mp4', 'a.wav', 'b.wav', 'box.csv')
+  (tmp_path / 'list.csv').write_text('recording,video,audio,boxes\nfirst,v/a.mp4,a.wav,box.csv\n,,b.wav,\n,v/a.mp4,,\n')
+  clips = clip_sources.find([str(tmp_path / 'list.csv')], 'out')
+  assert [(r.recording, r.video.name, r.audio and r.audio.name, r.boxes and r.boxes.name) for r in clips] == [
+      ('first', 'a.mp4', 'a.wav', 'box.csv'), ('b', 'b.wav', None, None), ('a', 'a.mp4', None, None)]
+  # A manifest of `data_prep.prepare --corpus=csv` is a list, too.
+  (tmp_path / 'own.csv').write_text('recording,subject,partition,video,audio,labels\nP1,P1,test,v/a.mp4,,l.csv\n')
+  assert found([str(tmp_path / 'own.csv')]) == [('P1', 'a.mp4', None)]
+
+
+@pytest.mark.parametrize('text, message', [
+    ('', 'empty'), ('video\n', 'no rows'), ('film\na.mp4\n', "column 'film' is unknown"),
+    ('video\n../a.mp4\n', 'leads out of'), ('video\n/etc/passwd\n', 'leads out of'),
+    ('video,audio\n,\n', 'line 2: neither video nor audio')])
+def test_bad_lists(tmp_path, text, message):
+  (tmp_path / 'list.csv').write_text(text)
+  with pytest.raises(DataError, match=message):
+    clip_sources.find([str(tmp_path / 'list.csv')], 'out')

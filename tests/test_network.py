@@ -1,0 +1,156 @@
+"""A trained network as a callable: chunks that change nothing, arrays that do not fit, folders that travel."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import e2e_affect
+from data_prep.errors import CheckpointError, UserError
+from e2e_affect import model_card, network as networks
+from tests.networks import small_network
+
+
+@pytest.fixture(scope='module')
+def speech():
+  return small_network('speech')
+
+
+@pytest.fixture(scope='module')
+def fused():
+  return small_network('speech', 'visual')
+
+
+def sound(steps, seed=1):
+  rng = np.random.default_rng(seed)
+  return (3000 * rng.normal(size=640 * steps) * np.abs(np.sin(np.arange(640 * steps) / 7000))).astype(np.int16)
+
+
+def crops(steps, seed=2):
+  return np.random.default_rng(seed).integers(0, 256, (steps, 96, 96, 3), dtype=np.uint8)
+
+
+def recording(steps, samples=None, faces=None, found=None):
+  return networks.Recording(steps=steps, samples=samples, audio_mean=float(samples.mean()) if samples is not None else 0,
+                            audio_std=float(samples.std()) if samples is not None else 0, faces=faces,
+                            face_found=np.ones(steps, np.float32) if found is None else found)
+
+
+def test_traces_do_not_depend_on_the_chunks(speech):
+  clip = recording(180, sound(180)[:-123])
+  whole = speech.predict(clip, chunk_seconds=8)
+  assert whole.shape == (180, 2) and whole.std(axis=0).min() > 1e-3
+  for seconds in (1, 3, 5):
+    np.testing.assert_allclose(speech.predict(clip, chunk_seconds=seconds), whole, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_fused_traces_do_not_depend_on_the_chunks(fused):
+  found = (np.arange(90) % 30 > 3).astype(np.float32)
+  clip = recording(90, sound(90), crops(90), found)
+  whole = fused.predict(clip, chunk_seconds=4)
+  np.testing.assert_allclose(fused.predict(clip, chunk_seconds=1), whole, atol=1e-5)
+  # A crop without a face is masked: what it shows changes nothing.
+  other = clip.faces.copy()
+  other[found == 0] = 255
+  np.testing.assert_array_equal(fused.predict(recording(90, sound(90), other, found), chunk_seconds=4), whole)
+  # Either modality alone.
+  for alone in (fused(audio=sound(40)), fused(faces=crops(40))):
+    assert all(np.isfinite(values).all() and values.shape == (40,) for values in alone.values())
+
+
+def test_the_call(speech):
+  samples = sound(33)[:-639]  # the last step has one sample
+  traces = speech(audio=samples)
+  assert list(traces) == ['time', 'arousal', 'valence', 'arousal_post', 'valence_post']
+  assert all(values.shape == (33,) and np.isfinite(values).all() for values in traces.values())
+  np.testing.assert_allclose(traces['time'], 0.04 * np.arange(33), atol=1e-12)
+  # Post-processing by other means: median of 11, a bias, five steps later.
+  expected = ndimage.median_filter(traces['valence'].astype(float), 11, mode='reflect') - 0.25
+  np.testing.assert_allclose(traces['valence_post'], expected[np.maximum(np.arange(33) - 5, 0)], atol=1e-6)
+  # Floats in [−1, 1] are the same sound.
+  np.testing.assert_array_equal(speech(audio=samples / 32768)['arousal'], traces['arousal'])
+  # Louder by 6 dB is the same sound, too: zero mean and unit variance.
+  np.testing.assert_allclose(speech(audio=2 * samples)['arousal'], traces['arousal'], atol=1e-5)
+  # Digital silence is masked: finite.
+  assert np.isfinite(speech(audio=np.zeros(9999, np.int16))['arousal']).all()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ({}, 'audio missing: this is a speech network'),
+    ({'audio': np.zeros((5, 2), np.int16)}, r'expected \[N\] samples'),
+    ({'audio': np.zeros(0, np.int16)}, r'expected \[N\] samples'),
+    ({'audio': np.full(700, 1.5)}, r'from 1.5 to 1.5, expected int16, or finite float'),
+    ({'audio': np.full(700, np.nan)}, 'finite float'),
+    ({'audio': np.zeros(700, np.int32)}, 'audio is int32'),
+    ({'audio': sound(2), 'faces': crops(2)}, 'has no visual part')])
+def test_arrays_that_do_not_fit(speech, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    speech(**arguments)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ({}, 'neither audio nor faces'),
+    ({'faces': crops(2).astype(np.float32)}, 'faces are float32'),
+    ({'faces': crops(2)[:, :48]}, r'expected uint8\[T, 96, 96, 3\]'),
+    ({'faces': crops(2), 'face_found': np.ones(3)}, r'face_found is \[3\], expected \[2\]'),
+    ({'audio': sound(3), 'faces': crops(2)}, '1920 samples and 2 faces')])
+def test_arrays_that_do_not_fit_the_fused(fused, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    fused(**arguments)
+
+
+@pytest.fixture
+def folder(speech, tmp_path):
+  networks.save(speech, tmp_path / 'net', model_card.card(json.loads(speech.config.to_json()), speech.about))
+  return tmp_path / 'net'
+
+
+def test_a_folder_travels(speech, folder):
+  loaded = e2e_affect.load(folder)
+  for a, b in zip(jax.tree.leaves(speech.variables), jax.tree.leaves(loaded.variables), strict=True):
+    np.testing.assert_array_equal(a, b)
+  np.testing.assert_array_equal(loaded(audio=sound(30))['arousal_post'], speech(audio=sound(30))['arousal_post'])
+  card = (folder / 'README.md').read_text()
+  for words in ('simulated corpus', 'says nothing about people', '| train | 3 | 2 | 0.5 |', 'Limits', 'Licence',
+                'valence: own scale = (output − 0.25) / 0.5', 'Median filter over 0.44 s', 'e2e_affect.load'):
+    assert words in card, words
+
+
+def test_loading_takes_three_lines_and_no_tensorflow(folder):
+  code = (f'import numpy, sys, e2e_affect\nnetwork = e2e_affect.load({str(folder)!r})\n'
+          'traces = network(audio=numpy.ones(6400, numpy.int16))\n'
+          'print(len(traces["arousal"]), [m for m in ("tensorflow", "orbax", "tensorflow_datasets") if m in sys.modules])')
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert done.stdout == '10 []\n'
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[-5] ^= 1
+  path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize('damage, error, message', [
+    (lambda f: (f / 'network.json').unlink(), UserError, 'network.json: not found; expected a folder that'),
+    (lambda f: (f / 'network.json').write_text('{'), CheckpointError, 'network.json: damaged'),
+    (lambda f: (f / 'network.json').write_text('{"format_version": 99}'), UserError, 'format version 99'),
+    (lambda f: flip(f / 'parameters.safetensors'), CheckpointError, 'SHA-256'),
+    (lambda f: (f / 'parameters.safetensors').unlink(), CheckpointError, 'cannot be read'),
+    (lambda f: (f / 'config.json').write_text((f / 'config.json').read_text().replace('"units": 8', '"units": 9')),
+     CheckpointError, r'recurrent/head/kernel is float32\[8, 2\], config.json wants float32\[9, 2\]')])
+def test_damaged_folders_are_named(folder, damage, error, message):
+  damage(folder)
+  with pytest.raises(error, match=message):
+    e2e_affect.load(folder)
+
+
+def test_a_run_is_no_exported_folder(tmp_path):
+  (tmp_path / 'checkpoints').mkdir()
+  with pytest.raises(UserError, match='give it as --workdir'):
+    e2e_affect.load(pathlib.Path(tmp_path))
