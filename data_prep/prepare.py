@@ -43,7 +43,7 @@ from data_prep.errors import UserError
 from data_prep.errors import WorkdirError
 
 REJECTS = 'rejects.jsonl'
-SIMULATED = 'simulation.json'  # which `data_prep.simulate` leaves in its folder: what comes of it says nothing of people
+SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
 MAX_LOST = 0.75  # share of steps without a face
 CORPORA = ('recola', 'avec2016', 'csv')
 

@@ -39,7 +39,7 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
     sparklines: per clip, target -> `sparkline` of its final trace.
     rejects: (clip, reason).
   """
-  heads = ['clip', 'seconds', 'face found', *(text for target in targets for text in (f'{target}, mean', target)), 'notes']
+  of_targets = [text for target in targets for text in (f'{target}, mean', target)]
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
   rows = []
   for content, lines in zip(summaries, sparklines, strict=True):
@@ -53,16 +53,18 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
       cells += [_cell(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')),
                 _cell(of['std'], _svg(lines[target], largest))]
     rows.append(''.join([*cells, _cell('; '.join(content['notes']), escape('; '.join(content['notes'])))]))
-  head = ''.join(f'<th scope="col"><button type="button">{escape(text)}</button></th>' for text in heads)
+  head = ''.join(f'<th scope="col"><button type="button">{escape(text)}</button></th>'
+                 for text in ('clip', 'seconds', 'face found', *of_targets, 'notes'))
   table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
            + ''.join(f'<tr>{row}</tr>' for row in rows) + '</tbody></table></div>')
-  parts = [f'<style>{_CSS}</style>', f'<h1>{len(summaries)} clips</h1><p class="soft">Press a heading to sort: a column '
+  title = f'{len(summaries)} clips'
+  parts = [f'<style>{_CSS}</style>', f'<h1>{title}</h1><p class="soft">Press a heading to sort: a column '
            f'of traces sorts by how much they move. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
            section('Clips', table)]
   if rejects:
     parts.append(section('Refused', '<table class="text">' + ''.join(
         f'<tr><td>{escape(name)}</td><td>{escape(reason)}</td></tr>' for name, reason in rejects) + '</table>'))
-  write_atomically(out / 'index.html', page(f'{len(summaries)} clips', [*parts, f'<script>{asset("index.js")}</script>']))
+  write_atomically(out / 'index.html', page(title, [*parts, f'<script>{asset("index.js")}</script>']))
 
 
 def _cell(sort, content):

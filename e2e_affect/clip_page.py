@@ -122,12 +122,13 @@ def _stage(content, clip, media, targets):
   """Clip, plane and face, side by side."""
   name = media.name if isinstance(media, pathlib.Path) else media
   source = '' if isinstance(media, pathlib.Path) else f' src="{escape(quote(media))}"'
-  message = (f'<p class="message" id="message" hidden>The clip cannot be played here: is <code>{escape(name)}</code> still '
-             'beside this page? The traces can be read without it.</p>')
+  message = ('<p class="message" id="message" hidden>The clip cannot be played here: is '
+             f'<code>{escape(name)}</code> still beside this page? The traces can be read without it.</p>')
   if _mime(name).startswith('video'):
     width, height = clip.frame_size or (16, 9)
     box = '<div class="box" id="box"></div>' if clip.crops is not None else ''
-    screen = (f'<div class="frame" style="--ratio:{width}/{height}"><video id="media" preload="auto" playsinline{source}></video>{box}</div>')
+    screen = (f'<div class="frame" style="--ratio:{width}/{height}">'
+              f'<video id="media" preload="auto" playsinline{source}></video>{box}</div>')
   else:
     screen = f'<p class="message">Sound alone.</p><audio id="media" preload="auto"{source}></audio>'
   parts = [f'<div class="panel screen" id="screen">{screen}{message}</div>']
@@ -175,10 +176,10 @@ def _summary(content):
 
 def _meaning(content, network):
   fitted = network.about['postprocessing']
-  parts = ['<p>Each step of 40 ms gets a value on the scale −1 … 1 of the gold standard that the network was trained on: '
-           'arousal from calm to excited, valence from unpleasant to pleasant. It is what raters would have been expected '
-           'to say, not what the person feels, and not a probability; people and rooms unlike those of the training '
-           'shift it by amounts that nobody has measured. The traces’ scale is that of the largest value.</p>']
+  parts = ['<p>Each step of 40 ms gets a value on the scale −1 … 1 of the gold standard that the network was trained '
+           'on: arousal from calm to excited, valence from unpleasant to pleasant. It is what raters would have been '
+           'expected to say, not what the person feels, and not a probability; people and rooms unlike those of the '
+           'training shift it by amounts that nobody has measured. The plots reach as far as the largest value.</p>']
   if fitted.get('fitted_on'):
     kept = [f'{target}: {sentence}' for target, sentences in postprocess.in_words(fitted).items()
             for sentence in sentences if ': validation CCC' in sentence]
@@ -198,4 +199,5 @@ def _colour(target):
 
 def _mime(name):
   suffix = pathlib.PurePath(name).suffix
-  return {'.m4a': 'audio/mp4', '.flac': 'audio/flac', '.webm': 'video/webm'}.get(suffix) or mimetypes.guess_type(name)[0]
+  ours = {'.m4a': 'audio/mp4', '.flac': 'audio/flac', '.webm': 'video/webm'}
+  return ours.get(suffix) or mimetypes.guess_type(name)[0]

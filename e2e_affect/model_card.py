@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from e2e_affect import postprocess
 
 _MEANING = """\
-Each step of 40 ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained on. The network
-was trained to follow what several raters agreed on, not what a person feels. The output is not clipped and may pass
-the ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of one
+Each step of 40 ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained on. It was
+trained to follow what several raters agreed on, not what a person feels. The output is not clipped and may pass the
+ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of one
 recording rather than people of different recordings."""
 
 _SIMULATED = """\
@@ -18,8 +18,8 @@ _LIMITS = """\
 * It knows the people, the language, the room, the camera and the microphone of its corpus. Elsewhere its errors are
   unknown until measured against ratings from there.
 * It sees one face, cut out as in training, and hears one mixed sound track: whoever speaks is taken for that face.
-* Without a face (confidence 0), or without sound, that part of the input is masked, and the memory of the recurrent part
-  slowly forgets: the trace stays finite and means little.
+* Without a face (confidence 0), or without sound, that part of the input is masked, and the memory of the recurrent
+  part slowly forgets: the trace stays finite and means little.
 * It must not decide about people: hiring, insurance, policing, education, border control, medicine. In many places
   inferring emotions at work or in schools is forbidden by law."""
 
@@ -113,5 +113,5 @@ def _postprocessing(params):
 def _licence(simulated):
   if simulated:
     return 'Code and parameters: Apache-2.0.'
-  return ('Code: Apache-2.0. The parameters come from recordings of people: whether and how they may be passed on is for '
-          'the licence of that corpus, and the consent of its people, to say. **Ask its owners first.**')
+  return ('Code: Apache-2.0. The parameters come from recordings of people: whether and how they may be passed on is '
+          'for the licence of that corpus, and the consent of its people, to say. **Ask its owners first.**')

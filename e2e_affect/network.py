@@ -67,6 +67,9 @@ class Network:
   """
 
   def __init__(self, config: ml_collections.ConfigDict, variables: dict, about: dict):
+    if 'geometric' in config.model.modalities:
+      raise UserError('this network takes landmarks, which prediction does not find in a clip; use the fused network '
+                      'that it was trained from')
     self.config, self.variables, self.about = config, variables, about
     frozen = ml_collections.FrozenConfigDict(config)
     model = steps.make_model(config, len(self.targets), axis_name=None)
@@ -94,9 +97,9 @@ class Network:
       face_found: [T] in [0, 1], 0 where the crop shows no face; default: 1 everywhere.
 
     Returns:
-      `time` [T] seconds, where each step of 40 ms starts; each target [T] float32, on the scale −1 … 1 of the training's
-      gold standard; and `<target>_post` [T], after the post-processing, where the run fitted one. Without faces T is
-      every step that the sound begins; with both T is that of the faces, silence following a shorter sound.
+      `time` [T] seconds, where each step of 40 ms starts; each target [T] float32, on the scale −1 … 1 of the
+      training's gold standard; and `<target>_post` [T], after the post-processing, where the run fitted one. Without
+      faces T is every step that the sound begins; with both T is that of the faces, silence following a shorter sound.
 
     Raises:
       ValueError: arrays of another shape or type, a modality that the network needs is missing, or one it has no part

@@ -50,10 +50,11 @@ class Stream:
     """
     options = network.config.model.speech
     if 'speech' not in network.modalities:
-      raise UserError(f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that hears')
+      raise UserError(f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that '
+                      'hears')
     if options.variant != 'paper' or not 1 < options.taps <= SAMPLES_PER_STEP:
-      raise UserError(f'--stream runs model.speech.variant = paper with 2 to {SAMPLES_PER_STEP} taps, and this network has '
-                      f'{options.variant} with {options.taps}; use `predict` on files')
+      raise UserError(f'--stream runs model.speech.variant = paper with 2 to {SAMPLES_PER_STEP} taps, and this network '
+                      f'has {options.variant} with {options.taps}; use `predict` on files')
     sizes = _Sizes(options.taps, options.long_taps)
     params = network.variables['params']
     self.ahead = sizes.ahead
@@ -183,13 +184,13 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
 def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   """The command: CSV lines to `sink`, what it costs to standard error."""
   stream = Stream(network)
-  print(f'a step\'s line comes {1000 * STEP_SECONDS * stream.ahead:.0f} ms after its end, which the filters look ahead; '
-        'raw traces, by the loudness heard so far', file=sys.stderr)
+  print(f'a step\'s line comes {1000 * STEP_SECONDS * stream.ahead:.0f} ms after its end: the filters look ahead; raw '
+        'traces, by the loudness heard so far', file=sys.stderr)
   print(','.join(['time', *network.targets]), file=sink, flush=True)
   costs, steps = [], 0
   for steps, prediction in enumerate(predictions(stream, source, costs), 1):
     print(','.join([format_time(steps - 1), *prediction.astype(str)]), file=sink, flush=True)
   if not steps:
     raise DataError('standard input is empty; expected 16-bit PCM: 16 kHz, mono, little-endian')
-  print(f'{steps} steps ({steps * STEP_SECONDS:.2f} s); real-time factor {sum(costs) / (steps * STEP_SECONDS):.3f}; a step '
-        f'takes {1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms', file=sys.stderr)
+  print(f'{steps} steps ({steps * STEP_SECONDS:.2f} s); real-time factor {sum(costs) / (steps * STEP_SECONDS):.3f}; a '
+        f'step takes {1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms', file=sys.stderr)

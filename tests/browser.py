@@ -26,9 +26,10 @@ class Browser:
     # The browser reads commands from its descriptor 3 and writes replies to 4, each ended by a zero byte.
     command_read, self._command = os.pipe()
     self._reply, reply_write = os.pipe()
-    flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--mute-audio', '--autoplay-policy=no-user-gesture-required',
-             '--remote-debugging-pipe', f'--user-data-dir={folder}', '--no-first-run', '--disable-background-networking',
-             '--disable-component-update', '--disable-dev-shm-usage', 'about:blank']
+    flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--mute-audio', '--remote-debugging-pipe',
+             f'--user-data-dir={folder}', '--no-first-run', '--disable-background-networking',
+             '--autoplay-policy=no-user-gesture-required', '--disable-component-update', '--disable-dev-shm-usage',
+             'about:blank']
     launch = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
     self._process = subprocess.Popen(
         ['bash', '-c', launch, 'bash', str(command_read), str(reply_write), BINARY, *flags],
@@ -56,7 +57,8 @@ class Browser:
 
   def size(self, width, height, scheme='light'):
     """Sets the viewport in CSS pixels and the colour scheme, 'light' or 'dark'."""
-    self._call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+    self._call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1,
+               mobile=width < 600)
     self._call('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': scheme}])
 
   def open(self, path):
@@ -99,10 +101,10 @@ class Browser:
   def complaints(self):
     """What the page threw or wrote to the console as a warning or an error."""
     self.run('0')  # all before it has arrived
-    bad = [p['exceptionDetails'].get('exception', p['exceptionDetails']).get('description') for m, p in self.events if m == 'Runtime.exceptionThrown']
-    bad += [str(p['args']) for m, p in self.events if m == 'Runtime.consoleAPICalled' and p['type'] in ('error', 'warning')]
-    return bad + [p['entry']['text'] for m, p in self.events if m == 'Log.entryAdded'
-                  and p['entry']['level'] in ('error', 'warning')]
+    of = lambda method: [parameters for name, parameters in self.events if name == method]
+    bad = [str(p['exceptionDetails']) for p in of('Runtime.exceptionThrown')]
+    bad += [str(p['args']) for p in of('Runtime.consoleAPICalled') if p['type'] in ('error', 'warning')]
+    return bad + [p['entry']['text'] for p in of('Log.entryAdded') if p['entry']['level'] in ('error', 'warning')]
 
   def requests(self):
     """Addresses of all that the page asked for."""

@@ -91,8 +91,8 @@ def test_lengths(tmp_path):
     clip.prepare(source(tmp_path / '25.mp4', tmp_path / 'long.wav'), tmp_path, picture=True)
 
 
-@pytest.mark.parametrize('rate, channels, seconds, steps', [(8000, 1, 0.3, 8), (48_000, 2, 0.3, 8), (44_100, 1, 0.041, 1),
-                                                            (16_000, 1, 0.045, 2)])
+@pytest.mark.parametrize('rate, channels, seconds, steps', [
+    (8000, 1, 0.3, 8), (48_000, 2, 0.3, 8), (44_100, 1, 0.041, 1), (16_000, 1, 0.045, 2)])
 def test_short_and_otherwise_sampled_sound(tmp_path, rate, channels, seconds, steps):
   soundfile.write(tmp_path / 'a.wav', np.stack([clips.tone(seconds, rate)] * channels, axis=1), rate)
   prepared = clip.prepare(source(tmp_path / 'a.wav'), tmp_path, picture=True)

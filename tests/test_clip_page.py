@@ -19,7 +19,7 @@ PLOT_LEFT, PLOT_RIGHT = 44, 12  # as clip.js has them
 
 @pytest.fixture(scope='module')
 def pages(tmp_path_factory):
-  """A video of 3 s whose face is given by its box and soon lost, since it is none; beside its page and inside of another; a sound."""
+  """A video of 3 s, whose face is given by its box and soon lost, beside its page and inside of another; a sound."""
   folder = tmp_path_factory.mktemp('pages')
   (folder / 'box.csv').write_text('x,y,width,height\n40,30,50,54\n')
   noise = np.random.default_rng(0).normal(0, 0.1, 48_000)

@@ -36,8 +36,8 @@ def crops(steps, seed=2):
 
 
 def recording(steps, samples=None, faces=None, found=None):
-  return networks.Recording(steps=steps, samples=samples, audio_mean=float(samples.mean()) if samples is not None else 0,
-                            audio_std=float(samples.std()) if samples is not None else 0, faces=faces,
+  mean, std = (0.0, 0.0) if samples is None else (float(samples.mean()), float(samples.std()))
+  return networks.Recording(steps=steps, samples=samples, audio_mean=mean, audio_std=std, faces=faces,
                             face_found=np.ones(steps, np.float32) if found is None else found)
 
 
@@ -125,9 +125,9 @@ def test_a_folder_travels(speech, folder):
 def test_loading_takes_three_lines_and_no_tensorflow(folder):
   code = (f'import numpy, sys, e2e_affect\nnetwork = e2e_affect.load({str(folder)!r})\n'
           'traces = network(audio=numpy.ones(6400, numpy.int16))\n'
-          'print(len(traces["arousal"]), [m for m in ("tensorflow", "orbax", "tensorflow_datasets") if m in sys.modules])')
+          'print(len(traces["arousal"]), {"tensorflow", "orbax", "tensorflow_datasets"} & set(sys.modules))')
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-  assert done.stdout == '10 []\n'
+  assert done.stdout == '10 set()\n'
 
 
 def flip(path):
