@@ -15,6 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.data = ml_collections.ConfigDict()
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
+  c.data.train_on = ('train',)  # partitions; with 'validation' among them the newest checkpoint counts as the best
   c.data.sequence_steps = 150  # T: steps of 40 ms, a multiple of 25 (Table II: 150 is best)
   c.data.cache = ''  # train partition decoded once, into 'host' or 'device' memory (RECOLA: 4 GB); '': every epoch
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
@@ -30,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.log_every_steps = 10  # updates between two lines of the log
   c.evaluate_every_epochs = 1.0  # epochs between two evaluations on the validation partition, with a checkpoint each
   c.evaluate_chunk_seconds = 10  # how much of each recording is on a device at once; changes no result
+  c.postprocessing_from = ''  # workdir of a run whose post-processing to apply; '': fitted on the validation partition
 
   c.pretrained = ''  # folder of published weights, as `python -m e2e_affect.import_weights` wrote it
   c.init_from = ml_collections.ConfigDict()

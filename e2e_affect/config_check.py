@@ -53,6 +53,8 @@ def check(config: ml_collections.ConfigDict) -> None:
            f'some of {", ".join(MODALITIES)}, in this order')
   _require(config, 'model.speech.filters', lambda v: v % config.model.speech.pool_channels == 0,
            f'a multiple of model.speech.pool_channels = {config.model.speech.pool_channels}')
+  _require(config, 'data.train_on', lambda v: tuple(v) in (('train',), ('train', 'validation')),
+           "('train',) or ('train', 'validation')")
   _require(config, 'model.frozen', lambda v: set(v) <= {'speech', 'visual'} & set(config.model.modalities),
            'some of speech and visual, as far as the network has them')
   for modality in config.init_from:

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.errors import DataError
 from data_prep.records import Manifest, PARTITIONS
-from e2e_affect import checkpoints, chunks, input_pipeline, plots, report, results, steps
+from e2e_affect import checkpoints, chunks, input_pipeline, plots, postprocess, report, results, steps
 from e2e_affect.models import recurrent
 from e2e_affect.steps import TrainState
 from e2e_affect.traces import Trace
@@ -67,7 +67,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: Tr
   Args:
     state: replicated.
     checkpoint: what is said of the checkpoint in `results.json`.
-    partitions: which to evaluate; 'validation' is always among what is read, since post-processing is fitted on it.
+    partitions: which to evaluate; 'validation' is read for the post-processing, too, unless the network was trained on
+      it or the config names another run's.
     config, workdir, eval_step, manifest: as in `predict_partition`.
 
   Returns:
@@ -77,15 +78,17 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: Tr
     DataError: a partition that was asked for has no recording.
   """
   traces = {}
+  fitted = results.read_results(config.postprocessing_from)['postprocessing'] if config.postprocessing_from else None
+  to_fit_on = postprocess.FITTED_ON if fitted is None and postprocess.FITTED_ON not in config.data.train_on else None
   for partition in PARTITIONS:
-    if partition in partitions or partition == 'validation':
+    if partition in partitions or partition == to_fit_on:
       logging.info('predicting the %s partition', partition)
       traces[partition] = predict_partition(state, eval_step, config, manifest, partition)
       if not traces[partition]:
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
-  content = results.evaluate_traces(traces, manifest.targets, config.seed, checkpoint)
+  content = results.evaluate_traces(traces, manifest.targets, config.seed, checkpoint, fitted=fitted)
   if jax.process_index() == 0:
     results.write_results(workdir, content, traces, manifest.targets)
     plots.write_figures(workdir, content, traces, manifest.targets)

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from data_prep.errors import UserError
-from e2e_affect import checkpoints, steps, switches, workdir as workdirs
+from e2e_affect import checkpoints, results, steps, switches, workdir as workdirs
 from e2e_affect.steps import TrainState
 from e2e_affect.weights import store
 
@@ -23,6 +23,8 @@ def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   Raises:
     UserError: it contradicts the weights it starts from, they are not found, or belong to another network.
   """
+  if config.postprocessing_from:
+    results.read_results(config.postprocessing_from)  # now, not after hours of training
   sources, preferred = {}, {}
   if not config.epochs and not config.total_steps and not config.pretrained:
     raise UserError('config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or '
@@ -100,7 +102,8 @@ def _check_parts(config, header):
 def _best(source, config, num_targets):
   """The best checkpoint of another run, on the host."""
   manager = checkpoints.open_manager(pathlib.Path(source))
-  state, _ = checkpoints.restore_best(manager, steps.init_state(config, num_targets))
+  shapes = jax.eval_shape(lambda: steps.init_state(config, num_targets))  # its numbers would be thrown away
+  state, _ = checkpoints.restore_best(manager, shapes)
   manager.close()
   return state
 

@@ -62,9 +62,9 @@ def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recordin
 
 
 def num_sequences(config: ml_collections.ConfigDict, manifest: Manifest) -> int:
-  """N: sequences of T steps in the train partition; the last one of a recording may be partly masked."""
+  """N: sequences of T steps to train on; the last one of a recording may be partly masked."""
   _check_landmarks(config, manifest)
-  return len(_train_windows(config, recordings(manifest, config.data.dir, 'train')))
+  return len(_train_windows(config, manifest))
 
 
 def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_step: int, last_step: int, *,
@@ -87,7 +87,7 @@ def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_s
     b = batch_size / hosts.
     `audio`, `face` or `landmarks` is absent where the network has no such modality.
   """
-  windows = _train_windows(config, recordings(manifest, config.data.dir, 'train'))
+  windows = _train_windows(config, manifest)
   order = _train_order(config, len(windows), first_step, last_step, batch_size, process_index, process_count)
   seconds = config.data.sequence_steps // STEPS_PER_RECORD
   return _batches(config, manifest, order, windows, seconds, batch_size // process_count)
@@ -102,7 +102,7 @@ def cached_train_batches(config: ml_collections.ConfigDict, manifest: Manifest, 
 
 def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[str, np.ndarray]:
   """All N sequences of the train partition, decoded, and a blank one: as `train_batches`, [N + 1, …], no `index`."""
-  windows = _train_windows(config, recordings(manifest, config.data.dir, 'train'))
+  windows = _train_windows(config, manifest)
   order = tf.data.Dataset.range(len(windows) + 1).map(lambda window: (window, window))
   corpus = {}
   for batch in _batches(config, manifest, order, windows, config.data.sequence_steps // STEPS_PER_RECORD, 1):
@@ -164,12 +164,13 @@ def evaluation_batches(config: ml_collections.ConfigDict, manifest: Manifest, gr
   return _batches(config, manifest, positions, windows, chunk + 2 * context_seconds, size)
 
 
-def _train_windows(config, group):
-  """(recording, first second) of every sequence of a partition."""
+def _train_windows(config, manifest):
+  """(recording, first second) of every sequence of the partitions to train on."""
+  group = [r for partition in config.data.train_on for r in recordings(manifest, config.data.dir, partition)]
   seconds = config.data.sequence_steps // STEPS_PER_RECORD
   windows = [(r, start) for r in group for start in range(0, r.seconds, seconds)]
   if not windows:
-    raise DataError(f'{config.data.dir}: the train partition is empty')
+    raise DataError(f'{config.data.dir}: no recordings to train on in {" and ".join(config.data.train_on)}')
   return windows
 
 

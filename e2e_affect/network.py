@@ -67,6 +67,10 @@ class Network:
   """
 
   def __init__(self, config: ml_collections.ConfigDict, variables: dict, about: dict):
+    unknown = set(config.model.modalities) - {'speech', 'visual'}
+    if unknown:
+      raise UserError(f'the network reads {", ".join(sorted(unknown))} features, which are made for corpora alone; '
+                      'analyse clips by one of speech, visual or both')
     if 'geometric' in config.model.modalities:
       raise UserError('this network takes landmarks, which prediction does not find in a clip; use the fused network '
                       'that it was trained from')

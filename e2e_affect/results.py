@@ -19,7 +19,7 @@ PREDICTIONS_FOLDER = 'predictions'
 
 
 def evaluate_traces(traces: Mapping[str, Sequence[Trace]], targets: Sequence[str], seed: int, checkpoint: dict,
-                    min_gain: float = postprocess.MIN_GAIN) -> dict:
+                    min_gain: float = postprocess.MIN_GAIN, fitted: dict | None = None) -> dict:
   """Scores every partition, raw and post-processed; the post-processing is fitted on 'validation'.
 
   Args:
@@ -28,12 +28,15 @@ def evaluate_traces(traces: Mapping[str, Sequence[Trace]], targets: Sequence[str
     seed: of the bootstrap.
     checkpoint: what the predictions were made with, for the record (step, path, …); JSON.
     min_gain: see `postprocess.fit`.
+    fitted: the `postprocessing` of another run's results, to be applied instead.
 
   Returns:
     The content of `results.json`.
   """
   validation = traces.get(postprocess.FITTED_ON)
-  if not validation:
+  if fitted is not None:
+    pass
+  elif not validation:
     fitted = {'fitted_on': None, 'reason': 'the validation partition was not evaluated'}
   elif not any(t.scored.any() for t in validation):
     fitted = {'fitted_on': None, 'reason': 'the validation partition has no labels'}

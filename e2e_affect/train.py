@@ -118,7 +118,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     terminated.exit_at_once()
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
-    present = {shard.partition for shard in manifest.shards} - {'train'}
+    present = {shard.partition for shard in manifest.shards} - set(config.data.train_on)
     return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, tuple(sorted(present)))
 
 
@@ -163,7 +163,9 @@ def _refuse_hosts_that_differ(first_step):
 
 
 def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
-  """CCC of each target on the validation partition, pooled, and their mean; {} where it has no labels."""
+  """CCC of each target on the validation partition, pooled, and their mean; {} without labels, or if trained on."""
+  if 'validation' in config.data.train_on:
+    return {}
   moments = Moments.empty(len(manifest.targets))
   for trace in evaluate.predict_partition(state, eval_step, config, manifest, 'validation'):
     moments = moments.update(trace.prediction, trace.gold, trace.mask)

@@ -1,0 +1,204 @@
+"""The paper's staged training as one command: speech, visual, fused, geometric, and the final runs of Table VI.
+
+    python launch/reproduce.py --data=data/recola --out=runs/recola --imagenet=resnet_v1_50.ckpt
+
+Start it in the root of a checkout. Stages, each a child process with a workdir of its own under --out:
+
+    speech      from scratch
+    visual      from ImageNet's weights (--imagenet; without, from scratch)
+    fused       from the features of both, whose recurrent parts are discarded
+    geometric   landmarks beside the fused features; only the recurrent part is trained
+    final       fused and geometric once more, on train + validation for twice the epochs (section V-D), with the
+                post-processing that was fitted on validation before, evaluated on test once
+
+The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM is
+passed on to the child, which saves. Exit codes: 0 done, 64 usage, 143 terminated, else that of the stage that failed.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STAGES = ('speech', 'visual', 'fused', 'geometric', 'final')
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One child process.
+
+  Attributes:
+    name: of the step, and of its folder.
+    command: what follows `python`; `{landmarks}` stands for the number of landmarks, known once they are there.
+    done: the file that it writes last.
+    what: in words.
+  """
+
+  name: str
+  command: list[str]
+  done: pathlib.Path
+  what: str
+
+
+def plan(args: argparse.Namespace) -> list[Step]:
+  """All steps, in order."""
+  steps, out = [], args.out
+  geometric_data = out / 'geometric_data'
+
+  def train(name, config, what, data=args.data, **fields):
+    pairs = {'data.dir': data, **fields, **dict(args.set)}
+    steps.append(Step(name, ['-m', 'e2e_affect.main', f'--config=configs/{config}.py' + args.variant,
+                             f'--workdir={out / name}',
+                             *(f'--config.{field}={value}' for field, value in pairs.items())],
+                      out / name / 'results.json', what))
+
+  def final(of, config, what, **fields):
+    epochs = 2 * float(dict(args.set).get('epochs', default_epochs(config, args.variant)))
+    fields |= {'data.train_on': "('train','validation')", 'postprocessing_from': out / of}
+    train(f'final_{of}', config, f'{what}, on train + validation, {epochs:g} epochs', **fields)
+    command = [part for part in steps[-1].command if not part.startswith('--config.epochs=')]
+    steps[-1] = dataclasses.replace(steps[-1], command=[*command, f'--config.epochs={epochs:g}'])
+
+  starts = lambda speech, visual: {'init_from.speech': out / speech, 'init_from.visual': out / visual}
+  if 'speech' in args.stages:
+    train('speech', 'speech', 'the speech network, from scratch')
+  if 'visual' in args.stages:
+    if args.imagenet:
+      steps.append(Step('imagenet', ['-m', 'e2e_affect.import_weights', args.imagenet, f'--out={out / "imagenet"}'],
+                        out / 'imagenet' / 'weights.safetensors', 'the weights of ImageNet, imported'))
+    what, fields = ('from ImageNet', {'pretrained': out / 'imagenet'}) if args.imagenet else ('from scratch', {})
+    train('visual', 'visual', f'the visual network, {what}', **fields)
+  if 'fused' in args.stages:
+    train('fused', 'fused', 'both, from their features', **starts('speech', 'visual'))
+  geometric = {'data': geometric_data, 'model.geometric.landmarks': '{landmarks}'}
+  if 'geometric' in args.stages:
+    steps.append(Step('landmarks', ['-m', 'data_prep.landmarks', f'--data={args.data}', f'--out={geometric_data}',
+                                    f'--source={args.landmarks}'], geometric_data / 'manifest.json',
+                      f'landmarks, by {args.landmarks}'))
+    train('geometric', 'fused_geometric', 'landmarks, too; only the recurrent part is trained', **geometric,
+          **starts('fused', 'fused'))
+  if 'final' in args.stages:
+    final('fused', 'fused', 'both', **starts('speech', 'visual'))
+    if 'geometric' in args.stages or (out / 'geometric' / 'results.json').exists():
+      final('geometric', 'fused_geometric', 'landmarks, too', **geometric, **starts('final_fused', 'final_fused'))
+  return steps
+
+
+def default_epochs(config: str, variant: str) -> float:
+  """Epochs of a file in configs/."""
+  sys.path.insert(0, str(ROOT))
+  return importlib.import_module(f'configs.{config}').get_config(variant.removeprefix(':')).epochs
+
+
+def missing(steps: list[Step], out: pathlib.Path) -> str | None:
+  """What a step starts from that neither is there nor will be made."""
+  made = {step.name for step in steps}
+  for step in steps:
+    for part in step.command:
+      field, _, value = part.partition('=')
+      source = pathlib.Path(value)
+      if field.startswith(('--config.init_from', '--config.postprocessing_from')) and source.name not in made and not (
+          source / 'results.json').exists():
+        return f'{step.name} starts from {source}, which is not there; add {source.name} to --stages'
+  return None
+
+
+def run(step: Step, out: pathlib.Path) -> int:
+  """Runs a step to its end; returns its exit code, 143 after a signal."""
+  asked, child = [], None
+
+  def pass_on(*_):
+    asked.append(True)
+    if child is not None:
+      child.terminate()
+
+  old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    command = [sys.executable, *(part.replace('{landmarks}', landmarks(out)) for part in step.command)]
+    print(f'\n== {step.name}: {step.what}\n{shlex.join(command)}', flush=True)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    code = child.wait()
+    return 143 if asked or code in (143, -signal.SIGTERM) else code
+  finally:
+    for number, handler in old.items():
+      signal.signal(number, handler)
+
+
+def landmarks(out: pathlib.Path) -> str:
+  """The number of landmarks, '{landmarks}' as long as there are none."""
+  try:
+    return str(json.loads((out / 'geometric_data' / 'manifest.json').read_text(encoding='utf-8'))['num_landmarks'])
+  except (OSError, ValueError, KeyError):
+    return '{landmarks}'
+
+
+def setting(text: str) -> tuple[str, str]:
+  """'seed=1' -> ('seed', '1')."""
+  name, found, value = text.partition('=')
+  if not name or not found:
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected field=value')
+  return name, value
+
+
+def stages(text: str) -> tuple[str, ...]:
+  """'fused,final' -> ('fused', 'final'), in the order they are trained in."""
+  asked = text.split(',')
+  if not set(asked) <= set(STAGES):
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected some of {",".join(STAGES)}')
+  return tuple(stage for stage in STAGES if stage in asked)
+
+
+def parse() -> argparse.Namespace:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.error = lambda message: parser.exit(64, f'error: {message}\n')
+  parser.add_argument('--data', required=True, type=pathlib.Path, help='data folder, as data_prep.prepare wrote it')
+  parser.add_argument('--out', required=True, type=pathlib.Path, help='folder of all workdirs')
+  parser.add_argument('--stages', type=stages, default=STAGES, help=f'some of {",".join(STAGES)}; default: all')
+  parser.add_argument('--imagenet', help='published weights of ResNet-50, any file that import_weights takes')
+  parser.add_argument('--landmarks', default='mtcnn', help='--source of data_prep.landmarks; default: mtcnn')
+  parser.add_argument('--demo', dest='variant', action='store_const', const=':demo', default='',
+                      help='the small networks of `make demo`, from scratch')
+  parser.add_argument('--set', type=setting, action='append', default=[], metavar='FIELD=VALUE',
+                      help='a field of the config, for every training')
+  parser.add_argument('--dry_run', action='store_true', help='print the plan and do nothing')
+  args = parser.parse_args()
+  if args.variant and args.imagenet:
+    parser.error('--demo trains a narrower network, for which there are no ImageNet weights; leave one of them out')
+  return args
+
+
+def main() -> int:
+  args = parse()
+  steps = plan(args)
+  lacking = missing(steps, args.out)
+  if lacking:
+    print(f'error: {lacking}', file=sys.stderr)
+    return 64
+  state = lambda step: ('done' if step.done.exists() else 'goes on' if step.done.parent.exists() else 'to do')
+  for step in steps:
+    print(f'{step.name:<15} {state(step):<8} {step.what}')
+    if args.dry_run:
+      command = [part.replace('{landmarks}', landmarks(args.out)) for part in step.command]
+      print('  ' + shlex.join([sys.executable, *command]))
+  if args.dry_run:
+    return 0
+  for step in steps:
+    if not step.done.exists():
+      code = run(step, args.out)
+      if code:
+        print(f'error: {step.name} ended with exit code {code}; the same command goes on from there', file=sys.stderr)
+        return code
+  runs = [str(step.done.parent) for step in steps if step.done.name == 'results.json']
+  print(flush=True)
+  return subprocess.run([sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}'],
+                        check=False).returncode if runs else 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
