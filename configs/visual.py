@@ -25,9 +25,5 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
 def _demo(c):
   common.small_visual(c)
-  # More and shorter sequences a batch for the same work: from scratch the network first has to tell expressions from
-  # people, and twelve pieces of 2 s hold more people than four of 6 s.
-  c.data.sequence_steps = 50
-  c.batch_size = 12
   c.epochs = 16
   c.average_decay = 0.98

@@ -21,7 +21,7 @@ _HOP = 256  # with a Hann window the frames add up to one
 _FFT = 1024  # room for the filter to ring on
 
 _AROUSAL_FIDELITY = 0.96
-_VALENCE_FIDELITY = 0.5
+_VALENCE_FIDELITY = 0.6
 
 # F1, F2, F3 in Hz of a man's vowels: i e a o u and the neutral one.
 _VOWELS = np.array([
