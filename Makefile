@@ -12,7 +12,7 @@ export MALLOC_MMAP_THRESHOLD_ = 4294967296
 export MALLOC_TRIM_THRESHOLD_ = 4294967296
 export MALLOC_TOP_PAD_ = 268435456
 
-.PHONY: install demo test fast-test clean
+.PHONY: install demo test fast-test benchmarks clean
 
 install: .venv/installed
 
@@ -37,6 +37,9 @@ fast-test: install
 
 test: fast-test
 	$(PY) -m pytest -q -m slow -n 2
+
+benchmarks: install
+	$(PY) -m benchmarks.all --out=benchmarks/results
 
 clean:
 	rm -rf .venv build *.egg-info

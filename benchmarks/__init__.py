@@ -1,0 +1,1 @@
+"""What the parts cost, beside a peer in the same process: `python -m benchmarks.all --out=DIR`."""

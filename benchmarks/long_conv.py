@@ -1,0 +1,93 @@
+"""The 4000-tap convolution by blocks of FFTs, against the backend's direct one; and what block lengths cost.
+
+    python -m benchmarks.long_conv --out=benchmarks/results
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import measure, work
+from e2e_affect.models import long_conv
+
+
+def direct(x, kernel):
+  return jax.lax.conv_general_dilated(x, kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC'))
+
+
+def forward(conv, x, kernel, _):
+  return conv(x, kernel)
+
+
+def both(conv, x, kernel, g):
+  """Forward and both gradients."""
+  y, pull = jax.vjp(conv, x, kernel)
+  return y, *pull(g)
+
+
+def errors(x, kernel, g, found) -> dict[str, float]:
+  """Largest error of some channels of (y, d_x, d_kernel) against float64, relative to the largest value."""
+  length, taps = x.shape[1], kernel.shape[0]
+  n, left = length + taps - 1, (taps - 1) // 2
+  transform = functools.partial(np.fft.rfft, n=n, axis=0)
+  back = lambda spectrum: np.fft.irfft(spectrum, n, axis=0)
+  x, g, kernel = (np.asarray(a, np.float64) for a in (x[0], g[0], kernel))
+  x_f, g_f = transform(x), transform(g)
+  # y[t] = Σ_k kernel[k] x[t + k − left], so that d_x is a convolution and d_kernel a correlation.
+  cut = lambda a, first, size: np.take(a, np.arange(first, first + size) % n, axis=0)
+  expected = {
+      'forward': (found[0][0][:, :2],
+                  cut(back(np.einsum('fi,fio->fo', x_f, transform(kernel[:, :, :2]).conj())), -left, length)),
+      'd_x': (found[1][0][:, :2], cut(back(np.einsum('fo,fio->fi', g_f, transform(kernel[:, :2]))), left, length)),
+      'd_kernel': (found[2][:, :2, :2], cut(back(x_f[:, :2, None] * g_f[:, None, :2].conj()), -left, taps)),
+  }
+  return {name: float(np.abs(ours - exact).max() / np.abs(exact).max()) for name, (ours, exact) in expected.items()}
+
+
+def data(batch, length, taps, channels):
+  rng = np.random.default_rng(0)
+  x, g = (jnp.asarray(rng.normal(size=(batch, length, channels)), jnp.float32) for _ in range(2))
+  return x, jnp.asarray(rng.normal(size=(taps, channels, channels)) / 400, jnp.float32), g
+
+
+def main(out, repeats, quick):
+  length, taps, channels = (600, 40, 6) if quick else (48000, 4000, 40)
+  rows = []
+  for batch in (1,) if quick else (1, 4):
+    arguments = data(batch, length, taps, channels)
+    for name, part in (('forward', forward), ('forward + backward', both)):
+      sides = []
+      for side, conv, most in (('blocks of FFTs', long_conv.long_conv, None), ('lax.conv_general_dilated', direct, 2)):
+        run = jax.jit(functools.partial(part, conv))
+        sides.append(measure.Side(side, functools.partial(_wait, run, arguments), most))
+      gflop = work.long_conv(batch, length, taps, channels, channels, name != 'forward') * 1e-9
+      more = errors(*arguments, jax.jit(functools.partial(both, long_conv.long_conv))(*arguments)) if batch == 1 else {}
+      rows.append(measure.row(f'long convolution, {name}, batch {batch}', measure.alternate(sides, repeats), gflop=gflop,
+                              **({'error': more} if more else {})))
+  for batch in (1,) if quick else (1, 4, 8, 25):
+    rows.append(_block_lengths(batch, length, taps, channels, min(repeats, 3)))
+  measure.write(out, 'long_conv', rows, measure.peak(quick))
+
+
+def _block_lengths(batch, length, taps, channels, repeats):
+  """What `long_conv.block_table` was chosen by: forward + backward with its choice, and with others."""
+  arguments = data(batch, length, taps, channels)
+  chosen, sides = long_conv._BLOCK_PER_TAP, {}
+  for table in (chosen, *(((float('inf'), per_tap),) for per_tap in ((2.0, 4.0) if length < 1000 else (2.0, 2.5, 3.0, 4.0, 5.0)))):
+    long_conv._BLOCK_PER_TAP = table  # read while tracing
+    blocks, block = long_conv.block_table(batch, length, taps)
+    run = jax.jit(functools.partial(both, long_conv.long_conv)).lower(*arguments).compile()
+    name = f'{blocks} blocks of {block}'
+    sides.setdefault(name, measure.Side(name, functools.partial(_wait, run, arguments)))
+  long_conv._BLOCK_PER_TAP = chosen
+  return measure.row(f'long convolution, block lengths, batch {batch}', measure.alternate([*sides.values()], repeats))
+
+
+def _wait(run, arguments):
+  return jax.block_until_ready(run(*arguments))
+
+
+if __name__ == '__main__':
+  measure.run(main)

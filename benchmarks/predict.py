@@ -1,0 +1,81 @@
+"""From a clip to traces and a page: real-time factors, where the time goes, and the latency of a streamed step.
+
+    python -m benchmarks.predict --out=benchmarks/results
+
+The clip is one minute of the embedded simulator's, the networks are those of the paper at full size, with random
+parameters: what they say costs the same. Compilation is not counted; a first clip pays for it once.
+"""
+
+import contextlib
+import io
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+
+from benchmarks import measure, step
+from data_prep import media
+from data_prep.simulate import corpus
+from e2e_affect import network as networks, predict, steps, stream
+
+
+def random_network(modality: str, quick: bool) -> networks.Network:
+  """The published network with fresh parameters."""
+  config = step.config_of(modality, 'float32', quick)
+  state = jax.eval_shape(lambda: steps.init_state(config, 2))
+  rng = np.random.default_rng(0)
+  # Positive, since variances must be; 0.01 keeps what comes out finite.
+  variables = jax.tree.map(lambda leaf: np.abs(rng.normal(0, 0.01, leaf.shape)).astype(np.float32), state.evaluated())
+  return networks.Network(config, variables, {
+      'targets': ['arousal', 'valence'], 'label_scale': {}, 'postprocessing': {'fitted_on': None, 'reason': 'random'},
+      'checkpoint': {'step': 0}, 'commit': ''})
+
+
+def analysis(what, network, path, out, seconds, repeats):
+  """A row: the clip from file to page."""
+  summaries = []
+
+  def run():
+    with contextlib.redirect_stdout(io.StringIO()):
+      summaries.extend(predict.predict(network, [str(path)], out))
+
+  times = measure.alternate([measure.Side('ours: file to traces and page', run)], repeats)
+  middle = sorted(summaries[1:], key=lambda content: content['cost']['real_time_factor'])[(len(summaries) - 1) // 2]
+  cost = middle['cost']['seconds']
+  shares = {kind: round(value / sum(cost.values()), 3) for kind, value in cost.items()}
+  return measure.row(what, times, items=(seconds, 'seconds of recording'),
+                     real_time_factor=round(times[0]['median'] / seconds, 4), shares=shares)
+
+
+def streamed(network, path):
+  """A row: one step of sound at a time."""
+  samples = media.read_audio(path).samples
+  costs = []
+  online = stream.Stream(network)
+  count = len(list(stream.predictions(online, io.BytesIO(samples.tobytes()), costs)))
+  costs = np.array(costs[online.ahead:])  # before that nothing is waited for
+  side = {'name': 'ours: a step of 40 ms, streamed', 'median': float(np.median(costs)), 'min': float(costs.min()),
+          'max': float(costs.max()), 'repeats': len(costs)}
+  slow = round(1e3 * float(np.quantile(costs, 0.99)), 2)
+  return measure.row('a step of a stream, speech', [side], ms_of_99_percent=slow,
+                     real_time_factor=round(float(costs.sum()) / (0.04 * count), 4))
+
+
+def main(out, repeats, quick):
+  seconds = 5 if quick else 60
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    corpus.simulate(folder, 3, seconds, 0, 2)
+    video, sound = (sorted(folder.rglob(f'*.{suffix}'))[0] for suffix in ('mp4', 'wav'))
+    rows = []
+    for modality, path in (('fused', video), ('speech', sound)):
+      network = random_network(modality, quick)
+      what = f'predict, {modality}, {seconds} s of {path.suffix[1:]}'
+      rows.append(analysis(what, network, path, folder / 'out', seconds, min(repeats, 3)))
+    rows.append(streamed(network, sound))
+  measure.write(out, 'predict', rows, measure.peak(quick))
+
+
+if __name__ == '__main__':
+  measure.run(main)

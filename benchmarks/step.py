@@ -1,0 +1,94 @@
+"""Whole training steps, forward, backward and Adam, against PyTorch's.
+
+    python -m benchmarks.step --out=benchmarks/results
+
+Speech with the paper's filters meets two peers: the shortened network that its authors released and End2You trains,
+and the paper's network with the long convolution done directly. Ours includes augmentation, on the device.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from benchmarks import measure, work
+from configs import fused, speech, visual
+from e2e_affect import steps
+
+_CONFIGS = {'speech': speech, 'visual': visual, 'fused': fused}
+# (modality, batch, type): a CPU has neither the memory nor the time for more; of an accelerator the largest fills it.
+_CPU = [('speech', 1, 'float32'), ('speech', 25, 'float32'), ('visual', 1, 'float32'), ('fused', 1, 'float32')]
+_ACCELERATOR = [(modality, batch, dtype) for dtype in ('float32', 'bfloat16')
+                for modality, batches in (('speech', (25, 200)), ('visual', (2, 16, 32)), ('fused', (2, 16, 32)))
+                for batch in batches]
+
+
+def config_of(modality: str, dtype: str, quick: bool) -> ml_collections.ConfigDict:
+  """The published config."""
+  config = _CONFIGS[modality].get_config()
+  config.dtype = dtype
+  if quick:
+    config.model.speech.filters, config.model.speech.long_taps = 10, 100
+    config.model.visual.width, config.model.visual.image_size = 4, 32
+  return config
+
+
+def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int):
+  """A function that does one whole step of ours and waits for it."""
+  rng = np.random.default_rng(0)
+  batch = steps.example_batch(config, 2, batch_size, num_steps)
+  batch |= {'mask': jnp.ones((batch_size, num_steps)),
+            'label': jnp.asarray(rng.normal(size=(batch_size, num_steps, 2)), jnp.float32)}
+  if 'audio' in batch:
+    batch['audio'] = jnp.asarray(rng.integers(-9999, 9999, batch['audio'].shape), jnp.int16)
+    batch['audio_std'] = jnp.full(batch_size, 5000.0)
+  if 'face' in batch:
+    batch['face'] = jnp.asarray(rng.integers(0, 256, batch['face'].shape), jnp.uint8)
+  state = jax.tree.map(jnp.copy, steps.init_state(config, 2))  # no buffer twice: they are donated
+  train = jax.jit(functools.partial(steps.train_step, model=steps.make_model(config, 2, None),
+                                    config=ml_collections.FrozenConfigDict(config)), donate_argnums=0)
+
+  def step():
+    nonlocal state
+    state, logged = jax.block_until_ready(train(state, batch, 0))
+    return float(logged['loss'])
+
+  return step
+
+
+def peer_steps(modality, batch_size, num_steps, dtype):
+  """PyTorch's; of the paper's speech network two."""
+  torch = measure.torch_or_none()
+  if not torch or modality == 'fused':
+    return []
+  from benchmarks import peers
+  rng = np.random.default_rng(0)
+  dtype = getattr(torch, dtype)
+  if modality == 'visual':
+    faces = rng.normal(size=(batch_size, num_steps, 3, 96, 96)).astype(np.float32)
+    return [measure.Side('PyTorch, channels last', peers.train_step(peers.ResNet50(), faces, dtype), 3)]
+  sound = rng.normal(size=(batch_size, num_steps, 640)).astype(np.float32)
+  sides = [measure.Side('PyTorch, shortened (20 and 40 taps)', peers.train_step(peers.ShortenedSpeech(), sound, dtype))]
+  if batch_size == 1 or jax.default_backend() != 'cpu':  # on a CPU half a minute a sequence
+    sides.append(measure.Side('PyTorch, direct convolution', peers.train_step(peers.DirectSpeech(), sound, dtype), 1))
+  return sides
+
+
+def main(out, repeats, quick):
+  num_steps = 2 if quick else 150
+  rows = []
+  cases = _CPU if jax.default_backend() == 'cpu' else _ACCELERATOR
+  for modality, batch, dtype in [('speech', 2, 'float32'), ('visual', 2, 'float32')] if quick else cases:
+    ours = measure.Side('ours', our_step(config_of(modality, dtype, quick), batch, num_steps),
+                        None if modality == 'speech' and batch < 25 else 3)
+    sides = measure.alternate([ours, *peer_steps(modality, batch, num_steps, dtype)], repeats)
+    rows.append(measure.row(f'training step, {modality}, batch {batch}, {num_steps} steps, {dtype}', sides,
+                            gflop=None if quick else 1e-9 * work.train_step(modality, batch, num_steps),
+                            items=(batch, 'sequences')))
+  measure.write(out, 'step', rows, measure.peak(quick))
+
+
+if __name__ == '__main__':
+  measure.run(main)

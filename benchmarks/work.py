@@ -1,0 +1,58 @@
+"""How many floating point operations the parts take: multiplications and additions, counted from the shapes.
+
+Forward and backward together are counted as three times forward, less what needs no gradient of its input.
+"""
+
+import math
+
+from e2e_affect.models import resnet
+from e2e_affect.models.long_conv import block_table
+
+
+def long_conv(batch: int, length: int, taps: int, c_in: int, c_out: int, backward: bool) -> float:
+  """Operations of the blocked convolution; a real FFT of n points counts as 2.5 n log2 n."""
+  blocks, block = block_table(batch, length, taps)
+  fft = 2.5 * block * math.log2(block)
+  frequencies = block // 2 + 1
+  signal, kernel = batch * blocks * (c_in + c_out) * fft, c_in * c_out * fft
+  product = 8 * batch * blocks * frequencies * c_in * c_out  # a complex product and sum: 8 real ones
+  return (2 * signal + 2 * kernel + 3 * product) if backward else signal + kernel + product
+
+
+def direct_conv(batch: int, length: int, taps: int, c_in: int, c_out: int) -> float:
+  """Operations of the same convolution done directly, forward."""
+  return 2 * batch * length * taps * c_in * c_out
+
+
+def lstm(batch: int, steps: int, inputs: int, units: int, layers: int) -> float:
+  """Operations forward; the gates' own are left out."""
+  return sum(2 * batch * steps * 4 * units * (d + units) for d in [inputs] + [units] * (layers - 1))
+
+
+def resnet50(width: int, size: int) -> float:
+  """Operations of one frame forward: convolutions only."""
+  side = -(-size // 2)
+  total = 2 * side ** 2 * 49 * 3 * width
+  side, channels = -(-side // 2), width
+  for stage, units in enumerate(resnet._BLOCKS):
+    maps = width * 2 ** stage
+    for unit in range(units):
+      side = -(-side // 2) if stage and not unit else side
+      total += 2 * side ** 2 * (channels * maps + 9 * maps ** 2 + 4 * maps ** 2)
+      total += 2 * side ** 2 * channels * 4 * maps if not unit else 0
+      channels = 4 * maps
+  return total
+
+
+def train_step(modality: str, batch: int, steps: int) -> float:
+  """Operations of a training step of the paper's networks: 'speech', 'visual' or 'fused'."""
+  total, features = 0.0, 0
+  if modality in ('speech', 'fused'):
+    samples = steps * 640
+    total += 2 * 2 * batch * samples * 80 * 40  # the waveform needs no gradient
+    total += long_conv(batch, samples // 2, 4000, 40, 40, backward=True)
+    features += 1280
+  if modality in ('visual', 'fused'):
+    total += 3 * batch * steps * resnet50(64, 96)
+    features += 2048
+  return total + 3 * lstm(batch, steps, features, 256, 2)

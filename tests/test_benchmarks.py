@@ -1,0 +1,128 @@
+"""The benchmarks: that they run, that their counts of operations are right, that the peers are what they are named."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import long_conv, measure, recurrent, report, work
+from e2e_affect.models.speech import SpeechNetwork
+
+pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
+
+
+def test_counts_of_operations():
+  # He et al. 2016, table 1: 3.8 · 10⁹ multiply-adds a picture of 224×224, the classifier's 2 million included.
+  np.testing.assert_allclose(work.resnet50(64, 224) / 2 + 2048 * 1000, 3.8e9, rtol=0.02)
+  # 48000 outputs of 40 channels, each 4000 · 40 products and as many sums.
+  assert work.direct_conv(1, 48000, 4000, 40, 40) == 614.4e9
+  # 3 steps of 2 sequences; 4 · 7 gates see 5 inputs and 7 hidden units, then 7 and 7.
+  assert work.lstm(2, 3, 5, 7, 2) == 2 * 3 * 2 * 28 * (12 + 14)
+
+
+def test_errors_tell_a_right_convolution_from_a_shifted_one():
+  x, kernel, g = long_conv.data(1, 300, 21, 4)
+  right = jax.jit(lambda *a: long_conv.both(long_conv.direct, *a))(x, kernel, g)
+  assert max(long_conv.errors(x, kernel, g, right).values()) < 1e-6
+  shifted = [jnp.roll(part, 1, axis) for part, axis in zip(right, (1, 1, 0))]
+  assert min(long_conv.errors(x, kernel, g, shifted).values()) > 0.1
+
+
+def test_sides_take_turns():
+  turns = []
+  sides = [measure.Side('a', lambda: turns.append('a')), measure.Side('b', lambda: turns.append('b'), 1),
+           measure.Side('c', lambda: turns.append('c'), before=lambda: turns.append('not timed'))]
+  times = measure.alternate(sides, 2)
+  assert turns == ['a', 'b', 'c', 'a', 'b', 'not timed', 'c', 'a', 'not timed', 'c']
+  assert [t['repeats'] for t in times] == [2, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_benchmark_leaves_a_table(tmp_path, capsys):
+  long_conv.main(tmp_path, 1, quick=True)
+  recurrent.main(tmp_path, 1, quick=True)
+  results = report.read(tmp_path)
+  assert [result['benchmark'] for result in results] == ['long_conv', 'recurrent']
+  table = report.table(results).splitlines()
+  assert len(table) == 2 + 3 + 1 and all(line.count('|') == 6 for line in table)
+  assert 'lax.conv_general_dilated: ' in table[2] and 'GFLOP/s' in table[2]
+  for result in results:
+    assert result['date'] in report.provenance(result) and result['cpu'] in report.provenance(result)
+  printed = capsys.readouterr().out
+  assert 'lax.conv_general_dilated' in printed and '× ours' in printed and 'peak: gflop_per_second_float32' in printed
+
+
+def test_report_of_an_empty_folder(tmp_path):
+  done = subprocess.run([sys.executable, '-m', 'benchmarks.report', f'--out={tmp_path}'], capture_output=True, text=True)
+  assert done.returncode and done.stderr == (
+      f'error: {tmp_path}: no results found; run `python -m benchmarks.all --out={tmp_path}` first\n')
+
+
+def test_peers_have_the_published_sizes():
+  pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
+  from benchmarks import peers
+  count = lambda module: sum(p.numel() for p in module.parameters())
+  assert count(peers.ResNet50()) == 23_508_032
+  assert count(peers.ShortenedSpeech()) == 40 * 20 + 40 + 40 * 40 * 40 + 40
+  # With our recurrent part and head the paper's network has as many parameters as ours; PyTorch's LSTM keeps two
+  # biases where one would do.
+  assert count(peers.Network(peers.DirectSpeech())) == 8_502_994 + 2 * 4 * 256
+
+
+def test_peers_compute_what_they_are_named_for():
+  torch = pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
+  from benchmarks import peers
+  rng = np.random.default_rng(0)
+  sound = rng.normal(size=(2, 3, 640)).astype(np.float32)
+  assert peers.ShortenedSpeech()(torch.tensor(sound)).shape == (2, 3, peers.ShortenedSpeech.features)
+  assert peers.ResNet50()(torch.zeros(1, 2, 3, 32, 32)).shape == (1, 2, 2048)
+
+  network = SpeechNetwork()
+  variables = network.init(jax.random.key(0), sound, np.ones((2, 3)))
+  direct = peers.DirectSpeech().eval()
+  params = variables['params']
+  with torch.no_grad():
+    for layer, kernel, bias in ((direct.conv1, params['conv']['kernel'], params['conv']['bias']),
+                                (direct.conv2, params['long_conv_kernel'], params['long_conv_bias'])):
+      layer.weight.copy_(torch.tensor(np.asarray(kernel).transpose(2, 1, 0)))
+      layer.bias.copy_(torch.tensor(np.asarray(bias)))
+    expected = direct(torch.tensor(sound)).numpy()
+  # PyTorch has the channels of a step first, we the samples: [B, T·320, 4] in both, so that they agree as they are.
+  np.testing.assert_allclose(network.apply(variables, sound, np.ones((2, 3))), expected, atol=1e-5)
+
+
+def test_peers_learn():
+  torch = pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
+  from benchmarks import peers
+  torch.manual_seed(0)
+  step = peers.train_step(peers.ShortenedSpeech(), np.random.default_rng(0).normal(size=(2, 3, 640)).astype(np.float32))
+  losses = [step() for _ in range(6)]
+  assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_all_but_input_and_prepare_run_without_tensorflow(tmp_path):
+  block = 'import sys; sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None; '
+  code = block + ('from e2e_affect.models import resnet; resnet._BLOCKS = (1, 1, 1, 1); '
+                  'from benchmarks import growth, step; step.main(r"{0}", 1, True); print(growth.one(1, 2, 1, True)["gib"])'
+                  ).format(tmp_path)
+  # One thread: PyTorch's wait for each other long where the cores are taken.
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                        env=os.environ | {'OMP_NUM_THREADS': '1'})
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert 0.1 < float(done.stdout.splitlines()[-1]) < 20
+  assert len(json.loads((tmp_path / 'step.json').read_text())['rows']) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['input', 'prepare'])
+def test_input_and_preparation_run(tmp_path, name):
+  done = subprocess.run([sys.executable, '-m', f'benchmarks.{name}', '--quick', '--repeats=1', f'--out={tmp_path}'],
+                        capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert json.loads((tmp_path / f'{name}.json').read_text())['rows'][0]['sides'][1]['median'] > 0
