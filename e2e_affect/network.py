@@ -25,7 +25,7 @@ import safetensors.numpy
 from data_prep import assemble
 from data_prep.errors import CheckpointError, UserError
 from data_prep.records import FACE_SIZE, SAMPLES_PER_STEP, STEP_SECONDS, STEPS_PER_RECORD
-from e2e_affect import chunks, config_check, postprocess, steps
+from e2e_affect import chunks, config_check, postprocess, steps, workdir
 from e2e_affect.models import recurrent
 from e2e_affect.traces import Trace, write_atomically
 
@@ -238,7 +238,7 @@ def load(folder) -> Network:
   if about.get('format_version') != FORMAT_VERSION:
     raise UserError(f'{folder}: format version {about.get("format_version")}, this program reads {FORMAT_VERSION}; '
                     'export it again')
-  config = ml_collections.ConfigDict(_read_json(folder / CONFIG_FILE)).lock()
+  config = workdir.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
   config_check.check(config)
   path = folder / PARAMETERS_FILE
   try:

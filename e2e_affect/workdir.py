@@ -12,6 +12,7 @@ import socket
 from absl import logging
 import ml_collections
 
+from configs import common
 from data_prep.errors import DataError, LockedError, UserError, WorkdirError
 from data_prep.records import Manifest, PARTITIONS, STEP_SECONDS
 from e2e_affect.log import ours_or_warning
@@ -85,6 +86,29 @@ def read_config(workdir: str) -> ml_collections.ConfigDict:
     raise UserError(f'{path}: not found; expected the workdir of a training run') from None
   except json.JSONDecodeError as e:
     raise UserError(f'{path}: damaged ({e}); copy it from another run of the same config') from None
+  return complete(content, path)
+
+
+def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
+  """A config as it was stored; fields that a later version of this program added take their defaults, and are named.
+
+  Args:
+    content: of `config.json`.
+    path: of the file, for the log.
+  """
+  added = []
+
+  def fill(stored, defaults, prefix):
+    for field, default in defaults.items():
+      if field not in stored:
+        stored[field] = default
+        added.append(prefix + field)
+      elif isinstance(default, dict):
+        fill(stored[field], default, f'{prefix}{field}.')
+
+  fill(content, json.loads(common.get_config().to_json()), '')
+  if added:
+    logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
   return ml_collections.ConfigDict(content).lock()
 
 

@@ -130,6 +130,15 @@ def test_loading_takes_three_lines_and_no_tensorflow(folder):
   assert done.stdout == '10 set()\n'
 
 
+def test_a_folder_of_an_earlier_version_loads(folder, speech):
+  config = json.loads((folder / 'config.json').read_text())
+  del config['learning_rate'], config['model']['recurrent']['cell_clip']  # as if they had come later
+  (folder / 'config.json').write_text(json.dumps(config))
+  loaded = e2e_affect.load(folder)
+  assert loaded.config.model.recurrent.cell_clip == 0 and loaded.config.learning_rate == 1e-4
+  np.testing.assert_array_equal(loaded(audio=sound(9))['arousal'], speech(audio=sound(9))['arousal'])
+
+
 def flip(path):
   data = bytearray(path.read_bytes())
   data[-5] ^= 1
