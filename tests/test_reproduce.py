@@ -1,0 +1,186 @@
+"""The staged training as one command: its plan, a stop in the middle, and all stages on a simulated corpus."""
+
+import ast
+import importlib.util
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from data_prep import landmarks, prepare
+from data_prep.records import Manifest
+from data_prep.simulate import corpus
+from e2e_affect import checkpoints, init_from, steps, train, workdir
+from e2e_affect.models import resnet
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / 'launch' / 'reproduce.py'
+SMALL = {'data.sequence_steps': 50, 'batch_size': 3, 'learning_rate': 1e-3, 'epochs': 1, 'log_every_steps': 1,
+         'evaluate_chunk_seconds': 2, 'average_decay': 0.9, 'model.speech.filters': 10, 'model.speech.taps': 9,
+         'model.speech.long_taps': 400, 'model.speech.pool_channels': 5, 'model.visual.width': 4,
+         'model.visual.image_size': 32, 'model.recurrent.units': 8}
+
+
+@pytest.fixture
+def reproduce():
+  spec = importlib.util.spec_from_file_location('reproduce', SCRIPT)
+  module = importlib.util.module_from_spec(spec)
+  sys.modules['reproduce'] = module
+  spec.loader.exec_module(module)
+  return module
+
+
+def run(data, out, *options):
+  return subprocess.run([sys.executable, str(SCRIPT), f'--data={data}', f'--out={out}', *options],
+                        capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_the_plan(tmp_path):
+  done = run('data/x', tmp_path / 'runs', '--imagenet=resnet_v1_50.ckpt', '--dry_run')
+  assert done.returncode == 0 and not done.stderr
+  lines = done.stdout.splitlines()
+  names = [line.split()[0] for line in lines[::2]]
+  assert names == ['speech', 'imagenet', 'visual', 'fused', 'landmarks', 'geometric', 'final_fused', 'final_geometric']
+  of = dict(zip(names, lines[1::2]))
+  runs = tmp_path / 'runs'
+  assert f'--config.pretrained={runs}/imagenet' in of['visual']
+  assert f'--config.init_from.speech={runs}/speech --config.init_from.visual={runs}/visual' in of['fused']
+  assert f'--config.init_from.speech={runs}/fused --config.init_from.visual={runs}/fused' in of['geometric']
+  for name, before in (('final_fused', 'fused'), ('final_geometric', 'geometric')):
+    assert '--config.epochs=120' in of[name] and f'--config.postprocessing_from={runs}/{before}' in of[name]
+    assert "train" in of[name] and "validation" in of[name]
+  assert not runs.exists()
+
+
+@pytest.mark.parametrize('options, said', [
+    (('--stages=fused',), 'fused starts from .*/speech, which is not there; add speech to --stages'),
+    (('--stages=speech,everything',), "found 'speech,everything', expected some of speech,visual,fused"),
+    (('--demo', '--imagenet=x'), 'narrower network'), (('--set', 'seed'), "found 'seed', expected field=value")])
+def test_refusals(tmp_path, options, said):
+  done = run('data/x', tmp_path / 'runs', '--dry_run', *options)
+  assert done.returncode == 64 and done.stderr.count('\n') == 1
+  assert re.search(said, done.stderr), done.stderr
+
+
+def test_a_signal_reaches_the_child_and_a_failure_stops(tmp_path):
+  """Stand-ins for trainings: one saves on SIGTERM as ours do, one fails."""
+  (tmp_path / 'child.py').write_text(
+      'import pathlib, signal, sys, time\n'
+      'signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path("saved").touch(), sys.exit(143)))\n'
+      'pathlib.Path("started").touch()\ntime.sleep(60)\n')
+  driver = (f'import pathlib, runpy, sys; sys.argv = ["x"]; m = runpy.run_path({str(SCRIPT)!r});'
+            'step = m["Step"]("s", sys.argv[1:] or {command}, pathlib.Path("done"), "a stand-in");'
+            'sys.exit(m["run"](step, pathlib.Path(".")))')
+  process = subprocess.Popen([sys.executable, '-c', driver.format(command=['child.py'])], cwd=tmp_path)
+  while not (tmp_path / 'started').exists():
+    time.sleep(0.02)
+  process.send_signal(signal.SIGTERM)
+  assert process.wait(20) == 143 and (tmp_path / 'saved').exists()
+  failed = subprocess.run([sys.executable, '-c', driver.format(command=['-c', 'raise SystemExit(65)'])], check=False,
+                          cwd=tmp_path)
+  assert failed.returncode == 65
+
+
+def in_process(step, out, number_of_landmarks):
+  """What the child process of a step would do, where networks can be made shallow and libraries are loaded."""
+  options = dict(part.removeprefix('--').partition('=')[::2] for part in step.command if part.startswith('--'))
+  if 'data_prep.landmarks' in step.command:
+    landmarks.add_landmarks(options['data'], options['source'], options['out'])
+    return 0
+  name, _, argument = options['config'].partition(':')
+  config = importlib.import_module(name.removesuffix('.py').replace('/', '.')).get_config(argument)
+  for field, text in options.items():
+    if field.startswith('config.'):
+      default = config
+      for part in field.split('.')[1:]:
+        default = default[part]
+      text = text.replace('{landmarks}', number_of_landmarks(out))
+      value = text if isinstance(default, str) else type(default)(ast.literal_eval(text))
+      config.update_from_flattened_dict({field.removeprefix('config.'): value})
+  train.train_and_evaluate(config, options['workdir'])
+  return 0
+
+
+def shapes(config):
+  return jax.eval_shape(lambda: steps.init_state(config, 2))
+
+
+def best(folder):
+  """The parameters and statistics that a run's evaluation used, and its config."""
+  config = workdir.read_config(str(folder))
+  manager = checkpoints.open_manager(folder)
+  state, _ = checkpoints.restore_best(manager, shapes(config))
+  manager.close()
+  return state.evaluated(), config
+
+
+def assert_same_bits(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+    np.testing.assert_array_equal(np.asarray(x).view(np.int32), np.asarray(y).view(np.int32))
+
+
+@pytest.mark.slow
+def test_all_stages(tmp_path, monkeypatch, capsys, reproduce):
+  pytest.importorskip('mtcnn', reason='the detector of landmarks is not installed: `pip install mtcnn`')
+  monkeypatch.setattr(resnet, '_BLOCKS', (1, 1, 1, 1))
+  corpus.simulate(tmp_path / 'recordings', 3, 6, 0, 1)
+  prepare.prepare(corpus='recola', source=tmp_path / 'recordings', out=tmp_path / 'data', jobs=1)
+  out, ran = tmp_path / 'runs', []
+
+  def run_step(step, out):
+    ran.append(step.name)
+    return 65 if len(ran) == 2 else in_process(step, out, reproduce.landmarks)
+
+  monkeypatch.setattr(reproduce, 'run', run_step)
+  monkeypatch.setattr(sys, 'argv', ['reproduce.py', f'--data={tmp_path / "data"}', f'--out={out}', *(
+      part for item in SMALL.items() for part in ('--set', '{}={}'.format(*item)))])
+  assert reproduce.main() == 65 and ran == ['speech', 'visual']  # the second step fails
+  assert reproduce.main() == 0  # and the same command goes on with it
+  assert ran[2:] == ['visual', 'fused', 'landmarks', 'geometric', 'final_fused', 'final_geometric']
+  assert re.search(r'speech +done .*\nvisual +to do', capsys.readouterr().out)
+  page = (out / 'report.html').read_text()
+  for row in ('speech', 'visual', 'fused', 'geometric', 'final_fused', 'final_geometric'):
+    assert f'<td>{row}</td>' in page
+
+  # Landmarks were found, by a detector, in faces that were never drawn for it.
+  manifest = Manifest.read(out / 'geometric_data')
+  assert manifest.num_landmarks == 5 and np.shape(manifest.preparation['landmarks']['mean_shape']) == (5, 2)
+
+  # Fused training starts from both unimodal networks, bit for bit.
+  speech, _ = best(out / 'speech')
+  visual, _ = best(out / 'visual')
+  fused, config = best(out / 'fused')
+  start = init_from.start(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes(config)), config)
+  for variables in (start, type(start)(**{**start.__dict__, **start.average})):  # the newest, and those evaluated
+    assert_same_bits(variables.params['speech'], speech['params']['speech'])
+    assert_same_bits(variables.params['visual'], visual['params']['visual'])
+    assert_same_bits(variables.batch_stats['visual'], visual['batch_stats']['visual'])
+  with pytest.raises(AssertionError):
+    assert_same_bits(fused['params']['speech'], speech['params']['speech'])
+
+  # In the geometric stage the features stay as they are, bit for bit; the recurrent part learns.
+  for stage, of in (('geometric', fused), ('final_geometric', best(out / 'final_fused')[0])):
+    trained, _ = best(out / stage)
+    for part in ('speech', 'visual'):
+      assert_same_bits(trained['params'][part], of['params'][part])
+    assert_same_bits(trained['batch_stats'], of['batch_stats'])
+    for layer in trained['params']['recurrent'].values():
+      assert np.abs(layer['bias']).max() > 0  # where training starts all of them are 0
+
+  # The final runs: both partitions, twice the epochs, test alone, post-processed as before.
+  for name in ('fused', 'geometric'):
+    results = json.loads((out / f'final_{name}' / 'results.json').read_text())
+    earlier = json.loads((out / name / 'results.json').read_text())
+    assert results['test']['scored_steps'] == 150 and 'validation' not in results
+    assert results['postprocessing'] == earlier['postprocessing']
+    config = json.loads((out / f'final_{name}' / 'config.json').read_text())
+    assert config['epochs'] == 2 and config['data']['train_on'] == ['train', 'validation']
+    assert results['checkpoint']['step'] == 4 and results['checkpoint']['chosen_by'] == 'newest'  # 2 · (3 + 3) / 3
