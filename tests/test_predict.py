@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from data_prep import prepare
-from data_prep.errors import DataError, UserError
+from data_prep.errors import DataError, UserError, WorkdirError
 from data_prep.records import Manifest
 from data_prep.simulate import corpus
 from e2e_affect import checkpoints, chunks, evaluate, export, model_card, network as networks, predict, results, steps
@@ -273,19 +273,27 @@ def test_usage_errors(given, arguments, message, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_commands(exported, tmp_path):
+def test_the_benchmark_runs(tmp_path):
+  from benchmarks import predict as benchmark
+  benchmark.main(tmp_path, 1, quick=True)
+  fused, speech, step = json.loads((tmp_path / 'predict.json').read_text())['rows']
+  assert {'decoding', 'faces', 'network'} <= set(fused['shares']) and sum(fused['shares'].values()) == pytest.approx(1, abs=0.01)
+  assert speech['real_time_factor'] > 0 and 0 < step['sides'][0]['median'] < 1
+
+
+def test_an_unwritable_folder_is_refused_before_any_work(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.zeros(2000), 16_000)
-  done = command('e2e_affect.predict', f'--checkpoint={exported}', f'--out={tmp_path / "out"}', tmp_path / 'absent.wav')
-  assert done.returncode == 65 and done.stderr.decode().strip().splitlines()[-1] == (
-      f'error: {tmp_path / "absent.wav"}: not found')
-  (tmp_path / 'file').write_text('')
-  unwritable = f'--out={tmp_path / "file" / "out"}'
-  done = command('e2e_affect.predict', f'--checkpoint={exported}', unwritable, tmp_path / 'a.wav')
-  assert done.returncode == 73, done.stderr
+  with pytest.raises(WorkdirError, match='cannot be written'):
+    predict.predict(small_network('speech'), [str(tmp_path / 'a.wav')], tmp_path / 'a.wav' / 'out')
+
+
+@pytest.mark.slow
+def test_the_commands(exported, tmp_path):
+  absent = tmp_path / 'absent.wav'
+  done = command('e2e_affect.predict', f'--checkpoint={exported}', f'--out={tmp_path / "out"}', absent)
+  assert done.returncode == 65 and done.stderr.decode().strip().splitlines()[-1] == f'error: {absent}: not found'
   done = command('e2e_affect.predict', f'--checkpoint={exported}', '--stream', input=bytes(6400))
   assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 + 5, done.stderr
   assert b'real-time factor' in done.stderr
   done = command('e2e_affect.export', f'--workdir={tmp_path}', f'--out={tmp_path / "e"}')
   assert done.returncode == 64 and b'config.json: not found' in done.stderr
-  for module in ('predict', 'export'):
-    assert b'--out' in command(f'e2e_affect.{module}', '--help').stdout
