@@ -23,6 +23,8 @@ from e2e_affect import network as networks, predict, steps, stream
 def random_network(modality: str, quick: bool) -> networks.Network:
   """The published network with fresh parameters."""
   config = step.config_of(modality, 'float32', quick)
+  if quick:
+    config.model.speech.long_taps = 2000  # a short filter makes many blocks of a whole clip, each to be compiled
   state = jax.eval_shape(lambda: steps.init_state(config, 2))
   rng = np.random.default_rng(0)
   # Positive, since variances must be; 0.01 keeps what comes out finite.
