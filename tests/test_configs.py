@@ -51,7 +51,8 @@ def test_the_default_data_is_the_embedded_corpus():
 
 
 @pytest.mark.parametrize('module', ['e2e_affect.main', 'e2e_affect.report', 'data_prep.simulate', 'data_prep.prepare',
-                                    'data_prep.shards', 'data_prep.preview'])
+                                    'data_prep.shards', 'data_prep.preview', 'data_prep.landmarks',
+                                    'e2e_affect.import_weights'])
 def test_every_command_prints_help(module):
   done = subprocess.run([sys.executable, '-m', module, '--help'], capture_output=True, text=True, check=False, cwd=ROOT,
                         env={**os.environ, 'XLA_FLAGS': ''})
