@@ -241,6 +241,9 @@ def test_stored_weights_come_back_and_damage_shows(tmp_path):
   with pytest.raises(UserError, match='not found; expected what'):
     store.read_header(tmp_path / 'absent')
   save_file({'x': np.zeros(3, np.float32)}, tmp_path / 'x.safetensors')
+  save_file({'x': np.zeros(3, np.float32)}, tmp_path / 'y.safetensors', metadata={'e2e_affect': '{"version": 1}'})
+  with pytest.raises(UserError, match='header damaged'):
+    store.read_header(tmp_path / 'y.safetensors')
   with pytest.raises(UserError, match='of another program'):
     store.read_header(tmp_path / 'x.safetensors')
 

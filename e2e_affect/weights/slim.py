@@ -30,7 +30,7 @@ def convert(path, arrays) -> Imported:
     raise DataError(f'{path}: {", ".join(sorted(scopes))}, expected {SCOPE}')
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors, '')
-  tensors.finish((rf'{SCOPE}/logits/.*', r'mean_rgb', *IGNORED))
+  tensors.finish((rf'{SCOPE}/logits/.*', r'(.*/)?mean_rgb', *IGNORED))
   return Imported(FORMAT, nest(params), nest(statistics), SWITCHES, tensors.mapping, tensors.ignored,
                   ('strided as slim at evaluation; statistics of a batch in training would see every position',))
 

@@ -62,12 +62,15 @@ def read_header(path) -> dict:
     raise _not_imported(file, e) from None
   if text is None:
     raise _not_imported(file, 'a safetensors file of another program')
-  header = json.loads(text)
-  if header['version'] != _VERSION:
-    raise DataError(f'{file}: version {header["version"]}, this program reads {_VERSION}; import the weights again')
-  for name, value in header['switches'].items():  # JSON has no tuples
-    header['switches'][name] = tuple(value) if isinstance(value, list) else value
-  return header
+  try:
+    header = json.loads(text)
+    if header['version'] != _VERSION:
+      raise DataError(f'{file}: version {header["version"]}, this program reads {_VERSION}; import the weights again')
+    as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+    switches = {str(name): as_set(value) for name, value in header['switches'].items()}
+    return {'format': header['format'], 'source': header['source'], 'sha256': header['sha256'], 'switches': switches}
+  except (ValueError, KeyError, TypeError, AttributeError) as e:
+    raise _not_imported(file, f'header damaged: {e!r}') from None
 
 
 def read(path) -> tuple[dict, dict]:
