@@ -12,7 +12,7 @@ const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
 // The smallest of these that holds every trace; the same for the plane, so that both tell the same.
 const largest = names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
   (a, v) => Math.max(a, Math.abs(v)), most), 0);
-const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1].find(x => x >= largest) || Math.ceil(largest);
+const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6].find(x => x >= largest) || Math.ceil(largest);
 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colourOf = name => css(['arousal', 'valence'].includes(name) ? '--' + name : '--other');
@@ -47,7 +47,7 @@ function toggle() {
 function refused() {
   playable = false;
   element('play').disabled = true;
-  media.hidden = true;
+  (media.closest('.frame') || media).hidden = true;
   element('message').hidden = false;
   follow();
 }
@@ -97,8 +97,8 @@ function drawTraces() {
     c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
   }
   [c.textBaseline, c.textAlign] = ['alphabetic', 'center'];
-  const every = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600].find(
-    s => (width - PLOT.left) * s / length > 58) || 3600;
+  const spacings = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200];
+  const every = spacings.find(s => (width - PLOT.left) * s / length > 58) || 3600;
   for (let i = 0; i * every <= length + 1e-9; i++) {
     const t = i * every, x = xOf(t);
     c.fillText(every < 1 ? t.toFixed(1) + ' s' : length < 60 ? t + ' s' : clock(t).replace(/\.\d$/, ''),
