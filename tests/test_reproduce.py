@@ -11,6 +11,7 @@ import sys
 import time
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
 import pytest
 
@@ -127,7 +128,22 @@ def assert_same_bits(a, b):
     np.testing.assert_array_equal(np.asarray(x).view(np.int32), np.asarray(y).view(np.int32))
 
 
+@pytest.fixture
+def compiled_once(tmp_path):
+  """What is compiled for one stage serves the others with the same network: it takes most of the time."""
+  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
+  before = [getattr(jax.config, name) for name in names]
+  for name, value in zip(names, (str(tmp_path / 'cache'), 0.3)):
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in zip(names, before):
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures('compiled_once')
 def test_all_stages(tmp_path, monkeypatch, capsys, reproduce):
   pytest.importorskip('mtcnn', reason='the detector of landmarks is not installed: `pip install mtcnn`')
   monkeypatch.setattr(resnet, '_BLOCKS', (1, 1, 1, 1))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from configs import visual
+from configs import fused, visual
 from data_prep.errors import DataError, UserError
-from e2e_affect import init_from
+from e2e_affect import init_from, workdir
 from e2e_affect.weights import detect, store, torch_file, torchvision
 from e2e_affect.weights.tensors import Imported, Stored
 from tests import reference_networks as reference
@@ -296,3 +296,19 @@ def test_the_command(tmp_path):
   assert not pathlib.Path(tmp_path / 'other').exists()
   done = run(f'--out={tmp_path / "other"}')
   assert done.returncode == 64 and 'expected one weight file' in done.stderr
+
+
+def test_the_fused_network_follows_the_run_it_starts_from(tmp_path):
+  """Features strided elsewhere have the same shapes and other numbers: they must not be taken for each other."""
+  (tmp_path / 'run').mkdir()
+  workdir.write_config(tmp_path / 'run', init_from.settle(config_from(tmp_path / 'weights')))
+  config = fused.get_config()
+  config.init_from.visual = str(tmp_path / 'run')
+  settled = init_from.settle(config).model.visual
+  assert (settled.stride_on, settled.batch_norm) == ('3x3', 'frozen')
+  config.model.visual.stride_on = '1x1'
+  with pytest.raises(UserError, match="stride_on = '1x1', but .*run/visual needs '3x3'"):
+    init_from.settle(config)
+  config.pretrained = str(tmp_path / 'weights')
+  with pytest.raises(UserError, match=r'both --config\.pretrained and --config\.init_from\.visual'):
+    init_from.settle(config)
