@@ -100,6 +100,7 @@ def small_visual(c: ml_collections.ConfigDict) -> None:
   """
   c.data.sequence_steps = 50
   c.batch_size = 12
+  c.data.cache = 'host'
   c.model.visual.width = 16  # a sixteenth of the work
   c.model.visual.image_size = 32  # a ninth of it
   c.augment.brightness = 0.025  # of RGB in [0, 1]

@@ -22,5 +22,5 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
 def _demo(c):
   c.batch_size = 4
-  c.epochs = 6
+  c.epochs = 3
   c.average_decay = 0.98
