@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from absl import app, flags
+from benchmarks import measure
 
 # What Makefile sets for training: glibc hands big temporaries back to the system at every step otherwise.
 _MALLOC = {'MALLOC_MMAP_THRESHOLD_': '4294967296', 'MALLOC_TRIM_THRESHOLD_': '4294967296',
@@ -19,12 +19,9 @@ _MALLOC = {'MALLOC_MMAP_THRESHOLD_': '4294967296', 'MALLOC_TRIM_THRESHOLD_': '42
 _NEEDS = {'long_conv': (), 'recurrent': (), 'step': (), 'growth': (), 'input': ('tensorflow', 'cv2'),
           'prepare': ('cv2', 'av'), 'predict': ('cv2', 'av')}
 
-_OUT = flags.DEFINE_string('out', None, 'Folder for the JSON files.', required=True)
-_REPEATS = flags.DEFINE_integer('repeats', 7, 'Timings of each side; sides that take long have fewer.', lower_bound=1)
-_QUICK = flags.DEFINE_bool('quick', False, 'Tiny sizes: shows that it runs, measures nothing.')
 
-
-def main(_):
+def main(out: str, repeats: int, quick: bool) -> None:
+  """Runs them all and prints their tables; the arguments are handed on."""
   failed = []
   for name, libraries in _NEEDS.items():
     missing = [library for library in libraries if importlib.util.find_spec(library) is None]
@@ -32,13 +29,13 @@ def main(_):
       print(f'== {name}: left out, {", ".join(missing)} is not installed', flush=True)
       continue
     print(f'== {name}', flush=True)
-    command = [sys.executable, '-m', f'benchmarks.{name}', f'--out={_OUT.value}', f'--repeats={_REPEATS.value}']
-    if subprocess.run(command + ['--quick'] * _QUICK.value, env={**_MALLOC, **os.environ}).returncode:
+    command = [sys.executable, '-m', f'benchmarks.{name}', f'--out={out}', f'--repeats={repeats}']
+    if subprocess.run(command + ['--quick'] * quick, env={**_MALLOC, **os.environ}).returncode:
       failed.append(name)
   if failed:
     sys.exit(f'error: {", ".join(failed)} failed, see above')
-  subprocess.run([sys.executable, '-m', 'benchmarks.report', f'--out={_OUT.value}'], check=True)
+  subprocess.run([sys.executable, '-m', 'benchmarks.report', f'--out={out}'], check=True)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  measure.run(main)

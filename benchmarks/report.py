@@ -9,8 +9,6 @@ import sys
 
 from absl import app, flags
 
-_OUT = flags.DEFINE_string('out', None, 'Folder that the benchmarks wrote to.', required=True)
-
 
 def table(results: list[dict]) -> str:
   """What is stated of every row: ours in ms, how many times as long each peer takes, the rate, the share of the peak."""
@@ -46,9 +44,9 @@ def _ms(side):
 
 
 def main(_):
-  results = read(_OUT.value)
+  results = read(flags.FLAGS.out)
   if not results:
-    sys.exit(f'error: {_OUT.value}: no results found; run `python -m benchmarks.all --out={_OUT.value}` first')
+    sys.exit(f'error: {flags.FLAGS.out}: no results found; run `python -m benchmarks.all --out={flags.FLAGS.out}` first')
   print(table(results))
   print()
   for result in results:
@@ -56,4 +54,5 @@ def main(_):
 
 
 if __name__ == '__main__':
+  flags.DEFINE_string('out', None, 'Folder that the benchmarks wrote to.', required=True)
   app.run(main)

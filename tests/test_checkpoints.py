@@ -23,7 +23,7 @@ def make_state(units):
                                      'kernel': rng.normal(size=(50, 4 * units)).astype(np.float32)}}}
   zero = np.zeros((), np.int32)
   return TrainState(step=zero, params=params, batch_stats={}, opt_state=optax.adam(1e-3).init(params), skipped=zero,
-                    skipped_in_a_row=zero)
+                    skipped_in_a_row=zero, average={})
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ from e2e_affect.steps import TrainState
 def state(step):
   rng = np.random.default_rng(step)
   zero = np.zeros((), np.int32)
-  return TrainState(np.int32(step), {'w': rng.normal(size=300_000).astype(np.float32)}, {}, (), zero, zero)
+  return TrainState(np.int32(step), {'w': rng.normal(size=300_000).astype(np.float32)}, {}, (), zero, zero, {})
 manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
 checkpoints.save(manager, state(1), None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

@@ -168,6 +168,26 @@ def test_a_step_learns_and_counts(small_config):
 
 
 @pytest.mark.usefixtures('shallow')
+def test_the_average_is_that_of_all_updates_so_far(small_config):
+  batch = one_batch(small_config)
+  assert not fresh(small_config).average
+  small_config.model.modalities = ('speech',)
+  small_config.average_decay = 0.15
+  state = fresh(small_config)
+  expected = [np.asarray(x, np.float64) for x in jax.tree.leaves(state.params)]
+  for decay in (0.1, 0.15, 0.15):  # (1 + 0) / (10 + 0) at the first update, then at most average_decay
+    state, _ = train_once(small_config, batch, state)
+    expected = [decay * e + (1 - decay) * np.asarray(x, np.float64)
+                for e, x in zip(expected, jax.tree.leaves(state.params), strict=True)]
+  averaged = jax.tree.leaves(state.evaluated()['params'])
+  for e, a, newest in zip(expected, averaged, jax.tree.leaves(state.params), strict=True):
+    np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-7)
+  assert any(np.any(a != newest) for a, newest in zip(averaged, jax.tree.leaves(state.params), strict=True))
+  broken, _ = train_once(small_config, batch | {'audio_mean': np.full(3, np.nan, np.float32)}, state)
+  jax.tree.map(np.testing.assert_array_equal, broken.average, state.average)
+
+
+@pytest.mark.usefixtures('shallow')
 def test_a_nan_skips_the_update_and_is_counted(small_config):
   batch = one_batch(small_config)
   before = fresh(small_config)
