@@ -94,14 +94,11 @@ def apply_argument(c: ml_collections.ConfigDict, arg: str, **variants) -> None:
 def small_visual(c: ml_collections.ConfigDict) -> None:
   """What two CPU cores can train in minutes: a quarter of the width and a third of the image's side.
 
-  Colours are changed less: on drawn faces of 32 pixels they carry what shapes are too small for. Sequences are shorter
-  and more a batch for the same work: from scratch the network first has to tell expressions from people, and twelve
-  pieces of 2 s hold more people than four of 6 s.
+  Sequences are shorter and more a batch for the same work: from scratch the network first has to tell expressions from
+  people, and twelve pieces of 2 s hold more people than four of 6 s.
   """
   c.data.sequence_steps = 50  # 2 s
   c.batch_size = 12  # of the sixteen people to train on
   c.data.cache = 'host'  # 1 GB
   c.model.visual.width = 16  # a sixteenth of the work
   c.model.visual.image_size = 32  # a ninth of it
-  c.augment.brightness = 0.025  # of RGB in [0, 1]
-  c.augment.saturation = 0.1  # relative

@@ -9,7 +9,7 @@ from data_prep.records import MANIFEST
 from data_prep.simulate import corpus
 
 DEFAULT_DIR = 'data/simulated'  # the `data.dir` of configs/common.py
-SUBJECTS, SECONDS, SEED = 28, 96, 0
+SUBJECTS, SECONDS, SEED = 34, 96, 0
 
 
 def make_if_absent(folder: str) -> None:

@@ -40,7 +40,7 @@ _FLOW = dict(winSize=(15, 15), maxLevel=3, criteria=(cv2.TERM_CRITERIA_EPS | cv2
 class FaceTracker:
   """Follows one face through a video, one frame at a time.
 
-  With several faces it keeps to the first box; without one, to the largest face.
+  With several faces it keeps to the one in the first box; without a box, to the largest.
   """
 
   def __init__(self, first_box=None):
@@ -80,16 +80,15 @@ class FaceTracker:
       grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
     confidence = 1.0
-    if self._box is not None:
-      confidence = self._follow(grey)
-    elif self._first_box is not None:
-      x, y, width, height = (value * scale for value in self._first_box)
-      self._take([x + width / 2, y + height / 2, (width + height) / 2], grey)
+    if self._first_box is not None:
+      self._begin([value * scale for value in self._first_box], grey)
       self._first_box = None
-      self._wait = 0
-    self._wait -= 1
-    if self._wait < 0:
-      self._detect(grey)
+    else:
+      if self._box is not None:
+        confidence = self._follow(grey)
+      self._wait -= 1
+      if self._wait < 0:
+        self._detect(grey)
     self._grey = grey
     if self._box is None:
       return self._crop, 0.0, None
@@ -103,6 +102,15 @@ class FaceTracker:
     x, y, side = self._box / scale
     self._crop = _crop(frame, x, y, side * (1 + 2 * MARGIN))
     return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
+
+  def _begin(self, first_box, grey) -> None:
+    """Takes the face that the given box means, in the cascade's own frame: a box drawn by hand may be wider."""
+    x, y, width, height = first_box
+    given = np.array([x + width / 2, y + height / 2, (width + height) / 2])
+    agreeing = [box for box in self._find(grey)[0] if _same(box, given) > SAME_FACE]
+    self._take(max(agreeing, key=lambda box: _same(box, given), default=given), grey)
+    self._failures = 0 if agreeing else 1
+    self._wait = DETECT_EVERY if agreeing else RETRY_EVERY
 
   def _take(self, box, grey) -> None:
     """Starts following a new box."""
@@ -155,12 +163,16 @@ class FaceTracker:
     # Corners die one by one on a face that talks and turns; half of them in one frame is another scene.
     return min(1.0, 1.4 * share) * min(1.0, 2 * inside - 0.8)
 
-  def _detect(self, grey) -> None:
-    """Looks for faces; confirms, corrects, or begins to doubt the box."""
+  def _find(self, grey):
+    """Boxes [centre x, centre y, side] of the cascade, and how many of its windows agree on each."""
     smallest = max(20, round(MIN_FACE * min(grey.shape)))
     found, neighbours = self._cascade.detectMultiScale2(
         grey, scaleFactor=SCALE_FACTOR, minNeighbors=MIN_NEIGHBOURS, minSize=(smallest, smallest))
-    boxes = [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found]
+    return [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found], neighbours
+
+  def _detect(self, grey) -> None:
+    """Looks for faces; confirms, corrects, or begins to doubt the box."""
+    boxes, neighbours = self._find(grey)
     self._wait = RETRY_EVERY
     if self._box is None:
       if not boxes:

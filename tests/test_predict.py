@@ -149,19 +149,19 @@ def test_prediction_is_evaluation(simulated, tmp_path, modalities):
   state = steps.first_state(network.variables['params'], network.variables['batch_stats'], config)
   _, eval_step = steps.pmap_steps(config, 2, chunks.CONTEXT)
   trace, = evaluate.predict_partition(jax_utils.replicate(state), eval_step, config, manifest, 'test')
-  # The corpus has sound and picture in two files, and the face's box in a third.
+  # As the corpus has it, sound, picture and the face's box in a file each; then the raw video alone.
   source, name = simulated / 'source', trace.recording
-  box = (source / 'RECOLA-Face_boxes' / f'{name}.csv').read_text()
-  (source / 'box.csv').write_text(box)
-  files = f'RECOLA-Video-recordings/{name}.mp4,RECOLA-Audio-recordings/{name}.wav,box.csv'
-  (source / 'list.csv').write_text(f'recording,video,audio,boxes\n{name},{files}\n')
-  predict.predict(network, [str(source / 'list.csv')], tmp_path)
-  for k, target in enumerate(('arousal', 'valence')):
-    predicted = column(tmp_path / f'{name}.csv', target)
-    assert predicted.shape == (150,) and predicted.std() > 1e-3
-    np.testing.assert_allclose(predicted, trace.prediction[:, k], atol=1e-4)
-  if 'visual' in modalities:
-    np.testing.assert_allclose(column(tmp_path / f'{name}.csv', 'face_found'), trace.face_found, atol=6e-4)
+  video = f'RECOLA-Video-recordings/{name}.mp4'
+  (source / 'list.csv').write_text('recording,video,audio,boxes\n'
+                                   f'{name},{video},RECOLA-Audio-recordings/{name}.wav,RECOLA-Face_boxes/{name}.csv\n')
+  for given, out in ((source / 'list.csv', tmp_path / 'list'), (source / video, tmp_path / 'video')):
+    predict.predict(network, [str(given)], out)
+    for k, target in enumerate(('arousal', 'valence')):
+      predicted = column(out / f'{name}.csv', target)
+      assert predicted.shape == (150,) and predicted.std() > 1e-3
+      np.testing.assert_allclose(predicted, trace.prediction[:, k], atol=1e-4)
+    if 'visual' in modalities:
+      np.testing.assert_allclose(column(out / f'{name}.csv', 'face_found'), trace.face_found, atol=6e-4)
 
 
 @pytest.mark.slow

@@ -95,13 +95,11 @@ def test_media(folder):
     times = [frame.time for frame in container.decode(video=0)]
   np.testing.assert_allclose(times, np.arange(SECONDS * 25) / 25)
   with av.open(str(files['video'])) as container:
-    assert container.streams.audio[0].codec_context.name == 'aac'
+    assert container.streams.audio[0].codec_context.name == 'flac'
     frames = list(container.decode(audio=0))
   assert frames[0].time == 0
-  track = np.concatenate([frame.to_ndarray()[0] for frame in frames])[:len(samples)]
-  # The sound track is the wav, coded, and not late by a single sample.
-  same = [np.corrcoef(track[2000:-2000], samples[2000 + d:len(samples) - 2000 + d])[0, 1] for d in (-5, 0, 5)]
-  assert same[1] > 0.98 and same[1] > max(same[0], same[2])
+  # The sound track is the wav, so that predicting the video alone is predicting the recording.
+  np.testing.assert_array_equal(np.concatenate([frame.to_ndarray()[0] for frame in frames]), samples)
 
 
 def test_again_with_other_processes_gives_the_same_bytes(folder, tmp_path):

@@ -15,9 +15,9 @@ from data_prep.simulate import processes
 
 WIDTH, HEIGHT = 320, 240  # pixels
 
-_VALENCE_FIDELITY = 0.96
+_VALENCE_FIDELITY = 0.98
 _AROUSAL_FIDELITY = 0.45
-_TWITCH = 0.2  # short-lived expression that means nothing, in units of what means something
+_TWITCH = 0.15  # short-lived expression that means nothing, in units of what means something
 _SECOND = processes.STEPS_PER_SECOND
 _FRACTION_BITS = 4  # OpenCV takes polygons in sixteenths of a pixel
 # The square from hairline to chin, relative to the face's centre: what OpenCV's cascade calls this face.
@@ -65,7 +65,7 @@ def move(rng: np.random.Generator, latents: processes.Latents, opening: np.ndarr
     return _TWITCH * processes.wander(rng, n, 0.7 * _SECOND)
 
   smile = pleased + twitch()
-  slant = 1.6 * (pleased + 1.4 * twitch())
+  slant = 2.4 * (pleased + 1.4 * twitch())
   raised = 1.6 * (aroused + twitch()) + 0.3 * pleased
   eyes = np.clip(1 + 0.18 * (aroused + twitch()) - 0.12 * np.clip(smile, 0, None), 0.35, 1.6) * _blinks(rng, n)
   mouth = 11 * np.clip(opening * (1 + 0.12 * aroused), 0, 1.3)
@@ -100,7 +100,7 @@ def frames(rng: np.random.Generator, look: portrait.Looks, motion: Motion) -> It
         cv2.fillPoly(canvas, points, shade[colour], cv2.LINE_AA, _FRACTION_BITS)
     person = cv2.warpAffine(canvas, motion.place[t], (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
     alpha = cv2.cvtColor(person[:, :, 3], cv2.COLOR_GRAY2BGR)
-    gain = float(motion.light[t])
+    gain = portrait.exposure(look) * float(motion.light[t])
     frame = cv2.multiply(wall, cv2.bitwise_not(alpha), scale=gain / 255)
     yield cv2.add(frame, cv2.multiply(person[:, :, :3], alpha, scale=gain / 255))
 
@@ -212,7 +212,7 @@ def _shapes(look, motion):
 
   def edges(w):
     """The upper and lower edge of the opening at `w` of the way from the middle to a corner."""
-    line = portrait.MOUTH_Y - 10 * smile * (w**2 - 0.45)
+    line = portrait.MOUTH_Y - 14 * smile * (w**2 - 0.45)
     return line - 0.3 * opening * (1 - w**2), line + 0.7 * opening * (1 - w**2)
 
   def band(w, upper, lower):

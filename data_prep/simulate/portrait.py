@@ -16,6 +16,7 @@ MOUTH_Y = 30
 
 _SKIN = np.array([[185, 204, 230], [165, 190, 226], [140, 170, 215], [105, 140, 190], [75, 105, 155], [52, 74, 115]])
 _HAIR = np.array([[28, 28, 32], [30, 45, 68], [45, 75, 115], [90, 140, 180], [60, 70, 130], [150, 152, 155]])
+_EXPOSED = 150  # luma of the skin that the camera shows as it is
 _OVERSAMPLING = 2  # painted larger and shrunk: smooth edges
 
 
@@ -64,6 +65,11 @@ def looks(rng: np.random.Generator) -> Looks:
       lip_weight=rng.uniform(0.9, 1.15), redness=rng.uniform(0.7, 1.0),
       light=rng.uniform([-0.15, -0.05], [0.15, 0.15]), long_hair=long_hair,
       stubble=0.0 if long_hair or rng.random() < 0.6 else rng.uniform(0.1, 0.25))
+
+
+def exposure(look: Looks) -> float:
+  """The camera's gain: it exposes for the face, half way, so that dark skin and what is around it is shown brighter."""
+  return float(np.sqrt(_EXPOSED / (look.skin @ (0.114, 0.587, 0.299))))
 
 
 def person(look: Looks) -> tuple[np.ndarray, np.ndarray]:
