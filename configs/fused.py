@@ -22,5 +22,5 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
 def _demo(c):
   common.small_visual(c)
-  c.epochs = 6
+  c.epochs = 4
   c.average_decay = 0.98
