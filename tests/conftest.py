@@ -1,10 +1,17 @@
-"""Eight simulated devices for every test; set before JAX is imported anywhere."""
+"""Eight simulated devices for every test, and one cache of compiled code; set before JAX is imported anywhere."""
 
 import os
+import shutil
+import tempfile
 
 os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+# Workers and the children that they start compile the same small networks over and over.
+_CACHE = None
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _CACHE = os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='compiled-')
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.3'
 
 import io
 
@@ -14,6 +21,12 @@ import pytest
 
 from configs import fused
 from data_prep import records, shards
+
+
+def pytest_unconfigure():
+  """Removes the cache, in the process that made it."""
+  if _CACHE:
+    shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 def make_data(out, recordings, num_targets=2, seed=0):

@@ -118,7 +118,7 @@ _PICTURES = 5
 
 
 @pytest.mark.usefixtures('shallow')
-@pytest.mark.parametrize('devices', [2, 8])
+@pytest.mark.parametrize('devices', [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_devices_change_neither_loss_nor_gradient_nor_statistics(small_config, devices):
   """Batch of 3 with ragged masks: two devices hold 2 + 1 and padding, of eight devices five nothing but padding.
 

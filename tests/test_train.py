@@ -11,6 +11,9 @@ import time
 
 import pytest
 
+from data_prep.errors import DataError
+from data_prep.errors import UserError
+from e2e_affect import train
 from e2e_affect.metric_writer import read_metrics
 from e2e_affect.traces import read_csv
 
@@ -82,6 +85,7 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
   assert [row['step'] for row in read_metrics(workdir) if row['kind'] == 'validation'] == [2, 4, 6, 8, 9]
 
 
+@pytest.mark.slow
 def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir):
   arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
   for text in ('step 3  train', 'step 8  train'):  # in the middle, and while or after step 8 is being saved
@@ -97,6 +101,7 @@ def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir)
   assert [row['step'] for row in read_metrics(tmp_path / 'run') if row['kind'] == 'train'] == list(range(1, 10))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_143(uninterrupted, tmp_path, data_dir):
   arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
   code, log = run_until(arguments, 'step 3  train', signal.SIGTERM)
@@ -108,6 +113,7 @@ def test_sigterm_saves_and_exits_143(uninterrupted, tmp_path, data_dir):
   assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_final_evaluation_exits_at_once(uninterrupted, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(uninterrupted[0], workdir)
@@ -119,6 +125,7 @@ def test_sigterm_in_the_final_evaluation_exits_at_once(uninterrupted, tmp_path):
   assert run(arguments).returncode == 0 and (workdir / 'results.json').exists()
 
 
+@pytest.mark.slow
 def test_evaluate_mode(uninterrupted, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(uninterrupted[0], workdir)
@@ -156,10 +163,6 @@ def test_an_unwritable_workdir_is_refused_early(tmp_path, data_dir):
 
 @pytest.mark.parametrize('override, named', [
     ('batch_size=0', 'config.batch_size = 0, expected at least 1'),
-    ('learning_rate=nan', 'config.learning_rate = nan, expected a number above 0'),
-    ('data.sequence_steps=70', 'a multiple of 25'),
-    ('model.speech.dropout=1.0', 'config.model.speech.dropout = 1.0'),
-    ('loss=mae', 'one of ccc, mse'),
     ('bach_size=3', 'bach_size'),
     ('batch_size=many', 'batch_size'),
 ])
@@ -168,6 +171,19 @@ def test_absurd_configs_are_refused_in_one_line(tmp_path, data_dir, override, na
   assert done.returncode == 64, done.stderr[-2000:]
   assert last_line(done).startswith('error: ') and named in last_line(done)
   assert 'Traceback' not in done.stderr and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('name, value, said', [
+    ('learning_rate', float('nan'), 'config.learning_rate = nan, expected a number above 0'),
+    ('data.sequence_steps', 70, 'a multiple of 25'),
+    ('model.speech.dropout', 1.0, 'config.model.speech.dropout = 1.0'),
+    ('loss', 'mae', 'one of ccc, mse'),
+])
+def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, said):
+  small_config.update_from_flattened_dict({name: value})
+  with pytest.raises(UserError, match=said) as e:
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 64 and not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('arguments, named', [
@@ -181,6 +197,7 @@ def test_usage_errors(arguments, named):
   assert last_line(done).startswith('error: ') and named in last_line(done) and 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_config_is_refused(uninterrupted, data_dir):
   done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, model__recurrent__units=9))
   assert done.returncode == 66
@@ -190,10 +207,11 @@ def test_a_checkpoint_of_another_config_is_refused(uninterrupted, data_dir):
   assert 'was begun with config.learning_rate = 0.001, now 0.5' in last_line(done)
 
 
-def test_missing_data_is_named(tmp_path):
-  done = run(command('speech.py', tmp_path / 'run', tmp_path / 'nothing'))
-  assert done.returncode == 65
-  assert 'manifest.json: not found' in last_line(done)
+def test_missing_data_is_named(tmp_path, small_config):
+  small_config.data.dir = str(tmp_path / 'nothing')
+  with pytest.raises(DataError, match='manifest.json: not found') as e:
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 65
 
 
 @pytest.mark.slow
@@ -212,6 +230,7 @@ def test_fused_starts_from_both_networks_and_is_bit_identical_after_a_kill(unint
   assert final_digest(tmp_path / 'killed') == final_digest(tmp_path / 'whole')
 
 
+@pytest.mark.slow
 def test_features_of_another_size_are_refused(uninterrupted, tmp_path, data_dir):
   done = run(command('speech.py', tmp_path / 'run', data_dir, init_from__speech=uninterrupted[0], model__speech__taps=11))
   assert done.returncode == 64

@@ -139,9 +139,10 @@ def _read_legacy(f):
   blocks = {}
   for key in keys:
     storage = machine.storages[key]
-    numel, size = int.from_bytes(f.read(8), 'little'), storage.numel * storage.dtype.itemsize
-    if numel != storage.numel:
-      raise _Refused(f'storage {key} has {numel} numbers, {storage.numel} are said')
+    numel, size = f.read(8), storage.numel * storage.dtype.itemsize
+    if numel != storage.numel.to_bytes(8, 'little'):
+      raise _Refused(f'damaged or cut off: storage {key} has {int.from_bytes(numel, "little")} numbers, '
+                     f'{storage.numel} are said')
     blocks[key] = f.read(size)  # as many as there are, whatever the header says
     if len(blocks[key]) != size:
       raise _Refused(f'cut off: storage {key} has {len(blocks[key])} of {size} bytes')
