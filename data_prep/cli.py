@@ -31,6 +31,8 @@ def run(main, define_flags, max_arguments: int = 0) -> None:
     except (flags.Error, UserError) as e:
       print(f'error: {e}', file=sys.stderr)
       sys.exit(UserError.exit_code)
+    except SystemExit:
+      sys.exit(0)  # --help was printed; absl would exit with 1
 
   def guarded(argv):
     try:

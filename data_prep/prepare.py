@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import pathlib
 import sys
@@ -137,8 +138,9 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, max_los
   if not 0 <= max_lost <= 1:
     raise UserError(f'--max_lost={max_lost}; expected a share from 0 to 1')
   low, high = label_range
-  if not low < high:
-    raise UserError(f'--label_range={low:g},{high:g}; expected LOW,HIGH')
+  # Of ends too far apart or too close the labels would be NaN or 0.
+  if not (low < high and 0 < 2 / (high - low) < math.inf and math.isfinite(high + low)):
+    raise UserError(f'--label_range={low:g},{high:g}; expected LOW,HIGH: finite numbers, LOW below HIGH')
   if corpus != 'csv' and (low, high) != (-1, 1):
     raise UserError('--label_range is for --corpus=csv; the scale of the others is known')
   if corpus == 'csv' and split_file:

@@ -42,5 +42,5 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects) 
     lines += [f'  {partition}, no {missing}: {" ".join(names)}' for (partition, missing), names in kinds.items()]
   if rejects:
     lines.append(f'refused: {len(rejects)}')
-    lines += [f'  {row["recording"]}: {row["reason"]}' for row in rejects]
+    lines += [f'  {row["recording"]}: {row["reason"].removeprefix(row["recording"] + ": ")}' for row in rejects]
   return '\n'.join(lines)

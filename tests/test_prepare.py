@@ -335,9 +335,11 @@ def test_command(tmp_path):
   last = done.stderr.strip().splitlines()[-1]
   assert last.startswith(f'error: {len(expected)} of {len(expected) + 1} recordings refused')
   assert 'refused: ' in done.stdout and 'frames/s' in done.stdout and 'real time' in done.stdout
+  assert '  half: the lengths differ' in done.stdout
   done = run('--allow_rejects')
   assert done.returncode == 0, done.stderr
   assert run('--max_lost=2').returncode == 64 and run('--nonsense=1').returncode == 64
+  assert run('--help').returncode == 0
   source.write_text(source.read_text() + 'evil,E,train,../secret.mp4,,\n')
   done = run()
   assert done.returncode == 65 and '../secret.mp4 leads out of' in done.stderr
@@ -356,7 +358,9 @@ def test_arguments_and_places(tmp_path):
   for kwargs, reason in ((dict(corpus='sewa'), '--corpus=sewa'),
                          (dict(gold_standard='median'), '--gold_standard=median'),
                          (dict(max_lost=-1), '--max_lost=-1'), (dict(jobs=0), '--jobs=0'),
-                         (dict(label_range=(1, 1)), '--label_range=1,1'), (dict(split_file='x'), '--split_file is not'),
+                         (dict(split_file='x'), '--split_file is not'),
+                         *((dict(label_range=ends), '--label_range=.*finite numbers') for ends in (
+                             (1, 1), (0, np.inf), (-np.inf, np.inf), (-1.7e308, 1.7e308), (1e308, 1.7e308), (0, 1e-320))),
                          (dict(corpus='recola', label_range=(0, 1)), '--label_range is for')):
     with pytest.raises(UserError, match=reason):
       prepare.prepare(**{'corpus': 'csv', 'source': source, 'out': tmp_path / 'out', **kwargs})

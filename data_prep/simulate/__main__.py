@@ -1,4 +1,4 @@
-"""`python -m data_prep.simulate --out=DIR --subjects=28 --seconds=96 --seed=0 --jobs=2`: makes the simulated corpus."""
+"""`python -m data_prep.simulate --out=DIR`: makes the simulated corpus, the same one from the same seed."""
 
 import os
 
