@@ -9,6 +9,7 @@ from data_prep.records import STEPS_PER_RECORD
 from e2e_affect.losses import LOSSES
 from e2e_affect.models.affect import MODALITIES
 
+_LONGEST = 90_000  # steps of a sequence: an hour
 _CHOICES = {
     'data.cache': ('', 'host', 'device'),
     'dtype': ('float32', 'bfloat16'),
@@ -19,13 +20,25 @@ _CHOICES = {
     'model.visual.stem_pool_padding': ('auto', 'SAME', 'SYMMETRIC'),
     'model.visual.batch_norm': ('auto', 'train', 'frozen'),
 }
-_AT_LEAST_ONE = ('batch_size', 'log_every_steps', 'evaluate_chunk_seconds', 'data.read_threads',
-                 'model.recurrent.layers', 'model.recurrent.units', 'model.speech.filters', 'model.speech.taps',
-                 'model.speech.long_taps', 'model.speech.pool_channels', 'model.visual.width',
-                 'model.geometric.landmarks')
-_POSITIVE = ('learning_rate', 'evaluate_every_epochs')
-_NOT_NEGATIVE = ('epochs', 'total_steps', 'seed', 'model.recurrent.cell_clip', 'model.visual.batch_norm_epsilon',
-                 'augment.brightness')
+# Smallest and largest. The upper ones keep a slip of the finger from filling the memory or running for ever.
+_RANGES = {
+    **dict.fromkeys(('model.recurrent.layers', 'model.visual.width', 'model.speech.filters', 'model.speech.taps',
+                     'model.speech.pool_channels', 'model.geometric.landmarks', 'model.recurrent.units'), (1, 10_000)),
+    'model.speech.long_taps': (1, 80_000),  # 10 s
+    'model.visual.image_size': (32, 1024),  # the network halves it five times
+    'model.visual.batch_norm_epsilon': (0, 1),
+    'model.recurrent.cell_clip': (0, 1e9),
+    'batch_size': (1, 100_000),
+    'epochs': (0, 1_000_000),
+    'total_steps': (0, 2**31 - 1),
+    'seed': (0, 2**32 - 1),
+    'log_every_steps': (1, 2**31 - 1),
+    'evaluate_every_epochs': (0.001, 1_000_000),
+    'evaluate_chunk_seconds': (1, 3600),
+    'data.read_threads': (1, 256),
+    'augment.brightness': (0, 1),
+    'augment.saturation': (0, 1),
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -36,19 +49,20 @@ def check(config: ml_collections.ConfigDict) -> None:
   """
   for field, choices in _CHOICES.items():
     _require(config, field, lambda v: v in choices, 'one of ' + ', '.join(choices))
-  for field in _AT_LEAST_ONE:
-    _require(config, field, lambda v: v >= 1, 'at least 1')
-  for field in _POSITIVE:
-    _require(config, field, lambda v: 0 < v < math.inf, 'a number above 0')
-  for field in _NOT_NEGATIVE:
-    _require(config, field, lambda v: 0 <= v < math.inf, '0 or more')
-  _require(config, 'data.sequence_steps', lambda v: v > 0 and v % STEPS_PER_RECORD == 0,
-           f'a multiple of {STEPS_PER_RECORD} (whole seconds)')
+  for field, (low, high) in _RANGES.items():
+    _require(config, field, lambda v: low <= v <= high, f'{low} to {high}')
+  _require(config, 'name', lambda v: v not in ('', '.', '..') and not set(v) & set('/\\\0'),
+           'the name of a folder, without a path')
+  _require(config, 'learning_rate', lambda v: 0 < v <= 10, 'above 0 and at most 10')
+  _require(config, 'data.sequence_steps', lambda v: 0 < v <= _LONGEST and v % STEPS_PER_RECORD == 0,
+           f'a multiple of {STEPS_PER_RECORD} (whole seconds), at most {_LONGEST}')
+  for field, good, expected in (('mean', lambda x: abs(x) < math.inf, 'numbers'),
+                                ('std', lambda x: 0 < x < math.inf, 'numbers above 0')):
+    _require(config, f'model.visual.{field}', lambda v: not v or len(v) == 3 and all(
+        isinstance(x, (int, float)) and good(x) for x in v), f'() or three {expected}')
   for field in ('average_decay', 'model.speech.dropout'):
     _require(config, field, lambda v: 0 <= v < 1, 'at least 0 and under 1')
   _require(config, 'augment.resize', lambda v: 1 <= v < 4, 'at least 1 and under 4')
-  _require(config, 'augment.saturation', lambda v: 0 <= v <= 1, '0 to 1')
-  _require(config, 'model.visual.image_size', lambda v: v >= 32, 'at least 32 (the network halves it five times)')
   _require(config, 'model.modalities', lambda v: v and tuple(m for m in MODALITIES if m in v) == tuple(v),
            f'some of {", ".join(MODALITIES)}, in this order')
   _require(config, 'model.speech.filters', lambda v: v % config.model.speech.pool_channels == 0,

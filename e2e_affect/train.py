@@ -95,7 +95,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       fetched = time.perf_counter()
       batch = next(batches)
       waited = time.perf_counter() - fetched
-      state, logged = train_step(state, batch, config.seed)
+      state, logged = train_step(state, batch, np.uint32(config.seed))
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:
         log.write(step)

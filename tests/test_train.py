@@ -162,7 +162,7 @@ def test_an_unwritable_workdir_is_refused_early(tmp_path, data_dir):
 
 
 @pytest.mark.parametrize('override, named', [
-    ('batch_size=0', 'config.batch_size = 0, expected at least 1'),
+    ('batch_size=0', 'config.batch_size = 0, expected 1 to 100000'),
     ('bach_size=3', 'bach_size'),
     ('batch_size=many', 'batch_size'),
 ])
@@ -174,10 +174,16 @@ def test_absurd_configs_are_refused_in_one_line(tmp_path, data_dir, override, na
 
 
 @pytest.mark.parametrize('name, value, said', [
-    ('learning_rate', float('nan'), 'config.learning_rate = nan, expected a number above 0'),
+    ('learning_rate', float('nan'), 'config.learning_rate = nan, expected above 0 and at most 10'),
     ('data.sequence_steps', 70, 'a multiple of 25'),
     ('model.speech.dropout', 1.0, 'config.model.speech.dropout = 1.0'),
     ('loss', 'mae', 'one of ccc, mse'),
+    ('seed', 2**63, 'config.seed = 9223372036854775808, expected 0 to 4294967295'),
+    ('learning_rate', 1e30, 'at most 10'), ('augment.brightness', 1e30, 'expected 0 to 1;'),
+    ('batch_size', 10**9, 'expected 1 to 100000'), ('data.sequence_steps', 250_000_000, 'at most 90000'),
+    ('data.read_threads', 10**7, 'expected 1 to 256'), ('evaluate_every_epochs', 1e-12, 'expected 0.001 to'),
+    ('evaluate_chunk_seconds', 10**12, 'expected 1 to 3600'), ('name', '../../etc', 'name of a folder'),
+    ('model.visual.std', (0, 0, 0), 'three numbers above 0'), ('model.visual.mean', (1.,), r'\(\) or three numbers;'),
 ])
 def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, said):
   small_config.update_from_flattened_dict({name: value})
