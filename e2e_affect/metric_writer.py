@@ -113,7 +113,7 @@ def read_metrics(workdir) -> list[dict]:
       row = json.loads(line)
       rows.append({**{name: math.nan if value is None else value for name, value in row.items()},
                    'step': int(row['step']), 'kind': str(row['kind'])})
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
       raise DataError(f'{path}: line {number} is damaged ({e!r}), expected one JSON object with step and kind; '
                       'remove the line') from None
   return rows

@@ -90,7 +90,7 @@ def test_damaged_line_is_named(tmp_path):
   (tmp_path / METRICS_FILE).write_text('{"step": 1, "kind": "train"}\n{"step": 2, "ki\n{"step": 3, "kind": "train"}\n')
   with pytest.raises(DataError, match=r'metrics.jsonl: line 2 is damaged'):
     read_metrics(tmp_path)
-  for line in ('[]', '{"kind": "train"}', '{"step": "x", "kind": "train"}'):
+  for line in ('[]', '{"kind": "train"}', '{"step": "x", "kind": "train"}', '{"step": 1e999, "kind": "train"}'):
     (tmp_path / METRICS_FILE).write_text(line + '\n')
     with pytest.raises(DataError, match='line 1'):
       read_metrics(tmp_path)
