@@ -81,8 +81,9 @@ def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
                         f'name another run with --config.init_from.{modality}=…')
       _replace(params, batch_stats, variables['params'], variables['batch_stats'], modality, source)
       origin[modality] = f'features of {source}, step {trained.step}; its recurrent part is discarded'
-  for part in params:
-    logging.info('%s: %s', part, origin.get(part, 'from scratch'))
+  if origin:
+    for part in params:
+      logging.info('%s: %s', part, origin.get(part, 'from scratch'))
   return steps.first_state(params, batch_stats, config)
 
 
