@@ -107,6 +107,9 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
       raise DataError(f'{recording.video}: no face in {100 * (1 - share):.0f} % of the steps, at most '
                       f'{100 * settings.max_lost:.0f} % are allowed (--max_lost)')
   label, mask = _labels(traces, settings, steps)
+  hole = max((gap for times, _ in traces for gap in np.diff(times) if gap > label_files.longest_gap(times)), default=0)
+  if hole:
+    notes.append(f'labels have holes of up to {hole:.2f} s')
   if steps * records.STEP_SECONDS > seconds + media.LENGTH_SLACK_SECONDS:
     # The last step is short: it stays (valid 1, missing samples 0), but nothing is learnt from it or scored on it.
     mask[-1] = 0
@@ -157,8 +160,10 @@ def read_trace(source, settings):
   table = label_files.read_table(source.path, low=low - settings.label_slack, high=high + settings.label_slack)
   if source.column is None:
     return table.times, gold_standard.gold_standard(table.values, settings.recipe)
+  if not any(table.columns):
+    raise DataError(f'{source.path}: no header; expected names in the first line, time,{",".join(settings.targets)}')
   if set(table.columns) != set(settings.targets):
-    raise DataError(f'{source.path}: columns {", ".join(name or "without names" for name in table.columns)}; '
+    raise DataError(f'{source.path}: columns {", ".join(table.columns)}; '
                     f'expected time,{",".join(settings.targets)} as in the other recordings')
   return table.times, table.values[:, table.columns.index(source.column)]
 
@@ -172,8 +177,8 @@ def read_box(path):
     box = tuple(float(rows[0][1][name]) for name in ('x', 'y', 'width', 'height'))
   except ValueError as e:
     raise DataError(f'{path}, line {rows[0][0]}: {e}; expected pixels') from None
-  if not np.isfinite(box).all() or min(box[2:]) <= 0:
-    raise DataError(f'{path}, line {rows[0][0]}: box {box}; expected finite numbers and a size above 0')
+  if not np.abs(box).max() <= 1e5 or min(box[2:]) <= 0:
+    raise DataError(f'{path}, line {rows[0][0]}: box {box}; expected pixels of a picture and a size above 0')
   return box
 
 

@@ -73,7 +73,7 @@ def _work(out, settings, parameters, recording) -> dict:
   except UserError as e:
     return {'reason': str(e)}
   except Exception as e:  # pylint: disable=broad-except  # one malformed file must not end the batch
-    return {'reason': f'{recording.video or recording.audio}: {type(e).__name__}: {e}'}
+    return {'reason': f'{recording.video or recording.audio}: {type(e).__name__}: {" ".join(str(e).split())}'}
 
 
 def run(todo, out, settings, parameters, jobs):

@@ -12,9 +12,11 @@ import numpy as np
 from data_prep.errors import DataError
 from data_prep.records import STEP_SECONDS
 
+MAX_GAP_SECONDS = 1.0  # labels farther apart have a hole between them
+_TOLERANCE = 0.02 * STEP_SECONDS  # times are written with two to six decimals
 _MISSING = ('?', '', 'nan', 'na', 'null', 'none')
-TIME_NAMES = ('time', 'timestamp', 'frametime')  # lower case; the first of these found is the time
-_ID_NAMES = ('instance_name', 'name')  # columns of text that say whose label this is
+TIME_NAMES = ('time', 'timestamp', 'frametime')  # lower case
+ID_NAMES = ('instance_name', 'name')  # columns of text that say whose label this is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +59,13 @@ def read_table(path, *, low: float, high: float) -> Table:
   width = len(header) if header else len(_cells(rows[0][1], delimiter))
   time_column = 0
   if names:
-    time_column = next((names.index(name) for name in TIME_NAMES if name in names), None)
-    if time_column is None:
-      raise DataError(f'{path}, line {lines[0][0]}: no time column among {", ".join(header)}; expected `time`')
-  dropped = [i for i, name in enumerate(names or ()) if name in _ID_NAMES]
+    found = [i for i, name in enumerate(names) if name in TIME_NAMES]
+    if len(found) != 1:
+      what = f'{len(found)} time columns' if found else 'no time column'
+      hint = '; is the delimiter one of `;`, `,` or tab?' if width == 1 else ''
+      raise DataError(f'{path}, line {lines[0][0]}: {what} among {", ".join(header)}; expected one `time`{hint}')
+    time_column = found[0]
+  dropped = [i for i, name in enumerate(names or ()) if name in ID_NAMES]
   kept = [i for i in range(width) if i != time_column and i not in dropped]
   if not kept:
     raise DataError(f'{path}: no value column beside the time; is the delimiter one of `;`, `,` or tab?')
@@ -93,6 +98,11 @@ def interval(times) -> float:
   return float(np.median(np.diff(times))) if len(times) > 1 else STEP_SECONDS
 
 
+def longest_gap(times) -> float:
+  """Seconds between two rows above which there is no label between them."""
+  return min(1.5 * interval(times), MAX_GAP_SECONDS) + _TOLERANCE
+
+
 def on_grid(times, values, num_steps: int):
   """Takes a trace to the label grid: step k (from 0) gets the value at its end, (k + 1)·40 ms.
 
@@ -109,12 +119,11 @@ def on_grid(times, values, num_steps: int):
   """
   times, values = np.asarray(times, np.float64), np.asarray(values, np.float64)
   wanted = np.arange(1, num_steps + 1) * STEP_SECONDS
-  tolerance = 0.02 * STEP_SECONDS  # times are written with two to six decimals
-  after = np.clip(np.searchsorted(times, wanted - tolerance), 0, len(times) - 1)
+  after = np.clip(np.searchsorted(times, wanted - _TOLERANCE), 0, len(times) - 1)
   before = np.clip(after - 1, 0, None)
-  exact = np.abs(times[after] - wanted) <= tolerance
+  exact = np.abs(times[after] - wanted) <= _TOLERANCE
   span = times[after] - times[before]
-  inside = (times[before] <= wanted) & (wanted <= times[after]) & (span <= 1.5 * interval(times) + tolerance)
+  inside = (times[before] <= wanted) & (wanted <= times[after]) & (span <= longest_gap(times))
   share = np.where(exact | (span <= 0), 1.0, (wanted - times[before]) / np.where(span > 0, span, 1))
   mask = exact | inside
   share = np.where(mask, share, 1.0).reshape((-1,) + (1,) * (values.ndim - 1))

@@ -53,7 +53,9 @@ def test_reads_arff(tmp_path):
     ('time,a\n0,0.1\n0.04,zero\n', 3, "'zero' is no number"),
     ('time,a\n0,0.1\n0.04,0,1\n', 3, '3 columns, expected 2'),
     ('time;a\n0;0.1\n0.04;0.1;0.2\n', 3, '3 columns, expected 2'),
-    ('when,a\n0,0.1\n', 1, 'no time column among when, a; expected `time`'),
+    ('when,a\n0,0.1\n', 1, 'no time column among when, a; expected one `time`'),
+    ('time|a|b\n0|0.1|0.2\n', 1, 'no time column among time|a|b; expected one `time`; is the delimiter one of `;`'),
+    ('time,Time,a\n0,0.1,0.2\n', 1, '2 time columns among time, Time, a; expected one `time`'),
     ('time,a,a\n0,0.1,0.2\n', 1, "column 'a' twice"),
 ])
 def test_refuses_with_file_line_and_reason(tmp_path, text, line, reason):
@@ -102,6 +104,12 @@ def test_holes_and_a_late_start_have_no_label():
   trace, mask = labels.on_grid(times, np.stack([times, -times], 1), 9)
   np.testing.assert_array_equal(mask, [0, 0, 1, 1, 1, 0, 0, 1, 1])
   np.testing.assert_allclose(trace[mask > 0], np.stack([times, -times], 1), atol=1e-12)
+
+
+@pytest.mark.parametrize('times, steps', [([0.0, 2.96], [74]), ([0.0, 0.9, 1.95], [*range(1, 23)]),
+                                          ([0.0, 1.0, 2.0], range(1, 51))])
+def test_labels_over_a_second_apart_have_a_hole_between(times, steps):
+  assert list(np.flatnonzero(labels.on_grid(times, times, 75)[1]) + 1) == list(steps)
 
 
 def test_times_with_rounding_are_not_moved():

@@ -283,6 +283,8 @@ def bad_corpus(tmp_path):
   label_file(tmp_path / 'range.csv', 25, low=-1.5)
   case('range', 'range.csv, line 2: -1.5 is out of range', labels_='range.csv')
   label_file(tmp_path / 'other.csv', 25, header='time,arousal,dominance')
+  (tmp_path / 'bare.csv').write_text('0.04,0,0\n')
+  case('bare', 'bare.csv: no header; expected names in the first line, time,arousal,valence', labels_='bare.csv')
   case('other', 'other.csv: columns arousal, dominance; expected time,arousal,valence', labels_='other.csv')
   return own_corpus(tmp_path, *rows), expected
 
@@ -303,7 +305,7 @@ def test_refuses_with_reasons_and_goes_on(tmp_path, monkeypatch):
 
   def crash(recording, settings):
     if recording.recording == 'nan':
-      raise IndexError('deep inside a decoder')
+      raise IndexError('deep inside\n a decoder')
     return original(recording, settings)
 
   monkeypatch.setattr(assemble, 'assemble', crash)
@@ -378,6 +380,8 @@ def test_first_box(tmp_path):
   assert assemble.read_box(path) == (104, 55, 109, 110)
   for text, reason in (('x;y;width;height\n', '0 rows; expected one box'),
                        ('x;y;width;height\n1;2;0;4\n', 'size above 0'),
+                       ('x;y;width;height\n1;2;3;1e300\n', 'expected pixels of a picture'),
+                       ('x;y;width;height\n1;nan;3;4\n', 'expected pixels of a picture'),
                        ('x;y;width;height\n1;2;a;4\n', 'expected pixels'), ('x;y;w;h\n1;2;3;4\n', "no column 'width'")):
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
