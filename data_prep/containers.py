@@ -21,11 +21,12 @@ def open_media(path):
   """An open `av` container; close it.
 
   Raises:
-    DataError: absent, empty, damaged, or none of `FORMATS`.
+    DataError: absent, no regular file, empty, damaged, or none of `FORMATS`.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise DataError(f'{path}: not found')
+    what = 'a folder' if path.is_dir() else 'no regular file' if path.exists() else 'not found'
+    raise DataError(f'{path}: {what}; expected a video or sound file')
   if not path.stat().st_size:
     raise DataError(f'{path}: an empty file')
   try:

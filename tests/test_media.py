@@ -1,5 +1,7 @@
 """Sound and frames on the label grid: rates, layouts, timestamps, damage."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -147,7 +149,7 @@ def test_protocols_are_not_followed():
     (lambda p: p.write_bytes(b''), 'an empty file'),
     (lambda p: p.write_bytes(b'RIFF\x24\x00\x00\x00WAVEfmt '), 'not readable'),
     (lambda p: p.write_bytes(b'time,arousal\n0,0.1\n' * 50), 'not readable'),
-    (lambda p: p.mkdir(), 'not found'),
+    (lambda p: p.mkdir(), 'a folder; expected'), (os.mkfifo, 'no regular file'),
     (lambda p: None, 'not found'),
 ])
 def test_refuses_what_is_no_media_file(tmp_path, make, reason):
