@@ -147,14 +147,36 @@ def test_own_data(tmp_path):
     ('a,S,holdout,v.mp4,,', "partition 'holdout'"),
     (',S,train,v.mp4,,', 'no recording'),
     ('a,,train,v.mp4,,', 'no subject'),
+    ('a,S,train,,circle.wav,', 'line 2: .circle.wav. is no path'),
+    ('a,S,train,,a\0.wav,', 'line 2: .a.x00.wav. is no path'),
+    ('a,S,train,,' + 200_000 * 'a' + ',', r'line 2: no CSV \(field larger than'),
 ])
 def test_own_data_refusals(tmp_path, row, reason):
   path = manifest(tmp_path, row)
   touch(tmp_path / 'secret.wav')
   os.symlink(tmp_path / 'secret.wav', path.parent / 'link.wav')
   os.symlink(tmp_path, path.parent / 'linked')
+  os.symlink('circle.wav', path.parent / 'circle.wav')
   with pytest.raises(DataError, match=reason):
     own.read(path)
+
+
+def test_manifest_dialects(tmp_path):
+  row = 'a\u2028b,S,train,v.mp4,,'
+  for delimiter in ',;\t':
+    path = manifest(tmp_path, row.replace(',', delimiter),
+                    header='recording,subject,partition,video,audio,labels'.replace(',', delimiter))
+    assert [r.recording for r in own.read(path).recordings] == ['a\u2028b']
+
+
+@pytest.mark.parametrize('name', ['a/b', '../x', '', 'ä', 'face_found', 'arousal_post', 'valence_gold', 'Recording'])
+def test_target_names(tmp_path, name):
+  path = manifest(tmp_path, 'a,S,train,v.mp4,,a.csv')
+  (path.parent / 'a.csv').write_text(f'time,name,arousal-2,{name}\n0.04,a,1,2\n')
+  with pytest.raises(DataError, match=f'a.csv: column {name!r}; expected a name of letters'):
+    own.read(path)
+  (path.parent / 'a.csv').write_text('time,name,arousal-2\n0.04,a,1\n')
+  assert own.read(path).targets == ('arousal-2',)
 
 
 def test_own_data_links_inside_its_folder_are_fine(tmp_path):
@@ -167,6 +189,12 @@ def test_own_data_links_inside_its_folder_are_fine(tmp_path):
 def test_manifest_refusals(tmp_path):
   with pytest.raises(DataError, match='line 3: recording a a second time'):
     own.read(manifest(tmp_path, 'a,S,train,v.mp4,,', 'a,S,train,w.mp4,,'))
+  touch(tmp_path / 'corpus' / 'v.mp4')
+  os.symlink('v.mp4', tmp_path / 'corpus' / 'w.mp4')
+  rows = 'a,S,train,v.mp4,,', 'b,S,train,v.mp4,,', 'c,T,test,,w.mp4,'
+  with pytest.raises(DataError, match=r'line 4: .*w.mp4 is in test \(recording c\) and in train \(recording a\)'):
+    own.read(manifest(tmp_path, *rows))
+  assert len(own.read(manifest(tmp_path, *rows[:2])).recordings) == 2
   with pytest.raises(DataError, match='no recordings'):
     own.read(manifest(tmp_path))
   with pytest.raises(DataError, match="column 'speaker' is unknown"):

@@ -5,6 +5,7 @@ video's sound track is used); so may `labels`, a file with a header `time,<targe
 """
 
 import pathlib
+import re
 
 from data_prep import labels as label_files
 from data_prep.corpora.recording import Corpus
@@ -18,16 +19,18 @@ from data_prep.records import PARTITIONS
 
 REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
 OPTIONAL = ('boxes', 'landmarks')
+_RESERVED = 'recording|valid|face_.*|.*_post|.*_gold'  # columns of the traces beside the targets
 
 
 def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
   """Reads the manifest.
 
   Raises:
-    DataError: it is malformed, a recording is there twice, or a path leads out of its folder.
+    DataError: it is malformed, a recording is there twice, a path leads out of its folder, a media file is in two
+      partitions, or a target has a name that other columns need.
   """
   source = pathlib.Path(source)
-  recordings = {}
+  recordings, media = {}, {}
   for line, row in read_csv(source, required=REQUIRED, optional=OPTIONAL):
     where = f'{source}, line {line}'
     for name in ('recording', 'subject'):
@@ -42,6 +45,12 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
              for name in ('video', 'audio', 'labels', 'boxes', 'landmarks')}
     if paths['video'] is None and paths['audio'] is None:
       raise DataError(f'{where}: neither video nor audio')
+    for path in (paths['video'], paths['audio']):
+      if path is not None:
+        known, first = media.setdefault(path.resolve(), (row['partition'], row['recording']))
+        if PARTITION_NAMES[known] != PARTITION_NAMES[row['partition']]:
+          raise DataError(f'{where}: {path} is in {row["partition"]} (recording {row["recording"]}) and in {known} '
+                          f'(recording {first}); a file belongs to one partition')
     recordings[row['recording']] = (row, paths)
   if not recordings:
     raise DataError(f'{source}: no recordings; expected a row for each')
@@ -59,12 +68,15 @@ def inside(folder, text: str, where: str):
   """The path of a manifest's cell, or None where it is empty.
 
   Raises:
-    DataError: it is absolute, or leads out of `folder`, also by a symbolic link.
+    DataError: it is no path, is absolute, or leads out of `folder`, also by a symbolic link.
   """
   if not text:
     return None
   path = pathlib.Path(text)
-  resolved = (folder / path).resolve()
+  try:
+    resolved = (folder / path).resolve()
+  except (OSError, RuntimeError, ValueError) as e:  # a NUL, or links in a circle
+    raise DataError(f'{where}: {text!r} is no path ({e}); expected a file inside {folder}') from None
   if path.is_absolute() or not resolved.is_relative_to(folder.resolve()):
     raise DataError(f'{where}: {text} leads out of {folder}; expected a path inside it: move the file there')
   return folder / path
@@ -78,5 +90,10 @@ def _targets(paths):
     except DataError:
       continue  # this recording will be refused with the reason; the others have their say
     if header is not None:
-      return tuple(name for name in header if name.lower() not in label_files.TIME_NAMES)
+      targets = tuple(name for name in header if name.lower() not in label_files.TIME_NAMES + label_files.ID_NAMES)
+      for name in targets:
+        if not re.fullmatch('[A-Za-z0-9_-]+', name) or re.fullmatch(_RESERVED, name.lower()):
+          raise DataError(f'{path}: column {name!r}; expected a name of letters (A to Z, a to z), digits, _ and -, and '
+                          'not recording, valid, face_…, …_post or …_gold')
+      return targets
   return TARGETS

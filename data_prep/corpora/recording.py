@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import pathlib
 
 from data_prep.errors import DataError
@@ -99,7 +100,7 @@ def read_split_file(path) -> dict[str, tuple[str, ...]]:
 
 
 def read_csv(path, *, required, optional):
-  """Yields (line number, {column: text}) of a CSV file with a header.
+  """Yields (line number, {column: text}) of a CSV file with a header; its delimiter is a comma, semicolon or tab.
 
   Raises:
     DataError: unreadable, a required column missing, an unknown one, or a row of another length.
@@ -109,20 +110,23 @@ def read_csv(path, *, required, optional):
     text = path.read_text(encoding='utf-8-sig')
   except (OSError, UnicodeDecodeError) as e:
     raise DataError(f'{path}: cannot be read as UTF-8 text ({getattr(e, "strerror", None) or e})') from None
-  lines = text.splitlines()
-  if not lines:
+  if not text:
     raise DataError(f'{path}: empty; expected a header {",".join(required)}')
-  delimiter = ';' if ';' in lines[0] else ','
-  rows = list(csv.reader(lines, delimiter=delimiter))
-  header = [name.strip() for name in rows[0]]
+  first = text.partition('\n')[0]
+  reader = csv.reader(io.StringIO(text), delimiter=next((d for d in ';\t' if d in first), ','))
+  try:
+    rows = [(reader.line_num, row) for row in reader]
+  except csv.Error as e:
+    raise DataError(f'{path}, line {reader.line_num}: no CSV ({e})') from None
+  header = [name.strip() for name in rows[0][1]]
   for name in required:
     if name not in header:
-      raise DataError(f'{path}, line 1: no column {name!r} among {", ".join(header)}')
+      raise DataError(f'{path}, line 1: no column {name!r} among {", ".join(header)}; the delimiter is `,`, `;` or tab')
   for name in header:
     if name not in (*required, *optional) or header.count(name) > 1:
       raise DataError(f'{path}, line 1: column {name!r} is unknown or there twice; '
                       f'expected {", ".join((*required, *optional))}')
-  for line, row in enumerate(rows[1:], 2):
+  for line, row in rows[1:]:
     if not row:
       continue
     if len(row) != len(header):
