@@ -59,6 +59,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     logging.info('%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs', config.data.dir,
                  sequences, config.data.sequence_steps, ', '.join(manifest.targets), total_steps,
                  total_steps / epoch_steps)
+    if manifest.preparation.get('simulated'):
+      logging.warning('this is the simulated corpus: nothing here is about people; --config.data.dir=… names yours')
 
     # Model.
     state = steps.init_state(config, len(manifest.targets))
@@ -130,9 +132,12 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     partition: to evaluate, beside those that its `results.json` already has: no result is lost.
   """
   config = workdirs.read_config(workdir)
-  config_check.check(config)
   with workdirs.held(workdir, writes=jax.process_index() == 0) as folder:
-    manifest = input_pipeline.read_manifest(config.data.dir)
+    try:
+      manifest = input_pipeline.read_manifest(config.data.dir)
+    except DataError as e:
+      raise DataError(f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data '
+                      'was moved') from None
     _, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.CONTEXT)
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()

@@ -15,6 +15,7 @@ import ml_collections
 from configs import common
 from data_prep.errors import DataError, LockedError, UserError, WorkdirError
 from data_prep.records import Manifest, PARTITIONS, STEP_SECONDS
+from e2e_affect import config_check
 from e2e_affect.log import ours_or_warning
 from e2e_affect.traces import write_atomically
 
@@ -77,15 +78,15 @@ def read_config(workdir: str) -> ml_collections.ConfigDict:
   """The config that a run was trained with.
 
   Raises:
-    UserError: the folder holds no run.
+    UserError: the folder holds no run, or its config is damaged.
   """
   path = pathlib.Path(workdir) / CONFIG_FILE
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     raise UserError(f'{path}: not found; expected the workdir of a training run') from None
-  except json.JSONDecodeError as e:
-    raise UserError(f'{path}: damaged ({e}); copy it from another run of the same config') from None
+  except (OSError, ValueError) as e:
+    raise _damaged_config(path, e) from None
   return complete(content, path)
 
 
@@ -95,21 +96,40 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
   Args:
     content: of `config.json`.
     path: of the file, for the log.
+
+  Raises:
+    UserError: it is no config, or holds a value that no config may have.
   """
   added = []
 
   def fill(stored, defaults, prefix):
+    if not isinstance(stored, dict):
+      raise _damaged_config(path, f'{prefix[:-1] or "content"} {stored!r}, expected fields and their values')
     for field, default in defaults.items():
       if field not in stored:
         stored[field] = default
         added.append(prefix + field)
       elif isinstance(default, dict):
         fill(stored[field], default, f'{prefix}{field}.')
+      elif type(stored[field]) not in (type(default), int if isinstance(default, float) else None):
+        raise _damaged_config(path, f'{prefix}{field} = {stored[field]!r}, expected {type(default).__name__}')
 
   fill(content, json.loads(common.get_config().to_json()), '')
+  for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them
+    if field in added:
+      raise _damaged_config(path, f'without {field}')
+  config = ml_collections.ConfigDict(content).lock()
+  try:
+    config_check.check(config)
+  except (UserError, TypeError) as e:
+    raise _damaged_config(path, str(e).split('; set it')[0]) from None
   if added:
     logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
-  return ml_collections.ConfigDict(content).lock()
+  return config
+
+
+def _damaged_config(path, reason):
+  return UserError(f'{path}: damaged ({reason}); copy it from another run of the same config')
 
 
 def write_dataset(workdir: pathlib.Path, manifest: Manifest) -> None:
@@ -125,10 +145,14 @@ def read_dataset(workdir: str) -> dict:
   """
   path = pathlib.Path(workdir) / DATASET_FILE
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    content = json.loads(path.read_text(encoding='utf-8'))
+    if not (isinstance(content, dict) and isinstance(content.get('targets'), list) and all(
+        isinstance(content.get(name), dict) for name in ('label_scale', 'preparation', 'partitions'))):
+      raise ValueError('expected targets, label_scale, preparation and partitions')
+    return content
   except FileNotFoundError:
     return describe(Manifest.read(read_config(workdir).data.dir))
-  except json.JSONDecodeError as e:
+  except (OSError, ValueError) as e:
     raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
 
 

@@ -14,6 +14,7 @@ import pytest
 from data_prep.errors import DataError
 from data_prep.errors import UserError
 from e2e_affect import train
+from e2e_affect import workdir
 from e2e_affect.metric_writer import read_metrics
 from e2e_affect.traces import read_csv
 
@@ -218,6 +219,32 @@ def test_missing_data_is_named(tmp_path, small_config):
   with pytest.raises(DataError, match='manifest.json: not found') as e:
     train.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert e.value.exit_code == 65
+
+
+def test_evaluate_mode_says_where_the_data_folder_is_named(tmp_path, small_config):
+  small_config.data.dir = str(tmp_path / 'moved')
+  workdir.write_config(tmp_path, small_config)
+  with pytest.raises(DataError, match='manifest.json: not found; .* data.dir of .*config.json: change it there'):
+    train.evaluate_only(str(tmp_path), 'test')
+
+
+@pytest.mark.parametrize('content', [b'[]', b'null', b'3', b'{"data": 3}', b'\xff\xfe', b'{}', b'{"data": {}, "model": {}}',
+                                     b'{"model": {"modalities": ["x"]}}', None])
+def test_damaged_files_of_a_run_are_named(tmp_path, small_config, content):
+  for name, read, error in (('dataset.json', workdir.read_dataset, DataError),
+                            ('config.json', workdir.read_config, UserError)):
+    (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=f'{name}: damaged [^\n]*$'):
+      read(str(tmp_path))
+
+
+@pytest.mark.parametrize('field, value, said', [
+    ('model.modalities', ('x',), 'some of speech'), ('model.frozen', ('x',), 'some of'), ('batch_size', 0, '1 to 100000')])
+def test_a_stored_config_is_checked(tmp_path, small_config, field, value, said):
+  small_config.update_from_flattened_dict({field: value})
+  workdir.write_config(tmp_path, small_config)
+  with pytest.raises(UserError, match=rf'config.json: damaged \(config.{field} = .*{said}'):
+    workdir.read_config(str(tmp_path))
 
 
 @pytest.mark.slow
