@@ -155,7 +155,8 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
   face_found = np.array(found[:steps], np.float32) if crops is not None else np.zeros(steps, np.float32)
   boxes = np.array(boxes[:steps], np.float32) if crops is not None else np.full((steps, 3), np.nan, np.float32)
   return Clip(steps=steps, seconds=seconds, samples=samples, audio_mean=mean, audio_std=std, crops=crops,
-              face_found=face_found, boxes=boxes, frame_size=size, notes=_notes(sound, video_end, seconds, std),
+              face_found=face_found, boxes=boxes, frame_size=size,
+              notes=_notes(sound, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any()),
               cost=dict(cost))
 
 

@@ -83,6 +83,11 @@ class Copy:
       self._start(frame)
     self._encode(frame)
 
+  @property
+  def suffix(self) -> str:
+    """'.mp4' with pictures and '.m4a' without."""
+    return '.mp4' if self._container else '.m4a'
+
   def finish(self, samples: np.ndarray | None, target: pathlib.Path) -> pathlib.Path:
     """Writes pictures and sound together.
 
@@ -91,12 +96,12 @@ class Copy:
       target: the file, without suffix.
 
     Returns:
-      The file, .mp4 with pictures and .m4a without.
+      The file, with `suffix`.
 
     Raises:
       WorkdirError, DiskFullError: it cannot be written.
     """
-    target = target.with_name(target.name + ('.mp4' if self._container else '.m4a'))
+    target = target.with_name(target.name + self.suffix)
     temporary = target.with_name(f'{target.name}.{os.getpid()}.tmp')
     with shards.writing(target):
       target.parent.mkdir(parents=True, exist_ok=True)

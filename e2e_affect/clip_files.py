@@ -1,15 +1,24 @@
-"""What is written of each clip: its CSV of steps and its JSON of numbers."""
+"""What is written of each clip: its CSV of steps and its JSON of numbers; and which files are an earlier analysis's."""
 
 import csv
 import io
 import json
+import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
 
 import numpy as np
 
 from data_prep.clip import Clip
+from data_prep.errors import DataError
+from data_prep.records import STEP_SECONDS
 from e2e_affect.traces import format_time, write_atomically
+
+MEDIA_FOLDER = 'media'
+PAGE_MARK = '<script type="application/json" id="data">'  # every page of a clip has it
+_FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
 
 
 def write_csv(path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.ndarray, post: np.ndarray | None) -> None:
@@ -27,8 +36,8 @@ def write_csv(path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.nd
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
-  writer.writerow(['time', *targets, *(f'{target}_post' for target in targets if post is not None), 'face_found',
-                   'face_x', 'face_y', 'face_size'])
+  writer.writerow(['time', *targets, *(f'{target}_post' for target in targets if post is not None),
+                   *_FACE_COLUMNS])
   columns = [[format_time(step) for step in range(clip.steps)]]
   for traces in (raw, post):
     if traces is not None:
@@ -64,7 +73,7 @@ def summary(name: str, source: dict, clip: Clip, targets: Sequence[str], raw: np
       'targets': {target: {'raw': numbers(raw[:, k]),
                            'postprocessed': numbers(post[:, k]) if post is not None else None}
                   for k, target in enumerate(targets)},
-      'sound': {'mean': clip.audio_mean, 'std': clip.audio_std} if clip.samples is not None else None,
+      'sound': {'mean_int16': clip.audio_mean, 'std_int16': clip.audio_std} if clip.samples is not None else None,
       'face': face, 'notes': clip.notes, **about,
       'cost': {'seconds': {kind: round(value, 3) for kind, value in cost.items()},
                'real_time_factor': round(total / clip.seconds, 4)}}
@@ -73,3 +82,86 @@ def summary(name: str, source: dict, clip: Clip, targets: Sequence[str], raw: np
 def write_json(path: pathlib.Path, content: dict) -> None:
   """Writes it whole or not at all."""
   write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n')
+
+
+def length_notes(fitted: Mapping, steps: int) -> list[str]:
+  """What a clip of so many steps is too short for.
+
+  Args:
+    fitted: what `postprocess.fit` returned, or `{'fitted_on': None}`.
+    steps: of the clip.
+  """
+  notes = []
+  if steps * STEP_SECONDS < 0.25:
+    notes.append(f'only {steps * STEP_SECONDS:.2f} s long: too short to mean anything')
+  for name in ('median_filter', 'time_shift') if fitted.get('fitted_on') else ():
+    longest = max((of[name]['steps'] for of in fitted['targets'].values() if of[name]['kept']), default=0)
+    if steps < 2 * longest:
+      notes.append(f'shorter than twice the {name.replace("_", " ")} of {longest * STEP_SECONDS:.2f} s: '
+                   'trust the raw trace')
+  return notes
+
+
+def check_replaceable(out: pathlib.Path, name: str, media: Sequence[str]) -> None:
+  """Raises DataError where a file of a clip would replace one that no analysis wrote.
+
+  Args:
+    out: folder.
+    name: of the clip.
+    media: names that its copy may get.
+  """
+  ours = _ours(out, name)
+  for path in [*_paths(out, name), *(out / MEDIA_FOLDER / file for file in media)]:
+    if os.path.lexists(path) and path not in ours:
+      raise DataError(f'{path}: is there already and no result of this program; left as it is: choose another --out')
+
+
+def remove_results(out: pathlib.Path, name: str, video: pathlib.Path) -> None:
+  """Removes what an earlier analysis of this file wrote: beside a refusal it would mislead."""
+  try:
+    of = json.loads((out / f'{name}.json').read_bytes())['files']['video']
+  except (OSError, ValueError, KeyError, TypeError):
+    of = video  # half an analysis
+  if pathlib.PurePath(of).name == video.name:
+    for path in _ours(out, name):
+      path.unlink(missing_ok=True)
+
+
+def are_rejects(data: bytes) -> bool:
+  """Whether the content of a file is that of `rejects.jsonl`."""
+  try:
+    return all(json.loads(line).keys() == {'clip', 'files', 'reason'} for line in data.splitlines())
+  except (ValueError, AttributeError):
+    return False
+
+
+def _paths(out, name):
+  return [out / f'{name}.{suffix}' for suffix in ('csv', 'json', 'html')]
+
+
+def _ours(out, name):
+  """Those files of a clip, its copy among them, that an analysis wrote."""
+  ours = []
+  for path, known in zip(_paths(out, name), (_is_csv, _is_json, lambda data: PAGE_MARK.encode() in data), strict=True):
+    try:
+      data = path.read_bytes()
+    except OSError:
+      continue
+    if known(data):
+      ours.append(path)
+      if path.suffix == '.html':  # written before the copy: a copy that no page names is not ours
+        ours += [out / MEDIA_FOLDER / pathlib.PurePath(unquote(source.decode())).name
+                 for source in re.findall(f' src="{MEDIA_FOLDER}/([^"]+)"'.encode(), data)]
+  return ours
+
+
+def _is_csv(data):
+  header = data.partition(b'\n')[0]
+  return header.startswith(b'time,') and header.endswith(','.join(_FACE_COLUMNS).encode())
+
+
+def _is_json(data):
+  try:
+    return {'clip', 'step_seconds', 'cost'} <= json.loads(data).keys()
+  except (ValueError, AttributeError):
+    return False

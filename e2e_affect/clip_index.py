@@ -11,6 +11,7 @@ from e2e_affect.clip_page import asset
 from e2e_affect.page import page, section
 from e2e_affect.traces import write_atomically
 
+MARK = 'Press a heading to sort'  # every index has it
 POINTS = 120  # of a sparkline
 _WIDTH, _HEIGHT = 140, 30  # of a sparkline, CSS pixels
 _CSS = """
@@ -58,7 +59,7 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
   table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
            + ''.join(f'<tr>{row}</tr>' for row in rows) + '</tbody></table></div>')
   title = f'{len(summaries)} clips'
-  parts = [f'<style>{_CSS}</style>', f'<h1>{title}</h1><p class="soft">Press a heading to sort: a column '
+  parts = [f'<style>{_CSS}</style>', f'<h1>{title}</h1><p class="soft">{MARK}: a column '
            f'of traces sorts by how much they move. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
            section('Clips', table)]
   if rejects:

@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.clip import Clip
 from data_prep.records import SAMPLE_RATE
 from e2e_affect import postprocess
+from e2e_affect.clip_files import PAGE_MARK
 from e2e_affect.network import Network
 from e2e_affect.page import page, section, text_table
 from e2e_affect.traces import write_atomically
@@ -54,7 +55,7 @@ def write_page(path: pathlib.Path, content: dict, clip: Clip, raw: np.ndarray, p
   data = json.dumps(_data(content, clip, raw, post, network), separators=(',', ':'))
   # The HTML parser ends a script at the first tag-like text inside of it.
   data = data.replace('<', '\\u003c')
-  body += [f'<script type="application/json" id="data">{data}</script>', f'<script>{asset("clip.js")}</script>']
+  body += [f'{PAGE_MARK}{data}</script>', f'<script>{asset("clip.js")}</script>']
   write_atomically(path, page(content['clip'], body))
 
 
@@ -146,7 +147,7 @@ def _traces(content, targets):
   """Buttons, legend and the plot."""
   legend = [f'<li><i style="background:{_colour(target)}"></i>{escape(target)} <b id="value-{escape(target)}"></b></li>'
             for target in targets]
-  if content['sound'] and content['sound']['std']:
+  if content['sound'] and content['sound']['std_int16']:
     legend.append('<li><i class="block" style="background:var(--wave)"></i>sound</li>')
   if content['face'] and content['face']['share_of_steps'] < 1:
     legend.append('<li><i class="block lost"></i>no face</li>')

@@ -5,10 +5,11 @@
     --stream           16 kHz PCM from standard input, a line per step to standard output
 
 For each clip DIR holds NAME.csv (a row per 40 ms), NAME.json (summary) and NAME.html (a page to watch); index.html
-lists several; rejects.jsonl names what could not be analysed, and why.
+lists several; rejects.jsonl names what could not be analysed, and why. Files there that no analysis wrote are left alone.
 """
 
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -26,10 +27,9 @@ from data_prep.errors import DataError, DiskFullError, UserError, WorkdirError
 from e2e_affect import clip_files, clip_index, clip_page, clip_sources, network as networks, version
 from e2e_affect.log import ours_or_warning
 from e2e_affect.network import Network
-from e2e_affect.traces import write_atomically
+from e2e_affect.traces import write_atomically, write_error
 
 REJECTS = 'rejects.jsonl'
-MEDIA_FOLDER = 'media'
 _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small copy
 
 
@@ -47,11 +47,11 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
 
   Raises:
     DataError: at least one clip was refused; the others are done.
-    WorkdirError, DiskFullError: `out` cannot be written.
+    WorkdirError, DiskFullError: `out` cannot be written, or holds another program's index.html or rejects.jsonl.
   """
   out = pathlib.Path(out)
   found = clip_sources.find(arguments, out)
-  write_atomically(out / REJECTS, '')  # before any work: is the folder writable?
+  _prepare_folder(out, with_index=len(found) > 1)
   about = _about(network)
   summaries, sparklines, rejects = [], [], []
   for number, recording in enumerate(found, 1):
@@ -66,11 +66,20 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
       rejects.append((recording, str(e)))
     except Exception as e:  # pylint: disable=broad-except  # one malformed file must not end the batch
       rejects.append((recording, f'{recording.video}: {type(e).__name__}: {e}'))
+    else:
+      _say(_line(out, content))
+      continue
+    clip_files.remove_results(out, recording.recording, recording.video)
     rows = [{'clip': r.recording, 'files': _files(r), 'reason': reason} for r, reason in rejects]
     write_atomically(out / REJECTS, ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows))
   if len(found) > 1:
     refused = [(recording.recording, reason) for recording, reason in rejects]
     clip_index.write_index(out, network.targets, summaries, sparklines, refused)
+  if summaries:
+    work = sum(sum(content['cost']['seconds'].values()) for content in summaries)
+    factor = work / sum(content['seconds'] for content in summaries)
+    _say(f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}, {work:.1f} s of work, compilation among it; real-time factor '
+         f'{factor:.2f}' + (f'; index: {out / "index.html"}' if len(found) > 1 else ''))
   if rejects:
     raise DataError(rejects[0][1] if len(found) == 1 else
                     f'{len(rejects)} of {len(found)} clips refused, reasons in {out / REJECTS}; the first: '
@@ -78,14 +87,35 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
   return summaries
 
 
+def _prepare_folder(out, with_index):
+  """Before any work: is the folder writable, and are the files of the whole batch absent, or of an earlier one?"""
+  marks = [(REJECTS, clip_files.are_rejects)]
+  if with_index:
+    marks.append(('index.html', lambda data: clip_index.MARK.encode() in data))
+  for name, known in marks:
+    try:
+      ours = known((out / name).read_bytes())
+    except FileNotFoundError:
+      continue
+    except OSError as e:
+      raise write_error(out / name, e) from None
+    if not ours:
+      raise WorkdirError(f'{out / name}: is there already and not of this program; left as it is: choose another --out')
+  write_atomically(out / REJECTS, '')
+  (out / REJECTS).unlink()
+
+
 def _analyse(network, recording, out, embed, about, label):
   """One clip; returns its summary and its final traces [T, K]."""
   name = recording.recording
+  clip_files.check_replaceable(out, name, [])
   with tempfile.TemporaryDirectory(prefix='.predict-', dir=out) as folder:  # not /tmp, which may be memory
     spool = pathlib.Path(folder)
     suffix = playback.playable_as(recording.video) if recording.audio is None else None
     if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
       suffix = None
+    if not embed:
+      clip_files.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
     copy = None if suffix else playback.Copy(spool)
     with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
       def watch(frame):
@@ -94,6 +124,7 @@ def _analyse(network, recording, out, embed, about, label):
           copy(frame)
       clip = clips.prepare(recording, spool, picture='visual' in network.modalities, watch=watch)
     _check_modalities(network, recording, clip)
+    clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps))
     cost = dict(clip.cost)
 
     begin = time.perf_counter()
@@ -106,26 +137,25 @@ def _analyse(network, recording, out, embed, about, label):
     cost['network'] = time.perf_counter() - begin
 
     begin = time.perf_counter()
-    if suffix:
-      media = out / MEDIA_FOLDER / f'{name}{suffix}'
-      source = recording.video
-      if not embed:
-        playback.link(source, media)
+    if embed:
+      media = recording.video if suffix else copy.finish(clip.samples, spool / name)
     else:
-      media = source = copy.finish(clip.samples, (spool if embed else out / MEDIA_FOLDER) / name)
-    cost['preview'] = cost.get('preview', 0.0) + time.perf_counter() - begin
-
-    begin = time.perf_counter()
+      media = f'{clip_files.MEDIA_FOLDER}/{name}{suffix or copy.suffix}'
     content = clip_files.summary(name, _files(recording), clip, network.targets, raw, post, about, cost)
     clip_files.write_csv(out / f'{name}.csv', clip, network.targets, raw, post)
-    clip_page.write_page(out / f'{name}.html', content, clip, raw, post, network,
-                         source if embed else f'{MEDIA_FOLDER}/{media.name}')
+    clip_page.write_page(out / f'{name}.html', content, clip, raw, post, network, media)
     cost['writing'] = time.perf_counter() - begin
+
+    begin = time.perf_counter()
+    if not embed and suffix:
+      playback.link(recording.video, out / media)
+    elif not embed:
+      copy.finish(clip.samples, out / clip_files.MEDIA_FOLDER / name)
+    cost['preview'] = cost.get('preview', 0.0) + time.perf_counter() - begin
     content = clip_files.summary(name, _files(recording), clip, network.targets, raw, post, about, cost)
     clip_files.write_json(out / f'{name}.json', content)
     if clip.crops is not None:
       clip.crops.close()
-  _print(out, content)
   return content, raw if post is None else post
 
 
@@ -155,18 +185,31 @@ def _files(recording: Recording) -> dict:
           (('video', recording.video), ('audio', recording.audio), ('boxes', recording.boxes)) if path is not None}
 
 
-def _print(out, content):
-  parts = []
+def _line(out, content):
+  """What a clip's line says."""
+  parts, stages = [], set()
   for target, of in content['targets'].items():
+    stages.add('post-processed' if of['postprocessed'] else 'raw')
     of = of['postprocessed'] or of['raw']
     parts.append(f'{target} {of["mean"]:+.2f} ({of["min"]:+.2f} … {of["max"]:+.2f})'.replace('-', '−'))
+  parts = [f'{stages.pop()} means: {", ".join(parts)}']
   if content['face']:
     parts.append(f'face in {100 * content["face"]["share_of_steps"]:.0f} %')
   parts += content['notes']
-  seconds = content['cost']['seconds']
-  shares = ', '.join(f'{kind} {100 * value / sum(seconds.values()):.0f} %' for kind, value in seconds.items())
-  tqdm.tqdm.write(f'{content["clip"]}: {content["seconds"]:.2f} s; {"; ".join(parts)}; real-time factor '
-                  f'{content["cost"]["real_time_factor"]:.2f} ({shares}) -> {out / content["clip"]}.html')
+  return f'{content["clip"]}: {content["seconds"]:.2f} s; {"; ".join(parts)} -> {out / content["clip"]}.html'
+
+
+def _say(line):
+  try:
+    tqdm.tqdm.write(line)
+    sys.stdout.flush()
+  except BrokenPipeError:  # the files are what counts
+    _drop_output()
+
+
+def _drop_output():
+  """Whoever read standard output has gone, as `head` does; what is still buffered must not fail at exit."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _network() -> Network:
@@ -193,7 +236,10 @@ def main(*arguments) -> None:
     if arguments or flags.FLAGS.out or flags.FLAGS.embed:
       raise UserError('--stream reads standard input and writes standard output; leave out --out, --embed and files')
     from e2e_affect import stream
-    stream.run(_network(), sys.stdin.buffer, sys.stdout)
+    try:
+      stream.run(_network(), sys.stdin.buffer, sys.stdout)
+    except BrokenPipeError:
+      _drop_output()
     return
   if not arguments:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')

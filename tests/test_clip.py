@@ -84,7 +84,7 @@ def test_lengths(tmp_path):
                      sound_codec='aac')
     for picture in (True, False):
       prepared = clip.prepare(source(path), tmp_path, picture=picture)
-      assert prepared.steps == steps and prepared.notes == [note], (prepared.steps, prepared.notes)
+      assert prepared.steps == steps and prepared.notes == [note] + ['no face'] * picture, (prepared.steps, prepared.notes)
     assert not clip.prepare(source(path), tmp_path, picture=True).face_found[25:].any()
   with pytest.raises(DataError, match='the lengths differ by more than one step'):  # of two files
     soundfile.write(tmp_path / 'long.wav', noise, 16_000)

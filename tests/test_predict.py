@@ -64,7 +64,7 @@ def check_files(out, name, steps_expected, targets=('arousal', 'valence')):
 @pytest.mark.slow
 def test_real_clips(tmp_path):
   summaries = predict.predict(small_network('speech', 'visual'), [str(DATA / 'grid'), str(DATA / 'clips')], tmp_path)
-  assert len(summaries) == 8 and (tmp_path / 'rejects.jsonl').read_text() == ''
+  assert len(summaries) == 8 and not (tmp_path / 'rejects.jsonl').exists()
   # Lengths and confidences as in tests/test_real_clips.py, where they were read by eye.
   expected = {**{path.stem: 75 for path in (DATA / 'grid').glob('*.mpg')}, 'face_noface': 160, 'noface_face': 160,
               'single_face': 60, 'no_face': 101}
@@ -77,7 +77,7 @@ def test_real_clips(tmp_path):
     if count == 75 or name == 'single_face':
       assert (found > 0.5).all() and content['face']['share_of_steps'] == 1
     elif name == 'no_face':
-      assert not found.any()
+      assert not found.any() and 'no face' in content['notes']
     elif name == 'face_noface':
       assert (found[:58] > 0.5).all() and not found[62:].any()
       assert content['notes'] == ['sound starts at 2.43 s']
@@ -85,7 +85,7 @@ def test_real_clips(tmp_path):
   assert index.count('<svg') == 16 and all(f'href="{name}.html"' in index for name in expected)
 
 
-def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path):
+def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path, capsys):
   network = small_network('speech')
   folder = tmp_path / 'in'
   folder.mkdir()
@@ -101,7 +101,11 @@ def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path):
   for name, count in (('telephone', 25), ('stereo', 13), ('short', 8), ('silence', 25)):
     content = check_files(tmp_path / 'out', name, count)
     assert content['face'] is None and 'no picture' in content['notes']
+    short = 'shorter than twice the median filter of 0.44 s: trust the raw trace'
+    assert (short in content['notes']) == (count < 22)
     assert {row['face_found'] for row in rows(tmp_path / 'out' / f'{name}.csv')} == {''}
+  assert re.search('telephone: 1.00 s; post-processed means: arousal .*telephone.html\n(.*\n)*4 clips, .* s of work, '
+                   'compilation among it; real-time factor .*; index: .*index.html\n', capsys.readouterr().out)
   rejects = [json.loads(line) for line in (tmp_path / 'out' / 'rejects.jsonl').read_text().splitlines()]
   assert [row['clip'] for row in rejects] == ['bad', 'silent']
   assert rejects[1]['reason'].endswith(
@@ -110,6 +114,36 @@ def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path):
       'short.wav', 'silence.wav', 'stereo.wav', 'telephone.wav']
   assert not [path for path in (tmp_path / 'out').iterdir() if path.name.startswith('.')]  # no temporary folder is left
   assert 'bad.mp4: not readable' in (tmp_path / 'out' / 'index.html').read_text()
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+  network = small_network('speech')
+  noise = np.random.default_rng(0).normal(0, 0.1, 3000)
+  soundfile.write(tmp_path / 'talk.wav', noise, 16_000)
+  for name in ('talk.csv', 'talk.json', 'talk.html', 'media/talk.wav'):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('time,arousal\n0,0.5\n')
+    with pytest.raises(DataError, match=f'{name}: is there already and no result'):
+      predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
+    assert json.loads((tmp_path / 'rejects.jsonl').read_text())['reason'].endswith('choose another --out')
+    assert path.read_text() == 'time,arousal\n0,0.5\n'
+    path.unlink()
+  for _ in range(2):  # our own are replaced, and rejects of before are gone
+    predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
+    assert not (tmp_path / 'rejects.jsonl').exists()
+  # A network that cannot analyse it leaves none of them; the user's own files stay.
+  (tmp_path / 'talk.txt').write_text('mine')
+  (tmp_path / 'talk.wav').write_bytes(b'damaged')
+  with pytest.raises(DataError, match='not readable'):
+    predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
+  assert sorted(path.name for path in tmp_path.rglob('*')) == ['media', 'rejects.jsonl', 'talk.txt', 'talk.wav']
+  for name in ('rejects.jsonl', 'index.html'):
+    (tmp_path / name).write_text('{"of": "another program"}\n')
+    with pytest.raises(WorkdirError, match=f'{name}: is there already'):
+      predict.predict(network, [str(tmp_path / 'talk.wav')] * 2, tmp_path)
+    assert (tmp_path / name).read_text() == '{"of": "another program"}\n'
+    (tmp_path / name).unlink()
 
 
 @pytest.mark.slow
@@ -199,8 +233,7 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
 
   predict.predict(export.from_run(str(run)), [str(videos[2])], tmp_path / 'by_run')
   name = videos[2].stem
-  out = capsys.readouterr().out
-  assert f'{name}: 6.00 s; arousal ' in out and 'real-time factor' in out
+  assert f'{name}: 6.00 s; post-processed means: arousal ' in capsys.readouterr().out
   evaluated = rows(run / 'predictions' / 'test.csv')
   assert [row['recording'] for row in evaluated] == [name] * 150
   for written in ('arousal', 'valence', 'arousal_post', 'valence_post'):
