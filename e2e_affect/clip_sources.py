@@ -1,13 +1,14 @@
 """Which clips a person means: files, folders and CSV lists -> recordings with distinct names."""
 
 import collections
+import hashlib
 import pathlib
 import re
 from collections.abc import Sequence
 
 from data_prep.corpora.own import inside
 from data_prep.corpora.recording import Recording, read_csv
-from data_prep.errors import DataError
+from data_prep.errors import DataError, WorkdirError
 
 # What a folder is searched for; a file that is named itself may have any suffix.
 SUFFIXES = tuple('.3gp .aac .aif .aiff .asf .avi .caf .flac .flv .m2ts .m4a .m4v .mkv .mov .mp3 .mp4 .mpeg .mpg .mts '
@@ -30,12 +31,21 @@ def find(arguments: Sequence[str], out: str) -> list[Recording]:
 
   Raises:
     DataError: an argument is not there, a folder holds no media, or a list is malformed.
+    WorkdirError: `out` is a symbolic link to itself.
   """
+  try:
+    out = pathlib.Path(out).resolve()
+  except (OSError, RuntimeError):
+    raise WorkdirError(f'{str(out)[:200]}: leads nowhere (a link to itself, or too long); choose another --out') from None
   found = []
   for argument in arguments:
     path = pathlib.Path(argument)
-    if path.is_dir():
-      found += _of_folder(path, pathlib.Path(out).resolve())
+    try:
+      is_folder = path.is_dir()
+    except OSError as e:
+      raise DataError(f'{argument[:60]}…: {e.strerror}; expected a file, a folder or a CSV list') from None
+    if is_folder:
+      found += _of_folder(path, out)
     elif path.suffix.lower() == '.csv':
       found += _of_list(path)
     else:
@@ -73,11 +83,11 @@ def _of_list(path):
 
 def _distinct(found):
   """File names for results: the clip's own, told apart by suffix and number where two share it."""
-  names = [re.sub(r'[^\w.() +-]', '_', name).strip(' .') or 'clip' for name, *_ in found]
+  names = [_safe(name) for name, *_ in found]
   lower = collections.Counter(name.lower() for name in names)  # some file systems know no case
   for i, (_, video, *_) in enumerate(found):
     if lower[names[i].lower()] > 1 and video.suffix:
-      names[i] = f'{names[i]}_{video.suffix[1:]}'
+      names[i] = _safe(f'{names[i]}_{video.suffix[1:]}')
   taken = {'index', 'rejects'}
   for i, name in enumerate(names):
     number = 1
@@ -86,3 +96,12 @@ def _distinct(found):
       names[i] = f'{name}_{number}'
     taken.add(names[i].lower())
   return names
+
+
+def _safe(name):
+  """A name that every file system takes, with room for what results append: at most 190 bytes."""
+  name = re.sub(r'[^\w.() +-]', '_', name).strip(' .') or 'clip'
+  data = name.encode()
+  if len(data) <= 180:
+    return name
+  return f'{data[:180].decode(errors="ignore")}-{hashlib.sha256(data).hexdigest()[:8]}'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, WorkdirError
 from e2e_affect import clip_sources
 
 
@@ -31,6 +31,17 @@ def test_names_are_distinct(tmp_path):
   names = [name for name, *_ in found([str(tmp_path)])]
   assert names == ['index_2', 'so _b__', 'a_mp4', 'a_wav', 'A_mp4_2', 'a_mp4_3']
   assert len({name.lower() for name in names}) == 6
+
+
+def test_long_names_and_links_to_themselves(tmp_path):
+  touch(tmp_path, *(f'{"é" * 120}{end}.wav' for end in 'abc'))
+  names = [name for name, *_ in found([str(tmp_path)])]
+  assert len(set(names)) == 3 and all(len(name.encode()) == 189 and name.startswith('é' * 90 + '-') for name in names)
+  (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+  with pytest.raises(WorkdirError, match='loop: leads nowhere'):
+    clip_sources.find([str(tmp_path)], tmp_path / 'loop')
+  with pytest.raises(DataError, match='^a{60}…: File name too long; expected a file'):
+    clip_sources.find(['a' * 5000], 'out')
 
 
 def test_lists(tmp_path):
