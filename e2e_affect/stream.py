@@ -69,7 +69,9 @@ class Stream:
     step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
     self._taken = 0
     # Now, not when the first sound waits.
-    self._compiled = step.lower(*self._arguments(np.zeros(SAMPLES_PER_STEP, np.int16), True)).compile()
+    arguments = self._arguments(np.zeros(SAMPLES_PER_STEP, np.int16), True)
+    self._compiled = step.lower(*arguments).compile()
+    jax.block_until_ready(self._compiled(*arguments))  # the first call is slow, too
 
   def __call__(self, samples: np.ndarray | None) -> np.ndarray | None:
     """Takes the next step of sound; returns the prediction of the step that lies `ahead` before it.
@@ -159,7 +161,7 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
     costs: takes the seconds of work of each step.
 
   Raises:
-    DataError: the sound ends within a sample.
+    DataError: the sound ends within a sample; all steps before have been yielded.
   """
   wanted = 2 * SAMPLES_PER_STEP
 
@@ -171,14 +173,15 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
 
   while True:
     data = source.read(wanted)
-    if len(data) % 2:
-      raise DataError('standard input ends within a sample; expected 16-bit PCM: 16 kHz, mono, little-endian')
-    if data:  # the last step may be short: silence follows
-      yield from advance(np.frombuffer(data.ljust(wanted, b'\0'), '<i2'))
+    whole = data[:len(data) // 2 * 2]
+    if whole:  # the last step may be short: silence follows
+      yield from advance(np.frombuffer(whole.ljust(wanted, b'\0'), '<i2'))
     if len(data) < wanted:
       break
   for _ in range(stream.ahead):
     yield from advance(None)
+  if len(data) % 2:
+    raise DataError('standard input ends within a sample; expected 16-bit PCM: 16 kHz, mono, little-endian')
 
 
 def run(network: Network, source: BinaryIO, sink: TextIO) -> None:

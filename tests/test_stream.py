@@ -46,8 +46,10 @@ def test_delay_and_running_loudness():
 
 def test_silence_and_errors():
   assert np.isfinite(streamed(small_network('speech'), np.zeros(3000, np.int16))).all()
+  sink = io.StringIO()
   with pytest.raises(DataError, match='ends within a sample'):
-    list(stream.predictions(stream.Stream(small_network('speech')), io.BytesIO(b'123'), []))
+    stream.run(small_network('speech'), io.BytesIO(bytes(2 * 1280 + 3)), sink)
+  assert len(sink.getvalue().splitlines()) == 1 + 3  # what is known comes before the error
   with pytest.raises(UserError, match='this is a visual network; use one that hears'):
     stream.Stream(small_network('visual'))
 
