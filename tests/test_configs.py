@@ -56,5 +56,5 @@ def test_the_default_data_is_the_embedded_corpus():
 def test_every_command_prints_help(module):
   done = subprocess.run([sys.executable, '-m', module, '--help'], capture_output=True, text=True, check=False, cwd=ROOT,
                         env={**os.environ, 'XLA_FLAGS': ''})
-  assert done.returncode in (0, 1), done.stderr  # absl's --help exits with 1
+  assert done.returncode in ((0,) if module == 'e2e_affect.main' else (0, 1)), done.stderr  # absl's --help exits with 1
   assert '--' in done.stdout and 'Traceback' not in done.stderr

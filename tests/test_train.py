@@ -164,7 +164,7 @@ def test_an_unwritable_workdir_is_refused_early(tmp_path, data_dir):
 
 @pytest.mark.parametrize('override, named', [
     ('batch_size=0', 'config.batch_size = 0, expected 1 to 100000'),
-    ('bach_size=3', 'bach_size'),
+    ('bach_size=3', '--config.bach_size: configs/speech.py has no such field; did you mean batch_size?'),
     ('batch_size=many', 'batch_size'),
 ])
 def test_absurd_configs_are_refused_in_one_line(tmp_path, data_dir, override, named):
@@ -195,7 +195,8 @@ def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, sa
 
 @pytest.mark.parametrize('arguments, named', [
     ([], '--config is missing'), (['--config=configs/nothing.py'], 'nothing.py'),
-    (['--config=configs/speech.py:huge'], "unknown config argument 'huge'"),
+    (['--config=configs/speech.py:huge'], "error: unknown config argument 'huge'"),
+    (['--config=configs/speech.py', '--config.nosuch=3'], 'configs/speech.py has no such field; configs/common.py expl'),
     (['--mode=evaluate'], '--workdir is missing'), (['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run'),
     (['--nonsense=1'], 'nonsense'), (['words'], "'words' is no flag"), (['--mode=dance'], 'dance')])
 def test_usage_errors(arguments, named):
