@@ -1,6 +1,5 @@
 """How every command of `data_prep` starts and ends: flags, one line for an error, an exit code."""
 
-import os
 import sys
 
 from absl import app
@@ -18,8 +17,6 @@ def run(main, define_flags, max_arguments: int = 0) -> None:
       modules for their functions and have flags of their own.
     max_arguments: how many arguments that are no flags the command takes.
   """
-  # A line about instruction sets per process helps nobody. Set before TensorFlow is imported; workers inherit it.
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   define_flags()
 
   def parse(argv):

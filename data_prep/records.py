@@ -62,7 +62,7 @@ class Record:
 
 def features(num_targets: int, num_landmarks: int = 0):
   """The schema as a `tfds.features.FeaturesDict`; arrays are stored as raw little-endian bytes."""
-  import tensorflow_datasets as tfds  # costs seconds of start-up; only writers and readers need it
+  from data_prep.quiet_tf import tfds  # costs seconds of start-up; only writers and readers need it
 
   def array(shape, dtype):
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES)
@@ -99,7 +99,7 @@ def encode(record: Record) -> bytes:
   Raises:
     DataError: an array has another shape or type than the schema says.
   """
-  import tensorflow as tf
+  from data_prep.quiet_tf import tf
 
   def raw(name, shape, dtype):
     value = getattr(record, name)
@@ -199,6 +199,8 @@ class Manifest:
     path = pathlib.Path(folder) / MANIFEST
     try:
       content = json.loads(path.read_text(encoding='utf-8'))
+      if not isinstance(content, dict):
+        raise TypeError(f'a {type(content).__name__}; expected an object with format_version, targets and shards')
       version = content.pop('format_version')
       if version != FORMAT_VERSION:
         raise DataError(f'{path}: format version {version}, this program reads {FORMAT_VERSION}; '

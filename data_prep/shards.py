@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 
 from absl import flags
 import cv2
@@ -77,7 +78,7 @@ def writing(path):
 
 
 def _write_atomically(path, serialized) -> None:
-  import tensorflow as tf
+  from data_prep.quiet_tf import tf
   temporary = path.with_suffix('.tmp')
   try:
     with tf.io.TFRecordWriter(str(temporary)) as writer:
@@ -85,10 +86,15 @@ def _write_atomically(path, serialized) -> None:
         writer.write(data)
   except tf.errors.OpError as e:  # a full disk among others; the caller speaks OSError
     temporary.unlink(missing_ok=True)
-    raise OSError(None, e.message.splitlines()[0]) from None
+    raise OSError(None, _reason(e)) from None
   with open(temporary, 'rb') as f:
     os.fsync(f.fileno())  # a rename may reach the disk before the data does
   temporary.replace(path)
+
+
+def _reason(error) -> str:
+  """A TensorFlow error without the names of its nodes and operations."""
+  return re.sub(r"{{.*?}} ?|' failed with.*| \[.*", '', error.message.splitlines()[0])
 
 
 def part_stem(recording: str) -> str:
@@ -105,7 +111,7 @@ def finish(out, shards: list[records.Shard], *, targets, num_landmarks, label_sc
     shards: as `write_recording` returned them.
     targets, num_landmarks, label_scale, preparation: see `records.Manifest`.
   """
-  import tensorflow_datasets as tfds
+  from data_prep.quiet_tf import tfds
   out = pathlib.Path(out)
   ordered = sorted(shards, key=lambda s: (records.PARTITIONS.index(s.partition), s.recording, s.first_second))
   counts = collections.Counter(shard.partition for shard in ordered)
@@ -164,12 +170,12 @@ def examples(path):
   Raises:
     DataError: it is absent or damaged.
   """
-  import tensorflow as tf
+  from data_prep.quiet_tf import tf
   try:
     for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
       yield tf.train.Example.FromString(data).features.feature
   except tf.errors.OpError as e:
-    raise DataError(f'{path}: {e.message.splitlines()[0]}; run `python -m data_prep.shards --verify`') from None
+    raise DataError(f'{path}: {_reason(e)}; run `python -m data_prep.shards --verify`') from None
 
 
 def verify(folder) -> list[str]:
@@ -205,7 +211,7 @@ def verify(folder) -> list[str]:
 
 def _verify_shard(folder, manifest, shard):
   """Yields what is wrong with one shard."""
-  import tensorflow as tf
+  from data_prep.quiet_tf import tf
   path = folder / shard.file
   if path.parent.resolve() != folder.resolve() or not path.is_file():
     yield 'not found'
@@ -225,7 +231,7 @@ def _verify_shard(folder, manifest, shard):
         yield f'record {count}: {fault}'
       count, steps = count + 1, steps + valid
   except tf.errors.DataLossError as e:
-    yield f'record {count}: damaged ({e.message.split(" [")[0].splitlines()[0]})'
+    yield f'record {count}: damaged ({_reason(e)})'
     return
   if count != shard.records:
     yield f'{count} records, the manifest says {shard.records}'
@@ -237,7 +243,7 @@ def _verify_shard(folder, manifest, shard):
 
 def _verify_record(data, manifest, shard, index):
   """Returns (what is wrong with one record or None, its valid steps)."""
-  import tensorflow as tf
+  from data_prep.quiet_tf import tf
   try:
     feature = tf.train.Example.FromString(data).features.feature
   except Exception as e:  # pylint: disable=broad-except  # protobuf's own DecodeError class moves between versions

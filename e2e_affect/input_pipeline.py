@@ -12,11 +12,9 @@ import pathlib
 import ml_collections
 import numpy as np
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # before the import: its banner would open every log
-import tensorflow as tf
-
 from data_prep import records
 from data_prep.errors import DataError
+from data_prep.quiet_tf import tf
 from data_prep.records import Manifest, STEPS_PER_RECORD
 
 tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's

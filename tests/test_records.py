@@ -60,7 +60,7 @@ def test_manifest_survives_writing(tmp_path):
 
 
 @pytest.mark.parametrize('text, reason', [
-    (None, 'not found; make the shards'), ('{', 'damaged'), ('[]', 'damaged'), ('{}', 'damaged'),
+    (None, 'not found; make the shards'), ('{', 'damaged'), ('[]', 'damaged .a list; expected an object'), ('{}', 'damaged'),
     ('{"format_version": 99}', 'format version 99, this program reads 1'),
     ('{"format_version": 1, "shards": [{"file": "a"}]}', 'damaged'),
 ])
