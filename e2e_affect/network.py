@@ -31,6 +31,8 @@ from e2e_affect.traces import Trace, write_atomically
 
 PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
 FORMAT_VERSION = 1
+_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'sha256': str,
+           'commit': str}  # of network.json, without which nothing can be predicted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,9 @@ class Network:
       network = e2e_affect.load('exported')
       traces = network(audio=samples, faces=crops)
       plt.plot(traces['time'], traces['arousal'])
+
+  From a file: `clip = data_prep.clip.prepare(…, picture=True)` has them as `clip.samples`, `clip.crops[:]` and
+  `clip.face_found`.
 
   Attributes:
     config: of the run it comes from.
@@ -181,15 +186,18 @@ class Network:
         raise ValueError(f'{name} missing: this is a {modality} network')
     if audio is None and faces is None:
       raise ValueError('neither audio nor faces given')
-    samples = None if audio is None else _int16(np.asarray(audio))
+    samples = None if audio is None else _int16(_array('audio', audio))
     if faces is not None:
-      faces = np.asarray(faces)
+      faces = _array('faces', faces)
       if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE, 3) or not len(faces):
         raise ValueError(f'faces are {faces.dtype}{list(faces.shape)}, expected uint8[T, {FACE_SIZE}, {FACE_SIZE}, 3]')
     count = len(faces) if faces is not None else -(-len(samples) // SAMPLES_PER_STEP)
-    found = np.ones(count, np.float32) if face_found is None else np.asarray(face_found, np.float32)
+    found = np.ones(count, np.float32) if face_found is None else _array('face_found', face_found)
     if found.shape != (count,):
       raise ValueError(f'face_found is {list(found.shape)}, expected [{count}], as many as faces')
+    if found.dtype.kind not in 'biuf' or not ((found >= 0) & (found <= 1)).all():
+      raise ValueError(f'face_found is {_range(found)}, expected numbers in [0, 1]')
+    found = found.astype(np.float32)
     if samples is not None:
       if len(samples) > count * SAMPLES_PER_STEP:
         raise ValueError(f'{len(samples)} samples and {count} faces; expected at most {count * SAMPLES_PER_STEP} '
@@ -198,14 +206,27 @@ class Network:
     return Recording(steps=count, samples=samples, audio_mean=mean, audio_std=std, faces=faces, face_found=found)
 
 
+def _array(name, values):
+  try:
+    return np.asarray(values)
+  except (ValueError, TypeError) as e:
+    raise ValueError(f'{name} is no array ({e}); expected rows of the same length') from None
+
+
+def _range(values):
+  """Type, and for numbers the span: what an error says of an array."""
+  if values.dtype.kind not in 'biuf':
+    return f'{values.dtype}'
+  return f'{values.dtype} from {values.min():g} to {values.max():g}'
+
+
 def _int16(audio):
   if audio.ndim != 1 or not len(audio):
     raise ValueError(f'audio is {audio.dtype}{list(audio.shape)}, expected [N] samples at 16 kHz')
   if audio.dtype == np.int16:
     return audio
   if audio.dtype.kind != 'f' or not np.isfinite(audio).all() or np.abs(audio).max() > 1:
-    raise ValueError(f'audio is {audio.dtype} from {audio.min():g} to {audio.max():g}, expected int16, or finite float '
-                     'in [−1, 1]')
+    raise ValueError(f'audio is {_range(audio)}, expected int16, or finite float in [−1, 1]')
   return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
 
 
@@ -238,6 +259,10 @@ def load(folder) -> Network:
   if about.get('format_version') != FORMAT_VERSION:
     raise UserError(f'{folder}: format version {about.get("format_version")}, this program reads {FORMAT_VERSION}; '
                     'export it again')
+  for field, kind in _FIELDS.items():
+    if not isinstance(about.get(field), kind):
+      raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:60]!r}, expected a '
+                            f'{kind.__name__}; copy the folder again, or export the run again')
   config = workdir.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
   config_check.check(config)
   path = folder / PARAMETERS_FILE
@@ -252,7 +277,13 @@ def load(folder) -> Network:
   template = {'params': state.params, 'batch_stats': state.batch_stats}
   _check_shapes(path, flat, traverse_util.flatten_dict(template, sep='/'))
   variables = traverse_util.unflatten_dict(flat, sep='/')
-  return Network(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
+  network = Network(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
+  try:
+    network.postprocess(np.zeros((3, len(network.targets)), np.float32))
+  except (TypeError, AttributeError, KeyError, ValueError) as e:
+    raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({type(e).__name__}: '
+                          f'{e}); copy the folder again') from None
+  return network
 
 
 def _check_shapes(path, found: Mapping, wanted: Mapping):
@@ -265,9 +296,13 @@ def _check_shapes(path, found: Mapping, wanted: Mapping):
 
 def _read_json(path):
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    content = json.loads(path.read_text(encoding='utf-8'))
   except (FileNotFoundError, NotADirectoryError):
     hint = ' (a run: give it as --workdir)' if (path.parent / 'checkpoints').is_dir() else ''
     raise UserError(f'{path}: not found{hint}; expected a folder that `python -m e2e_affect.export` wrote') from None
   except (UnicodeDecodeError, json.JSONDecodeError) as e:
     raise CheckpointError(f'{path}: damaged ({e}); copy the folder again') from None
+  if not isinstance(content, dict):
+    raise CheckpointError(f'{path}: damaged, holds {str(content)[:60]!r}, expected an object with fields; copy the '
+                          'folder again')
+  return content

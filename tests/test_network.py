@@ -88,6 +88,10 @@ def test_the_call(speech):
     ({'audio': np.full(700, 1.5)}, r'from 1.5 to 1.5, expected int16, or finite float'),
     ({'audio': np.full(700, np.nan)}, 'finite float'),
     ({'audio': np.zeros(700, np.int32)}, 'audio is int32'),
+    ({'audio': np.array(['a', 'b'])}, 'audio is <U1, expected int16'),
+    ({'audio': np.array([1.0, None])}, 'audio is object, expected int16'),
+    ({'audio': np.zeros(9, 'datetime64[s]')}, r'audio is datetime64\[s\], expected int16'),
+    ({'audio': [[1, 2], [3]]}, 'audio is no array .*expected rows of the same length'),
     ({'audio': sound(2), 'faces': crops(2)}, 'has no visual part')])
 def test_arrays_that_do_not_fit(speech, arguments, message):
   with pytest.raises(ValueError, match=message):
@@ -99,6 +103,11 @@ def test_arrays_that_do_not_fit(speech, arguments, message):
     ({'faces': crops(2).astype(np.float32)}, 'faces are float32'),
     ({'faces': crops(2)[:, :48]}, r'expected uint8\[T, 96, 96, 3\]'),
     ({'faces': crops(2), 'face_found': np.ones(3)}, r'face_found is \[3\], expected \[2\]'),
+    ({'faces': crops(2), 'face_found': [0, np.nan]}, r'face_found is float64 from nan to nan, expected .*\[0, 1\]'),
+    ({'faces': crops(2), 'face_found': [1, 2]}, 'face_found is int64 from 1 to 2'),
+    ({'faces': crops(2), 'face_found': [-1.0, 0]}, 'face_found is float64 from -1 to 0'),
+    ({'faces': crops(2), 'face_found': ['a', 'b']}, 'face_found is <U1'),
+    ({'faces': [crops(2)[0], crops(1)[0, 1:]]}, 'faces is no array'),
     ({'audio': sound(3), 'faces': crops(2)}, '1920 samples and 2 faces')])
 def test_arrays_that_do_not_fit_the_fused(fused, arguments, message):
   with pytest.raises(ValueError, match=message):
@@ -139,6 +148,11 @@ def test_a_folder_of_an_earlier_version_loads(folder, speech):
   np.testing.assert_array_equal(loaded(audio=sound(9))['arousal'], speech(audio=sound(9))['arousal'])
 
 
+def change(folder, **fields):
+  about = json.loads((folder / 'network.json').read_text())
+  (folder / 'network.json').write_text(json.dumps(about | fields))
+
+
 def flip(path):
   data = bytearray(path.read_bytes())
   data[-5] ^= 1
@@ -148,6 +162,12 @@ def flip(path):
 @pytest.mark.parametrize('damage, error, message', [
     (lambda f: (f / 'network.json').unlink(), UserError, 'network.json: not found; expected a folder that'),
     (lambda f: (f / 'network.json').write_text('{'), CheckpointError, 'network.json: damaged'),
+    (lambda f: (f / 'network.json').write_text('[]'), CheckpointError, r"holds '\[\]', expected an object"),
+    (lambda f: (f / 'network.json').write_text('null'), CheckpointError, "holds 'None', expected an object"),
+    (lambda f: change(f, targets=None), CheckpointError, "targets is 'None', expected a list"),
+    (lambda f: change(f, postprocessing=[]), CheckpointError, r"postprocessing is '\[\]', expected a dict"),
+    (lambda f: change(f, postprocessing={'fitted_on': 'validation'}), CheckpointError,
+     "its postprocessing cannot be applied .KeyError: 'targets'"),
     (lambda f: (f / 'network.json').write_text('{"format_version": 99}'), UserError, 'format version 99'),
     (lambda f: flip(f / 'parameters.safetensors'), CheckpointError, 'SHA-256'),
     (lambda f: (f / 'parameters.safetensors').unlink(), CheckpointError, 'cannot be read'),
