@@ -60,7 +60,7 @@ def fit(traces: Sequence[Trace], targets: Sequence[str], min_gain: float = MIN_G
   """Chooses the steps and their numbers for each target by pooled CCC on validation.
 
   A step that has nothing to work on (scaling a constant prediction) or does not gain more than `min_gain` over the
-  steps kept before it is recorded with `kept: false` and not applied.
+  steps kept before it, or over 0 if they are below, is recorded with `kept: false` and not applied.
 
   Args:
     traces: of the validation partition; recordings without labels are left out of the score.
@@ -132,6 +132,9 @@ def in_words(params: dict) -> dict[str, list[str]]:
         described[target].append(f'{_WORDS[name][1].format(**_seconds(step))}: '
                                  f'validation CCC {before:.3f} → {step["ccc"]:.3f}.')
         before = step['ccc']
+      elif before < 0:
+        described[target].append(f'{_WORDS[name][0]}: not kept, validation CCC {before:.3f} → {step["ccc"]:.3f} '
+                                 f'(more than {params["min_gain"]:g} needed: to cancel a wrong trace is no gain).')
       else:
         described[target].append(f'{_WORDS[name][0]}: not kept, the best gain on validation was '
                                  f'{step["ccc"] - before:+.3f} (more than {params["min_gain"]:g} needed).')
@@ -162,7 +165,8 @@ def _fit_target(predictions, golds, scored, min_gain):
       tried_ccc = metrics.ccc(pool(tried), gold)
       if best_ccc is None or tried_ccc > best_ccc:  # the smallest window and shift of equals
         best, best_ccc, best_predictions = numbers, tried_ccc, tried
-    kept = best_ccc is not None and best_ccc > current + min_gain
+    # From below 0 every step that cancels the trace leads to 0: that is no gain.
+    kept = best_ccc is not None and best_ccc > max(current, 0) + min_gain
     params[name] = {'kept': kept, **best, 'ccc': best_ccc}
     if kept:
       predictions, current = best_predictions, best_ccc

@@ -183,6 +183,18 @@ def test_constants():
     assert 'nothing to work on' in words['arousal'][2]
 
 
+def test_cancelling_a_wrong_trace_is_no_gain():
+  # Upside down, and much too large: scaling and long medians would lead from -0.47 towards 0, and gain nothing.
+  traces = make_traces(lambda gold, rng: gold * [-4.0, 1.0], smooth=400)
+  params = postprocess.fit(traces, TARGETS)
+  of = params['targets']['arousal']
+  assert of['ccc_raw'] < -0.2 and max(of[name]['ccc'] for name in ('median_filter', 'time_shift')) > of['ccc_raw'] + 0.02
+  assert kept(params) == []
+  assert 'to cancel a wrong trace is no gain' in postprocess.in_words(params)['arousal'][0]
+  for before, after in zip(traces, postprocess.apply(params, traces), strict=True):
+    np.testing.assert_array_equal(after.prediction, before.prediction)
+
+
 def test_parameters_survive_json():
   traces = make_traces(lambda gold, rng: early(gold, 50) * 0.6 + 0.1 + rng.normal(size=gold.shape) * 0.1)
   params = postprocess.fit(traces, TARGETS)
