@@ -35,15 +35,15 @@ def ccc(prediction, gold) -> float:
 
 
 def pearson(prediction, gold) -> float:
-  """Pearson's correlation of two [N]; 0 where either is constant, NaN over no steps."""
+  """Pearson's correlation of two [N]; NaN where either is constant, and over no steps."""
   centred_p, _ = _centre(prediction)
   centred_g, _ = _centre(gold)
   _check(centred_p, centred_g)
   if not centred_p.size:
     return float('nan')
   # Square roots first: the product of two small sums of squares could underflow.
-  return float(_ratio(np.sum(centred_p * centred_g),
-                      np.sqrt(np.sum(centred_p**2)) * np.sqrt(np.sum(centred_g**2))))
+  norms = float(np.sqrt(np.sum(centred_p**2)) * np.sqrt(np.sum(centred_g**2)))
+  return float(np.sum(centred_p * centred_g)) / norms if norms else float('nan')
 
 
 def rmse(prediction, gold) -> float:

@@ -48,6 +48,7 @@ def evaluate_traces(traces: Mapping[str, Sequence[Trace]], targets: Sequence[str
     results[partition] = entry = {'raw': None, 'postprocessed': None}
     entry['recordings'] = len(of_partition)
     entry['subjects'] = len({t.subject for t in of_partition})
+    entry['scored_subjects'] = len({t.subject for t in of_partition if t.scored.any()})
     entry['scored_steps'] = int(sum(t.scored.sum() for t in of_partition))
     entry['recordings_without_labels'] = [t.recording for t in of_partition if not t.scored.any()]
     if not entry['scored_steps']:
@@ -83,7 +84,8 @@ def score(traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
       'ccc_interval': {target: None if math.isnan(interval[k, 0]) else [float(x) for x in interval[k]]
                        for k, target in enumerate(targets)},
       'rmse': per_target(metrics.rmse),
-      'pearson': per_target(metrics.pearson),
+      # null: a constant
+      'pearson': {target: None if math.isnan(r) else r for target, r in per_target(metrics.pearson).items()},
   }
 
 

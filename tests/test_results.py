@@ -95,8 +95,8 @@ def test_without_validation_nothing_is_postprocessed(tmp_path, validation, reaso
 def test_partition_without_labels(tmp_path):
   traces = {'validation': make_traces('validation', 4, 1), 'test': without_labels(make_traces('test', 3, 2))}
   found = evaluate(traces)
-  assert found['test'] == {'raw': None, 'postprocessed': None, 'recordings': 3, 'subjects': 3, 'scored_steps': 0,
-                           'recordings_without_labels': ['test0', 'test1', 'test2'],
+  assert found['test'] == {'raw': None, 'postprocessed': None, 'recordings': 3, 'subjects': 3, 'scored_subjects': 0,
+                           'scored_steps': 0, 'recordings_without_labels': ['test0', 'test1', 'test2'],
                            'reason': 'no labels in this partition'}
   results.write_results(tmp_path, found, traces, TARGETS)
   _, _, processed = read_csv(tmp_path / 'predictions' / 'test.csv')
@@ -111,7 +111,9 @@ def test_one_subject_has_no_interval():
 def test_some_recordings_without_labels_are_named():
   traces = make_traces('validation', 3, 1)
   traces[1:2] = without_labels(traces[1:2])
-  assert evaluate({'validation': traces})['validation']['recordings_without_labels'] == ['validation1']
+  found = evaluate({'validation': traces})['validation']
+  assert found['recordings_without_labels'] == ['validation1']
+  assert (found['recordings'], found['subjects'], found['scored_subjects']) == (3, 3, 2)
 
 
 def test_files(tmp_path):
@@ -136,6 +138,7 @@ def test_constant_predictions_are_strict_json(tmp_path):
                            for t in make_traces('validation', 3, 1)]}
   found = evaluate(traces)
   assert found['validation']['raw']['ccc'] == {'arousal': 0, 'valence': 0}
+  assert found['validation']['raw']['pearson'] == {'arousal': None, 'valence': None}
   results.write_results(tmp_path, found, traces, TARGETS)
   json.loads((tmp_path / 'results.json').read_text(), parse_constant=lambda c: pytest.fail(f'{c} is not JSON'))
 
