@@ -26,18 +26,24 @@ _NOT_PARTITIONS = ('postprocessing', 'checkpoint')
 _ORDER = ('test', 'validation', 'train')  # what the reader came for is first
 _STAGES = (('postprocessed', 'post-processed'), ('raw', 'raw'))
 
-_MEANING = """
-<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0 where it
-says nothing about it, and falls with a wrong offset or scale too. It is taken over all steps of all recordings of the
-partition in one row; <b>per recording</b> is the mean of the recordings' own CCCs, which leaves out how well the
+_CCC = """<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0
+where it says nothing about it, and falls with a wrong offset or scale too. It is taken over all steps of all recordings
+of the partition in one row"""
+_SCALES = '<p>Arousal runs from calm (−1) to excited (1), valence from unpleasant (−1) to pleasant (1).'
+_MEANING = _CCC + """; <b>per recording</b> is the mean of the recordings' own CCCs, which leaves out how well the
 levels of different people are told apart.</p>
 <p><b>95 %</b> is a bootstrap over subjects: how far the CCC would move with other people drawn from the same kind.
 With few subjects it is wide, and two networks whose intervals overlap much may be equally good.</p>
 <p><b>Raw</b> is what the network says. <b>Post-processed</b> adds the steps below, fitted on the validation partition:
 validation's own post-processed numbers have seen their labels, those of test have not.</p>
-<p>Arousal runs from calm (−1) to excited (1), valence from unpleasant (−1) to pleasant (1). RMSE is in these
-units.</p>
-"""
+""" + _SCALES + ' RMSE is in these units.</p>'
+_MEANING_OF_SEVERAL = _CCC + """.</p>
+<p><b>Raw</b> is what a network says. <b>Post-processed</b> adds steps that were fitted on the validation partition, as
+the report of each run lists: the numbers in parentheses have then seen their labels, those of test have not. The report
+also tells how far a CCC would move with other people.</p>
+""" + _SCALES + '</p>'
+# On a telephone, too, a figure is seen whole; comes after the page's own styles.
+_STYLE = '<style>figure img { width: 100%; }</style>'
 
 
 def write_report(workdir) -> pathlib.Path:
@@ -72,7 +78,7 @@ def write_report(workdir) -> pathlib.Path:
   if config is not None:
     sections.append(f'<section><details><summary>Configuration</summary>{text_table(config)}</details></section>')
   path = workdir / REPORT_FILE
-  write_atomically(path, page(name, sections))
+  write_atomically(path, page(name, [_STYLE, *sections]))
   return path
 
 
@@ -113,8 +119,8 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
     stem, caption = next(iter(_figures(results)))
     sections.append(section(name, f'<p><a href="{escape(link)}">Report of this run</a></p>'
                              + figure(workdir / 'figures' / f'{stem}.png', caption)))
-  sections.append(section('What the numbers mean', _MEANING))
-  return page('Comparison', sections)
+  sections.append(section('What the numbers mean', _MEANING_OF_SEVERAL))
+  return page('Comparison', [_STYLE, *sections])
 
 
 def _partitions(results):
@@ -134,9 +140,20 @@ def _headline(results):
     for stage, words in _STAGES:
       if results[partition][stage]:
         numbers = ', '.join(f'{t} {_number(x)}' for t, x in results[partition][stage]['ccc'].items())
-        counts = f'{results[partition]["recordings"]} recordings of {results[partition]["subjects"]} subjects'
-        return f'CCC on {partition}, {words}: {numbers} ({counts})'
+        return f'CCC on {partition}, {words}: {numbers} ({", ".join(_counts(results[partition]))})'
   return 'No partition has labels: predictions only.'
+
+
+def _counts(entry):
+  """('3 recordings', '2 subjects') that were scored."""
+  def several(number, word):
+    return f'{number} {word}{"" if number == 1 else "s"}'
+
+  scored = entry['recordings'] - len(entry['recordings_without_labels'])
+  subjects = several(entry.get('scored_subjects', entry['subjects']), 'subject')  # older results count all of them
+  if scored == entry['recordings']:
+    return several(scored, 'recording'), subjects
+  return f'{scored} of {several(entry["recordings"], "recording")} scored', subjects
 
 
 def _metrics_table(results):
@@ -146,7 +163,7 @@ def _metrics_table(results):
     entry = results[partition]
     if not entry['raw']:
       continue
-    counts = f'{entry["recordings"]} recordings, {entry["subjects"]} subjects, {entry["scored_steps"]:,} steps'
+    counts = ', '.join([*_counts(entry), f'{entry["scored_steps"]:,} steps'])
     rows.append(f'<tr class="group"><th colspan="{len(head)}">{escape(partition.capitalize())} '
                 f'<span class="soft">{escape(counts)}</span></th></tr>')
     for target in _targets(results):
@@ -171,6 +188,8 @@ def _reasons(results):
       lines.append(f'{partition}: {entry["reason"]}')
     elif entry['recordings_without_labels']:
       lines.append(f'{partition}: not scored for want of labels: {", ".join(entry["recordings_without_labels"])}')
+    if entry['raw'] and None in entry['raw']['ccc_interval'].values():
+      lines.append(f'{partition}: no 95 % interval, too few subjects with labels (two needed)')
   return ''.join(f'<p class="soft">{escape(line)}</p>' for line in lines)
 
 

@@ -78,7 +78,7 @@ def test_report_of_a_run(tmp_path):
   path = report.write_report(run)
   assert path == run / 'report.html'
   page = read_page(path)
-  for text in ('CCC on test, post-processed: arousal 0.699, valence 0.311 (3 recordings of 2 subjects)',
+  for text in ('CCC on test, post-processed: arousal 0.699, valence 0.311 (3 recordings, 2 subjects)',
                '0.752', '0.333…0.444', '−0.888', '0.055', '7,500 steps',  # the table
                'Shifted 2.00 s later: validation CCC 0.600 → 0.700.',
                'model.speech.dropout', '[1, 2]', '1234'):
@@ -121,6 +121,17 @@ def test_not_postprocessed_and_not_labelled(tmp_path):
   assert report.table_vi([('run', results)], 'raw')[1] == ['run', '0.650 (–)', '0.300 (–)']
   results['test'].update(raw=None)
   assert 'predictions only' in read_page(report.write_report(make_run(tmp_path / 'none', results))).text
+
+
+def test_what_was_not_scored_is_not_counted(tmp_path):
+  results = make_results()
+  results['test'].update(recordings=2, recordings_without_labels=['b'], scored_subjects=1)
+  results['test']['raw']['pearson']['arousal'] = None
+  page = read_page(report.write_report(make_run(tmp_path / 'run', results)))
+  assert 'valence 0.311 (1 of 2 recordings scored, 1 subject)' in page.text
+  assert '1 of 2 recordings scored, 1 subject, 7,500 steps' in page.text
+  assert 'test: no 95 % interval, too few subjects with labels (two needed)' in page.text
+  assert page.text.count('–\n') == 1  # Pearson of a constant
 
 
 def test_missing_config_and_figures(tmp_path):
@@ -179,6 +190,8 @@ def test_command(tmp_path):
   assert links == ['../speech/report.html', '../fused/report.html']
   assert all((out.parent / link).is_file() for link in links)
   assert '0.699 (0.752)' in page.text
+  for absent in ('steps below', '95 %', 'RMSE', 'per recording'):  # of the report of one run
+    assert absent not in page.text
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path, capsys):
