@@ -93,6 +93,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: Tr
     results.write_results(workdir, content, traces, manifest.targets)
     plots.write_figures(workdir, content, traces, manifest.targets)
     report.write_report(workdir)
+    (header, raw), (_, processed) = (report.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
+    for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
+      logging.info('%s: CCC on test (validation) %s raw, %s post-processed', target, *cells)
   return content
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,8 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
   assert list(workdir.glob('events.out.tfevents*'))
   for word in ('loss', 'ccc_arousal', 'ccc_valence', 'grad_norm', 'param_norm', 'learning_rate', 'steps/s', 'left'):
     assert word in log, word
+  assert re.search(r'valence: CCC on test \(validation\) [−.0-9]+ \([−.0-9]+\) raw, .* post-processed\n.*results: ', log)
+  assert 'from scratch' not in log and 'simulated corpus' not in log
   results = json.loads((workdir / 'results.json').read_text())
   assert set(results['test']['raw']['ccc']) == {'arousal', 'valence'} and results['checkpoint']['step'] in (2, 4, 6, 8, 9)
   traces, targets, _ = read_csv(workdir / 'predictions' / 'test.csv')
