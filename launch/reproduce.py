@@ -20,6 +20,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -92,12 +93,16 @@ def plan(args: argparse.Namespace) -> list[Step]:
 
 def default_epochs(config: str, variant: str) -> float:
   """Epochs of a file in configs/."""
-  sys.path.insert(0, str(ROOT))
   return importlib.import_module(f'configs.{config}').get_config(variant.removeprefix(':')).epochs
 
 
-def missing(steps: list[Step], out: pathlib.Path) -> str | None:
-  """What a step starts from that neither is there nor will be made."""
+def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
+  """What is not there and will not be made: the data, the published weights, a field, what a step starts from."""
+  embedded = importlib.import_module('configs.common').get_config().data.dir  # the first training makes it
+  if str(args.data) != embedded and not (args.data / 'manifest.json').is_file():
+    return f'{args.data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
+  if args.imagenet and not any(pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
+    return f'--imagenet={args.imagenet}: not found; expected a weight file, or the beginning of a TensorFlow checkpoint'
   made = {step.name for step in steps}
   for step in steps:
     for part in step.command:
@@ -121,13 +126,19 @@ def run(step: Step, out: pathlib.Path) -> int:
   old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
   try:
     command = [sys.executable, *(part.replace('{landmarks}', landmarks(out)) for part in step.command)]
-    print(f'\n== {step.name}: {step.what}\n{shlex.join(command)}', flush=True)
+    print(f'\n== {step.name}: {step.what}\n{shown(command)}', flush=True)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     code = child.wait()
     return 143 if asked or code in (143, -signal.SIGTERM) else code
   finally:
     for number, handler in old.items():
       signal.signal(number, handler)
+
+
+def shown(command: list[str]) -> str:
+  """The command as a shell takes it; N stands for the number of landmarks, where that is not known yet."""
+  quoted = lambda part: part if shlex.quote(part) == part else '"' + re.sub(r'(["\\$`])', r'\\\1', part) + '"'
+  return ' '.join(quoted(part.replace('{landmarks}', 'N')) for part in command)
 
 
 def landmarks(out: pathlib.Path) -> str:
@@ -143,6 +154,11 @@ def setting(text: str) -> tuple[str, str]:
   name, found, value = text.partition('=')
   if not name or not found:
     raise argparse.ArgumentTypeError(f'found {text!r}, expected field=value')
+  config = importlib.import_module('configs.common').get_config().to_dict()
+  for part in name.split('.'):
+    config = config.get(part) if isinstance(config, dict) else None
+  if config is None or isinstance(config, dict):
+    raise argparse.ArgumentTypeError(f'no config has a field {name!r}; configs/common.py explains all')
   return name, value
 
 
@@ -174,9 +190,10 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
+  sys.path.insert(0, str(ROOT))  # for configs
   args = parse()
   steps = plan(args)
-  lacking = missing(steps, args.out)
+  lacking = missing(args, steps)
   if lacking:
     print(f'error: {lacking}', file=sys.stderr)
     return 64
@@ -185,8 +202,10 @@ def main() -> int:
     print(f'{step.name:<15} {state(step):<8} {step.what}')
     if args.dry_run:
       command = [part.replace('{landmarks}', landmarks(args.out)) for part in step.command]
-      print('  ' + shlex.join([sys.executable, *command]))
+      print(f'  {shown([sys.executable, *command])}\n')
   if args.dry_run:
+    if any('{landmarks}' in part for step in steps for part in step.command) and landmarks(args.out) == '{landmarks}':
+      print('N: the number of landmarks, known once they are found')
     return 0
   for step in steps:
     if not step.done.exists():

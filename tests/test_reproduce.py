@@ -38,36 +38,61 @@ def reproduce():
   return module
 
 
-def run(data, out, *options):
-  return subprocess.run([sys.executable, str(SCRIPT), f'--data={data}', f'--out={out}', *options],
-                        capture_output=True, text=True, check=False, cwd=ROOT)
+@pytest.fixture
+def run(reproduce, tmp_path, monkeypatch, capsys):
+  """Runs the command here, on a data folder that has a manifest; returns its exit code, output and errors."""
+  (tmp_path / 'manifest.json').touch()
+  (tmp_path / 'resnet_v1_50.ckpt.index').touch()
+
+  def main(*options):
+    monkeypatch.setattr(sys, 'argv', ['reproduce.py', f'--data={tmp_path}', f'--out={tmp_path / "runs"}', '--dry_run',
+                                      *options])
+    try:
+      code = reproduce.main()
+    except SystemExit as e:
+      code = e.code
+    return code, *capsys.readouterr()
+
+  return main
 
 
-def test_the_plan(tmp_path):
-  done = run('data/x', tmp_path / 'runs', '--imagenet=resnet_v1_50.ckpt', '--dry_run')
-  assert done.returncode == 0 and not done.stderr
-  lines = done.stdout.splitlines()
-  names = [line.split()[0] for line in lines[::2]]
+def test_the_plan(run, tmp_path):
+  code, out, err = run(f'--imagenet={tmp_path}/resnet_v1_50.ckpt')
+  assert code == 0 and not err
+  lines = out.splitlines()
+  assert lines.pop() == 'N: the number of landmarks, known once they are found'
+  assert not any(lines[2::3]) and "'" not in re.sub(r"\('train','validation'\)", '', out) and '{' not in out
+  names = [line.split()[0] for line in lines[::3]]
   assert names == ['speech', 'imagenet', 'visual', 'fused', 'landmarks', 'geometric', 'final_fused', 'final_geometric']
-  of = dict(zip(names, lines[1::2]))
+  of = dict(zip(names, lines[1::3]))
   runs = tmp_path / 'runs'
   assert f'--config.pretrained={runs}/imagenet' in of['visual']
   assert f'--config.init_from.speech={runs}/speech --config.init_from.visual={runs}/visual' in of['fused']
   assert f'--config.init_from.speech={runs}/fused --config.init_from.visual={runs}/fused' in of['geometric']
+  assert '--config.model.geometric.landmarks=N ' in of['geometric']
   for name, before in (('final_fused', 'fused'), ('final_geometric', 'geometric')):
     assert '--config.epochs=120' in of[name] and f'--config.postprocessing_from={runs}/{before}' in of[name]
-    assert "train" in of[name] and "validation" in of[name]
+    assert """ "--config.data.train_on=('train','validation')" """ in of[name]
   assert not runs.exists()
+
+
+def test_commands_are_shown_as_a_shell_takes_them(reproduce):
+  parts = ["('train',)", 'a"b', '$HOME `x`', 'back\\slash', 'plain=1']
+  assert subprocess.check_output(['sh', '-c', f'printf "%s\n" {reproduce.shown(parts)}'], text=True).split('\n') == [
+      *parts, '']
 
 
 @pytest.mark.parametrize('options, said', [
     (('--stages=fused',), 'fused starts from .*/speech, which is not there; add speech to --stages'),
     (('--stages=speech,everything',), "found 'speech,everything', expected some of speech,visual,fused"),
-    (('--demo', '--imagenet=x'), 'narrower network'), (('--set', 'seed'), "found 'seed', expected field=value")])
-def test_refusals(tmp_path, options, said):
-  done = run('data/x', tmp_path / 'runs', '--dry_run', *options)
-  assert done.returncode == 64 and done.stderr.count('\n') == 1
-  assert re.search(said, done.stderr), done.stderr
+    (('--demo', '--imagenet=x'), 'narrower network'), (('--set', 'seed'), "found 'seed', expected field=value"),
+    (('--set', 'bogus=4'), "no config has a field 'bogus'; configs/common.py"), (('--set', 'data=4'), 'no config'),
+    (('--data=/nowhere',), '/nowhere/manifest.json: not found; make the shards'),
+    (('--imagenet=/nowhere',), '--imagenet=/nowhere: not found')])
+def test_refusals(run, options, said):
+  code, _, err = run(*options)
+  assert code == 64 and err.count('\n') == 1
+  assert re.search(said, err), err
 
 
 def test_a_signal_reaches_the_child_and_a_failure_stops(tmp_path):
