@@ -17,10 +17,20 @@ _WIDTH, _HEIGHT = 140, 30  # of a sparkline, CSS pixels
 _CSS = """
 main { max-width: 76rem; } th button { all: unset; cursor: pointer; color: inherit; font: inherit; }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-th[aria-sort] button::after { content: " ↑"; } th[aria-sort=descending] button::after { content: " ↓"; }
+th button::after { content: " ↕"; opacity: .6; }
+th[aria-sort] button::after { content: " ↑"; opacity: 1; } th[aria-sort=descending] button::after { content: " ↓"; }
 svg.spark { display: block; margin-left: auto; } .spark path { fill: none; stroke: var(--accent); stroke-width: 1.6; }
 .spark line { stroke: var(--line); } td a { font-weight: 600; } td { vertical-align: middle; }
-@media (max-width: 600px) { svg.spark { width: 90px; } }
+.clips td:last-child { white-space: normal; min-width: 16rem; font-size: .92rem; }
+.clips :is(td, th):last-child { text-align: left; }
+@media (max-width: 600px) {  /* a block per clip, each cell with its heading: nothing lies beside the screen */
+  .clips tr { display: grid; grid-template-columns: 1fr 1fr; gap: .1rem 1rem; align-items: center; }
+  .clips tbody tr { padding: .7rem 0; border-bottom: 1px solid var(--line); }
+  .clips td, .clips th { border: 0; padding: 0; text-align: left; white-space: normal; }
+  .clips td { font-size: .9rem; } .clips td:first-child, .clips td:last-child { grid-column: 1 / -1; }
+  .clips td:not(:first-child, :last-child, :has(svg))::before { content: attr(data-head) " "; color: var(--soft); }
+  svg.spark { margin: 0; }
+}
 """
 
 
@@ -40,36 +50,33 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
     sparklines: per clip, target -> `sparkline` of its final trace.
     rejects: (clip, reason).
   """
-  of_targets = [text for target in targets for text in (f'{target}, mean', target)]
+  heads = ['clip', 'seconds', 'face found', *(text for target in targets for text in (f'{target}, mean', target)), 'notes']
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
   rows = []
   for content, lines in zip(summaries, sparklines, strict=True):
     name = content['clip']
     face = content['face']['share_of_steps'] if content['face'] else None
-    cells = [_cell(name.lower(), f'<a href="{escape(quote(name))}.html">{escape(name)}</a>'),
-             _cell(content['seconds'], f'{content["seconds"]:.1f}'),
-             _cell('' if face is None else face, '–' if face is None else f'{100 * face:.0f} %')]
+    notes = '; '.join(content['notes'])
+    cells = [(name.lower(), f'<a href="{escape(quote(name))}.html">{escape(name)}</a>'),
+             (content['seconds'], f'{content["seconds"]:.1f}'),
+             ('' if face is None else face, '–' if face is None else f'{100 * face:.0f} %')]
     for target in targets:
       of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
-      cells += [_cell(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')),
-                _cell(of['std'], _svg(lines[target], largest))]
-    rows.append(''.join([*cells, _cell('; '.join(content['notes']), escape('; '.join(content['notes'])))]))
+      cells += [(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')), (of['std'], _svg(lines[target], largest))]
+    rows.append(''.join(f'<td data-head="{escape(text)}" data-sort="{escape(str(sort))}">{shown}</td>'
+                        for text, (sort, shown) in zip(heads, [*cells, (notes, escape(notes))], strict=True)))
   head = ''.join(f'<th scope="col"><button type="button">{escape(text)}</button></th>'
-                 for text in ('clip', 'seconds', 'face found', *of_targets, 'notes'))
-  table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
+                 for text in heads)
+  table = (f'<div class="scroll"><table class="clips"><thead><tr>{head}</tr></thead><tbody>'
            + ''.join(f'<tr>{row}</tr>' for row in rows) + '</tbody></table></div>')
-  title = f'{len(summaries)} clips'
+  title = f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}'
   parts = [f'<style>{_CSS}</style>', f'<h1>{title}</h1><p class="soft">{MARK}: a column '
-           f'of traces sorts by how much they move. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
+           f'of traces sorts by how much they move. Means and traces are post-processed, where the run fitted that. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
            section('Clips', table)]
   if rejects:
     parts.append(section('Refused', '<table class="text">' + ''.join(
         f'<tr><td>{escape(name)}</td><td>{escape(reason)}</td></tr>' for name, reason in rejects) + '</table>'))
   write_atomically(out / 'index.html', page(title, [*parts, f'<script>{asset("index.js")}</script>']))
-
-
-def _cell(sort, content):
-  return f'<td data-sort="{escape(str(sort))}">{content}</td>'
 
 
 def _svg(values, largest):

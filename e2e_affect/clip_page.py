@@ -43,8 +43,7 @@ def write_page(path: pathlib.Path, content: dict, clip: Clip, raw: np.ndarray, p
     WorkdirError, DiskFullError: it cannot be written.
   """
   head = (f'<h1>{escape(content["clip"])}</h1><p class="soft">{escape(_headline(content))}</p>')
-  body = [f'<style>{asset("clip.css")}</style>', head, _stage(content, clip, media, network.targets),
-          _traces(content, network.targets), section('Summary', _summary(content)),
+  body = [f'<style>{asset("clip.css")}</style>', head, *_stage(content, clip, media, network.targets), section('Summary', _summary(content)),
           section('What this shows', _meaning(content, network)),
           '<section><details><summary>Model and settings</summary>' + text_table({
               key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')})
@@ -120,19 +119,20 @@ def _headline(content):
 
 
 def _stage(content, clip, media, targets):
-  """Clip, plane and face, side by side."""
+  """Clip, plane and face side by side, traces below; of a sound, traces and plane side by side."""
   name = media.name if isinstance(media, pathlib.Path) else media
   source = '' if isinstance(media, pathlib.Path) else f' src="{escape(quote(media))}"'
   message = ('<p class="message" id="message" hidden>The clip cannot be played here: is '
              f'<code>{escape(name)}</code> still beside this page? The traces can be read without it.</p>')
-  if _mime(name).startswith('video'):
+  traces = _traces(content, targets)
+  seen = _mime(name).startswith('video')
+  if seen:
     width, height = clip.frame_size or (16, 9)
     box = '<div class="box" id="box"></div>' if clip.crops is not None else ''
-    screen = (f'<div class="frame" style="--ratio:{width}/{height}">'
-              f'<video id="media" preload="auto" playsinline{source}></video>{box}</div>')
+    parts = [f'<div class="panel screen" id="screen"><div class="frame" style="--ratio:{width}/{height}">'
+             f'<video id="media" preload="auto" playsinline{source}></video>{box}</div>{message}</div>']
   else:
-    screen = f'<p class="message">Sound alone.</p><audio id="media" preload="auto"{source}></audio>'
-  parts = [f'<div class="panel screen" id="screen">{screen}{message}</div>']
+    parts = [f'<div><audio id="media" preload="auto"{source}></audio>{message}{traces}</div>']
   if set(_PLANE) <= set(targets):
     parts.append('<figure class="panel"><canvas id="plane" class="square" role="img" aria-label="Valence from left to '
                  'right, arousal from bottom to top"></canvas><figcaption>The tail is the last 3 s'
@@ -140,13 +140,17 @@ def _stage(content, clip, media, targets):
   if clip.crops is not None:
     parts.append('<figure class="panel seen" id="seen"><canvas id="crop" class="square" role="img" aria-label="Face '
                  'crop"></canvas><figcaption>What the network saw: <span id="confidence"></span></figcaption></figure>')
-  return f'<div class="stage">{"".join(parts)}</div>'
+  if seen:
+    return [f'<div class="stage">{"".join(parts)}</div>', traces]
+  return [f'<div class="stage sound">{"".join(parts)}</div>']
 
 
 def _traces(content, targets):
   """Buttons, legend and the plot."""
   legend = [f'<li><i style="background:{_colour(target)}"></i>{escape(target)} <b id="value-{escape(target)}"></b></li>'
             for target in targets]
+  if any(of['postprocessed'] for of in content['targets'].values()):
+    legend.append('<li><i class="thin"></i>raw</li>')
   if content['sound'] and content['sound']['std_int16']:
     legend.append('<li><i class="block" style="background:var(--wave)"></i>sound</li>')
   if content['face'] and content['face']['share_of_steps'] < 1:
@@ -184,7 +188,7 @@ def _meaning(content, network):
   if fitted.get('fitted_on'):
     kept = [f'{target}: {sentence}' for target, sentences in postprocess.in_words(fitted).items()
             for sentence in sentences if ': validation CCC' in sentence]
-    parts.append('<p>Strong lines are post-processed, as it served the validation recordings best; faint ones are what '
+    parts.append('<p>Strong lines are post-processed, as it served the validation recordings best; thin ones are what '
                  'the network said.</p>' + ('<ul>' + ''.join(f'<li>{escape(line)}</li>' for line in kept) + '</ul>'
                                             if kept else '<p>No step of it was worth keeping: both are the same.</p>'))
   else:

@@ -122,6 +122,7 @@ def test_the_index_sorts(pages, page, tmp_path):
   page.run('document.querySelector("th button").click()')
   assert page.run(names) == ['v', 'a']
   assert page.complaints() == [] and page.run('document.querySelectorAll("svg.spark").length') == 4
+  assert page.run('document.querySelector(".scroll").scrollWidth <= document.querySelector(".scroll").clientWidth')
 
 
 def test_waveform_and_spans():

@@ -198,8 +198,8 @@ function drawGround() {
     c.fillText(text, 0, 0);
     c.restore();
   }
-  c.textAlign = 'left';
-  c.fillText('±' + limit, x(limit) - 26, y(-limit) - 6);
+  c.textAlign = 'right';
+  c.fillText('±' + limit, x(limit) - 6, y(-limit) - 6);
   canvas.width = canvas.height = plane.width;
   canvas.getContext('2d').drawImage(plane, 0, 0);
   return canvas;
