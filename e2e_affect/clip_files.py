@@ -95,10 +95,10 @@ def length_notes(fitted: Mapping, steps: int) -> list[str]:
   if steps * STEP_SECONDS < 0.25:
     notes.append(f'only {steps * STEP_SECONDS:.2f} s long: too short to mean anything')
   for name in ('median_filter', 'time_shift') if fitted.get('fitted_on') else ():
-    longest = max((of[name]['steps'] for of in fitted['targets'].values() if of[name]['kept']), default=0)
-    if steps < 2 * longest:
-      notes.append(f'shorter than twice the {name.replace("_", " ")} of {longest * STEP_SECONDS:.2f} s: '
-                   'trust the raw trace')
+    for target, of in fitted['targets'].items():
+      if of[name]['kept'] and steps < 2 * of[name]['steps']:
+        notes.append(f'shorter than twice the {name.replace("_", " ")} of {of[name]["steps"] * STEP_SECONDS:.2f} s: '
+                     f'trust the raw {target}')
   return notes
 
 

@@ -61,7 +61,8 @@ def _of_folder(folder, out):
     if not hidden and path.suffix.lower() in SUFFIXES and path.is_file() and out not in path.resolve().parents:
       clips.append((path.stem, path, None, None))
   if not clips:
-    raise DataError(f'{folder}: no media in it; expected files with one of the suffixes {" ".join(SUFFIXES)}')
+    own = ' (--out itself is not searched)' if out in (folder.resolve(), *folder.resolve().parents) else ''
+    raise DataError(f'{folder}: no media in it{own}; expected files with one of the suffixes {" ".join(SUFFIXES)}')
   return clips
 
 
