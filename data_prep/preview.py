@@ -83,8 +83,11 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
   time = (np.arange(steps) + 0.5) * records.STEP_SECONDS
   shown = np.linspace(0, steps - 1, FACES_PER_ROW * ROWS).round().astype(int)
   found = data['face_found'][:, 0]
-  figure, axes = plt.subplots(4, 1, figsize=(14, 8.6), layout='constrained',
-                              gridspec_kw={'height_ratios': [2.4, 0.7, 1, 1.6]})
+  label = np.where(data['label_mask'] > 0, data['label'], np.nan)
+  # Inches; the faces get what their tiles fill at this width. A plot of labels only where there are some.
+  heights = [2.35, 0.9, 1.2, 2.0][:4 if data['label_mask'].any() else 3]
+  figure, axes = plt.subplots(len(heights), 1, figsize=(14, sum(heights) + 1.1), layout='constrained',
+                              gridspec_kw={'height_ratios': heights})
   axes[0].imshow(_sheet(data['face'], found, shown))
   axes[0].set_axis_off()
   first = recording_shards[0]
@@ -92,22 +95,24 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
                     f'{100 * np.mean(found > 0):.1f} %')
   size = records.FACE_SIZE
   for i, k in enumerate(shown):
-    axes[0].text(i % FACES_PER_ROW * size + 3, i // FACES_PER_ROW * size + 12, f'{time[k]:.1f} s', color='white',
+    axes[0].text(i % FACES_PER_ROW * size + 3, i // FACES_PER_ROW * size + 12, f'{time[k]:.2f} s', color='white',
                  fontsize=7, bbox={'facecolor': 'black', 'alpha': 0.5, 'pad': 1, 'linewidth': 0})
   axes[1].fill_between(time, found, step='mid', color='tab:green', linewidth=0)
   axes[1].set_ylim(0, 1.05)
   axes[1].set_ylabel('face found')
   # Per step the highest and lowest sample: a line through all samples would be a solid block.
   axes[2].fill_between(time, data['audio'].min(axis=1) / 32768, data['audio'].max(axis=1) / 32768, linewidth=0)
+  axes[2].axhline(0, linewidth=0.8)  # silence is seen too
   axes[2].set_ylabel('sound')
-  label = np.where(data['label_mask'] > 0, data['label'], np.nan)
-  for k, target in enumerate(manifest.targets):
-    axes[3].plot(time, label[:, k], label=target)
-  axes[3].axhline(0, color='grey', linewidth=0.5)
-  axes[3].set_ylim(-1.05, 1.05)
-  axes[3].set_ylabel('gold standard' if data['label_mask'].any() else 'no labels')
-  axes[3].set_xlabel('seconds')
-  axes[3].legend(loc='upper right', ncols=len(manifest.targets))
+  axes[2].set_ylim(-1, 1)  # the same for all, or near-silence would look like speech
+  for axis in axes[3:]:
+    for k, target in enumerate(manifest.targets):
+      axis.plot(time, label[:, k], label=target)
+    axis.axhline(0, color='grey', linewidth=0.5)
+    axis.set_ylim(-1.05, 1.05)
+    axis.set_ylabel('gold standard')
+    axis.legend(loc='upper right', ncols=len(manifest.targets))
+  axes[-1].set_xlabel('seconds')
   for axis in axes[1:]:
     axis.set_xlim(0, steps * records.STEP_SECONDS)
   figure.savefig(path, dpi=90)

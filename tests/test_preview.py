@@ -17,7 +17,7 @@ from tests import test_shards
 def folder(tmp_path):
   lost = test_shards.make_records('a/b', 2, seed=2)
   for record in lost:
-    record.face_found[:] = 0
+    record.face_found[:] = record.label_mask[:] = 0
   test_shards.write_folder(tmp_path / 'data', [(test_shards.make_records('P16', 3, last_valid=9), 'train'),
                                                (lost, 'test')])
   return tmp_path / 'data'
@@ -34,7 +34,8 @@ def test_one_sheet_per_recording(folder, tmp_path):
   # An id that is no file name still gives one, inside the folder.
   assert paths[1].parent == tmp_path / 'sheets' and 'a_b' in paths[1].name
   for path in paths:
-    assert min(Image.open(path).size) > 500
+    assert min(Image.open(path).size) > 450
+  assert Image.open(paths[1]).size[1] < Image.open(paths[0]).size[1]  # no labels: no plot of them
   # Lost faces are framed: in one sheet all are, in the other none.
   assert red_pixels(paths[1]) > 24 * 300 > 24 * 50 > red_pixels(paths[0])
 
