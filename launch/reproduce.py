@@ -97,14 +97,15 @@ def default_epochs(config: str, variant: str) -> float:
 
 
 def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
-  """What is not there and will not be made: the data, the published weights, a field, what a step starts from."""
+  """What is not there and will not be made: the data, the published weights, what a step starts from."""
   embedded = importlib.import_module('configs.common').get_config().data.dir  # the first training makes it
   if str(args.data) != embedded and not (args.data / 'manifest.json').is_file():
     return f'{args.data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
-  if args.imagenet and not any(pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
-    return f'--imagenet={args.imagenet}: not found; expected a weight file, or the beginning of a TensorFlow checkpoint'
   made = {step.name for step in steps}
   for step in steps:
+    if step.name == 'imagenet' and not step.done.exists() and not any(
+        pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
+      return f'--imagenet={args.imagenet}: not found; expected a weight file, or the beginning of a TensorFlow checkpoint'
     for part in step.command:
       field, _, value = part.partition('=')
       source = pathlib.Path(value)
