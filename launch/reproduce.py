@@ -105,7 +105,7 @@ def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
   for step in steps:
     if step.name == 'imagenet' and not step.done.exists() and not any(
         pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
-      return f'--imagenet={args.imagenet}: not found; expected a weight file, or the beginning of a TensorFlow checkpoint'
+      return f'--imagenet={args.imagenet}: not found; expected weights, or the beginning of a TensorFlow checkpoint'
     for part in step.command:
       field, _, value = part.partition('=')
       source = pathlib.Path(value)
