@@ -78,7 +78,7 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
   assert list(workdir.glob('events.out.tfevents*'))
   for word in ('loss', 'ccc_arousal', 'ccc_valence', 'grad_norm', 'param_norm', 'learning_rate', 'steps/s', 'left'):
     assert word in log, word
-  assert re.search(r'valence: CCC on test \(validation\) [−.0-9]+ \([−.0-9]+\) raw, .* post-processed\n.*results: ', log)
+  assert re.search(r'valence: CCC on test \(validation\) [−.\d]+ \([−.\d]+\) raw, .* post-processed\n.*results: ', log)
   assert 'from scratch' not in log and 'simulated corpus' not in log
   results = json.loads((workdir / 'results.json').read_text())
   assert set(results['test']['raw']['ccc']) == {'arousal', 'valence'} and results['checkpoint']['step'] in (2, 4, 6, 8, 9)
@@ -223,6 +223,17 @@ def test_missing_data_is_named(tmp_path, small_config):
   with pytest.raises(DataError, match='manifest.json: not found') as e:
     train.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert e.value.exit_code == 65
+
+
+def test_the_log_warns_of_the_simulated_corpus(tmp_path, small_config, monkeypatch, caplog):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  manifest = tmp_path / 'data' / 'manifest.json'
+  manifest.write_text(manifest.read_text().replace('"preparation": {', '"preparation": {"simulated": true'))
+  small_config.data.dir = str(tmp_path / 'data')
+  monkeypatch.setattr(train.steps, 'init_state', lambda *_: 1 / 0)  # far enough
+  with pytest.raises(ZeroDivisionError):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert [r.message for r in caplog.records if r.levelname == 'WARNING' and 'nothing here is about people' in r.message]
 
 
 def test_evaluate_mode_says_where_the_data_folder_is_named(tmp_path, small_config):
