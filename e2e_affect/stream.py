@@ -88,7 +88,8 @@ class Stream:
                      self._heard[2] + int((wide * wide).sum())]
     prediction, self._state = self._compiled(*self._arguments(samples, samples is not None))
     self._taken += 1
-    return np.asarray(prediction) if self._taken > self.ahead else None
+    prediction = np.asarray(prediction)  # waits, also where nobody wants it: else the first that is wanted pays for all
+    return prediction if self._taken > self.ahead else None
 
   def _arguments(self, samples, valid):
     count, total, squares = self._heard
