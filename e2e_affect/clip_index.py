@@ -50,7 +50,8 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
     sparklines: per clip, target -> `sparkline` of its final trace.
     rejects: (clip, reason).
   """
-  heads = ['clip', 'seconds', 'face found', *(text for target in targets for text in (f'{target}, mean', target)), 'notes']
+  heads = ['clip', 'seconds', 'face found',
+           *(text for target in targets for text in (f'{target}, mean', target)), 'notes']
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
   rows = []
   for content, lines in zip(summaries, sparklines, strict=True):
@@ -71,7 +72,8 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
            + ''.join(f'<tr>{row}</tr>' for row in rows) + '</tbody></table></div>')
   title = f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}'
   parts = [f'<style>{_CSS}</style>', f'<h1>{title}</h1><p class="soft">{MARK}: a column '
-           f'of traces sorts by how much they move. Means and traces are post-processed, where the run fitted that. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
+           f'of traces sorts by how much they move. Means and traces are post-processed, '
+           f'where the run fitted that. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
            section('Clips', table)]
   if rejects:
     parts.append(section('Refused', '<table class="text">' + ''.join(

@@ -43,7 +43,8 @@ def write_page(path: pathlib.Path, content: dict, clip: Clip, raw: np.ndarray, p
     WorkdirError, DiskFullError: it cannot be written.
   """
   head = (f'<h1>{escape(content["clip"])}</h1><p class="soft">{escape(_headline(content))}</p>')
-  body = [f'<style>{asset("clip.css")}</style>', head, *_stage(content, clip, media, network.targets), section('Summary', _summary(content)),
+  body = [f'<style>{asset("clip.css")}</style>', head, *_stage(content, clip, media, network.targets),
+          section('Summary', _summary(content)),
           section('What this shows', _meaning(content, network)),
           '<section><details><summary>Model and settings</summary>' + text_table({
               key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')})

@@ -36,7 +36,8 @@ def find(arguments: Sequence[str], out: str) -> list[Recording]:
   try:
     out = pathlib.Path(out).resolve()
   except (OSError, RuntimeError):
-    raise WorkdirError(f'{str(out)[:200]}: leads nowhere (a link to itself, or too long); choose another --out') from None
+    raise WorkdirError(f'{str(out)[:200]}: leads nowhere (a link to itself, or too long); choose another --out'
+                       ) from None
   found = []
   for argument in arguments:
     path = pathlib.Path(argument)

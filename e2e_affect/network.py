@@ -31,8 +31,7 @@ from e2e_affect.traces import Trace, write_atomically
 
 PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
 FORMAT_VERSION = 1
-_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'sha256': str,
-           'commit': str}  # of network.json, without which nothing can be predicted
+_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'sha256': str, 'commit': str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +59,8 @@ class Network:
 
       network = e2e_affect.load('exported')
       traces = network(audio=samples, faces=crops)
-      plt.plot(traces['time'], traces['arousal'])
 
-  From a file: `clip = data_prep.clip.prepare(…, picture=True)` has them as `clip.samples`, `clip.crops[:]` and
-  `clip.face_found`.
+  From a file: `data_prep.clip.prepare(…, picture=True)` has them as `.samples`, `.crops[:]` and `.face_found`.
 
   Attributes:
     config: of the run it comes from.
@@ -197,27 +194,24 @@ class Network:
       raise ValueError(f'face_found is {list(found.shape)}, expected [{count}], as many as faces')
     if found.dtype.kind not in 'biuf' or not ((found >= 0) & (found <= 1)).all():
       raise ValueError(f'face_found is {_range(found)}, expected numbers in [0, 1]')
-    found = found.astype(np.float32)
-    if samples is not None:
-      if len(samples) > count * SAMPLES_PER_STEP:
-        raise ValueError(f'{len(samples)} samples and {count} faces; expected at most {count * SAMPLES_PER_STEP} '
-                         'samples, 640 a step of 40 ms')
+    if samples is not None and len(samples) > count * SAMPLES_PER_STEP:
+      raise ValueError(f'{len(samples)} samples and {count} faces; expected at most {count * SAMPLES_PER_STEP} samples, '
+                       '640 a step of 40 ms')
     mean, std = assemble.sound_statistics(samples) if samples is not None else (0.0, 0.0)
-    return Recording(steps=count, samples=samples, audio_mean=mean, audio_std=std, faces=faces, face_found=found)
+    return Recording(steps=count, samples=samples, audio_mean=mean, audio_std=std, faces=faces,
+                     face_found=found.astype(np.float32))
 
 
 def _array(name, values):
   try:
     return np.asarray(values)
-  except (ValueError, TypeError) as e:
-    raise ValueError(f'{name} is no array ({e}); expected rows of the same length') from None
+  except (ValueError, TypeError):
+    raise ValueError(f'{name} is no array: ragged, or holds what no array can; expected rows of the same length') from None
 
 
 def _range(values):
   """Type, and for numbers the span: what an error says of an array."""
-  if values.dtype.kind not in 'biuf':
-    return f'{values.dtype}'
-  return f'{values.dtype} from {values.min():g} to {values.max():g}'
+  return f'{values.dtype}' + (f' from {values.min():g} to {values.max():g}' if values.dtype.kind in 'biuf' else '')
 
 
 def _int16(audio):
@@ -261,8 +255,8 @@ def load(folder) -> Network:
                     'export it again')
   for field, kind in _FIELDS.items():
     if not isinstance(about.get(field), kind):
-      raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:60]!r}, expected a '
-                            f'{kind.__name__}; copy the folder again, or export the run again')
+      raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:30]!r}, expected a '
+                            f'{kind.__name__}; copy the folder again')
   config = workdir.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
   config_check.check(config)
   path = folder / PARAMETERS_FILE
@@ -281,8 +275,7 @@ def load(folder) -> Network:
   try:
     network.postprocess(np.zeros((3, len(network.targets)), np.float32))
   except (TypeError, AttributeError, KeyError, ValueError) as e:
-    raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({type(e).__name__}: '
-                          f'{e}); copy the folder again') from None
+    raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r})') from None
   return network
 
 
@@ -303,6 +296,5 @@ def _read_json(path):
   except (UnicodeDecodeError, json.JSONDecodeError) as e:
     raise CheckpointError(f'{path}: damaged ({e}); copy the folder again') from None
   if not isinstance(content, dict):
-    raise CheckpointError(f'{path}: damaged, holds {str(content)[:60]!r}, expected an object with fields; copy the '
-                          'folder again')
+    raise CheckpointError(f'{path}: damaged, holds {str(content)[:9]!r}, expected an object; copy the folder again')
   return content

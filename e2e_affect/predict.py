@@ -5,7 +5,8 @@
     --stream           16 kHz PCM from standard input, a line per step to standard output
 
 For each clip DIR holds NAME.csv (a row per 40 ms), NAME.json (summary) and NAME.html (a page to watch); index.html
-lists several; rejects.jsonl names what could not be analysed, and why. Files there that no analysis wrote are left alone.
+lists several; rejects.jsonl names what could not be analysed, and why.
+Files there that no analysis wrote are left alone.
 """
 
 import json
@@ -78,8 +79,8 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
   if summaries:
     work = sum(sum(content['cost']['seconds'].values()) for content in summaries)
     factor = work / sum(content['seconds'] for content in summaries)
-    _say(f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}, {work:.1f} s of work, compilation among it; real-time factor '
-         f'{factor:.2f}' + (f'; index: {out / "index.html"}' if len(found) > 1 else ''))
+    _say(f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}, {work:.1f} s of work, compilation among it; '
+         f'real-time factor {factor:.2f}' + (f'; index: {out / "index.html"}' if len(found) > 1 else ''))
   if rejects:
     raise DataError(rejects[0][1] if len(found) == 1 else
                     f'{len(rejects)} of {len(found)} clips refused, reasons in {out / REJECTS}; the first: '
