@@ -31,7 +31,7 @@ from e2e_affect.traces import Trace, write_atomically
 
 PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
 FORMAT_VERSION = 1
-_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'sha256': str, 'commit': str}
+_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'commit': str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,8 +195,8 @@ class Network:
     if found.dtype.kind not in 'biuf' or not ((found >= 0) & (found <= 1)).all():
       raise ValueError(f'face_found is {_range(found)}, expected numbers in [0, 1]')
     if samples is not None and len(samples) > count * SAMPLES_PER_STEP:
-      raise ValueError(f'{len(samples)} samples and {count} faces; expected at most {count * SAMPLES_PER_STEP} samples, '
-                       '640 a step of 40 ms')
+      raise ValueError(f'{len(samples)} samples and {count} faces, expected at most {count * SAMPLES_PER_STEP} '
+                       'samples, 640 a step of 40 ms')
     mean, std = assemble.sound_statistics(samples) if samples is not None else (0.0, 0.0)
     return Recording(steps=count, samples=samples, audio_mean=mean, audio_std=std, faces=faces,
                      face_found=found.astype(np.float32))
@@ -206,7 +206,7 @@ def _array(name, values):
   try:
     return np.asarray(values)
   except (ValueError, TypeError):
-    raise ValueError(f'{name} is no array: ragged, or holds what no array can; expected rows of the same length') from None
+    raise ValueError(f'{name} is no array: ragged; expected rows of the same length') from None
 
 
 def _range(values):
