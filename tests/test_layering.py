@@ -33,8 +33,8 @@ LAYERS = [
     ['e2e_affect.main', 'e2e_affect.predict', 'e2e_affect.import_weights'],
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-TENSORFLOW = {'data_prep.quiet_tf', 'e2e_affect.weights.containers'}
-QUIET_TF = {'data_prep.records', 'data_prep.shards', 'e2e_affect.input_pipeline'}
+TENSORFLOW = {'data_prep.quiet_tf'}
+QUIET_TF = {'data_prep.records', 'data_prep.shards', 'e2e_affect.input_pipeline', 'e2e_affect.weights.containers'}
 ORBAX = {'e2e_affect.checkpoints'}
 
 

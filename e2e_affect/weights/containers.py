@@ -1,6 +1,5 @@
 """File formats that are safe by themselves, as named arrays: safetensors, HDF5 and TensorFlow checkpoints."""
 
-import os
 import pathlib
 
 import h5py
@@ -88,8 +87,7 @@ def read_tf_checkpoint(path) -> dict[str, Stored]:
   Raises:
     DataError: it is damaged or incomplete.
   """
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  import tensorflow as tf  # seconds of start-up, for this format alone
+  from data_prep.quiet_tf import tf  # seconds of start-up, for this format alone
   prefix = tf_prefix(path)
   errors = (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError)  # as its reader maps codes
   try:
