@@ -70,6 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.recurrent.layers = 2  # LSTM layers
   c.model.recurrent.units = 256  # cells a layer
   c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
+  c.model.recurrent.warm_up = 0  # times the LSTM reads a training sequence, without learning from it, before it counts
   c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
 
   c.augment = ml_collections.ConfigDict()
@@ -98,6 +99,7 @@ def small_visual(c: ml_collections.ConfigDict) -> None:
   people, and twelve pieces of 2 s hold more people than four of 6 s.
   """
   c.data.sequence_steps = 50  # 2 s
+  c.model.recurrent.warm_up = 8  # 16 s: recordings last 96 s
   c.batch_size = 12  # of the sixteen people to train on
   c.data.cache = 'host'  # 1 GB
   c.model.visual.width = 16  # a sixteenth of the work

@@ -27,7 +27,7 @@ _RANGES = {
     'model.speech.long_taps': (1, 80_000),  # 10 s
     'model.visual.image_size': (32, 1024),  # the network halves it five times
     'model.visual.batch_norm_epsilon': (0, 1),
-    'model.recurrent.cell_clip': (0, 1e9),
+    'model.recurrent.cell_clip': (0, 1e9), 'model.recurrent.warm_up': (0, 1000),
     'batch_size': (1, 100_000),
     'epochs': (0, 1_000_000),
     'total_steps': (0, 2**31 - 1),

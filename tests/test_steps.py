@@ -13,6 +13,7 @@ import pytest
 from configs import fused, speech, visual
 from e2e_affect import augment, input_pipeline, steps
 from e2e_affect.models import recurrent, resnet
+from e2e_affect.models.affect import AffectNetwork
 
 # Speech: conv 80·1·40 + 40; long conv 4000·40·40 + 40 = 6 400 040.
 # ResNet-50 without its classifier: 23 508 032 (the published networks' count; at width 16 with 1/4 of all maps
@@ -280,3 +281,25 @@ def test_a_frame_without_a_face_gives_features_of_zero(small_config):
       {'params': state.params, 'batch_stats': state.batch_stats}, train=False,
       inputs=augment.prepare(batch | {'face': face, 'face_found': lost}, model.config, small_config.augment, None))[0]
   np.testing.assert_array_equal(predict(batch['face']), predict(other))
+
+
+def test_a_warm_sequence_starts_where_its_repetition_ends():
+  """Training then predicts what evaluation says of the last of so many repetitions, and learns from that one alone."""
+  config = fused.get_config().model
+  with config.unlocked():
+    config.modalities, config.recurrent.units, config.recurrent.warm_up = ('geometric',), 7, 3
+  network = AffectNetwork(2, ml_collections.FrozenConfigDict(config))
+  x = np.random.default_rng(0).normal(size=(2, 5, 3, 2)).astype(np.float32)
+  inputs = {'landmarks': x, 'valid': np.ones((2, 5), np.float32)}
+  repeated = {'landmarks': np.tile(x, (1, 4, 1, 1)), 'valid': np.ones((2, 20), np.float32)}
+  variables = network.init(jax.random.key(0), inputs, train=False)
+  whole, _ = network.apply(variables, repeated, train=False)
+  warm, _ = network.apply(variables, inputs, train=True)
+  np.testing.assert_allclose(warm, whole[:, 15:], atol=1e-6)
+  assert np.abs(warm - whole[:, :5]).max() > 1e-3
+
+  before = {name: value[:, :15] for name, value in repeated.items()}
+  _, carry = network.apply(variables, before, train=False)
+  learnt, expected = (jax.grad(lambda v: (network.apply(v, inputs, **how)[0] ** 2).sum())(variables)
+                      for how in ({'train': True}, {'train': False, 'carry': carry}))
+  jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), learnt, expected)

@@ -72,8 +72,14 @@ class AffectNetwork(nn.Module):
       features.append(x.reshape(*x.shape[:2], -1).astype(self.dtype))
     x = jnp.concatenate(features, axis=-1)
     options = self.config.recurrent
-    return recurrent.RecurrentNetwork(self.num_targets, options.layers, options.units, options.peepholes,
-                                      options.cell_clip, self.dtype, name='recurrent')(x, carry)
+    network = recurrent.RecurrentNetwork(self.num_targets, options.layers, options.units, options.peepholes,
+                                         options.cell_clip, self.dtype, name='recurrent')
+    if train and options.warm_up:
+      # Evaluation carries the state through whole recordings; a short sequence that begins at zero never meets such
+      # states. Its own features, repeated, lead to one of this person.
+      carry = network(jnp.tile(x, (1, options.warm_up, 1)), carry)[1]
+      carry = jax.lax.stop_gradient(carry)
+    return network(x, carry)
 
   def _speech(self, norm):
     options = self.config.speech

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 Carry = list[tuple[jax.Array, jax.Array]]  # per layer: cell state [B, H], hidden state [B, H]
 
 
-# NOTE(paper): the paper names no initialisation. Glorot's is made for inputs of mean 0 and variance 1; features behind a
-# ReLU and a maximum are neither, and would open or close most gates for good: cells then add up what is a person's own
-# over a whole recording. A fifth of Glorot's range keeps the gates where they can learn.
+# NOTE(paper): the paper names no initialisation. Glorot's is made for inputs of mean 0 and variance 1; features behind
+# a ReLU and a maximum are neither, and would open or close most gates for good: cells then add up what is a person's
+# own over a whole recording. A fifth of Glorot's range keeps the gates where they can learn.
 _small = nn.initializers.variance_scaling(0.2 ** 2, 'fan_avg', 'uniform')
 
 
