@@ -99,6 +99,7 @@ def small_visual(c: ml_collections.ConfigDict) -> None:
   people, and twelve pieces of 2 s hold more people than four of 6 s.
   """
   c.data.sequence_steps = 50  # 2 s
+  c.model.recurrent.warm_up = 8  # 16 s: recordings last 96 s
   c.batch_size = 12  # of the sixteen people to train on
   c.data.cache = 'host'  # 1 GB
   c.model.visual.width = 16  # a sixteenth of the work

@@ -24,4 +24,3 @@ def _demo(c):
   common.small_visual(c)
   c.epochs = 4
   c.average_decay = 0.98
-  c.model.recurrent.warm_up = 8  # 16 s of the 96 s that evaluation carries the state through
