@@ -37,10 +37,12 @@ def run() -> None:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  from e2e_affect import train  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
+  # These import TensorFlow: seconds that --help and a mistyped flag need not wait for.
+  from e2e_affect import config_check, train
   if _MODE.value == 'evaluate':
     train.evaluate_only(workdir, _PARTITION.value)
   else:
+    config_check.check(_CONFIG.value)  # before minutes of work on data for it
     embedded.make_if_absent(_CONFIG.value.data.dir)
     train.train_and_evaluate(_CONFIG.value, workdir)
   logging.info('results: %s', os.path.join(workdir, 'report.html'))
