@@ -38,6 +38,7 @@ def make_records(seconds: int) -> list[records.Record]:
 
 
 def our_shards(folder, rows):
+  """Writes the records as the data folder of one train recording."""
   written = shards.write_recording(folder, rows, partition='train')
   targets = ['arousal', 'valence']
   shards.finish(folder, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets},

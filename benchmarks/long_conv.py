@@ -14,10 +14,12 @@ from e2e_affect.models import long_conv
 
 
 def direct(x, kernel):
+  """The backend's own convolution, as `long_conv` is called: [B, N, C_in] and [taps, C_in, C_out] -> [B, N, C_out]."""
   return jax.lax.conv_general_dilated(x, kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC'))
 
 
 def forward(conv, x, kernel, _):
+  """The result alone; the gradient of the result, which `both` takes, is left aside."""
   return conv(x, kernel)
 
 
@@ -47,6 +49,7 @@ def errors(x, kernel, g, found) -> dict[str, float]:
 
 
 def data(batch, length, taps, channels):
+  """x [B, N, C], kernel [taps, C, C] and the gradient of the result [B, N, C], drawn from a fixed seed."""
   rng = np.random.default_rng(0)
   x, g = (jnp.asarray(rng.normal(size=(batch, length, channels)), jnp.float32) for _ in range(2))
   return x, jnp.asarray(rng.normal(size=(taps, channels, channels)) / 400, jnp.float32), g

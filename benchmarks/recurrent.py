@@ -48,6 +48,7 @@ def jax_side(module, x, g):
 
 
 def torch_side(torch, x, g, units, layers):
+  """Forward and backward of PyTorch's LSTM on the same x [B, T, D] and gradient g [B, T, H], to call again and again."""
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   layer = torch.nn.LSTM(x.shape[2], units, layers, batch_first=True).to(device)
   x = torch.tensor(np.asarray(x), device=device, requires_grad=True)

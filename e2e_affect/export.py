@@ -13,7 +13,7 @@ import jax
 
 from data_prep import cli
 from data_prep.errors import UserError
-from e2e_affect import checkpoints, config_check, model_card, network, results, steps, version
+from e2e_affect import checkpoints, model_card, network, results, steps, version
 from e2e_affect import workdir as workdirs
 from e2e_affect.log import ours_or_warning
 
@@ -27,7 +27,6 @@ def from_run(workdir: str) -> network.Network:
     CheckpointError: no usable checkpoint.
   """
   config = workdirs.read_config(workdir)
-  config_check.check(config)
   folder = pathlib.Path(workdir)
   dataset = workdirs.read_dataset(workdir)
   targets, scale = dataset.pop('targets'), dataset.pop('label_scale')

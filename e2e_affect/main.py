@@ -11,7 +11,6 @@ from absl import logging
 import jax
 from ml_collections import config_flags
 
-from data_prep import embedded
 from data_prep.errors import UserError
 from data_prep.records import PARTITIONS
 from e2e_affect.log import ours_or_warning
@@ -37,13 +36,10 @@ def run() -> None:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  # These import TensorFlow: seconds that --help and a mistyped flag need not wait for.
-  from e2e_affect import config_check, train
+  from e2e_affect import train  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
   if _MODE.value == 'evaluate':
     train.evaluate_only(workdir, _PARTITION.value)
   else:
-    config_check.check(_CONFIG.value)  # before minutes of work on data for it
-    embedded.make_if_absent(_CONFIG.value.data.dir)
     train.train_and_evaluate(_CONFIG.value, workdir)
   logging.info('results: %s', os.path.join(workdir, 'report.html'))
 

@@ -25,7 +25,7 @@ import safetensors.numpy
 from data_prep import assemble
 from data_prep.errors import CheckpointError, UserError
 from data_prep.records import FACE_SIZE, SAMPLES_PER_STEP, STEP_SECONDS, STEPS_PER_RECORD
-from e2e_affect import chunks, config_check, postprocess, steps, workdir
+from e2e_affect import chunks, postprocess, steps, workdir
 from e2e_affect.models import recurrent
 from e2e_affect.traces import Trace, write_atomically
 
@@ -258,7 +258,6 @@ def load(folder) -> Network:
       raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:30]!r}, expected a '
                             f'{kind.__name__}; copy the folder again')
   config = workdir.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
-  config_check.check(config)
   path = folder / PARAMETERS_FILE
   try:
     data = path.read_bytes()

@@ -45,7 +45,6 @@ td .interval { color: var(--soft); font-weight: 400; margin-left: .6rem; }
   th, td { padding-right: .45rem; font-size: .78rem; } th:last-child, td:last-child { padding-right: 0; }
   th, td:first-child { white-space: normal; }
   td .interval { display: block; margin: 0; font-size: .7rem; }
-  figure img { width: 40rem; max-width: none; }  /* scrolls: its labels stay readable */
   table.text td { display: block; } table.text td:first-child { border: 0; padding-bottom: 0; color: var(--soft); } }
 """
 

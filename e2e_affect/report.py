@@ -42,8 +42,6 @@ _MEANING_OF_SEVERAL = _CCC + """.</p>
 the report of each run lists: the numbers in parentheses have then seen their labels, those of test have not. The report
 also tells how far a CCC would move with other people.</p>
 """ + _SCALES + '</p>'
-# On a telephone, too, a figure is seen whole; comes after the page's own styles.
-_STYLE = '<style>figure img { width: 100%; }</style>'
 
 
 def write_report(workdir) -> pathlib.Path:
@@ -78,7 +76,7 @@ def write_report(workdir) -> pathlib.Path:
   if config is not None:
     sections.append(f'<section><details><summary>Configuration</summary>{text_table(config)}</details></section>')
   path = workdir / REPORT_FILE
-  write_atomically(path, page(name, [_STYLE, *sections]))
+  write_atomically(path, page(name, sections))
   return path
 
 
@@ -120,7 +118,7 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
     sections.append(section(name, f'<p><a href="{escape(link)}">Report of this run</a></p>'
                              + figure(workdir / 'figures' / f'{stem}.png', caption)))
   sections.append(section('What the numbers mean', _MEANING_OF_SEVERAL))
-  return page('Comparison', [_STYLE, *sections])
+  return page('Comparison', sections)
 
 
 def _partitions(results):

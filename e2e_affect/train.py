@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
+from data_prep import embedded
 from data_prep.errors import DataError, UserError
 from data_prep.records import Manifest, PARTITIONS
 from e2e_affect import checkpoints, chunks, config_check, evaluate, feed, init_from, input_pipeline, results, steps
@@ -37,7 +38,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     UserError: for everything that a user can mend; see data_prep/errors.py.
     SystemExit: 143, after SIGTERM, once the state is saved.
   """
-  config_check.check(config)
+  config_check.check(config)  # before minutes of work on data for it
+  embedded.make_if_absent(config.data.dir)
   config = init_from.settle(config)
   first_host = jax.process_index() == 0
   with workdirs.held(workdir, writes=first_host) as folder, _TerminationFlag() as terminated:

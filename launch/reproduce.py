@@ -172,6 +172,7 @@ def stages(text: str) -> tuple[str, ...]:
 
 
 def parse() -> argparse.Namespace:
+  """The flags; a wrong one ends the program with one line and 64."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.error = lambda message: parser.exit(64, f'error: {message}\n')
   parser.add_argument('--data', required=True, type=pathlib.Path, help='data folder, as data_prep.prepare wrote it')

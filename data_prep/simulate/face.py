@@ -90,6 +90,7 @@ def frames(rng: np.random.Generator, look: portrait.Looks, motion: Motion) -> It
   shapes = _shapes(look, motion)
   shade = {name: (*np.clip(colour, 0, 255).tolist(), 255) for name, colour in _colours(look).items()}
   picture = np.dstack([still, opacity])
+  exposure = portrait.exposure(look)
   for t in range(len(motion.smile)):
     canvas = picture.copy()
     for colour, polygons, line in shapes:
@@ -100,7 +101,7 @@ def frames(rng: np.random.Generator, look: portrait.Looks, motion: Motion) -> It
         cv2.fillPoly(canvas, points, shade[colour], cv2.LINE_AA, _FRACTION_BITS)
     person = cv2.warpAffine(canvas, motion.place[t], (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
     alpha = cv2.cvtColor(person[:, :, 3], cv2.COLOR_GRAY2BGR)
-    gain = portrait.exposure(look) * float(motion.light[t])
+    gain = exposure * float(motion.light[t])
     frame = cv2.multiply(wall, cv2.bitwise_not(alpha), scale=gain / 255)
     yield cv2.add(frame, cv2.multiply(person[:, :, :3], alpha, scale=gain / 255))
 
