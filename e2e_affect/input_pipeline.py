@@ -257,13 +257,12 @@ def _parser(config, num_targets):
     """[n] strings -> [25 · n, …]."""
     return tf.reshape(tf.io.decode_raw(parsed[name], tf.float32), (-1, *shape))
 
+  size = records.FACE_SIZE
+  black = tf.io.encode_jpeg(tf.zeros((size, size, 3), tf.uint8))
+
   def decode(jpeg):
-    size = records.FACE_SIZE
-    blank = tf.zeros((size, size, 3), tf.uint8)
     # TensorFlow's default is another transform, 1.7 levels off in the mean: prediction decodes with OpenCV.
-    exact = lambda: tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE')
-    image = tf.cond(tf.strings.length(jpeg) > 0, exact, lambda: blank)
-    return tf.ensure_shape(image, (size, size, 3))
+    return tf.ensure_shape(tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE'), (size, size, 3))
 
   def parse(serialized, place):
     parsed = tf.io.parse_example(serialized, spec)
@@ -281,7 +280,9 @@ def _parser(config, num_targets):
       present = tf.argmax(parsed['audio_std'])
       sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std')}
     if 'visual' in modalities:
-      sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
+      faces = tf.reshape(parsed['face'], [-1])
+      faces = tf.where(tf.strings.length(faces) > 0, faces, black)
+      sequence['face'] = tf.map_fn(decode, faces, fn_output_signature=tf.uint8)
     if 'geometric' in modalities:
       sequence['landmarks'] = floats(parsed, 'landmarks', (config.model.geometric.landmarks, 2))
     return sequence

@@ -108,6 +108,9 @@ def test_evaluation_reads_recordings_whole_with_context(small_config):
       inside = (k >= 0) & (k < steps)
       np.testing.assert_array_equal(chunk['valid'][row], inside)
       np.testing.assert_array_equal(chunk['audio'][row, :, 5], np.where(inside, k + 1, 0))
+      recorded = (k >= 0) & (k < -(-steps // 25) * 25)  # to the end of the last record
+      np.testing.assert_allclose(chunk['face'][row, :, 40, 50, 1], np.where(recorded, k % 251, 0), atol=2)
+      assert not chunk['face'][row, ~recorded].any()
 
 
 def test_a_recording_in_several_shards_reads_as_one(small_config, tmp_path, monkeypatch):

@@ -3,22 +3,26 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from e2e_affect.models import speech
 
 
-def test_max_of_last_equals_the_plain_one():
+@pytest.mark.parametrize('axis', [1, 2, 3])
+def test_largest_equals_the_plain_maximum(axis):
   rng = np.random.default_rng(0)
-  x, weight = rng.normal(size=(2, 3, 4, 5)).astype(np.float32), rng.normal(size=(2, 3, 4)).astype(np.float32)
+  x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+  weight = rng.normal(size=x.max(axis).shape).astype(np.float32)
   both = lambda f: jax.value_and_grad(lambda x: (weight * f(x)).sum())(x)
-  ours, theirs = both(speech.max_of_last), both(lambda x: x.max(axis=-1))
+  ours, theirs = both(lambda x: speech.largest(x, axis)), both(lambda x: x.max(axis))
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_first_of_equal_maxima_has_the_gradient():
   x = jnp.array([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
-  gradient = jax.grad(lambda x: (speech.max_of_last(x) * jnp.array([5.0, 7.0])).sum())(x)
-  np.testing.assert_array_equal(gradient, [[0, 5, 0, 0], [7, 0, 0, 0]])
+  for axis, x in ((1, x), (0, x.T)):
+    gradient = jax.grad(lambda x: (speech.largest(x, axis) * jnp.array([5.0, 7.0])).sum())(x)
+    np.testing.assert_array_equal(jnp.moveaxis(gradient, axis, 1), [[0, 5, 0, 0], [7, 0, 0, 0]])
 
 
 def test_network_equals_its_description_in_float64():

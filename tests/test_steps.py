@@ -165,7 +165,9 @@ def test_a_step_learns_and_counts(small_config):
     losses.append(float(logged['loss']))
   assert losses[-1] < losses[0] - 0.1
   assert int(state.step) == 8 and int(state.skipped) == 0
-  assert np.isfinite(logged['grad_norm']) and np.isfinite(logged['param_norm'])
+  assert np.isfinite(logged['grad_norm'])
+  norm = np.sqrt(sum((np.asarray(leaf, np.float64) ** 2).sum() for leaf in jax.tree.leaves(state.params)))
+  np.testing.assert_allclose(logged['param_norm'], norm, rtol=1e-5)
 
 
 @pytest.mark.usefixtures('shallow')

@@ -37,15 +37,16 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
   # Autodiff of what follows keeps both transforms for the derivative, and sums the kernel's gradient over blocks and
   # batch before the one transform back: nothing is left for a derivative of our own to save.
-  signal = jnp.moveaxis(x.astype(jnp.float32), 1, 2)  # [B, C_in, N]
-  signal = jnp.pad(signal, ((0, 0), (0, 0), (left, blocks * hop + taps - 1 - left - length)))
-  frames = jnp.stack([signal[:, :, i * hop:i * hop + block] for i in range(blocks)], axis=1)
-  spectrum = jnp.fft.rfft(frames)  # [B, blocks, C_in, F]
+  signal = jnp.pad(x.astype(jnp.float32), ((0, 0), (left, (blocks + 1) * hop - left - length), (0, 0)))
+  signal = signal.reshape(batch, blocks + 1, hop, c_in)
+  # A block ends with what the next one begins with: [B, blocks, block, C_in]
+  frames = jnp.concatenate([signal[:, :-1], signal[:, 1:, :taps - 1]], axis=2)
+  spectrum = jnp.fft.rfft(jnp.moveaxis(frames, 3, 1))  # [B, C_in, blocks, F]
   # Correlation, not convolution: the conjugate takes the place of the flip.
   response = jnp.conj(jnp.fft.rfft(jnp.moveaxis(kernel.astype(jnp.float32), 0, 2), block))  # [C_in, C_out, F]
-  product = jnp.einsum('bmif,iof->bmof', spectrum, response)
-  y = jnp.fft.irfft(product, block)[..., :hop]  # [B, blocks, C_out, hop]
-  y = jnp.moveaxis(y, 3, 2).reshape(batch, blocks * hop, c_out)[:, :length]
+  product = jnp.einsum('bimf,iof->bomf', spectrum, response)
+  y = jnp.fft.irfft(product, block)[..., :hop]  # [B, C_out, blocks, hop]
+  y = jnp.moveaxis(y.reshape(batch, c_out, blocks * hop)[:, :, :length], 2, 1)
   return y.astype(x.dtype)
 
 
@@ -54,7 +55,8 @@ def block_table(batch: int, length: int, taps: int) -> tuple[int, int]:
   per_tap = next(ratio for most, ratio in _BLOCK_PER_TAP if batch <= most)
   hop = min(max(int(per_tap * taps), taps) - taps + 1, length)
   blocks = -(-length // hop)
-  block = -(-length // blocks) + taps - 1  # no longer than they need be: the last one is as full as the others
+  # No longer than they need be: the last one is as full as the others. Nor so short that one reaches past the next.
+  block = max(-(-length // blocks), taps - 1) + taps - 1
   while not _is_5_smooth(block):
     block += 1
   return blocks, block
