@@ -38,9 +38,9 @@ def test_equals_direct_convolution_with_the_blocks_of_a_large_batch():
 
 
 def test_blocks_are_short_and_hold_all():
-  assert block_table(1, 48000, 4000) == (8, 10000)  # 8 · (10000 − 3999) = 48008 outputs
-  assert block_table(25, 48000, 4000) == (4, 16000)
-  assert block_table(12, 16000, 4000) == (2, 12000)  # 16000 would leave half of the second one empty
+  assert block_table(1, 48000, 4000) == (12, 8000)  # 12 · (8000 − 3999) = 48012 outputs
+  assert block_table(25, 48000, 4000) == (6, 12000)
+  assert block_table(12, 16000, 4000) == (2, 12000)  # hops of 8000 fill both
   assert block_table(1, 1, 4000) == (1, 8000)
   for batch, length, taps in ((1, 997, 20), (8, 1000, 1), (3, 5, 12), (30, 63, 64)):
     blocks, block = block_table(batch, length, taps)

@@ -5,11 +5,14 @@ The paper's second speech layer has 40 × 40 filters of 4000 taps. Done directly
 """
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 # Up to this many sequences: about this FFT length over filter length. Measured on a CPU (benchmarks/long_conv.py):
 # longer blocks do less work on the signal, but the transform of the kernel, which the batch shares, costs more.
-_BLOCK_PER_TAP = ((7, 2.5), (float('inf'), 4.0))
+_BLOCK_PER_TAP = ((3, 2.0), (float('inf'), 3.0))
+# How many frequencies are multiplied at once, so that a CPU finds them in its caches; elsewhere all.
+_FREQUENCIES_AT_ONCE = {'cpu': 64}
 
 
 def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -35,19 +38,96 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   hop = block - taps + 1  # outputs per block that no wrap-around touches
   left = (taps - 1) // 2  # SAME: the smaller half comes first
 
-  # Autodiff of what follows keeps both transforms for the derivative, and sums the kernel's gradient over blocks and
-  # batch before the one transform back: nothing is left for a derivative of our own to save.
   signal = jnp.pad(x.astype(jnp.float32), ((0, 0), (left, (blocks + 1) * hop - left - length), (0, 0)))
   signal = signal.reshape(batch, blocks + 1, hop, c_in)
   # A block ends with what the next one begins with: [B, blocks, block, C_in]
   frames = jnp.concatenate([signal[:, :-1], signal[:, 1:, :taps - 1]], axis=2)
-  spectrum = jnp.fft.rfft(jnp.moveaxis(frames, 3, 1))  # [B, C_in, blocks, F]
-  # Correlation, not convolution: the conjugate takes the place of the flip.
-  response = jnp.conj(jnp.fft.rfft(jnp.moveaxis(kernel.astype(jnp.float32), 0, 2), block))  # [C_in, C_out, F]
-  product = jnp.einsum('bimf,iof->bomf', spectrum, response)
-  y = jnp.fft.irfft(product, block)[..., :hop]  # [B, C_out, blocks, hop]
+  y = _correlate(jnp.moveaxis(frames, 3, 1), kernel.astype(jnp.float32))  # [B, C_out, blocks, hop]
   y = jnp.moveaxis(y.reshape(batch, c_out, blocks * hop)[:, :, :length], 2, 1)
   return y.astype(x.dtype)
+
+
+@jax.custom_vjp
+def _correlate(frames, kernel):
+  """[B, C_in, blocks, block] and [taps, C_in, C_out] -> [B, C_out, blocks, hop]; blocks keep to themselves.
+
+  The derivative needs no transforms but the two made here and plain ones of its own; autodiff would scale every
+  frequency besides.
+  """
+  return _correlate_forward(frames, kernel)[0]
+
+
+def _correlate_forward(frames, kernel):
+  batch, _, blocks, block = frames.shape
+  taps, _, c_out = kernel.shape
+  rows = batch * blocks
+  spectrum = _by_rows(jnp.fft.rfft(frames))  # [F, rows, C_in]
+  response = jnp.transpose(jnp.fft.rfft(jnp.moveaxis(kernel, 0, 2), block), (2, 0, 1))  # [F, C_in, C_out]
+
+  def multiply(spectrum, response):
+    # Correlation, not convolution: the conjugate of the response takes the place of the flip.
+    parts = _product('fri,fio->fro', _parts(spectrum, 1), _parts(response, 2))
+    real, imag = parts[:, :rows], parts[:, rows:]
+    return (lax.complex(real[..., :c_out] + imag[..., c_out:], imag[..., :c_out] - real[..., c_out:]),)
+
+  product, = _over_frequencies(multiply, [(rows, c_out)], spectrum, response)
+  product = jnp.transpose(product.reshape(-1, batch, blocks, c_out), (1, 3, 2, 0))
+  return jnp.fft.irfft(product, block)[..., :block - taps + 1], (spectrum, response, kernel)
+
+
+def _correlate_backward(residuals, gradient):
+  spectrum, response, kernel = residuals
+  batch, _, blocks, hop = gradient.shape
+  taps, c_in, c_out = kernel.shape
+  rows, block = batch * blocks, hop + taps - 1
+
+  def multiply(spectrum, response, gradient):
+    # Of the frames, response · gradient; of the kernel, spectrum · conj(gradient), summed over the rows.
+    turned = lax.complex(-gradient.imag, gradient.real)
+    gradient = jnp.concatenate([_parts(gradient, 1), _parts(turned, 1)], axis=2)  # [f, 2 · rows, 2 · C_out]
+    d_frames = _product('fio,fro->fir', _parts(response, 2), gradient)
+    d_kernel = _product('fri,fro->fio', _parts(spectrum, 1), gradient)
+    return (lax.complex(d_frames[..., :rows], d_frames[..., rows:]),
+            lax.complex(d_kernel[..., :c_out], d_kernel[..., c_out:]))
+
+  d_frames, d_kernel = _over_frequencies(multiply, [(c_in, rows), (c_in, c_out)], spectrum, response,
+                                         _by_rows(jnp.fft.rfft(gradient, block)))
+  d_frames = jnp.transpose(d_frames.reshape(-1, c_in, batch, blocks), (2, 1, 3, 0))
+  d_kernel = jnp.fft.irfft(jnp.transpose(d_kernel, (1, 2, 0)), block)[..., :taps]
+  return jnp.fft.irfft(d_frames, block), jnp.moveaxis(d_kernel, 2, 0)
+
+
+_correlate.defvjp(_correlate_forward, _correlate_backward)
+
+
+def _by_rows(spectra):
+  """[B, C, blocks, F] -> [F, B · blocks, C]."""
+  batch, channels, blocks, frequencies = spectra.shape
+  return jnp.transpose(spectra, (3, 0, 2, 1)).reshape(frequencies, batch * blocks, channels)
+
+
+def _parts(x, axis):
+  """Real part, then imaginary part: products of real matrices are several times as fast as of complex ones."""
+  return jnp.concatenate([x.real, x.imag], axis)
+
+
+def _product(spec, a, b):
+  """In float32 also where matrices would be multiplied in less."""
+  return jnp.einsum(spec, a, b, precision=lax.Precision.HIGHEST)
+
+
+def _over_frequencies(multiply, shapes, *arrays):
+  """The complex arrays [F, *shape] that `multiply` makes of some frequencies of `arrays` [F, …] at a time."""
+  frequencies = arrays[0].shape[0]
+  count = min(_FREQUENCIES_AT_ONCE.get(jax.default_backend(), frequencies), frequencies)
+
+  def some(number, results):
+    start = jnp.minimum(number * count, frequencies - count)  # the last ones overlap, and come out twice
+    parts = multiply(*(lax.dynamic_slice_in_dim(a, start, count) for a in arrays))
+    return tuple(lax.dynamic_update_slice_in_dim(r, part, start, 0) for r, part in zip(results, parts))
+
+  zeros = tuple(jnp.zeros((frequencies, *shape), jnp.complex64) for shape in shapes)
+  return lax.fori_loop(0, -(-frequencies // count), some, zeros)
 
 
 def block_table(batch: int, length: int, taps: int) -> tuple[int, int]:
