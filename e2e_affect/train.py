@@ -93,13 +93,15 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     state = steps.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
     log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
+    logged = None
     if not total_steps and resumed is None:  # published weights as they are
       checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
     for step in range(first_step + 1, total_steps + 1):
       fetched = time.perf_counter()
       batch = next(batches)
       waited = time.perf_counter() - fetched
-      state, logged = train_step(state, batch, np.uint32(config.seed))
+      before, (state, logged) = logged, train_step(state, batch, np.uint32(config.seed))
+      jax.block_until_ready(before)  # no more than two steps under way: each has its own gigabyte of buffers
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:
         log.write(step)
