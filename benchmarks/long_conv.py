@@ -70,22 +70,26 @@ def main(out, repeats, quick):
       rows.append(measure.row(f'long convolution, {name}, batch {batch}', measure.alternate(sides, repeats), gflop=gflop,
                               **({'error': more} if more else {})))
   for batch in (1,) if quick else (1, 4, 8, 25):
-    rows.append(_block_lengths(batch, length, taps, channels, min(repeats, 3)))
+    rows.append(_tables(batch, length, taps, channels, min(repeats, 3)))
   measure.write(out, 'long_conv', rows, measure.peak(quick))
 
 
-def _block_lengths(batch, length, taps, channels, repeats):
-  """What `long_conv.block_table` was chosen by: forward + backward with its choice, and with others."""
+def _tables(batch, length, taps, channels, repeats):
+  """What both tables of `long_conv` were chosen by: forward + backward with their choice, and with others."""
   arguments = data(batch, length, taps, channels)
-  chosen, sides = long_conv._BLOCK_PER_TAP, {}
-  for table in (chosen, *(((float('inf'), per_tap),) for per_tap in ((2.0, 4.0) if length < 1000 else (2.0, 2.5, 3.0, 4.0, 5.0)))):
-    long_conv._BLOCK_PER_TAP = table  # read while tracing
-    blocks, block = long_conv.block_table(batch, length, taps)
+  blocks, frequencies = long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE
+  choices = [(blocks, frequencies)]
+  choices += [(((float('inf'), per_tap),), frequencies) for per_tap in (2.0, 2.5, 3.0, 4.0)]
+  choices += [(blocks, {jax.default_backend(): count}) for count in (16, 64, 256, taps * 5)]  # the last is all
+  sides = {}
+  for long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE in choices:  # read while tracing
+    count, size = long_conv.block_table(batch, length, taps)
     run = jax.jit(functools.partial(both, long_conv.long_conv)).lower(*arguments).compile()
-    name = f'{blocks} blocks of {block}'
+    name = f'{count} blocks of {size}, {long_conv.at_once(size // 2 + 1)} frequencies at once'
     sides.setdefault(name, measure.Side(name, functools.partial(_wait, run, arguments)))
-  long_conv._BLOCK_PER_TAP = chosen
-  return measure.row(f'long convolution, block lengths, batch {batch}', measure.alternate([*sides.values()], repeats))
+  long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE = blocks, frequencies
+  return measure.row(f'long convolution, forward + backward by other tables, batch {batch}',
+                     measure.alternate([*sides.values()], repeats))
 
 
 def _wait(run, arguments):

@@ -119,7 +119,7 @@ def _product(spec, a, b):
 def _over_frequencies(multiply, shapes, *arrays):
   """The complex arrays [F, *shape] that `multiply` makes of some frequencies of `arrays` [F, …] at a time."""
   frequencies = arrays[0].shape[0]
-  count = min(_FREQUENCIES_AT_ONCE.get(jax.default_backend(), frequencies), frequencies)
+  count = at_once(frequencies)
 
   def some(number, results):
     start = jnp.minimum(number * count, frequencies - count)  # the last ones overlap, and come out twice
@@ -140,6 +140,11 @@ def block_table(batch: int, length: int, taps: int) -> tuple[int, int]:
   while not _is_5_smooth(block):
     block += 1
   return blocks, block
+
+
+def at_once(frequencies: int) -> int:
+  """How many frequencies of so many are multiplied at a time, on this backend."""
+  return min(_FREQUENCIES_AT_ONCE.get(jax.default_backend(), frequencies), frequencies)
 
 
 def _is_5_smooth(n: int) -> bool:
