@@ -1,4 +1,4 @@
-"""The 4000-tap convolution by blocks of FFTs, against the backend's direct one; and what block lengths cost.
+"""The 4000-tap convolution by blocks of FFTs, against the backend's direct one; and what its tables were chosen by.
 
     python -m benchmarks.long_conv --out=benchmarks/results
 """
@@ -84,9 +84,10 @@ def _tables(batch, length, taps, channels, repeats):
   sides = {}
   for long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE in choices:  # read while tracing
     count, size = long_conv.block_table(batch, length, taps)
-    run = jax.jit(functools.partial(both, long_conv.long_conv)).lower(*arguments).compile()
     name = f'{count} blocks of {size}, {long_conv.at_once(size // 2 + 1)} frequencies at once'
-    sides.setdefault(name, measure.Side(name, functools.partial(_wait, run, arguments)))
+    if name not in sides:
+      run = jax.jit(functools.partial(both, long_conv.long_conv)).lower(*arguments).compile()
+      sides[name] = measure.Side(name, functools.partial(_wait, run, arguments))
   long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE = blocks, frequencies
   return measure.row(f'long convolution, forward + backward by other tables, batch {batch}',
                      measure.alternate([*sides.values()], repeats))

@@ -67,7 +67,7 @@ def figure(path: pathlib.Path, caption: str) -> str:
   if not path.is_file():
     return ''
   image = base64.b64encode(path.read_bytes()).decode()
-  return (f'<figure><div class="scroll"><img alt="{escape(caption)}" src="data:image/png;base64,{image}"></div>'
+  return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{image}">'
           f'<figcaption>{escape(caption)}</figcaption></figure>')
 
 

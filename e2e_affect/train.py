@@ -28,7 +28,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   """Trains, or goes on with the training in `workdir`, and evaluates the best checkpoint on all partitions.
 
   Args:
-    config: as made by a file in configs/.
+    config: as made by a file in configs/; where its data folder is the default one and absent, the embedded corpus is
+      made there.
     workdir: folder of the run; whatever is in it already is continued.
 
   Returns:
@@ -38,9 +39,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     UserError: for everything that a user can mend; see data_prep/errors.py.
     SystemExit: 143, after SIGTERM, once the state is saved.
   """
-  config_check.check(config)  # before minutes of work on data for it
-  embedded.make_if_absent(config.data.dir)
+  config_check.check(config)
   config = init_from.settle(config)
+  embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the config
   first_host = jax.process_index() == 0
   with workdirs.held(workdir, writes=first_host) as folder, _TerminationFlag() as terminated:
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
@@ -100,8 +101,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       fetched = time.perf_counter()
       batch = next(batches)
       waited = time.perf_counter() - fetched
-      before, (state, logged) = logged, train_step(state, batch, np.uint32(config.seed))
-      jax.block_until_ready(before)  # no more than two steps under way: each has its own gigabyte of buffers
+      before = logged
+      state, logged = train_step(state, batch, np.uint32(config.seed))
+      jax.block_until_ready(before)  # no more than two steps under way: each has buffers of its own, often gigabytes
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:
         log.write(step)

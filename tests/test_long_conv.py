@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from e2e_affect.models import long_conv as module
 from e2e_affect.models.long_conv import block_table, long_conv
 
 
@@ -20,10 +21,11 @@ def make(batch, length, taps, c_in, c_out, seed=0):
   return x, kernel
 
 
+@pytest.mark.parametrize('batch', [2, 5])  # by both rows of the table of blocks
 @pytest.mark.parametrize('length, taps', [(50, 7), (51, 8), (333, 20), (64, 1), (5, 12), (997, 100)])
-def test_equals_direct_convolution_forward_and_backward(length, taps):
-  x, kernel = make(2, length, taps, 3, 4)
-  weight = np.random.default_rng(1).normal(size=(2, length, 4)).astype(np.float32)
+def test_equals_direct_convolution_forward_and_backward(batch, length, taps):
+  x, kernel = make(batch, length, taps, 3, 4)
+  weight = np.random.default_rng(1).normal(size=(batch, length, 4)).astype(np.float32)
   value = lambda conv: jax.value_and_grad(lambda x, k: (conv(x, k) * weight).sum(), argnums=(0, 1))(x, kernel)
   np.testing.assert_allclose(long_conv(x, kernel), direct(x, kernel), atol=2e-6)
   (_, ours), (_, theirs) = value(long_conv), value(direct)
@@ -31,10 +33,16 @@ def test_equals_direct_convolution_forward_and_backward(length, taps):
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
 
-def test_equals_direct_convolution_with_the_blocks_of_a_large_batch():
-  x, kernel = make(9, 70, 12, 3, 4)
-  assert block_table(9, 70, 12) != block_table(2, 70, 12)
-  np.testing.assert_allclose(long_conv(x, kernel), direct(x, kernel), atol=2e-6)
+def test_all_frequencies_at_once_as_on_an_accelerator_make_no_difference(monkeypatch):
+  x, kernel = make(2, 500, 90, 3, 4)
+  frequencies = block_table(2, 500, 90)[1] // 2 + 1
+  gradient = lambda: jax.grad(lambda x, k: (long_conv(x, k) ** 2).sum(), argnums=(0, 1))(x, kernel)
+  assert module.at_once(frequencies) == 64 and frequencies % 64
+  some = gradient()
+  monkeypatch.setattr(module, '_FREQUENCIES_AT_ONCE', {})
+  assert module.at_once(frequencies) == frequencies
+  for ours, theirs in zip(some, gradient()):
+    np.testing.assert_allclose(ours, theirs, atol=1e-6 * np.abs(theirs).max())
 
 
 def test_blocks_are_short_and_hold_all():
@@ -42,7 +50,7 @@ def test_blocks_are_short_and_hold_all():
   assert block_table(25, 48000, 4000) == (6, 12000)
   assert block_table(12, 16000, 4000) == (2, 12000)  # hops of 8000 fill both
   assert block_table(1, 1, 4000) == (1, 8000)
-  for batch, length, taps in ((1, 997, 20), (8, 1000, 1), (3, 5, 12), (30, 63, 64)):
+  for batch, length, taps in ((1, 997, 20), (8, 1000, 1), (3, 5, 12), (30, 63, 64), (1, 25, 7)):
     blocks, block = block_table(batch, length, taps)
     assert blocks * (block - taps + 1) >= length > (blocks - 1) * (block - taps + 1)
 
@@ -70,9 +78,11 @@ def test_bfloat16_input_is_transformed_in_float32():
 
 def test_works_under_vmap_and_remat():
   x, kernel = make(3, 90, 11, 2, 5)
-  expected = direct(x, kernel)
-  mapped = jax.vmap(lambda one: jax.checkpoint(long_conv)(one[None], kernel)[0])(x)
-  np.testing.assert_allclose(mapped, expected, atol=2e-6)
+  mapped = jax.vmap(lambda one, k: jax.checkpoint(long_conv)(one[None], k)[0], in_axes=(0, None))
+  both = lambda conv: jax.vjp(conv, x, kernel)[1](jnp.cos(x @ np.ones((2, 5), np.float32)))
+  np.testing.assert_allclose(mapped(x, kernel), direct(x, kernel), atol=2e-6)
+  for ours, theirs in zip(both(mapped), both(direct)):
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 def test_refuses_shapes_that_do_not_fit():

@@ -289,3 +289,23 @@ def test_features_of_another_size_are_refused(uninterrupted, tmp_path, data_dir)
 
 def last_line(done):
   return done.stderr.strip().splitlines()[-1]
+
+
+def test_the_embedded_corpus_is_made_after_what_may_refuse_the_config(small_config, tmp_path, monkeypatch):
+  made = []
+
+  def make(folder):
+    made.append(folder)
+    raise UserError('made')
+
+  monkeypatch.setattr(train.embedded, 'make_if_absent', make)
+  with pytest.raises(UserError, match='made'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert made == [small_config.data.dir]
+  small_config.init_from.speech = str(tmp_path / 'nowhere')
+  with pytest.raises(UserError, match='nowhere'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  small_config.init_from.speech, small_config.learning_rate = '', -1.0
+  with pytest.raises(UserError, match='learning_rate'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert len(made) == 1

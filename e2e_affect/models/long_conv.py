@@ -51,8 +51,8 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _correlate(frames, kernel):
   """[B, C_in, blocks, block] and [taps, C_in, C_out] -> [B, C_out, blocks, hop]; blocks keep to themselves.
 
-  The derivative needs no transforms but the two made here and plain ones of its own; autodiff would scale every
-  frequency besides.
+  The derivative (reverse mode alone) needs no transforms but the two made here and plain ones of its own; autodiff
+  would scale every frequency besides.
   """
   return _correlate_forward(frames, kernel)[0]
 
@@ -139,7 +139,7 @@ def block_table(batch: int, length: int, taps: int) -> tuple[int, int]:
   block = max(-(-length // blocks), taps - 1) + taps - 1
   while not _is_5_smooth(block):
     block += 1
-  return blocks, block
+  return -(-length // (block - taps + 1)), block
 
 
 def at_once(frequencies: int) -> int:

@@ -114,7 +114,7 @@ class ReleasedSpeechNetwork(nn.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def largest(x: jax.Array, axis: int) -> jax.Array:
-  """Maximum over an axis; of several largest elements the first has the gradient, as in pooling elsewhere.
+  """Maximum over an axis ≥ 0; of several largest elements the first has the gradient, as in pooling elsewhere.
 
   With the derivative three times as fast on a CPU as `x.max(axis)`, which shares the gradient between them.
   """
