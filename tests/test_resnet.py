@@ -53,12 +53,15 @@ def test_conv3x3_equals_the_backends(height, width, strides):
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-def test_conv1x1_equals_the_backends():
+def test_conv1x1_equals_the_backends_forward_and_backward():
   rng = np.random.default_rng(3)
   x = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
   kernel = rng.normal(size=(1, 1, 3, 4)).astype(np.float32)
   for strides in (1, 2):
-    ours = resnet.Conv1x1(4, strides).apply({'params': {'kernel': kernel}}, x)
-    theirs = jax.lax.conv_general_dilated(x, kernel, (strides, strides), 'VALID',
-                                          dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    ours = lambda x, kernel: resnet.Conv1x1(4, strides).apply({'params': {'kernel': kernel}}, x)
+    theirs = lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (strides, strides), 'VALID',
+                                                            dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    (y, pull), (expected, pull_expected) = jax.vjp(ours, x, kernel), jax.vjp(theirs, x, kernel)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    for d, d_expected in zip(pull(jnp.sin(y)), pull_expected(jnp.sin(y))):
+      np.testing.assert_allclose(d, d_expected, atol=2e-5)
