@@ -136,11 +136,7 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 def _product(x, kernel):
   """In the kernel's type, the result float32."""
-  x = x.astype(kernel.dtype)
-  if jax.default_backend() == 'cpu' and x.shape[0] <= 4:
-    # XLA's CPU packs the kernel anew for each product of matrices, here in every step; up to here rows are faster.
-    return jnp.stack([row @ kernel for row in x]).astype(jnp.float32)
-  return (x @ kernel).astype(jnp.float32)
+  return (x.astype(kernel.dtype) @ kernel).astype(jnp.float32)
 
 
 def _activate(gates):
