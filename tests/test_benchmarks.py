@@ -38,7 +38,9 @@ def test_sides_take_turns():
   sides = [measure.Side('a', lambda: turns.append('a')), measure.Side('b', lambda: turns.append('b'), 1),
            measure.Side('c', lambda: turns.append('c'), before=lambda: turns.append('not timed'))]
   times = measure.alternate(sides, 2)
-  assert turns == ['a', 'b', 'c', 'a', 'b', 'not timed', 'c', 'a', 'not timed', 'c']
+  short, long = ['a', 'a'], ['b']  # a short side twice in its turn
+  last = ['not timed', 'c', 'c']
+  assert turns == ['a', 'b', 'c', *short, *long, *last, *short, *last]
   assert [t['repeats'] for t in times] == [2, 1, 2]
 
 
