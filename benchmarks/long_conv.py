@@ -1,4 +1,4 @@
-"""The 4000-tap convolution by blocks of FFTs, against the backend's direct one; and what its tables were chosen by.
+"""The 4000-tap convolution by blocks of transforms, against the backend's direct one; and what its blocks were chosen by.
 
     python -m benchmarks.long_conv --out=benchmarks/results
 """
@@ -62,7 +62,7 @@ def main(out, repeats, quick):
     arguments = data(batch, length, taps, channels)
     for name, part in (('forward', forward), ('forward + backward', both)):
       sides = []
-      for side, conv, most in (('blocks of FFTs', long_conv.long_conv, None), ('lax.conv_general_dilated', direct, 2)):
+      for side, conv, most in (('blocks of transforms', long_conv.long_conv, None), ('lax.conv_general_dilated', direct, 2)):
         run = jax.jit(functools.partial(part, conv))
         sides.append(measure.Side(side, functools.partial(_wait, run, arguments), most))
       gflop = work.long_conv(batch, length, taps, channels, channels, name != 'forward') * 1e-9
@@ -75,21 +75,21 @@ def main(out, repeats, quick):
 
 
 def _tables(batch, length, taps, channels, repeats):
-  """What both tables of `long_conv` were chosen by: forward + backward with their choice, and with others."""
+  """What the constants of `long_conv` were chosen by: forward + backward with their choice, and with others."""
   arguments = data(batch, length, taps, channels)
-  blocks, frequencies = long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE
-  choices = [(blocks, frequencies)]
-  choices += [(((float('inf'), per_tap),), frequencies) for per_tap in (2.0, 2.5, 3.0, 4.0)]
-  choices += [(blocks, {jax.default_backend(): count}) for count in (16, 64, 256, taps * 5)]  # the last is all
+  chosen = long_conv._BLOCK_PER_TAP, long_conv._COLUMNS
+  choices = [chosen]
+  choices += [(((float('inf'), per_tap),), chosen[1]) for per_tap in (2.0, 2.5, 3.0, 4.0)]
+  choices += [(chosen[0], columns) for columns in (40, 64, 80, 100, 128)]
   sides = {}
-  for long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE in choices:  # read while tracing
-    count, size = long_conv.block_table(batch, length, taps)
-    name = f'{count} blocks of {size}, {long_conv.at_once(size // 2 + 1)} frequencies at once'
+  for long_conv._BLOCK_PER_TAP, long_conv._COLUMNS in choices:  # read while tracing
+    blocks, hop, tail, columns = long_conv.block_table(batch, length, taps)
+    name = f'{blocks} blocks of {hop + tail} × {columns}'
     if name not in sides:
       run = jax.jit(functools.partial(both, long_conv.long_conv)).lower(*arguments).compile()
       sides[name] = measure.Side(name, functools.partial(_wait, run, arguments))
-  long_conv._BLOCK_PER_TAP, long_conv._FREQUENCIES_AT_ONCE = blocks, frequencies
-  return measure.row(f'long convolution, forward + backward by other tables, batch {batch}',
+  long_conv._BLOCK_PER_TAP, long_conv._COLUMNS = chosen
+  return measure.row(f'long convolution, forward + backward by other blocks, batch {batch}',
                      measure.alternate([*sides.values()], repeats))
 
 

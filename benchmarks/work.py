@@ -3,20 +3,22 @@
 Forward and backward together are counted as three times forward, less what needs no gradient of its input.
 """
 
-import math
-
 from e2e_affect.models import resnet
 from e2e_affect.models.long_conv import block_table
 
 
 def long_conv(batch: int, length: int, taps: int, c_in: int, c_out: int, backward: bool) -> float:
-  """Operations of the blocked convolution; a real FFT of n points counts as 2.5 n log2 n."""
-  blocks, block = block_table(batch, length, taps)
-  fft = 2.5 * block * math.log2(block)
-  frequencies = block // 2 + 1
-  signal, kernel = batch * blocks * (c_in + c_out) * fft, c_in * c_out * fft
-  product = 8 * batch * blocks * frequencies * c_in * c_out  # a complex product and sum: 8 real ones
-  return (2 * signal + 2 * kernel + 3 * product) if backward else signal + kernel + product
+  """Operations of the blocked convolution: its transforms, which are matrix products, and the product over channels."""
+  blocks, hop, tail, columns = block_table(batch, length, taps)
+  frequencies, rows = (hop + tail) // 2 + 1, batch * blocks  # as many times `columns`
+
+  def transform(count, channels):
+    return 2 * frequencies * columns * channels * (2 * count + 4 * columns)
+
+  transforms = (transform(hop + tail, rows * c_in) + transform(-(-taps // columns), c_in * c_out)
+                + transform(hop, rows * c_out))
+  product = 2 * frequencies * columns * 2 * rows * 2 * c_in * c_out
+  return 2 * transforms + 3 * product if backward else transforms + product
 
 
 def direct_conv(batch: int, length: int, taps: int, c_in: int, c_out: int) -> float:

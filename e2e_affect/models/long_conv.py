@@ -1,30 +1,35 @@
-"""Convolution with long filters, by blocks of FFTs (overlap-save).
+"""Convolution with long filters, by blocks of Fourier transforms (overlap-save).
 
-The paper's second speech layer has 40 × 40 filters of 4000 taps. Done directly on a 6 s sequence that is
-614 GFLOP forward; by blocks of FFTs and a product over channels per frequency it is about 1.3 GFLOP.
+The paper's second speech layer has 40 × 40 filters of 4000 taps. Done directly on a 6 s sequence that is 614 GFLOP
+forward. Here the transforms are matrix products too, in the two steps of Cooley and Tukey: more operations than an FFT
+has, 4 to 10 GFLOP a sequence, but of real numbers, at the rate of matrix products, in the layout that the product over
+channels wants. Blocks of FFTs, with their transposes, took a CPU 1.1 to 1.3 times as long.
 """
 
-import jax
-from jax import lax
-import jax.numpy as jnp
+import functools
 
-# Up to this many sequences: about this FFT length over filter length. Measured on a CPU (benchmarks/long_conv.py):
-# longer blocks do less work on the signal, but the transform of the kernel, which the batch shares, costs more.
-_BLOCK_PER_TAP = ((3, 2.0), (float('inf'), 3.0))
-# How many frequencies are multiplied at once, so that a CPU finds them in its caches; elsewhere all.
-_FREQUENCIES_AT_ONCE = {'cpu': 64}
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Up to this many sequences: about this block over filter length. Measured on a CPU (benchmarks/long_conv.py): longer
+# blocks do less work on the signal, but the transform of the kernel, which the batch shares, costs more.
+_BLOCK_PER_TAP = ((1, 2.0), (4, 2.5), (float('inf'), 3.0))
+_COLUMNS = 80  # at most; about the root of the block's length, where the two steps of a transform cost the same
 
 
 def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Convolves along time as `jax.lax.conv_general_dilated(..., padding='SAME')` does: no kernel flip.
+
+  Autodiff transforms nothing twice: the kernel's gradient is summed over the blocks before it is transformed back.
 
   Args:
     x: [B, N, C_in], any float type.
     kernel: [taps, C_in, C_out]; taps may be odd or even and longer than N.
 
   Returns:
-    [B, N, C_out] in the type of `x`; transforms and products are float32, because FFTs of half-precision
-    numbers do not exist and their sums over thousands of taps would not be accurate.
+    [B, N, C_out] in the type of `x`; transforms and products are float32, because sums over thousands of taps would
+    not be accurate in less.
 
   Raises:
     ValueError: ranks or channel counts do not fit.
@@ -34,121 +39,87 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
                      f'got {x.shape} and {kernel.shape}')
   batch, length, c_in = x.shape
   taps, _, c_out = kernel.shape
-  blocks, block = block_table(batch, length, taps)
-  hop = block - taps + 1  # outputs per block that no wrap-around touches
+  blocks, hop, tail, columns = block_table(batch, length, taps)
   left = (taps - 1) // 2  # SAME: the smaller half comes first
-
-  signal = jnp.pad(x.astype(jnp.float32), ((0, 0), (left, (blocks + 1) * hop - left - length), (0, 0)))
-  signal = signal.reshape(batch, blocks + 1, hop, c_in)
-  # A block ends with what the next one begins with: [B, blocks, block, C_in]
-  frames = jnp.concatenate([signal[:, :-1], signal[:, 1:, :taps - 1]], axis=2)
-  y = _correlate(jnp.moveaxis(frames, 3, 1), kernel.astype(jnp.float32))  # [B, C_out, blocks, hop]
-  y = jnp.moveaxis(y.reshape(batch, c_out, blocks * hop)[:, :, :length], 2, 1)
-  return y.astype(x.dtype)
-
-
-@jax.custom_vjp
-def _correlate(frames, kernel):
-  """[B, C_in, blocks, block] and [taps, C_in, C_out] -> [B, C_out, blocks, hop]; blocks keep to themselves.
-
-  The derivative (reverse mode alone) needs no transforms but the two made here and plain ones of its own; autodiff
-  would scale every frequency besides.
-  """
-  return _correlate_forward(frames, kernel)[0]
-
-
-def _correlate_forward(frames, kernel):
-  batch, _, blocks, block = frames.shape
-  taps, _, c_out = kernel.shape
   rows = batch * blocks
-  spectrum = _by_rows(jnp.fft.rfft(frames))  # [F, rows, C_in]
-  response = jnp.transpose(jnp.fft.rfft(jnp.moveaxis(kernel, 0, 2), block), (2, 0, 1))  # [F, C_in, C_out]
 
-  def multiply(spectrum, response):
-    # Correlation, not convolution: the conjugate of the response takes the place of the flip.
-    parts = _product('fri,fio->fro', _parts(spectrum, 1), _parts(response, 2))
-    real, imag = parts[:, :rows], parts[:, rows:]
-    return (lax.complex(real[..., :c_out] + imag[..., c_out:], imag[..., :c_out] - real[..., c_out:]),)
+  signal = jnp.pad(x.astype(jnp.float32), ((0, 0), (left, (blocks + 1) * hop * columns - left - length), (0, 0)))
+  signal = jnp.transpose(signal.reshape(batch, blocks + 1, hop, columns, c_in), (2, 3, 0, 1, 4))
+  # A block ends with what the next one begins with: [hop + tail, columns, B, blocks, C_in]
+  frames = jnp.concatenate([signal[:, :, :, :-1], signal[:tail, :, :, 1:]])
+  filters = jnp.pad(kernel.astype(jnp.float32), ((0, -taps % columns), (0, 0), (0, 0)))
+  filters = filters.reshape(-1, columns, c_in, c_out)
 
-  product, = _over_frequencies(multiply, [(rows, c_out)], spectrum, response)
-  product = jnp.transpose(product.reshape(-1, batch, blocks, c_out), (1, 3, 2, 0))
-  return jnp.fft.irfft(product, block)[..., :block - taps + 1], (spectrum, response, kernel)
-
-
-def _correlate_backward(residuals, gradient):
-  spectrum, response, kernel = residuals
-  batch, _, blocks, hop = gradient.shape
-  taps, c_in, c_out = kernel.shape
-  rows, block = batch * blocks, hop + taps - 1
-
-  def multiply(spectrum, response, gradient):
-    # Of the frames, response · gradient; of the kernel, spectrum · conj(gradient), summed over the rows.
-    turned = lax.complex(-gradient.imag, gradient.real)
-    gradient = jnp.concatenate([_parts(gradient, 1), _parts(turned, 1)], axis=2)  # [f, 2 · rows, 2 · C_out]
-    d_frames = _product('fio,fro->fir', _parts(response, 2), gradient)
-    d_kernel = _product('fri,fro->fio', _parts(spectrum, 1), gradient)
-    return (lax.complex(d_frames[..., :rows], d_frames[..., rows:]),
-            lax.complex(d_kernel[..., :c_out], d_kernel[..., c_out:]))
-
-  d_frames, d_kernel = _over_frequencies(multiply, [(c_in, rows), (c_in, c_out)], spectrum, response,
-                                         _by_rows(jnp.fft.rfft(gradient, block)))
-  d_frames = jnp.transpose(d_frames.reshape(-1, c_in, batch, blocks), (2, 1, 3, 0))
-  d_kernel = jnp.fft.irfft(jnp.transpose(d_kernel, (1, 2, 0)), block)[..., :taps]
-  return jnp.fft.irfft(d_frames, block), jnp.moveaxis(d_kernel, 2, 0)
+  spectrum = _transform(frames, hop + tail).reshape(-1, 2, rows, c_in)  # [F, real and imaginary, rows, C_in]
+  response = _transform(filters, hop + tail).reshape(-1, 2 * c_in, c_out)
+  # Correlation, not convolution: the conjugate of the response takes the place of the flip.
+  real, imag = spectrum[:, 0], spectrum[:, 1]
+  parts = jnp.concatenate([jnp.concatenate([real, imag], 2), jnp.concatenate([imag, -real], 2)], 1)
+  product = _product('frc,fco->fro', parts, response)  # [F, 2 · rows, C_out]
+  y = _inverse(product.reshape(-1, 2 * columns, rows * c_out), hop, hop + tail)
+  y = jnp.transpose(y.reshape(hop, columns, batch, blocks, c_out), (2, 3, 0, 1, 4))
+  return y.reshape(batch, -1, c_out)[:, :length].astype(x.dtype)
 
 
-_correlate.defvjp(_correlate_forward, _correlate_backward)
+def _transform(x, count):
+  """[a, columns, …], of `count` rows those that are not zero -> frequencies [count // 2 + 1, columns · 2, all of …].
+
+  Time runs along rows, then down; of each frequency real, then imaginary part; see `_matrices` for their order.
+  """
+  columns = x.shape[1]
+  first, second, _ = _matrices(count, columns)
+  halfway = _product('fa,ak->fk', first[:, :x.shape[0]], x.reshape(x.shape[0], -1))
+  return _product('fgh,fhk->fgk', second, halfway.reshape(len(second), 2 * columns, -1))
 
 
-def _by_rows(spectra):
-  """[B, C, blocks, F] -> [F, B · blocks, C]."""
-  batch, channels, blocks, frequencies = spectra.shape
-  return jnp.transpose(spectra, (3, 0, 2, 1)).reshape(frequencies, batch * blocks, channels)
+def _inverse(x, wanted, count):
+  """Inverse of `_transform`, of which the first rows are wanted: [count // 2 + 1, columns · 2, k] -> [wanted, …]."""
+  first, second, weights = _matrices(count, x.shape[1] // 2)
+  halfway = _product('fgh,fgk->fhk', second, x).reshape(len(first), -1)
+  return _product('fa,fk->ak', first[:, :wanted] * weights[:, None], halfway)
 
 
-def _parts(x, axis):
-  """Real part, then imaginary part: products of real matrices are several times as fast as of complex ones."""
-  return jnp.concatenate([x.real, x.imag], axis)
+@functools.lru_cache(maxsize=8)
+def _matrices(count, columns):
+  """The two steps of a transform of n = count · columns real numbers at times t = columns · a + b.
+
+  Frequency u + count · v is Σ_b w^((u + count · v) · b) Σ_a w^(columns · u · a) x[t], w = exp(−2πi / n). The
+  frequencies with 2u > count are conjugates of others.
+
+  Returns:
+    first: [(u, real and imaginary), a].
+    second: [u, (v, real and imaginary), (real and imaginary, b)].
+    weights: [(u, real and imaginary)], of the inverse: 1 / n, twice where a conjugate is left out.
+  """
+  n = count * columns
+  turns = lambda numerator: np.exp(-2j * np.pi * (numerator % n) / n)
+  u, v, b = np.arange(count // 2 + 1), np.arange(columns)[:, None], np.arange(columns)
+  first = turns(columns * np.outer(u, np.arange(count)))
+  second = turns((u[:, None, None] + count * v) * b)
+  weights = np.where(2 * u % count == 0, 1, 2) / n
+  second = np.stack([np.concatenate([second.real, -second.imag], 2), np.concatenate([second.imag, second.real], 2)], 2)
+  first = np.stack([first.real, first.imag], 1).reshape(-1, count)
+  return (first.astype(np.float32), second.reshape(len(u), 2 * columns, 2 * columns).astype(np.float32),
+          np.repeat(weights, 2).astype(np.float32))
 
 
 def _product(spec, a, b):
   """In float32 also where matrices would be multiplied in less."""
-  return jnp.einsum(spec, a, b, precision=lax.Precision.HIGHEST)
+  return jnp.einsum(spec, a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def _over_frequencies(multiply, shapes, *arrays):
-  """The complex arrays [F, *shape] that `multiply` makes of some frequencies of `arrays` [F, …] at a time."""
-  frequencies = arrays[0].shape[0]
-  count = at_once(frequencies)
+def block_table(batch: int, length: int, taps: int) -> tuple[int, int, int, int]:
+  """How a sequence is cut into blocks, each a matrix of samples along rows, then down.
 
-  def some(number, results):
-    start = jnp.minimum(number * count, frequencies - count)  # the last ones overlap, and come out twice
-    parts = multiply(*(lax.dynamic_slice_in_dim(a, start, count) for a in arrays))
-    return tuple(lax.dynamic_update_slice_in_dim(r, part, start, 0) for r, part in zip(results, parts))
-
-  zeros = tuple(jnp.zeros((frequencies, *shape), jnp.complex64) for shape in shapes)
-  return lax.fori_loop(0, -(-frequencies // count), some, zeros)
-
-
-def block_table(batch: int, length: int, taps: int) -> tuple[int, int]:
-  """How many blocks a sequence is cut into, and their length, a number 2^a 3^b 5^c."""
+  Returns:
+    The number of blocks, the rows from one block to the next, the further rows of a block, the samples of a row.
+  """
+  columns = min(_COLUMNS, taps)
+  tail = -(-(taps - 1) // columns)
   per_tap = next(ratio for most, ratio in _BLOCK_PER_TAP if batch <= most)
-  hop = min(max(int(per_tap * taps), taps) - taps + 1, length)
-  blocks = -(-length // hop)
-  # No longer than they need be: the last one is as full as the others. Nor so short that one reaches past the next.
-  block = max(-(-length // blocks), taps - 1) + taps - 1
-  while not _is_5_smooth(block):
-    block += 1
-  return -(-length // (block - taps + 1)), block
-
-
-def at_once(frequencies: int) -> int:
-  """How many frequencies of so many are multiplied at a time, on this backend."""
-  return min(_FREQUENCIES_AT_ONCE.get(jax.default_backend(), frequencies), frequencies)
-
-
-def _is_5_smooth(n: int) -> bool:
-  for prime in (2, 3, 5):
-    while n % prime == 0:
-      n //= prime
-  return n == 1
+  # At least the tail, so that no block reaches past the next one; no more than the sequence has; and no longer than
+  # they need be: the last block is as full as the others.
+  hop = min(max(round((per_tap - 1) * taps / columns), tail, 1), -(-length // columns))
+  blocks = -(-length // (hop * columns))
+  hop = max(-(-length // (blocks * columns)), tail, 1)
+  return -(-length // (hop * columns)), hop, tail, columns
