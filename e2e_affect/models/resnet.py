@@ -49,13 +49,15 @@ class MaskedBatchNorm(nn.Module):
       mean, var = running_mean.value, running_var.value
     else:
       total = functools.partial(jax.lax.psum, axis_name=self.axis_name) if self.axis_name else (lambda s: s)
-      weight = mask.astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
-      axes = tuple(range(x.ndim - 1))
+      weight = mask.astype(jnp.float32)[:, None]
+      within = tuple(range(1, x.ndim - 1))  # a frame's own sum first: the mask then weighs [N, C]
       # max(…, 1) clips nothing but a batch without a single valid frame.
       count = jnp.maximum(total(weight.sum() * (x.size // (channels * x.shape[0]))), 1.0)
       x32 = x.astype(jnp.float32)
-      mean = total((weight * x32).sum(axes)) / count
-      var = total((weight * (x32 - mean) ** 2).sum(axes)) / count
+      mean = total((weight * x32.sum(within)).sum(0)) / count
+      # The variance does not change with the mean, to first order: no gradient, and no pass over x to find that it is 0.
+      deviation = x32 - jax.lax.stop_gradient(mean)
+      var = total((weight * (deviation ** 2).sum(within)).sum(0)) / count
       if not self.is_initializing():
         running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
         running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
