@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Up to this many sequences: about this block over filter length. Measured on a CPU (benchmarks/long_conv.py): longer
-# blocks do less work on the signal, but the transform of the kernel, which the batch shares, costs more.
-_BLOCK_PER_TAP = ((1, 2.0), (4, 2.5), (float('inf'), 3.0))
+# Up to this many samples of all sequences over taps: about this block over taps. Measured on a CPU
+# (benchmarks/long_conv.py): longer blocks do less work on the signal, but more on the kernel, which all blocks share.
+_BLOCK_PER_TAP = ((12, 2.0), (48, 2.5), (float('inf'), 3.0))
 _COLUMNS = 80  # at most; about the root of the block's length, where the two steps of a transform cost the same
 
 
@@ -116,7 +116,7 @@ def block_table(batch: int, length: int, taps: int) -> tuple[int, int, int, int]
   """
   columns = min(_COLUMNS, taps)
   tail = -(-(taps - 1) // columns)
-  per_tap = next(ratio for most, ratio in _BLOCK_PER_TAP if batch <= most)
+  per_tap = next(ratio for most, ratio in _BLOCK_PER_TAP if batch * length <= most * taps)
   # At least the tail, so that no block reaches past the next one; no more than the sequence has; and no longer than
   # they need be: the last block is as full as the others.
   hop = min(max(round((per_tap - 1) * taps / columns), tail, 1), -(-length // columns))
