@@ -13,7 +13,8 @@ import jax
 from benchmarks import measure
 from benchmarks.step import config_of, our_step
 
-_CASES = [(1, 75), (1, 150), (1, 300), (1, 600), (1, 7500), (2, 150), (4, 150), (8, 150), (25, 150)]  # batch, steps of 40 ms
+# Batch, steps of 40 ms.
+_CASES = [(1, 75), (1, 150), (1, 300), (1, 600), (1, 7500), (2, 150), (4, 150), (8, 150), (25, 150)]
 
 
 def one(batch: int, steps: int, repeats: int, quick: bool) -> dict:

@@ -1,4 +1,4 @@
-"""The 4000-tap convolution by blocks of transforms, against the backend's direct one; and what its blocks were chosen by.
+"""The 4000-tap convolution by blocks of transforms, against the backend's direct one; and other blocks.
 
     python -m benchmarks.long_conv --out=benchmarks/results
 """
@@ -61,15 +61,14 @@ def main(out, repeats, quick):
   for batch in (1,) if quick else (1, 4):
     arguments = data(batch, length, taps, channels)
     for name, part in (('forward', forward), ('forward + backward', both)):
-      sides = []
-      for side, conv, most in (('blocks of transforms', long_conv.long_conv, None), ('lax.conv_general_dilated', direct, 2)):
-        run = jax.jit(functools.partial(part, conv))
-        sides.append(measure.Side(side, functools.partial(_wait, run, arguments), most))
+      run = lambda conv: functools.partial(_wait, jax.jit(functools.partial(part, conv)), arguments)
+      sides = [measure.Side('blocks of transforms', run(long_conv.long_conv)),
+               measure.Side('lax.conv_general_dilated', run(direct), 2)]
       gflop = work.long_conv(batch, length, taps, channels, channels, name != 'forward') * 1e-9
       more = errors(*arguments, jax.jit(functools.partial(both, long_conv.long_conv))(*arguments)) if batch == 1 else {}
       rows.append(measure.row(f'long convolution, {name}, batch {batch}', measure.alternate(sides, repeats), gflop=gflop,
                               **({'error': more} if more else {})))
-  for batch in (1,) if quick else (1, 4, 8, 25):
+  for batch in (1,) if quick else (1, 2, 4, 8, 25):
     rows.append(_tables(batch, length, taps, channels, min(repeats, 3)))
   measure.write(out, 'long_conv', rows, measure.peak(quick))
 

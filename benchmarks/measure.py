@@ -28,8 +28,9 @@ class Side:
   Attributes:
     name: for the table.
     run: does the work once and returns when it is done.
-    repeats: at most so many timings, for what takes very long; None: as many as the others.
-    before: run before each timing, and not timed.
+    repeats: so many timings, for what takes so long that its start does not matter; None: as many as the others,
+      each after a run that is not timed.
+    before: called right before each timing, and not timed.
   """
 
   name: str
@@ -50,10 +51,10 @@ def alternate(sides: list[Side], repeats: int) -> list[dict]:
   for turn in range(repeats):
     for side in sides:
       if turn < (side.repeats or repeats):
+        if not side.repeats:
+          side.run()
         if side.before:
           side.before()
-        if not side.repeats:  # what takes long does not feel the start
-          side.run()
         started = time.perf_counter()
         side.run()
         seconds[side.name].append(time.perf_counter() - started)

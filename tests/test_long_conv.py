@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from e2e_affect.models import long_conv as module
 from e2e_affect.models.long_conv import block_table, long_conv
 
 
@@ -30,6 +31,14 @@ def test_equals_direct_convolution_forward_and_backward(batch, length, taps):
   (_, ours), (_, theirs) = value(long_conv), value(direct)
   for a, b in zip(ours, theirs):
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+
+
+@pytest.mark.parametrize('batch, length, taps, columns, count', [(2, 333, 37, 5, 18), (1, 333, 38, 4, 20),
+                                                                 (5, 1000, 61, 4, 43)])
+def test_transforms_of_many_rows_odd_and_even(monkeypatch, batch, length, taps, columns, count):
+  monkeypatch.setattr(module, '_COLUMNS', columns)
+  assert sum(block_table(batch, length, taps)[1:3]) == count
+  test_equals_direct_convolution_forward_and_backward(length, taps, batch)
 
 
 def test_blocks_are_short_and_hold_all():

@@ -1,5 +1,6 @@
 """The ResNet's own forms of pooling and of convolution against the backend's and TensorFlow's."""
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +52,51 @@ def test_conv3x3_equals_the_backends(height, width, strides):
   weight = rng.normal(size=expected.shape).astype(np.float32)
   for a, b in zip(value_and_gradients(ours, weight, x, kernel)[1], value_and_gradients(theirs, weight, x, kernel)[1]):
     np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+def test_batch_norm_equals_float64_with_ragged_masks(devices):
+  rng = np.random.default_rng(5)
+  x = (2 * rng.normal(size=(3, 4, 2, 3, 5)) + 7).astype(np.float32)
+  mask = np.array([[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], np.float32)  # the second device has nothing to see
+  weight = rng.normal(size=x.shape).astype(np.float32) * mask[..., None, None, None]
+  params = {'scale': rng.uniform(0.5, 2, 5).astype(np.float32), 'bias': rng.normal(size=5).astype(np.float32)}
+  before = {'mean': np.zeros(5, np.float32), 'var': np.ones(5, np.float32)}
+
+  def value(params, x, mask, weight):
+    norm = resnet.MaskedBatchNorm(axis_name='devices')
+    y, after = norm.apply({'params': params, 'batch_stats': before}, x, mask, True, mutable=['batch_stats'])
+    return (y * weight).sum(), (y, after['batch_stats'])
+
+  shard = lambda a: a.reshape(devices, -1, *a.shape[2:])
+  gradients = jax.pmap(jax.grad(value, argnums=(0, 1), has_aux=True), 'devices', in_axes=(None, 0, 0, 0))
+  (d_params, d_x), (y, after) = gradients(params, shard(x), shard(mask), shard(weight))
+
+  seen = mask.astype(bool)
+  rows = lambda a: np.asarray(a, np.float64)[seen].reshape(-1, 5)
+  mean, var = rows(x).mean(0), rows(x).var(0)
+  normalised, g = (rows(x) - mean) / np.sqrt(var + 1e-5), rows(weight) * params['scale']
+  expected = (g - g.mean(0) - normalised * (g * normalised).mean(0)) / np.sqrt(var + 1e-5)
+  np.testing.assert_allclose(rows(y.reshape(x.shape)), normalised * params['scale'] + params['bias'], atol=1e-5)
+  np.testing.assert_allclose(rows(d_x.reshape(x.shape)), expected, atol=1e-5)
+  assert not np.any(d_x.reshape(x.shape)[~seen])
+  np.testing.assert_allclose(d_params['scale'].sum(0), (rows(weight) * normalised).sum(0), atol=1e-4)
+  np.testing.assert_allclose(after['mean'][0], 0.1 * mean, rtol=1e-5)
+  np.testing.assert_allclose(after['var'][0], 0.9 + 0.1 * var, rtol=1e-5)
+
+
+@pytest.mark.parametrize('height, width', [(12, 9), (7, 8), (1, 2)])
+def test_conv7x7_equals_the_backends_forward_and_backward(height, width):
+  rng = np.random.default_rng(4)
+  x = rng.normal(size=(2, height, width, 3)).astype(np.float32)
+  kernel = rng.normal(size=(7, 7, 3, 5)).astype(np.float32)
+  ours = lambda x, kernel: resnet.Conv7x7(5).apply({'params': {'kernel': kernel}}, x)
+  theirs = lambda x, kernel: nn.Conv(5, (7, 7), (2, 2), padding=((3, 3), (3, 3)), use_bias=False).apply(
+      {'params': {'kernel': kernel}}, x)
+  (y, pull), (expected, pull_expected) = jax.vjp(ours, x, kernel), jax.vjp(theirs, x, kernel)
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  for d, d_expected in zip(pull(jnp.sin(y)), pull_expected(jnp.sin(y))):
+    np.testing.assert_allclose(d, d_expected, atol=2e-5)
 
 
 def test_conv1x1_equals_the_backends_forward_and_backward():

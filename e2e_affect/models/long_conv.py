@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Up to this many samples of all sequences over taps: about this block over taps. Measured on a CPU
-# (benchmarks/long_conv.py): longer blocks do less work on the signal, but more on the kernel, which all blocks share.
-_BLOCK_PER_TAP = ((12, 2.0), (48, 2.5), (float('inf'), 3.0))
-_COLUMNS = 80  # at most; about the root of the block's length, where the two steps of a transform cost the same
+# (Samples of the whole batch over taps, at most; length of a block over taps, about.) Measured on a CPU for 12, 24, 48,
+# 96 and 300 (benchmarks/long_conv.py): longer blocks do less work on the signal, but more on the kernel, which all
+# blocks share.
+_BLOCK_PER_TAP = ((16, 2.0), (64, 2.5), (float('inf'), 3.0))
+# At most. Both steps of a transform cost the same at the root of half a block, 63 to 77, and 80 divides the paper's
+# lengths.
+_COLUMNS = 80
 
 
 def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -52,7 +55,8 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
   spectrum = _transform(frames, hop + tail).reshape(-1, 2, rows, c_in)  # [F, real and imaginary, rows, C_in]
   response = _transform(filters, hop + tail).reshape(-1, 2 * c_in, c_out)
-  # Correlation, not convolution: the conjugate of the response takes the place of the flip.
+  # Correlation, not convolution: the conjugate of the response takes the place of the flip. The spectrum twice, because
+  # the response twice would have to be transposed, there and back.
   real, imag = spectrum[:, 0], spectrum[:, 1]
   parts = jnp.concatenate([jnp.concatenate([real, imag], 2), jnp.concatenate([imag, -real], 2)], 1)
   product = _product('frc,fco->fro', parts, response)  # [F, 2 · rows, C_out]
@@ -62,7 +66,7 @@ def long_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _transform(x, count):
-  """[a, columns, …], of `count` rows those that are not zero -> frequencies [count // 2 + 1, columns · 2, all of …].
+  """[a, columns, …], those of `count` rows that are not zero -> frequencies [count // 2 + 1, columns · 2, all of …].
 
   Time runs along rows, then down; of each frequency real, then imaginary part; see `_matrices` for their order.
   """
@@ -74,12 +78,12 @@ def _transform(x, count):
 
 def _inverse(x, wanted, count):
   """Inverse of `_transform`, of which the first rows are wanted: [count // 2 + 1, columns · 2, k] -> [wanted, …]."""
-  first, second, weights = _matrices(count, x.shape[1] // 2)
-  halfway = _product('fgh,fgk->fhk', second, x).reshape(len(first), -1)
-  return _product('fa,fk->ak', first[:, :wanted] * weights[:, None], halfway)
+  _, second, last = _matrices(count, x.shape[1] // 2)
+  halfway = _product('fgh,fgk->fhk', second, x).reshape(len(last), -1)
+  return _product('fa,fk->ak', last[:, :wanted], halfway)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=8)  # the same arrays for all calls: JAX puts each into a program once
 def _matrices(count, columns):
   """The two steps of a transform of n = count · columns real numbers at times t = columns · a + b.
 
@@ -89,7 +93,7 @@ def _matrices(count, columns):
   Returns:
     first: [(u, real and imaginary), a].
     second: [u, (v, real and imaginary), (real and imaginary, b)].
-    weights: [(u, real and imaginary)], of the inverse: 1 / n, twice where a conjugate is left out.
+    last: [(u, real and imaginary), a], the inverse's: `first` times 1 / n, twice that where a conjugate is left out.
   """
   n = count * columns
   turns = lambda numerator: np.exp(-2j * np.pi * (numerator % n) / n)
@@ -98,9 +102,10 @@ def _matrices(count, columns):
   second = turns((u[:, None, None] + count * v) * b)
   weights = np.where(2 * u % count == 0, 1, 2) / n
   second = np.stack([np.concatenate([second.real, -second.imag], 2), np.concatenate([second.imag, second.real], 2)], 2)
-  first = np.stack([first.real, first.imag], 1).reshape(-1, count)
-  return (first.astype(np.float32), second.reshape(len(u), 2 * columns, 2 * columns).astype(np.float32),
-          np.repeat(weights, 2).astype(np.float32))
+  second = second.reshape(len(u), 2 * columns, 2 * columns)
+  first = np.stack([first.real, first.imag], 1)
+  last = first * weights[:, None, None]
+  return tuple(a.astype(np.float32) for a in (first.reshape(-1, count), second, last.reshape(-1, count)))
 
 
 def _product(spec, a, b):
