@@ -25,5 +25,5 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
 def _demo(c):
   common.small_visual(c)
-  c.epochs = 8
+  c.epochs = 10
   c.average_decay = 0.98
