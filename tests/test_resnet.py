@@ -1,6 +1,5 @@
 """The ResNet's own forms of pooling and of convolution against the backend's and TensorFlow's."""
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,20 +82,6 @@ def test_batch_norm_equals_float64_with_ragged_masks(devices):
   np.testing.assert_allclose(d_params['scale'].sum(0), (rows(weight) * normalised).sum(0), atol=1e-4)
   np.testing.assert_allclose(after['mean'][0], 0.1 * mean, rtol=1e-5)
   np.testing.assert_allclose(after['var'][0], 0.9 + 0.1 * var, rtol=1e-5)
-
-
-@pytest.mark.parametrize('height, width', [(12, 9), (7, 8), (1, 2)])
-def test_conv7x7_equals_the_backends_forward_and_backward(height, width):
-  rng = np.random.default_rng(4)
-  x = rng.normal(size=(2, height, width, 3)).astype(np.float32)
-  kernel = rng.normal(size=(7, 7, 3, 5)).astype(np.float32)
-  ours = lambda x, kernel: resnet.Conv7x7(5).apply({'params': {'kernel': kernel}}, x)
-  theirs = lambda x, kernel: nn.Conv(5, (7, 7), (2, 2), padding=((3, 3), (3, 3)), use_bias=False).apply(
-      {'params': {'kernel': kernel}}, x)
-  (y, pull), (expected, pull_expected) = jax.vjp(ours, x, kernel), jax.vjp(theirs, x, kernel)
-  np.testing.assert_allclose(y, expected, atol=1e-5)
-  for d, d_expected in zip(pull(jnp.sin(y)), pull_expected(jnp.sin(y))):
-    np.testing.assert_allclose(d, d_expected, atol=2e-5)
 
 
 def test_conv1x1_equals_the_backends_forward_and_backward():
