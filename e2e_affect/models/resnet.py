@@ -15,6 +15,7 @@ _KERNEL_INIT = nn.initializers.variance_scaling(0.02, 'fan_in', 'normal')
 _KERNEL_VARIANCE = 0.01  # what such kernels make of inputs of unit variance: running statistics start there
 
 
+
 class MaskedBatchNorm(nn.Module):
   """Batch normalisation over the valid frames of the global batch.
 
@@ -112,6 +113,9 @@ class Conv3x3(nn.Module):
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     if self.strides == 1 and max(x.shape[1:3]) < 3:
       return small_map_conv(x, kernel)
+    # Fewer channels do not pay for its sums, bfloat16 would round them; accelerators choose such forms themselves.
+    if self.strides == 1 and x.shape[-1] >= 64 and self.dtype == jnp.float32 and jax.default_backend() == 'cpu':
+      return winograd(x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, (self.strides, self.strides), ((1, 1), (1, 1)),
                                         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
@@ -125,6 +129,44 @@ def small_map_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
   return sum(padded[:, row:row + height, column:column + width] @ kernel[row, column]
              for row in range(3) if abs(row - 1) < height for column in range(3) if abs(column - 1) < width)
+
+
+def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """A 3×3 convolution of maps [N, H, W, C] by 4 products for each pixel instead of 9: F(2×2, 3×3).
+
+  Every 2×2 results come from 16 products of sums of the 4×4 pixels under them with sums of the kernel's taps (Lavin and
+  Gray, 2016). With the gradients twice as fast on a CPU as the backend's, from 24×24×64 to 6×6×256; the rounding error
+  is twice the backend's.
+  """
+  height, width = x.shape[1:3]
+  rows, columns = -(-height // 2), -(-width // 2)
+  padded = jnp.pad(x, ((0, 0), (1, 2 * rows + 1 - height), (1, 2 * columns + 1 - width), (0, 0)))
+  products = [[product(*pair) for pair in zip(_sums_of_pixels(pixels, 2), _sums_of_taps(taps))]
+              for pixels, taps in zip(_sums_of_pixels(padded, 1), _sums_of_taps(kernel))]
+  # [N, rows, 2, columns, 2, O]
+  y = _results([_results(part, 3) for part in products], 2)
+  return y.reshape(len(x), 2 * rows, 2 * columns, -1)[:, :height, :width]
+
+
+def _sums_of_pixels(x: jax.Array, axis: int) -> tuple[jax.Array, ...]:
+  """Four sums for every two results along an axis, each from four pixels, two of which the next ones share."""
+  pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1:])
+  first, second = (jax.lax.index_in_dim(pairs, k, axis + 1, keepdims=False) for k in (0, 1))
+  take = functools.partial(jax.lax.slice_in_dim, axis=axis)
+  a, b, c, d = take(first, 0, -1), take(second, 0, -1), take(first, 1, None), take(second, 1, None)
+  return a - c, b + c, c - b, b - d
+
+
+def _sums_of_taps(kernel: jax.Array) -> tuple[jax.Array, ...]:
+  """Four sums of the three taps on the first axis."""
+  a, b, c = kernel
+  return a, (a + b + c) / 2, (a - b + c) / 2, c
+
+
+def _results(products: list[jax.Array], axis: int) -> jax.Array:
+  """Every two results, on a new axis, from their four products."""
+  a, b, c, d = products
+  return jnp.stack([a + b + c, b - c - d], axis)
 
 
 def max_pool(x: jax.Array, before: int) -> jax.Array:
