@@ -58,8 +58,8 @@ def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int)
   return step
 
 
-def peer_steps(modality, batch_size, num_steps, dtype):
-  """PyTorch's; of the paper's speech network two."""
+def peer_steps(modality, batch_size, num_steps, dtype, timings):
+  """PyTorch's; of the paper's speech network two. For timings see `measure.Side`."""
   torch = measure.torch_or_none()
   if not torch or modality == 'fused':
     return []
@@ -68,9 +68,10 @@ def peer_steps(modality, batch_size, num_steps, dtype):
   dtype = getattr(torch, dtype)
   if modality == 'visual':
     faces = rng.normal(size=(batch_size, num_steps, 3, 96, 96)).astype(np.float32)
-    return [measure.Side('PyTorch, channels last', peers.train_step(peers.ResNet50(), faces, dtype), 3)]
+    return [measure.Side('PyTorch, channels last', peers.train_step(peers.ResNet50(), faces, dtype), timings)]
   sound = rng.normal(size=(batch_size, num_steps, 640)).astype(np.float32)
-  sides = [measure.Side('PyTorch, shortened (20 and 40 taps)', peers.train_step(peers.ShortenedSpeech(), sound, dtype))]
+  sides = [measure.Side('PyTorch, shortened (20 and 40 taps)', peers.train_step(peers.ShortenedSpeech(), sound, dtype),
+                        timings)]
   if batch_size == 1 or jax.default_backend() != 'cpu':  # on a CPU half a minute a sequence
     sides.append(measure.Side('PyTorch, direct convolution', peers.train_step(peers.DirectSpeech(), sound, dtype), 1))
   return sides
@@ -79,11 +80,12 @@ def peer_steps(modality, batch_size, num_steps, dtype):
 def main(out, repeats, quick):
   num_steps = 2 if quick else 150
   rows = []
-  cases = _CPU if jax.default_backend() == 'cpu' else _ACCELERATOR
+  on_cpu = jax.default_backend() == 'cpu'
+  cases = _CPU if on_cpu else _ACCELERATOR
   for modality, batch, dtype in [('speech', 2, 'float32'), ('visual', 2, 'float32')] if quick else cases:
-    ours = measure.Side('ours', our_step(config_of(modality, dtype, quick), batch, num_steps),
-                        None if modality == 'speech' and batch < 25 else 3)
-    sides = measure.alternate([ours, *peer_steps(modality, batch, num_steps, dtype)], repeats)
+    timings = 5 if on_cpu and (modality != 'speech' or batch == 25) else None  # of steps of seconds
+    ours = measure.Side('ours', our_step(config_of(modality, dtype, quick), batch, num_steps), timings)
+    sides = measure.alternate([ours, *peer_steps(modality, batch, num_steps, dtype, timings)], repeats)
     rows.append(measure.row(f'training step, {modality}, batch {batch}, {num_steps} steps, {dtype}', sides,
                             gflop=None if quick else 1e-9 * work.train_step(modality, batch, num_steps),
                             items=(batch, 'sequences')))
