@@ -8,6 +8,7 @@ import pytest
 from e2e_affect.models import recurrent
 
 B, T, D, H = 2, 13, 5, 7
+TILED = 128  # units for which the loop's products are sums over tiles, on a CPU
 
 
 def sigmoid(x):
@@ -30,34 +31,37 @@ def reference(x, params, cell, hidden, cell_clip):
   return np.stack(outputs, 1), cell, hidden
 
 
-@pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.0), (True, 0.2)])
-def test_layer_equals_the_equations(peepholes, cell_clip):
+@pytest.mark.parametrize('peepholes, cell_clip, units', [(False, 0.0, H), (True, 0.0, H), (True, 0.2, H),
+                                                         (True, 0.2, TILED)])
+def test_layer_equals_the_equations(peepholes, cell_clip, units):
   rng = np.random.default_rng(0)
-  x, cell, hidden = rng.normal(size=(B, T, D)), rng.normal(size=(B, H)), rng.normal(size=(B, H))
-  layer = recurrent.LSTM(H, peepholes, cell_clip)
+  x, cell, hidden = rng.normal(size=(B, T, D)), rng.normal(size=(B, units)), rng.normal(size=(B, units))
+  layer = recurrent.LSTM(units, peepholes, cell_clip)
   params = layer.init(jax.random.key(0), x, (cell, hidden))['params']
-  params = jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape) * 0.5, jnp.float32), params)
+  params = jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape) * 1.3 / units ** 0.5, jnp.float32), params)
   (cell_after, hidden_after), y = layer.apply({'params': params}, x, (cell, hidden))
   expected = reference(x, params, cell, hidden, cell_clip)
   for ours, theirs in zip((y, cell_after, hidden_after), expected):
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-@pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.0), (False, 0.3), (True, 0.3)])
-def test_gradient_equals_differences_of_the_equations(peepholes, cell_clip):
+@pytest.mark.parametrize('peepholes, cell_clip, units', [(False, 0.0, H), (True, 0.0, H), (False, 0.3, H),
+                                                         (True, 0.3, H), (True, 0.3, TILED)])
+def test_gradient_equals_differences_of_the_equations(peepholes, cell_clip, units):
   """Slopes along a random direction of every argument, by central differences in float64."""
   rng = np.random.default_rng(3)
-  arguments = {'x': rng.normal(size=(B, T, D)), 'cell': rng.normal(size=(B, H)) * 0.1,
-               'hidden': rng.normal(size=(B, H)), 'kernel': rng.normal(size=(D, 4 * H)) * 0.5,
-               'recurrent_kernel': rng.normal(size=(H, 4 * H)) * 0.5, 'bias': rng.normal(size=4 * H)}
+  spread = 1.3 / units ** 0.5
+  arguments = {'x': rng.normal(size=(B, T, D)), 'cell': rng.normal(size=(B, units)) * 0.1,
+               'hidden': rng.normal(size=(B, units)), 'kernel': rng.normal(size=(D, 4 * units)) * spread,
+               'recurrent_kernel': rng.normal(size=(units, 4 * units)) * spread, 'bias': rng.normal(size=4 * units)}
   if peepholes:
-    arguments |= {f'peephole_{gate}': rng.normal(size=H) for gate in 'ifo'}
-  weights = [rng.normal(size=shape) for shape in ((B, T, H), (B, H), (B, H))]  # of y, cell and hidden
+    arguments |= {f'peephole_{gate}': rng.normal(size=units) for gate in 'ifo'}
+  weights = [rng.normal(size=shape) for shape in ((B, T, units), (B, units), (B, units))]  # of y, cell and hidden
 
   def ours(a):
     params = {name: value for name, value in a.items() if name not in ('x', 'cell', 'hidden')}
-    (cell, hidden), y = recurrent.LSTM(H, peepholes, cell_clip).apply({'params': params}, a['x'],
-                                                                       (a['cell'], a['hidden']))
+    (cell, hidden), y = recurrent.LSTM(units, peepholes, cell_clip).apply({'params': params}, a['x'],
+                                                                           (a['cell'], a['hidden']))
     return sum((w * out).sum() for w, out in zip(weights, (y, cell, hidden)))
 
   def theirs(a):

@@ -72,9 +72,11 @@ def recurrence(projected: jax.Array, kernel: jax.Array, peepholes: jax.Array | N
 
 
 def _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip):
+  product = _product_in_a_loop(kernel, rows=len(cell))
+
   def step(state, inputs):
     cell, hidden = state
-    gates = inputs + _product(hidden, kernel)
+    gates = inputs + product(hidden)
     if peepholes is not None:
       w_i, w_f, w_o = peepholes
       gates += jnp.concatenate([w_i * cell, jnp.zeros_like(cell), w_f * cell, jnp.zeros_like(cell)], axis=-1)
@@ -99,6 +101,7 @@ def _recurrence_backward(cell_clip, residuals, gradients):
   activated, cells, hiddens, kernel, peepholes = residuals
   d_y, d_cell, d_hidden = gradients
   before, after = cells[:-1], cells[1:]
+  product = _product_in_a_loop(kernel.T, rows=len(d_cell))
 
   def step(state, inputs):
     d_cell, d_hidden = state
@@ -116,10 +119,8 @@ def _recurrence_backward(cell_clip, residuals, gradients):
     if peepholes is not None:
       d_cell += d_i * peepholes[0] + d_f * peepholes[1]
     d_gates = jnp.concatenate([d_i, d_j, d_f, d_o], axis=-1)
-    return (d_cell, _product(d_gates, transposed)), d_gates
+    return (d_cell, product(d_gates)), d_gates
 
-  # Transposed once: inside of the scan XLA's CPU would do it in every step.
-  transposed = jax.lax.optimization_barrier(kernel.T)
   inputs = jnp.moveaxis(d_y, 1, 0), activated, before, after, jnp.tanh(after)
   (d_cell, d_hidden), d_gates = jax.lax.scan(step, (d_cell, d_hidden), inputs, reverse=True)
   d_kernel = jnp.einsum('tbh,tbg->hg', hiddens[:-1].astype(kernel.dtype), d_gates.astype(kernel.dtype),
@@ -134,9 +135,19 @@ def _recurrence_backward(cell_clip, residuals, gradients):
 recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
-def _product(x, kernel):
-  """In the kernel's type, the result float32."""
-  return (x.astype(kernel.dtype) @ kernel).astype(jnp.float32)
+def _product_in_a_loop(kernel, rows):
+  """A function of [rows, I] that multiplies by the kernel [I, O], in its type; the result is float32.
+
+  The barriers keep out of the loop what XLA's CPU would do in every step: transpose the kernel, or cut it in tiles.
+  Its matrix products serve a few rows badly: sums over tiles take half as long.
+  """
+  outputs, tile = kernel.shape[1], 64
+  if 1 < rows < 5 and outputs % tile == 0 and outputs > tile and kernel.dtype == jnp.float32 and (
+      jax.default_backend() == 'cpu'):
+    tiles = jax.lax.optimization_barrier(kernel.reshape(-1, outputs // tile, tile).swapaxes(0, 1))
+    return lambda x: (x[:, None, :, None] * tiles).sum(2).reshape(rows, outputs)
+  kernel = jax.lax.optimization_barrier(kernel)
+  return lambda x: (x.astype(kernel.dtype) @ kernel).astype(jnp.float32)
 
 
 def _activate(gates):
