@@ -95,6 +95,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
     log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
     logged = None
+    on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
       checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
     for step in range(first_step + 1, total_steps + 1):
@@ -103,7 +104,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       waited = time.perf_counter() - fetched
       before = logged
       state, logged = train_step(state, batch, np.uint32(config.seed))
-      jax.block_until_ready(before)  # no more than two steps under way: each has buffers of its own, often gigabytes
+      # Each step under way has buffers of its own, often gigabytes. Two keep an accelerator busy; a CPU one does.
+      jax.block_until_ready(logged if on_cpu else before)
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:
         log.write(step)
