@@ -5,6 +5,7 @@
 
 from flax import linen as nn
 import jax
+from jax.experimental import rnn
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,6 +48,20 @@ def jax_side(module, x, g):
   return lambda: jax.block_until_ready(both(variables, x, g))
 
 
+def cudnn_side(x, g, units, layers):
+  """The same of `jax.experimental.rnn`, which is cuDNN's and so for GPUs alone."""
+  batch, steps, inputs = x.shape
+  weights = rnn.init_lstm_weight(jax.random.key(0), inputs, units, layers, bidirectional=False)
+  zeros, lengths = jnp.zeros((layers, batch, units)), jnp.full(batch, steps, jnp.int32)
+
+  @jax.jit
+  def both(weights, x, g):
+    y, pull = jax.vjp(lambda w, x: rnn.lstm(x, zeros, zeros, w, lengths, inputs, units, layers, 0.0, False)[0], weights, x)
+    return y, pull(g)
+
+  return lambda: jax.block_until_ready(both(weights, x, g))
+
+
 def torch_side(torch, x, g, units, layers):
   """Forward and backward of PyTorch's LSTM on the same x [B, T, D] and gradient g [B, T, H], to call again and again."""
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -73,6 +88,8 @@ def main(out, repeats, quick):
     g = jnp.asarray(rng.normal(size=(batch, steps, units)), jnp.float32)
     sides = [measure.Side('own derivative, one product for the weights', jax_side(Ours(units, layers), x, g)),
              measure.Side('nn.RNN(nn.OptimizedLSTMCell)', jax_side(Flax(units, layers), x, g))]
+    if jax.default_backend() == 'gpu':
+      sides.append(measure.Side('jax.experimental.rnn (cuDNN)', cudnn_side(x, g, units, layers)))
     if torch:
       sides.append(measure.Side('torch.nn.LSTM', torch_side(torch, x, g, units, layers)))
     rows.append(measure.row(f'LSTM {layers} × {units}, {steps} steps, {inputs} inputs, batch {batch}, forward + backward',
