@@ -59,7 +59,7 @@ def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int)
 
 
 def peer_steps(modality, batch_size, num_steps, dtype, timings):
-  """PyTorch's; of the paper's speech network two. For timings see `measure.Side`."""
+  """PyTorch's; of the paper's speech network two. `timings` is `repeats` of `measure.Side`."""
   torch = measure.torch_or_none()
   if not torch or modality == 'fused':
     return []
@@ -83,7 +83,7 @@ def main(out, repeats, quick):
   on_cpu = jax.default_backend() == 'cpu'
   cases = _CPU if on_cpu else _ACCELERATOR
   for modality, batch, dtype in [('speech', 2, 'float32'), ('visual', 2, 'float32')] if quick else cases:
-    timings = 5 if on_cpu and (modality != 'speech' or batch == 25) else None  # of steps of seconds
+    timings = 5 if on_cpu and (modality != 'speech' or batch == 25) else None  # where a step takes seconds
     ours = measure.Side('ours', our_step(config_of(modality, dtype, quick), batch, num_steps), timings)
     sides = measure.alternate([ours, *peer_steps(modality, batch, num_steps, dtype, timings)], repeats)
     rows.append(measure.row(f'training step, {modality}, batch {batch}, {num_steps} steps, {dtype}', sides,

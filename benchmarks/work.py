@@ -32,7 +32,7 @@ def lstm(batch: int, steps: int, inputs: int, units: int, layers: int) -> float:
 
 
 def resnet50(width: int, size: int) -> float:
-  """Operations of one frame forward: convolutions only."""
+  """Operations of one frame forward: convolutions only, all as if done directly, which on a CPU not all are."""
   side = -(-size // 2)
   total = 2 * side ** 2 * 49 * 3 * width
   side, channels = -(-side // 2), width

@@ -104,7 +104,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       waited = time.perf_counter() - fetched
       before = logged
       state, logged = train_step(state, batch, np.uint32(config.seed))
-      # Each step under way has buffers of its own, often gigabytes. Two keep an accelerator busy; a CPU one does.
+      # Each step under way has buffers of its own, often gigabytes. An accelerator needs the next one waiting; a CPU
+      # does not.
       jax.block_until_ready(logged if on_cpu else before)
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:

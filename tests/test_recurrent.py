@@ -8,7 +8,7 @@ import pytest
 from e2e_affect.models import recurrent
 
 B, T, D, H = 2, 13, 5, 7
-TILED = 128  # units for which the loop's products are sums over tiles, on a CPU
+TILED = 192  # units for which the loop's products are sums over tiles, on a CPU
 
 
 def sigmoid(x):
@@ -122,17 +122,28 @@ def test_layer_equals_pytorch_forward_and_backward():
     np.testing.assert_allclose(ours, other, atol=1e-5 * np.abs(other.numpy()).max())
 
 
-def test_gradient_works_under_vmap_and_remat():
+@pytest.mark.parametrize('units', [H, TILED])
+def test_gradient_works_under_vmap_and_remat(units):
   rng = np.random.default_rng(6)
   x = rng.normal(size=(3, B, T, D)).astype(np.float32)
-  zeros = (jnp.zeros((B, H)), jnp.zeros((B, H)))
-  params = recurrent.LSTM(H).init(jax.random.key(6), x[0], zeros)['params']
-  loss = lambda params, x: (recurrent.LSTM(H).apply({'params': params}, x, zeros)[1] ** 2).sum()
+  zeros = (jnp.zeros((B, units)), jnp.zeros((B, units)))
+  params = recurrent.LSTM(units).init(jax.random.key(6), x[0], zeros)['params']
+  loss = lambda params, x: (recurrent.LSTM(units).apply({'params': params}, x, zeros)[1] ** 2).sum()
   mapped = jax.jit(jax.vmap(jax.grad(jax.checkpoint(loss)), (None, 0)))(params, x)
   plain = jax.jit(jax.grad(loss))
   for k in range(3):
     for name, value in plain(params, x[k]).items():
       np.testing.assert_allclose(mapped[name][k], value, atol=1e-5 * np.abs(value).max())
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='accelerators keep to matrix products')
+@pytest.mark.parametrize('rows, dtype, products', [(1, 'float32', 2), (2, 'float32', 1), (3, 'float32', 1),
+                                                   (4, 'float32', 2), (2, 'bfloat16', 2)])
+def test_tiles_serve_two_and_three_rows(rows, dtype, products):  # the product of the inputs is always one
+  zeros = jnp.zeros((rows, TILED)), jnp.zeros((rows, TILED))
+  layer = recurrent.LSTM(TILED, dtype=jnp.dtype(dtype))
+  apply = lambda: layer.init_with_output(jax.random.key(0), jnp.ones((rows, T, D)), zeros)[0]
+  assert str(jax.make_jaxpr(apply)()).count('dot_general') == products
 
 
 def test_layer_equals_keras():

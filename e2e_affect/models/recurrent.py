@@ -136,13 +136,13 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
 def _product_in_a_loop(kernel, rows):
-  """A function of [rows, I] that multiplies by the kernel [I, O], in its type; the result is float32.
+  """A function that multiplies [rows, I] by the kernel [I, O], in the kernel's type; the result is float32.
 
-  The barriers keep out of the loop what XLA's CPU would do in every step: transpose the kernel, or cut it in tiles.
-  Its matrix products serve a few rows badly: sums over tiles take half as long.
+  On a CPU XLA would transpose the kernel, or cut it in tiles, in every step: the barriers keep that out of the loop.
+  Its matrix products serve two or three rows badly there: sums over tiles of 64 columns take half as long.
   """
   outputs, tile = kernel.shape[1], 64
-  if 1 < rows < 5 and outputs % tile == 0 and outputs > tile and kernel.dtype == jnp.float32 and (
+  if rows in (2, 3) and outputs % tile == 0 and outputs > tile and kernel.dtype == jnp.float32 and (
       jax.default_backend() == 'cpu'):
     tiles = jax.lax.optimization_barrier(kernel.reshape(-1, outputs // tile, tile).swapaxes(0, 1))
     return lambda x: (x[:, None, :, None] * tiles).sum(2).reshape(rows, outputs)
