@@ -94,7 +94,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     state = steps.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
     log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
-    logged = None
+    before = logged = None
     on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
       checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
@@ -102,11 +102,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       fetched = time.perf_counter()
       batch = next(batches)
       waited = time.perf_counter() - fetched
+      # Each step under way has buffers of its own, often gigabytes: one at a time on a CPU, two on an accelerator.
+      jax.block_until_ready(logged if on_cpu else before)
       before = logged
       state, logged = train_step(state, batch, np.uint32(config.seed))
-      # Each step under way has buffers of its own, often gigabytes. An accelerator needs the next one waiting; a CPU
-      # does not.
-      jax.block_until_ready(logged if on_cpu else before)
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:
         log.write(step)
