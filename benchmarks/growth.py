@@ -19,7 +19,8 @@ _CASES = [(1, 75), (1, 150), (1, 300), (1, 600), (1, 7500), (2, 150), (4, 150), 
 
 def one(batch: int, steps: int, repeats: int, quick: bool) -> dict:
   """Seconds of a step, and the most memory that this process has held: of the device, or on a CPU resident."""
-  # A step could otherwise begin before the memory of the one before is free, now and then. Read before JAX starts.
+  # On a CPU a step could otherwise begin before the memory of the last one is free, as in a training it may: the figure
+  # is that of one step. The flag is read when JAX first asks for its devices.
   jax.config.update('jax_cpu_enable_async_dispatch', False)
   run = our_step(config_of('speech', 'float32', quick), batch, steps)
   [side] = measure.alternate([measure.Side('ours', run)], repeats)

@@ -139,7 +139,8 @@ def _product_in_a_loop(kernel, rows):
   """A function that multiplies [rows, I] by the kernel [I, O], in the kernel's type; the result is float32.
 
   On a CPU XLA would transpose the kernel, or cut it in tiles, in every step: the barriers keep that out of the loop.
-  Its matrix products serve two or three rows badly there: sums over tiles of 64 columns take half as long.
+  Its matrix products serve two or three rows badly there: of 256 cells they take 15 to 28 µs, sums over tiles of 64
+  columns 12.
   """
   outputs, tile = kernel.shape[1], 64
   if rows in (2, 3) and outputs % tile == 0 and outputs > tile and kernel.dtype == jnp.float32 and (

@@ -135,8 +135,8 @@ def winograd_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """A 3×3 convolution of maps [N, H, W, C] by 4 products for each pixel instead of 9: F(2×2, 3×3).
 
   Every 2×2 results come from 16 products of sums of the 4×4 pixels under them with sums of the kernel's taps (Lavin and
-  Gray, 2016). With the gradients twice as fast on a CPU as the backend's from 24×24×64 to 6×6×256, and 1.5 times at
-  3×3×512; the rounding error is twice the backend's, the memory of a ResNet-50's training step a seventh more.
+  Gray, 2016). With the gradients 1.5 to 2 times as fast on a CPU as the backend's, from 24×24×64 to 3×3×512; the
+  rounding error is twice the backend's, the memory of a ResNet-50's training step a seventh more.
   """
   height, width = x.shape[1:3]
   rows, columns = -(-height // 2), -(-width // 2)
