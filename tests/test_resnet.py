@@ -1,5 +1,8 @@
 """The ResNet's own forms of pooling and of convolution against the backend's and TensorFlow's."""
 
+import re
+
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +46,7 @@ def test_conv3x3_equals_the_backends(height, width, strides):
   rng = np.random.default_rng(2)
   x = rng.normal(size=(3, height, width, 4)).astype(np.float32)
   kernel = rng.normal(size=(3, 3, 4, 5)).astype(np.float32)
-  ours = lambda x, k: resnet.Conv3x3(5, strides).apply({'params': {'kernel': k}}, x)
+  ours = lambda x, k: resnet.Conv(5, 3, strides).apply({'params': {'kernel': k}}, x)
   theirs = lambda x, k: jax.lax.conv_general_dilated(x, k, (strides, strides), ((1, 1), (1, 1)),
                                                      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
   expected = theirs(x, kernel)
@@ -71,9 +74,42 @@ def test_winograd_equals_the_backends(height, width):
 @pytest.mark.parametrize('channels, strides, dtype, products', [(64, 1, 'float32', 16), (64, 2, 'float32', 0),
                                                                 (32, 1, 'float32', 0), (64, 1, 'bfloat16', 0)])
 def test_winograd_serves_wide_float32_layers(channels, strides, dtype, products):
-  conv = resnet.Conv3x3(3, strides, jnp.dtype(dtype))
+  conv = resnet.Conv(3, 3, strides, jnp.dtype(dtype))
   apply = lambda: conv.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, channels)))[0]
   assert str(jax.make_jaxpr(apply)()).count('dot_general') == products
+
+
+@pytest.mark.parametrize('train, frozen', [(False, False), (True, True)])
+def test_running_statistics_scale_the_kernel_and_give_what_normalising_gives(train, frozen):
+  rng = np.random.default_rng(7)
+  x = rng.normal(size=(2, 5, 4, 3)).astype(np.float32)
+  kernel = rng.normal(size=(3, 3, 3, 6)).astype(np.float32)
+  scale, bias, mean = rng.normal(size=(3, 6)).astype(np.float32)
+  var = rng.uniform(0.1, 4, 6).astype(np.float32)
+  weight = rng.normal(size=(2, 5, 4, 6)).astype(np.float32)
+
+  class Folded(nn.Module):
+
+    @nn.compact
+    def __call__(self, x):
+      norm = resnet.MaskedBatchNorm(frozen=frozen, epsilon=1e-3, name='norm')
+      return norm(x, jnp.zeros(2), train, resnet.Conv(6, 3, name='conv'))
+
+  def ours(kernel, scale, bias, x):
+    params = {'conv': {'kernel': kernel}, 'norm': {'scale': scale, 'bias': bias}}
+    return Folded().apply({'params': params, 'batch_stats': {'norm': {'mean': mean, 'var': var}}}, x)
+
+  def theirs(kernel, scale, bias, x):
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return (y - mean) / jnp.sqrt(var + 1e-3) * scale + bias
+
+  args = kernel, scale, bias, x
+  np.testing.assert_allclose(ours(*args), theirs(*args), atol=2e-5)
+  for a, b in zip(value_and_gradients(ours, weight, *args)[1], value_and_gradients(theirs, weight, *args)[1]):
+    np.testing.assert_allclose(a, b, atol=2e-4)
+  # On the way there is nothing of the activations' size but the convolution, its shift and the copies of its gain.
+  traced = str(jax.make_jaxpr(ours)(*args))
+  assert not re.search(r'f32\[2,5,4,6\] = (mul|sub|div)', traced), traced
 
 
 @pytest.mark.parametrize('devices', [1, 3])
@@ -112,7 +148,7 @@ def test_conv1x1_equals_the_backends_forward_and_backward():
   x = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
   kernel = rng.normal(size=(1, 1, 3, 4)).astype(np.float32)
   for strides in (1, 2):
-    ours = lambda x, kernel: resnet.Conv1x1(4, strides).apply({'params': {'kernel': kernel}}, x)
+    ours = lambda x, kernel: resnet.Conv(4, 1, strides).apply({'params': {'kernel': kernel}}, x)
     theirs = lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (strides, strides), 'VALID',
                                                             dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
     (y, pull), (expected, pull_expected) = jax.vjp(ours, x, kernel), jax.vjp(theirs, x, kernel)

@@ -6,6 +6,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from e2e_affect.models.product import product
+
 _BLOCKS = (3, 4, 6, 3)  # bottleneck units in each of the four stages, Table I
 
 # For training from scratch at the paper's rate of 1e-4, which was meant for pretrained weights. Batch normalisation
@@ -37,86 +39,80 @@ class MaskedBatchNorm(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-    """Normalises [N, ..., C] per channel; frames whose mask [N] is 0 do not enter the statistics."""
-    channels = x.shape[-1]
+  def __call__(self, x: jax.Array, mask: jax.Array, train: bool,
+               conv: 'Conv | None' = None) -> jax.Array:
+    """Normalises per channel, after a convolution into whose kernel running statistics are folded.
+
+    Args:
+      x: [N, ...].
+      mask: [N], frames of 0 do not enter the statistics.
+      train: statistics of this batch, unless frozen.
+      conv: the convolution, or None: x is its result.
+
+    Returns:
+      [N, ..., C].
+    """
+    channels = conv.features if conv else x.shape[-1]
+    convolve = conv or (lambda x, gain=1.0: x * gain)
     scale = self.param('scale', nn.initializers.ones_init(), (channels,), jnp.float32)
     bias = self.param('bias', nn.initializers.zeros_init(), (channels,), jnp.float32)
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32)
     running_var = self.variable('batch_stats', 'var', jnp.full, (channels,), self.initial_variance,
                                 jnp.float32)
     if not train or self.frozen:
-      mean, var = running_mean.value, running_var.value
-    else:
-      total = functools.partial(jax.lax.psum, axis_name=self.axis_name) if self.axis_name else (lambda s: s)
-      weight = mask.astype(jnp.float32)[:, None]
-      within = tuple(range(1, x.ndim - 1))  # a frame's own sum first: the mask then weighs [N, C]
-      # max(…, 1) clips nothing but a batch without a single valid frame.
-      count = jnp.maximum(total(weight.sum() * (x.size // (channels * x.shape[0]))), 1.0)
-      x32 = x.astype(jnp.float32)
-      mean = total((weight * x32.sum(within)).sum(0)) / count
-      # The gradient of the variance by the mean is 0 over the global batch: a pass over the activations saved.
-      deviation = x32 - jax.lax.stop_gradient(mean)
-      var = total((weight * (deviation ** 2).sum(within)).sum(0)) / count
-      if not self.is_initializing():
-        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-        running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
-    gain = scale * jax.lax.rsqrt(var + self.epsilon)
+      gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+      return (convolve(x, gain) + (bias - running_mean.value * gain)).astype(self.dtype)
+    x = convolve(x)
+    total = functools.partial(jax.lax.psum, axis_name=self.axis_name) if self.axis_name else (lambda s: s)
+    weight = mask.astype(jnp.float32)[:, None]
+    within = tuple(range(1, x.ndim - 1))  # a frame's own sum first: the mask then weighs [N, C]
+    # max(…, 1) clips nothing but a batch without a single valid frame.
+    count = jnp.maximum(total(weight.sum() * (x.size // (channels * x.shape[0]))), 1.0)
+    x32 = x.astype(jnp.float32)
+    mean = total((weight * x32.sum(within)).sum(0)) / count
+    # The gradient of the variance by the mean is 0 over the global batch: a pass over the activations saved.
+    deviation = x32 - jax.lax.stop_gradient(mean)
+    var = total((weight * (deviation ** 2).sum(within)).sum(0)) / count
+    if not self.is_initializing():
+      running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+      running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
     # The mean first: x · gain − mean · gain would cancel where the mean is large.
-    return ((x.astype(jnp.float32) - mean) * gain + bias).astype(self.dtype)
+    return ((x32 - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias).astype(self.dtype)
 
 
-class Conv1x1(nn.Module):
-  """A 1×1 convolution as a matrix product: on a CPU 1.6 times as fast as the backend's convolution."""
+class Conv(nn.Module):
+  """A square convolution without bias, with (size − 1) / 2 pixels of padding on every side.
 
-  features: int
-  strides: int = 1
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    kernel = self.param('kernel', _KERNEL_INIT, (1, 1, x.shape[-1], self.features), jnp.float32)
-    x = x[:, ::self.strides, ::self.strides]
-    return product(x.astype(self.dtype), kernel[0, 0].astype(self.dtype))
-
-
-@jax.custom_vjp
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """[..., C] and [C, O] -> [..., O].
-
-  The kernel's gradient sums over rows as they lie. Autodiff asks for transposed ones, which XLA's CPU writes out, with
-  all that they are made of: a third of a training step.
+  Attributes:
+    features: maps to make.
+    size: of the kernel, odd.
+    strides: in both directions.
+    dtype: of the computation; the kernel is float32.
   """
-  return x @ kernel
-
-
-def _product_backward(residuals, gradient):
-  x, kernel = residuals
-  rows = lambda a: a.reshape(-1, a.shape[-1])
-  return gradient @ kernel.T, jax.lax.dot_general(rows(x), rows(gradient), (((0,), (0,)), ((), ())))
-
-
-product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
-
-
-class Conv3x3(nn.Module):
-  """A 3×3 convolution with one pixel of padding on every side."""
 
   features: int
+  size: int
   strides: int = 1
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    kernel = self.param('kernel', _KERNEL_INIT, (3, 3, x.shape[-1], self.features), jnp.float32)
+  def __call__(self, x: jax.Array, gain: jax.Array | None = None) -> jax.Array:
+    """[N, H, W, C] -> [N, ceil(H / strides), ceil(W / strides), features], times gain [features]."""
+    kernel = self.param('kernel', _KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
+    if gain is not None:
+      kernel = kernel * gain
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    if self.strides == 1 and max(x.shape[1:3]) < 3:
-      return small_map_conv(x, kernel)
-    # Fewer channels do not pay for the sums of Winograd's form, and bfloat16 would round them. Not measured on
-    # accelerators; cuDNN has such forms itself.
-    if self.strides == 1 and x.shape[-1] >= 64 and x.dtype == jnp.float32 and jax.default_backend() == 'cpu':
-      return winograd_conv(x, kernel)
-    return jax.lax.conv_general_dilated(x, kernel, (self.strides, self.strides), ((1, 1), (1, 1)),
+    if self.size == 1:  # a matrix product: on a CPU 1.6 times as fast as the backend's convolution
+      return product(x[:, ::self.strides, ::self.strides], kernel[0, 0])
+    if self.size == 3 and self.strides == 1:
+      if max(x.shape[1:3]) < 3:
+        return small_map_conv(x, kernel)
+      # Fewer channels do not pay for the sums of Winograd's form, and bfloat16 would round them. Not measured on
+      # accelerators; cuDNN has such forms itself.
+      if x.shape[-1] >= 64 and x.dtype == jnp.float32 and jax.default_backend() == 'cpu':
+        return winograd_conv(x, kernel)
+    padding = (self.size // 2, self.size // 2)
+    return jax.lax.conv_general_dilated(x, kernel, (self.strides, self.strides), (padding, padding),
                                         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
@@ -212,17 +208,14 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-    conv = functools.partial(Conv1x1, dtype=self.dtype)
     first, second = (self.strides, 1) if self.stride_on == '1x1' else (1, self.strides)
-    y = conv(self.features, first, name='conv1')(x)
-    y = nn.relu(self.norm(name='norm1')(y, mask, train))
-    y = Conv3x3(self.features, second, self.dtype, name='conv2')(y)
-    y = nn.relu(self.norm(name='norm2')(y, mask, train))
-    y = conv(4 * self.features, name='conv3')(y)
-    y = self.norm(name='norm3')(y, mask, train)
+    conv = functools.partial(Conv, dtype=self.dtype)
+    normalise = lambda name, x, conv: self.norm(name=name)(x, mask, train, conv)
+    y = nn.relu(normalise('norm1', x, conv(self.features, 1, first, name='conv1')))
+    y = nn.relu(normalise('norm2', y, conv(self.features, 3, second, name='conv2')))
+    y = normalise('norm3', y, conv(4 * self.features, 1, name='conv3'))
     if x.shape[-1] != 4 * self.features or self.strides != 1:
-      x = conv(4 * self.features, self.strides, name='shortcut')(x)
-      x = self.norm(name='shortcut_norm')(x, mask, train)
+      x = normalise('shortcut_norm', x, conv(4 * self.features, 1, self.strides, name='shortcut'))
     return nn.relu(x + y)
 
 
@@ -252,9 +245,7 @@ class ResNet50(nn.Module):
       raise ValueError(f'resnet: frames [N, H, W, 3] and mask [N] expected, got {x.shape} and {mask.shape}')
     norm = functools.partial(self.norm, initial_variance=_KERNEL_VARIANCE)
     # [N, H, W, 3] -> [N, H/2, W/2, width] -> [N, H/4, W/4, width]
-    x = nn.Conv(self.width, (7, 7), (2, 2), padding=((3, 3), (3, 3)), use_bias=False, dtype=self.dtype,
-                kernel_init=_KERNEL_INIT, name='conv1')(x.astype(self.dtype))
-    x = norm(name='norm1')(x, mask, train)
+    x = norm(name='norm1')(x, mask, train, Conv(self.width, 7, 2, self.dtype, name='conv1'))
     # Of an odd number of pixels TensorFlow's SAME pads one on every side, too.
     before = {'SAME': x.shape[1] % 2, 'SYMMETRIC': 1}[self.stem_pool_padding]
     x = nn.relu(max_pool(x, before))  # in this order the same numbers for a quarter of the work
