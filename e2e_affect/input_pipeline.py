@@ -116,7 +116,7 @@ def train_order(config: ml_collections.ConfigDict, manifest: Manifest, first_ste
   windows = num_sequences(config, manifest)
   order = _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count)
   order = order.map(lambda window, place: {'window': tf.cast(window, tf.int32), 'index': tf.cast(place, tf.int32)})
-  return order.batch(batch_size // process_count, drop_remainder=True).as_numpy_iterator()
+  return _untuned(order.batch(batch_size // process_count, drop_remainder=True)).as_numpy_iterator()
 
 
 def _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count):
@@ -193,9 +193,15 @@ def _batches(config, manifest, positions, windows, seconds, batch_size):
   dataset = dataset.map(parse, num_parallel_calls=threads, deterministic=True)
   dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
   options = tf.data.Options()
-  options.autotune.enabled = False
   options.threading.private_threadpool_size = threads
-  return _with_readable_errors(dataset.with_options(options), config.data.dir)
+  return _with_readable_errors(_untuned(dataset.with_options(options)), config.data.dir)
+
+
+def _untuned(dataset):
+  """Without TensorFlow's tuner: an iterator at its end now and then waits for it, for up to a minute."""
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  return dataset.with_options(options)
 
 
 def _with_readable_errors(dataset, folder):

@@ -23,6 +23,18 @@ def test_batches_are_those_of_the_input_pipeline(small_config, cache):
       np.testing.assert_array_equal(ours[name], value[:, None], err_msg=name)
 
 
+@pytest.mark.parametrize('cache, iterators', [('', 1), ('host', 2)])
+def test_tensorflow_tunes_nothing(small_config, monkeypatch, cache, iterators):
+  """An iterator at its end may wait for the tuner: once for 49 seconds after the last batch of a training."""
+  dataset = input_pipeline.tf.data.Dataset
+  tuned, iterate = [], dataset.as_numpy_iterator
+  monkeypatch.setattr(dataset, 'as_numpy_iterator',
+                      lambda self: tuned.append(self.options().autotune.enabled) or iterate(self))
+  small_config.data.cache = cache
+  list(feed.device_batches(small_config, input_pipeline.read_manifest(small_config.data.dir), 0, 1, batch_size=8))
+  assert tuned == iterators * [False]
+
+
 def test_a_cache_reads_only_what_the_network_uses(small_config):
   small_config.model.modalities = ('speech',)
   corpus = input_pipeline.read_corpus(small_config, input_pipeline.read_manifest(small_config.data.dir))
