@@ -46,7 +46,7 @@ def main(out, repeats, quick):
     speech._RESULTS = chosen
     sides.append(side('lax.conv_general_dilated', backend_conv, g, x, kernel))
     rows.append(measure.row(f'first convolution, forward + backward, batch {batch}', measure.alternate(sides, repeats),
-                            gflop=2 * 2e-9 * batch * samples * taps * filters))
+                            gflop=2 * 2e-9 * batch * samples * taps * filters))  # as if done directly
     y, g = g, draw(batch, samples // 2, filters)
     sides = [side('own derivative', largest, g, y),
              side('flax.linen.max_pool', lambda y: nn.max_pool(y, (2,), (2,)), g, y)]

@@ -115,7 +115,7 @@ class _Sizes:
   def __init__(self, taps, long_taps):
     left, right = (taps - 1) // 2, taps - 1 - (taps - 1) // 2
     long_right = long_taps - 1 - (long_taps - 1) // 2
-    self.left, self.late = left, -(-right // 2)
+    self.late = -(-right // 2)
     self.before = left + 2 * self.late
     self.ahead = -(-(long_right + self.late) // _HALF)
     self.window = _HALF + long_taps - 1

@@ -1,4 +1,4 @@
-"""The matrix product of the convolutions that are one."""
+"""The matrix product that some convolutions are computed as."""
 
 import jax
 
@@ -8,7 +8,7 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """[..., C] and [C, O] -> [..., O].
 
   The kernel's gradient sums over rows as they lie. Autodiff asks for transposed ones, which XLA's CPU writes out, with
-  all that they are made of: a third of a training step.
+  all that they are made of: a third of a visual training step.
   """
   return x @ kernel
 

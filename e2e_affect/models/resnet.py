@@ -52,30 +52,32 @@ class MaskedBatchNorm(nn.Module):
     Returns:
       [N, ..., C].
     """
-    channels = conv.features if conv else x.shape[-1]
-    convolve = conv or (lambda x, gain=1.0: x * gain)
+    channels = x.shape[-1] if conv is None else conv.features
     scale = self.param('scale', nn.initializers.ones_init(), (channels,), jnp.float32)
     bias = self.param('bias', nn.initializers.zeros_init(), (channels,), jnp.float32)
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32)
-    running_var = self.variable('batch_stats', 'var', jnp.full, (channels,), self.initial_variance,
-                                jnp.float32)
-    if not train or self.frozen:
+    running_var = self.variable('batch_stats', 'var', jnp.full, (channels,), self.initial_variance, jnp.float32)
+    running = not train or self.frozen
+    if running and conv is not None:
       gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-      return (convolve(x, gain) + (bias - running_mean.value * gain)).astype(self.dtype)
-    x = convolve(x)
-    total = functools.partial(jax.lax.psum, axis_name=self.axis_name) if self.axis_name else (lambda s: s)
-    weight = mask.astype(jnp.float32)[:, None]
-    within = tuple(range(1, x.ndim - 1))  # a frame's own sum first: the mask then weighs [N, C]
-    # max(…, 1) clips nothing but a batch without a single valid frame.
-    count = jnp.maximum(total(weight.sum() * (x.size // (channels * x.shape[0]))), 1.0)
-    x32 = x.astype(jnp.float32)
-    mean = total((weight * x32.sum(within)).sum(0)) / count
-    # The gradient of the variance by the mean is 0 over the global batch: a pass over the activations saved.
-    deviation = x32 - jax.lax.stop_gradient(mean)
-    var = total((weight * (deviation ** 2).sum(within)).sum(0)) / count
-    if not self.is_initializing():
-      running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-      running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+      # A large mean cancels here: no more is lost than the convolution's own rounding took.
+      return (conv(x, gain) + (bias - running_mean.value * gain)).astype(self.dtype)
+    x32 = (x if conv is None else conv(x)).astype(jnp.float32)
+    if running:
+      mean, var = running_mean.value, running_var.value
+    else:
+      total = functools.partial(jax.lax.psum, axis_name=self.axis_name) if self.axis_name else (lambda s: s)
+      weight = mask.astype(jnp.float32)[:, None]
+      within = tuple(range(1, x32.ndim - 1))  # a frame's own sum first: the mask then weighs [N, C]
+      # max(…, 1) clips nothing but a batch without a single valid frame.
+      count = jnp.maximum(total(weight.sum() * (x32.size // (channels * len(x32)))), 1.0)
+      mean = total((weight * x32.sum(within)).sum(0)) / count
+      # The gradient of the variance by the mean is 0 over the global batch: a pass over the activations saved.
+      deviation = x32 - jax.lax.stop_gradient(mean)
+      var = total((weight * (deviation ** 2).sum(within)).sum(0)) / count
+      if not self.is_initializing():
+        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+        running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
     # The mean first: x · gain − mean · gain would cancel where the mean is large.
     return ((x32 - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias).astype(self.dtype)
 
