@@ -103,7 +103,7 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
       if raw.scored.any():
         final = raw if raw_is_final else processed
         value = metrics.ccc(final.prediction[raw.scored, k], raw.gold[raw.scored, k])
-        title += f'   CCC {value:.2f}'
+        title += f'   CCC {value:z.2f}'
       axes.set_title(title)
       axes.set_ylabel(f'{target} [−1, 1]')
     panels[-1].set_xlabel('time [s]')
@@ -135,7 +135,7 @@ def scatter(traces: Sequence[Trace], targets: Sequence[str], stage: str) -> Figu
       axes.hexbin(g, p, gridsize=45, extent=(*limits, *limits), bins='log', mincnt=1, cmap=_DENSITY, lw=0.2)
       axes.plot(limits, limits, color=_GOLD, lw=1, ls='--')
       axes.set(xlim=limits, ylim=limits, aspect='equal', xlabel=f'gold standard, {target} [−1, 1]',
-               ylabel=f'prediction, {target} [−1, 1]', title=f'{target.capitalize()}   CCC {metrics.ccc(p, g):.2f}')
+               ylabel=f'prediction, {target} [−1, 1]', title=f'{target.capitalize()}   CCC {metrics.ccc(p, g):z.2f}')
     figure.suptitle(f'All recordings ({traces[0].partition}), {stage}', x=0.01, ha='left', fontsize=13)
   return figure
 

@@ -137,7 +137,7 @@ def in_words(params: dict) -> dict[str, list[str]]:
                                  f'(more than {params["min_gain"]:g} needed: to cancel a wrong trace is no gain).')
       else:
         described[target].append(f'{_WORDS[name][0]}: not kept, the best gain on validation was '
-                                 f'{step["ccc"] - before:+.3f} (more than {params["min_gain"]:g} needed).')
+                                 f'{step["ccc"] - before:+z.3f} (more than {params["min_gain"]:g} needed).')
   return described
 
 

@@ -230,7 +230,7 @@ def _flatten(tree, prefix=''):
 
 
 def _number(value):
-  return '–' if value is None or math.isnan(value) else f'{value:.3f}'.replace('-', '−')
+  return '–' if value is None or math.isnan(value) else f'{value:z.3f}'.replace('-', '−')
 
 
 def _print_table(rows):
