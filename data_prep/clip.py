@@ -142,7 +142,8 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
   seconds = _length(recording, sound and sound.end, video_end, one_file)
   steps = media.num_steps(seconds)
   if not steps:
-    raise DataError(f'{recording.video or recording.audio}: {seconds:.3f} s long; expected at least one step of 0.04 s')
+    raise DataError(f'{recording.video or recording.audio}: {seconds:.3f} s long; expected more than '
+                    f'{media.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
   if crops is not None:
     for _ in range(len(crops), steps):
       crops.append(data)

@@ -93,7 +93,7 @@ def length_notes(fitted: Mapping, steps: int) -> list[str]:
   """
   notes = []
   if steps * STEP_SECONDS < 0.25:
-    notes.append(f'only {steps * STEP_SECONDS:.2f} s long: too short to mean anything')
+    notes.append('shorter than 0.25 s: too short to mean anything')
   for name in ('median_filter', 'time_shift') if fitted.get('fitted_on') else ():
     for target, of in fitted['targets'].items():
       if of[name]['kept'] and steps < 2 * of[name]['steps']:

@@ -48,7 +48,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     UserError: the first such field, its value and what is allowed.
   """
   for field, choices in _CHOICES.items():
-    _require(config, field, lambda v: v in choices, 'one of ' + ', '.join(choices))
+    _require(config, field, lambda v: v in choices, 'one of ' + ', '.join(choice or "''" for choice in choices))
   for field, (low, high) in _RANGES.items():
     _require(config, field, lambda v: low <= v <= high, f'{low} to {high}')
   _require(config, 'name', lambda v: v not in ('', '.', '..') and not set(v) & set('/\\\0'),

@@ -77,7 +77,7 @@ class Stream:
     """Takes the next step of sound; returns the prediction of the step that lies `ahead` before it.
 
     Args:
-      samples: [640] int16, or None past the end of the sound.
+      samples: [640] int16, the last ones of the sound fewer (silence follows), or None past its end.
 
     Returns:
       [K] float32, or None as long as no step has enough sound after it.
@@ -95,7 +95,8 @@ class Stream:
     count, total, squares = self._heard
     statistics = self._statistics or (
         (total / count, math.sqrt((count * squares - total * total) / count**2)) if count else (0.0, 0.0))
-    samples = np.zeros(SAMPLES_PER_STEP, np.int16) if samples is None else samples
+    samples = np.zeros(0, np.int16) if samples is None else samples
+    samples = np.pad(samples, (0, SAMPLES_PER_STEP - len(samples)))
     return (self._params, self._state, samples, np.float32(statistics), np.float32(valid),
             np.bool_(self._taken >= self.ahead))
 
@@ -175,8 +176,8 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
   while True:
     data = source.read(wanted)
     whole = data[:len(data) // 2 * 2]
-    if whole:  # the last step may be short: silence follows
-      yield from advance(np.frombuffer(whole.ljust(wanted, b'\0'), '<i2'))
+    if whole:
+      yield from advance(np.frombuffer(whole, '<i2'))
     if len(data) < wanted:
       break
   for _ in range(stream.ahead):

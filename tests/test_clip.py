@@ -102,7 +102,7 @@ def test_short_and_otherwise_sampled_sound(tmp_path, rate, channels, seconds, st
 
 def test_refusals(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.zeros(20), 16_000)
-  with pytest.raises(DataError, match='a.wav: 0.001 s long; expected at least one step'):
+  with pytest.raises(DataError, match='a.wav: 0.001 s long; expected more than 0.002 s, the beginning of a step'):
     clip.prepare(source(tmp_path / 'a.wav'), tmp_path, picture=True)
   with pytest.raises(DataError, match='nothing.mp4: not found'):
     clip.prepare(source(tmp_path / 'nothing.mp4'), tmp_path, picture=True)

@@ -44,6 +44,13 @@ def test_delay_and_running_loudness():
   np.testing.assert_array_equal([again(piece) for piece in other[:20]][-1], outputs[19])
 
 
+def test_silence_after_a_short_last_step_is_not_heard():
+  network = small_network('speech')
+  samples = sound(1)[:300]
+  heard = streamed(network, samples)
+  np.testing.assert_allclose(heard, streamed(network, samples, statistics=assemble.sound_statistics(samples)), atol=1e-6)
+
+
 def test_silence_and_errors():
   assert np.isfinite(streamed(small_network('speech'), np.zeros(3000, np.int16))).all()
   sink = io.StringIO()
