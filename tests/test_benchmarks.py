@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import long_conv, measure, recurrent, report, waveform_conv, work
+from benchmarks import long_conv, measure, recurrent, report, work
 from e2e_affect.models.speech import SpeechNetwork
 
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -67,11 +67,10 @@ def test_sides_take_turns():
 def test_a_benchmark_leaves_a_table(tmp_path, capsys):
   long_conv.main(tmp_path, 1, quick=True)
   recurrent.main(tmp_path, 1, quick=True)
-  waveform_conv.main(tmp_path, 1, quick=True)
   results = report.read(tmp_path)
-  assert [result['benchmark'] for result in results] == ['long_conv', 'recurrent', 'waveform_conv']
+  assert [result['benchmark'] for result in results] == ['long_conv', 'recurrent']
   table = report.table(results).splitlines()
-  assert len(table) == 2 + 3 + 1 + 2 and all(line.count('|') == 6 for line in table)
+  assert len(table) == 2 + 3 + 1 and all(line.count('|') == 6 for line in table)
   assert 'lax.conv_general_dilated: ' in table[2] and 'GFLOP/s' in table[2]
   for result in results:
     assert result['date'] in report.provenance(result) and result['cpu'] in report.provenance(result)

@@ -1,8 +1,5 @@
 """The speech network's pooling against the plain one, and the whole network against its description in NumPy float64."""
 
-import functools
-
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,35 +23,6 @@ def test_first_of_equal_maxima_has_the_gradient():
   for axis, x in ((1, x), (0, x.T)):
     gradient = jax.grad(lambda x: (speech.largest(x, axis) * jnp.array([5.0, 7.0])).sum())(x)
     np.testing.assert_array_equal(jnp.moveaxis(gradient, axis, 1), [[0, 5, 0, 0], [7, 0, 0, 0]])
-
-
-@pytest.mark.parametrize('taps, samples, use_bias', [(1, 4, True), (9, 16, True), (16, 50, False), (17, 33, True),
-                                                     (80, 640, False), (50, 7, True)])
-def test_waveform_conv_equals_flax(taps, samples, use_bias):
-  rng = np.random.default_rng(2)
-  x = rng.normal(size=(3, samples)).astype(np.float32)
-  weight = rng.normal(size=(3, samples, 5)).astype(np.float32)
-  ours = speech.WaveformConv(5, taps, use_bias)
-  params = ours.init(jax.random.key(4), x)
-  theirs = nn.Conv(5, (taps,), use_bias=use_bias)
-  theirs_of = lambda params, x: theirs.apply(params, x[:, :, None])
-  jax.tree.map(np.testing.assert_array_equal, params, theirs.init(jax.random.key(4), x[:, :, None]))
-  params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
-  np.testing.assert_allclose(ours.apply(params, x), theirs_of(params, x), atol=1e-5)
-  gradients = lambda f: jax.grad(lambda *args: (weight * f(*args)).sum(), argnums=(0, 1))(params, x)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradients(ours.apply), gradients(theirs_of))
-
-
-def test_kernel_gradient_of_waveform_conv_is_rounded_once_in_bfloat16():
-  rng = np.random.default_rng(3)
-  x = jnp.asarray(rng.normal(size=(2, 333)), jnp.bfloat16)
-  weight = jnp.asarray(rng.normal(size=(2, 333, 7)), jnp.bfloat16)
-  kernel = jnp.asarray(rng.normal(size=(80, 7)), jnp.bfloat16).astype(jnp.float32)
-  gradient = lambda f, x, weight: jax.vjp(functools.partial(f, x), kernel)[1](weight)[0]
-  exact = gradient(speech.waveform_conv, x.astype(jnp.float32), weight.astype(jnp.float32))
-  # One rounding, of the product; 9e-3 if the sum over a tap's places in the matrix is rounded, too.
-  np.testing.assert_allclose(gradient(speech.waveform_conv, x, weight), exact, rtol=0,
-                             atol=2.0 ** -8 * np.abs(exact).max())
 
 
 def test_network_equals_its_description_in_float64():
