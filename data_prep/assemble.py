@@ -246,8 +246,8 @@ def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.R
   steps, per_record = len(crops), records.STEPS_PER_RECORD
   count = math.ceil(steps / per_record)
   if not count:
-    raise DataError(f'{recording.recording}: {seconds:.3f} s long; expected more than {media.LENGTH_SLACK_SECONDS:g} s, '
-                    'the beginning of a step')
+    raise DataError(f'{recording.recording}: {seconds:.3f} s long; expected more than '
+                    f'{media.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
   samples = audio.samples[:num_samples(seconds)] if audio is not None else np.zeros(1, np.int16)
   padded = np.zeros(count * per_record * records.SAMPLES_PER_STEP, np.int16)
   padded[:len(samples)] = samples

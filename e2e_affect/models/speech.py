@@ -52,8 +52,8 @@ class SpeechNetwork(nn.Module):
     batch, steps, _ = audio.shape
     # [B, T, S] -> [B, T·S, 1] -> [B, T·S, F]
     x = audio.reshape(batch, steps * SAMPLES_PER_STEP, 1).astype(self.dtype)
-    # As a product over windows it takes half the time alone, but XLA then derives the pooling's gradient in the windows'
-    # layout, element by element: a training step took 3 (batch 1) to 9 % (batch 25) longer.
+    # As a product over windows it takes half the time alone, but XLA's CPU then derives the pooling's gradient in the
+    # windows' layout, element by element: a training step took 3 (batch 1) to 9 % (batch 25) longer.
     x = nn.Conv(self.filters, (self.taps,), dtype=self.dtype, name='conv')(x)
     # [B, T·S, F] -> [B, T·S/2, F]; ReLU after the maximum gives the same numbers for half of the work.
     x = nn.relu(largest(x.reshape(batch, -1, _POOL_TIME, self.filters), 2))
