@@ -109,11 +109,11 @@ def test_running_statistics_scale_the_kernel_and_give_what_normalising_gives(tra
   np.testing.assert_allclose(ours(*args), theirs(*args), atol=2e-5)
   for a, b in zip(value_and_gradients(ours, weight, *args)[1], value_and_gradients(theirs, weight, *args)[1]):
     np.testing.assert_allclose(a, b, atol=2e-4)
-  # Gain and mean never meet the activations: they see the convolution and one addition.
   variables = {'params': {'scale': scale, 'bias': bias}, 'batch_stats': {'mean': mean, 'var': var}}
   y = 5 * rng.normal(size=(2, 4, 3, 6)).astype(np.float32)  # the result of a convolution of someone else's
   found = resnet.MaskedBatchNorm(frozen=frozen).apply(variables, y, jnp.zeros(2), train)
   np.testing.assert_allclose(found, (y - mean) / np.sqrt(var + 1e-5) * scale + bias, atol=2e-5)
+  # Gain and mean never meet the activations: they see the convolution and one addition.
   traced = str(jax.make_jaxpr(ours)(*args))
   assert not re.search(r'f32\[2,5,4,6\] = (mul|sub|div)', traced), traced
 

@@ -37,8 +37,7 @@ class MaskedBatchNorm(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, train: bool,
-               conv: 'Conv | None' = None) -> jax.Array:
+  def __call__(self, x: jax.Array, mask: jax.Array, train: bool, conv: 'Conv | None' = None) -> jax.Array:
     """Normalises per channel, after a convolution into whose kernel running statistics are folded.
 
     Args:
