@@ -118,6 +118,16 @@ def test_running_statistics_scale_the_kernel_and_give_what_normalising_gives(tra
   assert not re.search(r'f32\[2,5,4,6\] = (mul|sub|div)', traced), traced
 
 
+def test_a_fresh_units_branch_has_a_quarter_of_its_shortcuts_deviation():
+  unit = resnet.Bottleneck(4, 1, '1x1', resnet.MaskedBatchNorm, jnp.float32)
+  x = jax.random.normal(jax.random.key(1), (20, 8, 8, 3))
+  _, after = unit.init_with_output(jax.random.key(0), 100 * x, jnp.ones(20), True, capture_intermediates=True)
+  deviation = {name: np.std(seen['__call__'][0], (0, 1, 2)) for name, seen in after['intermediates'].items()
+               if name in ('norm3', 'shortcut_norm')}
+  np.testing.assert_allclose(deviation['norm3'], 0.25, rtol=0.01)
+  np.testing.assert_allclose(deviation['shortcut_norm'], 1, rtol=0.01)
+
+
 @pytest.mark.parametrize('devices', [1, 3])
 def test_batch_norm_equals_float64_with_ragged_masks(devices):
   rng = np.random.default_rng(5)
