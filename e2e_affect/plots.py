@@ -163,7 +163,7 @@ def learning_curves(rows: Sequence[dict], targets: Sequence[str]) -> Figure:
       best = steps[np.nanargmax(means)]
       cccs.axvline(best, color=_GOLD, lw=1, ls=':', label=f'best on validation, step {best}')
     cccs.set(title='CCC', ylabel='CCC', ylim=(min(0, cccs.get_ylim()[0]), 1))
-    figure.legend(*cccs.get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    figure.legend(*cccs.get_legend_handles_labels(), loc='outside lower center', ncols=min(len(targets) + 1, 4))
     norm.plot(*_curve(train, 'grad_norm'), color=_FINAL, lw=1)
     norm.set(title='Gradient norm', ylabel='L2 norm', xlabel='training step', yscale='log')
     norm.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
