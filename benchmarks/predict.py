@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import measure, step
-from data_prep import media
+from data_prep import audio_track
 from data_prep.simulate import corpus
 from e2e_affect import network as networks, predict, steps, stream
 
@@ -52,7 +52,7 @@ def analysis(what, network, path, out, seconds, repeats):
 
 def streamed(network, path):
   """A row: one step of sound at a time."""
-  samples = media.read_audio(path).samples
+  samples = audio_track.read_audio(path).samples
   costs = []
   online = stream.Stream(network)
   count = len(list(stream.predictions(online, io.BytesIO(samples.tobytes()), costs)))

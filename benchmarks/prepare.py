@@ -12,7 +12,7 @@ import tempfile
 import cv2
 
 from benchmarks import measure
-from data_prep import assemble, faces, media
+from data_prep import assemble, faces, video_track
 from data_prep.simulate import corpus
 
 
@@ -37,9 +37,9 @@ def main(out, repeats, quick):
   with tempfile.TemporaryDirectory() as folder:
     corpus.simulate(folder, 3, seconds, 0, 2)
     path = sorted(pathlib.Path(folder).rglob('*.mp4'))[0]
-    sides = [measure.Side('ours: flow between detections', lambda: sum(1 for _ in assemble.follow(media.Video(path), None))),
+    sides = [measure.Side('ours: flow between detections', lambda: sum(1 for _ in assemble.follow(video_track.Video(path), None))),
              measure.Side('a cascade on every frame', lambda: peer(path), 3)]
-    video = media.Video(path)
+    video = video_track.Video(path)
     frames = sum(1 for _ in video)
     times = measure.alternate(sides, min(repeats, 5))
     rows = [measure.row(f'faces of a video of {video.size[0]}×{video.size[1]}', times, items=(frames, 'frames'),

@@ -6,11 +6,12 @@ import time
 
 import numpy as np
 
+from data_prep import audio_track
 from data_prep import faces
 from data_prep import gold_standard
 from data_prep import labels as label_files
-from data_prep import media
 from data_prep import records
+from data_prep import video_track
 from data_prep.corpora.recording import Recording
 from data_prep.corpora.recording import read_csv
 from data_prep.errors import DataError
@@ -84,12 +85,12 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
 
   shared = recording.audio is None  # the video's own sound track
   path = recording.video if shared else recording.audio
-  audio = media.read_audio(path) if not shared or media.has_audio(path) else None
+  audio = audio_track.read_audio(path) if not shared or audio_track.has_audio(path) else None
   video, crops, found = _faces(recording.video, first_box)
 
   seconds = common_length(recording.recording, label_end, interval, audio and audio.end, video and video.end,
                           one_file=shared, annotated_seconds=settings.annotated_seconds)
-  steps = media.num_steps(seconds)
+  steps = video_track.num_steps(seconds)
   crops, found = crops[:steps], found[:steps]
   if audio is None:
     notes.append('no sound: silence')
@@ -110,7 +111,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   hole = max((gap for times, _ in traces for gap in np.diff(times) if gap > label_files.longest_gap(times)), default=0)
   if hole:
     notes.append(f'labels have holes of up to {hole:.2f} s')
-  if steps * records.STEP_SECONDS > seconds + media.LENGTH_SLACK_SECONDS:
+  if steps * records.STEP_SECONDS > seconds + video_track.LENGTH_SLACK_SECONDS:
     # The last step is short: it stays (valid 1, missing samples 0), but nothing is learnt from it or scored on it.
     mask[-1] = 0
     label[-1] = 0
@@ -135,7 +136,7 @@ def common_length(name, label_end, interval, audio_end, video_end, *, one_file, 
     one_file: the sound is the video's own track.
     annotated_seconds: see `Corpus`.
   """
-  step = records.STEP_SECONDS + media.LENGTH_SLACK_SECONDS
+  step = records.STEP_SECONDS + video_track.LENGTH_SLACK_SECONDS
   ends = {'labels': label_end, 'audio': audio_end, 'video': video_end}
   present = {kind: end for kind, end in ends.items() if end is not None}
   media_end = min(end for kind, end in present.items() if kind != 'labels')
@@ -186,7 +187,7 @@ def _faces(path, first_box):
   """Follows the face: the video (read to its end) or None, and per step a JPEG and a confidence."""
   if path is None:
     return None, [], []
-  video, crops, found = media.Video(path), [], []
+  video, crops, found = video_track.Video(path), [], []
   for data, confidence, _ in follow(video, first_box):
     crops.append(data)
     found.append(confidence)
@@ -227,7 +228,7 @@ def _labels(traces, settings, steps):
 
 def num_samples(seconds: float) -> int:
   """Samples of a recording that long: none past its last step."""
-  return min(round(seconds * records.SAMPLE_RATE), media.num_steps(seconds) * records.SAMPLES_PER_STEP)
+  return min(round(seconds * records.SAMPLE_RATE), video_track.num_steps(seconds) * records.SAMPLES_PER_STEP)
 
 
 def sound_statistics(samples) -> tuple[float, float]:
@@ -247,7 +248,7 @@ def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.R
   count = math.ceil(steps / per_record)
   if not count:
     raise DataError(f'{recording.recording}: {seconds:.3f} s long; expected more than '
-                    f'{media.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
+                    f'{video_track.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
   samples = audio.samples[:num_samples(seconds)] if audio is not None else np.zeros(1, np.int16)
   padded = np.zeros(count * per_record * records.SAMPLES_PER_STEP, np.int16)
   padded[:len(samples)] = samples

@@ -1,7 +1,8 @@
 """One clip, from its files to what a network takes, in constant memory: the counterpart of `assemble` for prediction.
 
-Sound, faces and lengths are those of `media`, `faces` and `assemble`, so that a network sees at prediction what it saw
-in training; only the storage differs: whole seconds in shards there, two temporary files here.
+Sound, pictures, faces and lengths are those of `audio_track`, `video_track`, `faces` and `assemble`, so that a network
+sees at prediction what it saw in training; only the storage differs: whole seconds in shards there, two temporary files
+here.
 """
 
 import array
@@ -14,10 +15,11 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
+from data_prep import audio_track
 from data_prep import assemble
 from data_prep import faces
-from data_prep import media
 from data_prep import records
+from data_prep import video_track
 from data_prep.corpora.recording import Recording
 from data_prep.errors import DataError
 
@@ -113,10 +115,10 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
   """
   cost = collections.defaultdict(float)
   begin = time.perf_counter()
-  video_path = recording.video if recording.video is not None and media.has_video(recording.video) else None
+  video_path = recording.video if recording.video is not None and video_track.has_video(recording.video) else None
   one_file = recording.audio is None or recording.audio == recording.video
   audio_path = recording.video if one_file else recording.audio
-  if one_file and not media.has_audio(audio_path):
+  if one_file and not audio_track.has_audio(audio_path):
     audio_path = None
   if audio_path is None and video_path is None:
     raise DataError(f'{recording.video}: neither a sound track nor a video track in it')
@@ -125,7 +127,7 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
 
   crops, found, boxes, size, video_end = None, [], [], None, None
   if video_path is not None and picture:
-    video = media.Video(video_path)
+    video = video_track.Video(video_path)
     crops = Crops(spool / 'crops')
     first_box = assemble.read_box(recording.boxes) if recording.boxes else None
     begin, other = time.perf_counter(), sum(cost.values())
@@ -137,13 +139,13 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
     cost['faces'] += time.perf_counter() - begin - (sum(cost.values()) - other)
     video_end, size = video.end, video.size
   elif video_path is not None:
-    video_end = media.video_end(video_path)
+    video_end = video_track.video_end(video_path)
 
   seconds = _length(recording, sound and sound.end, video_end, one_file)
-  steps = media.num_steps(seconds)
+  steps = video_track.num_steps(seconds)
   if not steps:
     raise DataError(f'{recording.video or recording.audio}: {seconds:.3f} s long; expected more than '
-                    f'{media.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
+                    f'{video_track.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
   if crops is not None:
     for _ in range(len(crops), steps):
       crops.append(data)
@@ -162,8 +164,8 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
 
 
 def _spool_sound(path, place):
-  """Decodes a sound track into a file; returns the `media.Sound` and its samples, mapped."""
-  sound = media.Sound(path)
+  """Decodes a sound track into a file; returns the `audio_track.Sound` and its samples, mapped."""
+  sound = audio_track.Sound(path)
   with place.open('wb') as file:
     for piece in sound:
       file.write(piece.tobytes())
@@ -192,7 +194,7 @@ def _watched(video, watch, cost) -> Iterator[np.ndarray | None]:
 
 def _length(recording, audio_end, video_end, one_file) -> float:
   """Seconds; as `assemble.common_length`, but a file's sound may run on after its picture."""
-  step = records.STEP_SECONDS + media.LENGTH_SLACK_SECONDS
+  step = records.STEP_SECONDS + video_track.LENGTH_SLACK_SECONDS
   if audio_end is None or video_end is None:
     return video_end if audio_end is None else audio_end
   if one_file and audio_end > video_end + step:

@@ -15,6 +15,8 @@ FORMATS = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,
            'wav,w64,aiff,caf,flac,ogg,mp3,aac')
 _DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length is itself an estimate
 MAX_PIXELS = 4096 * 4096
+MAX_HOLE_SECONDS = 10.0  # a longer hole between two frames is damage, not a variable frame rate
+MAX_START_SECONDS = 600.0  # a track may start that long after the other
 
 
 def open_media(path):

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from data_prep import containers
-from data_prep import media
+from data_prep import audio_track, video_track
 from data_prep import records
 from data_prep import shards
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from tests import clips
-from data_prep import media
+from data_prep import audio_track, video_track
 from data_prep.errors import DataError
 
 
@@ -23,7 +23,7 @@ def spectrum_peak(samples, rate=16_000):
 def test_a_tone_stays_a_tone(tmp_path, rate, subtype):
   path = tmp_path / 'tone.wav'
   soundfile.write(path, clips.tone(1.5, rate), rate, subtype=subtype)
-  audio = media.read_audio(path)
+  audio = audio_track.read_audio(path)
   assert audio.samples.dtype == np.int16
   assert abs(len(audio.samples) - 24_000) <= 1 and audio.start == 0 and audio.end == pytest.approx(1.5, abs=1e-4)
   assert spectrum_peak(audio.samples) == pytest.approx(440, abs=0.5)
@@ -36,15 +36,15 @@ def test_a_tone_stays_a_tone(tmp_path, rate, subtype):
 def test_stereo_is_the_mean_of_the_channels(tmp_path):
   both = np.stack([clips.tone(1, 16_000), 0.5 * clips.tone(1, 16_000, hertz=1000)], axis=1)
   soundfile.write(tmp_path / 'a.wav', both, 16_000, subtype='PCM_16')
-  samples = media.read_audio(tmp_path / 'a.wav').samples
+  samples = audio_track.read_audio(tmp_path / 'a.wav').samples
   np.testing.assert_allclose(samples, both.mean(axis=1) * 32768, atol=1.6)  # rounding to 16 bits twice
 
 
 def test_flac_and_aac(tmp_path):
   soundfile.write(tmp_path / 'a.flac', clips.tone(1, 44_100), 44_100)
-  assert spectrum_peak(media.read_audio(tmp_path / 'a.flac').samples) == pytest.approx(440, abs=0.5)
+  assert spectrum_peak(audio_track.read_audio(tmp_path / 'a.flac').samples) == pytest.approx(440, abs=0.5)
   clips.write_clip(tmp_path / 'a.mp4', sound=clips.tone(2, 44_100), sound_codec='aac')
-  audio = media.read_audio(tmp_path / 'a.mp4')
+  audio = audio_track.read_audio(tmp_path / 'a.mp4')
   assert audio.end == pytest.approx(2, abs=0.001)  # the codec's padding to whole frames is cut
   assert spectrum_peak(audio.samples) == pytest.approx(440, abs=0.5)
 
@@ -55,13 +55,13 @@ def test_refuses_nan_and_inf(tmp_path, value):
   sound[7000] = value
   soundfile.write(tmp_path / 'a.wav', sound, 16_000, subtype='FLOAT')
   with pytest.raises(DataError, match='a.wav: NaN or Inf among the samples'):
-    media.read_audio(tmp_path / 'a.wav')
+    audio_track.read_audio(tmp_path / 'a.wav')
 
 
 def test_refuses_floats_that_are_not_scaled(tmp_path):
   soundfile.write(tmp_path / 'a.wav', 20_000 * clips.tone(1, 16_000), 16_000, subtype='FLOAT')
   with pytest.raises(DataError, match=r'float samples of up to 10000; expected them within \[−1, 1\]'):
-    media.read_audio(tmp_path / 'a.wav')
+    audio_track.read_audio(tmp_path / 'a.wav')
 
 
 def brightness(video):
@@ -70,7 +70,7 @@ def brightness(video):
 
 def test_frames_at_label_rate_go_one_to_a_step(tmp_path):
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(11))
-  video = media.Video(tmp_path / 'a.mkv')
+  video = video_track.Video(tmp_path / 'a.mkv')
   assert brightness(video) == [10 + 2 * i for i in range(11)]
   assert video.end == pytest.approx(0.44, abs=1e-3) and video.fps == pytest.approx(25, abs=0.1)
 
@@ -80,7 +80,7 @@ def test_any_frame_rate(tmp_path, fps):
   count = round(2 * fps)
   times = [round(i / fps, 3) for i in range(count)]  # rounded, as containers do
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(count), times)
-  video = media.Video(tmp_path / 'a.mkv')
+  video = video_track.Video(tmp_path / 'a.mkv')
   seen = brightness(video)
   # The frame shown in the middle of step k is the last that began by (k + 1/2)·40 ms.
   middles = (np.arange(50) + 0.5) * 0.04
@@ -93,19 +93,19 @@ def test_variable_frame_rate(tmp_path):
   times = [0, 0.013, 0.055, 0.2, 0.21, 0.3]
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(6), times)
   # Middles: .02 .06 .10 .14 .18 .22 .26 .30; the frame at .3 begins just there.
-  assert brightness(media.Video(tmp_path / 'a.mkv'))[:8] == [12, 14, 14, 14, 14, 18, 18, 20]
+  assert brightness(video_track.Video(tmp_path / 'a.mkv'))[:8] == [12, 14, 14, 14, 14, 18, 18, 20]
 
 
 def test_tracks_that_start_apart_are_aligned(tmp_path):
   # Sound from 0 s, picture from 0.4 s: ten steps without a frame.
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(20), [0.4 + 0.04 * i for i in range(20)],
                    sound=clips.tone(1.2, 44_100))
-  seen = brightness(media.Video(tmp_path / 'a.mkv'))
+  seen = brightness(video_track.Video(tmp_path / 'a.mkv'))
   assert seen[:12] == [None] * 10 + [10, 12] and len(seen) == 30
   # Picture from 0 s, sound from 0.5 s: zeros, then the tone, to the sample.
   clips.write_clip(tmp_path / 'b.mov', clips.counted_frames(30), sound=clips.tone(0.7, 16_000), rate=16_000,
                    sound_start=0.5, codec='mpeg4')
-  audio = media.read_audio(tmp_path / 'b.mov')
+  audio = audio_track.read_audio(tmp_path / 'b.mov')
   assert audio.start == pytest.approx(0.5, abs=1e-3) and audio.end == pytest.approx(1.2, abs=1e-3)
   assert not audio.samples[:8000].any()
   np.testing.assert_allclose(audio.samples[8000:9000], clips.tone(0.7, 16_000)[:1000] * 32768, atol=2)
@@ -115,19 +115,19 @@ def test_a_tone_in_the_middle_of_the_file_is_at_its_time(tmp_path):
   sound = np.zeros(44_100 * 2)
   sound[round(44_100 * 1.25)] = 0.9  # a click at 1.25 s
   soundfile.write(tmp_path / 'a.wav', sound, 44_100)
-  assert abs(int(np.argmax(np.abs(media.read_audio(tmp_path / 'a.wav').samples))) - 20_000) <= 1
+  assert abs(int(np.argmax(np.abs(audio_track.read_audio(tmp_path / 'a.wav').samples))) - 20_000) <= 1
 
 
 def test_frames_are_streamed(tmp_path):
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(40))
-  frames = iter(media.Video(tmp_path / 'a.mkv'))
+  frames = iter(video_track.Video(tmp_path / 'a.mkv'))
   assert next(frames)[0, 0, 0] == 10  # a generator: nothing is decoded ahead of what is asked for
 
 
 @pytest.mark.parametrize('seconds, steps', [
     (0, 0), (0.001, 0), (0.02, 1), (0.04, 1), (0.041, 1), (0.043, 2), (2.978, 75), (3.0, 75), (300.0, 7500)])
 def test_num_steps_counts_begun_steps(seconds, steps):
-  assert media.num_steps(seconds) == steps
+  assert video_track.num_steps(seconds) == steps
 
 
 def test_refuses_a_playlist_that_calls_itself_mp4(tmp_path):
@@ -137,12 +137,12 @@ def test_refuses_a_playlist_that_calls_itself_mp4(tmp_path):
   for text in (f"ffconcat version 1.0\nfile '{secret}'\n", f'#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n'):
     fake.write_text(text)
     with pytest.raises(DataError, match='clip.mp4: not readable as audio or video'):
-      media.read_audio(fake)
+      audio_track.read_audio(fake)
 
 
 def test_protocols_are_not_followed():
   with pytest.raises(DataError, match='not found'):
-    media.read_audio('http://127.0.0.1:9/clip.mp4')
+    audio_track.read_audio('http://127.0.0.1:9/clip.mp4')
 
 
 @pytest.mark.parametrize('make, reason', [
@@ -156,13 +156,13 @@ def test_refuses_what_is_no_media_file(tmp_path, make, reason):
   path = tmp_path / 'a.wav'
   make(path)
   with pytest.raises(DataError, match=f'a.wav: {reason}'):
-    media.read_audio(path)
+    audio_track.read_audio(path)
 
 
 def test_refuses_a_header_without_samples(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.zeros(0), 16_000)
   with pytest.raises(DataError, match='a.wav: (the sound track holds no samples|not readable)'):
-    media.read_audio(tmp_path / 'a.wav')
+    audio_track.read_audio(tmp_path / 'a.wav')
 
 
 def halve(path):
@@ -174,7 +174,7 @@ def test_refuses_half_a_wav(tmp_path):
   soundfile.write(tmp_path / 'a.wav', clips.tone(2, 16_000), 16_000)
   halve(tmp_path / 'a.wav')
   with pytest.raises(DataError, match='the header declares 64044 bytes and the file has 32022; it was cut off'):
-    media.read_audio(tmp_path / 'a.wav')
+    audio_track.read_audio(tmp_path / 'a.wav')
 
 
 @pytest.mark.parametrize('suffix, options', [('mp4', {'movflags': 'faststart'}), ('mp4', {}), ('mkv', {})])
@@ -184,20 +184,20 @@ def test_refuses_half_a_video(tmp_path, suffix, options):
   frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(50)]
   clips.write_clip(path, frames, sound=clips.tone(2, 16_000), rate=16_000, options=options, codec='mpeg4',
                    sound_codec='aac')
-  assert len(list(media.Video(path))) == 50
+  assert len(list(video_track.Video(path))) == 50
   halve(path)
   with pytest.raises(DataError, match='cut off|damaged|not readable'):
-    list(media.Video(path))
+    list(video_track.Video(path))
 
 
 def test_refuses_missing_tracks(tmp_path):
   clips.write_clip(tmp_path / 'silent.mkv', clips.counted_frames(5))
-  assert not media.has_audio(tmp_path / 'silent.mkv')
+  assert not audio_track.has_audio(tmp_path / 'silent.mkv')
   with pytest.raises(DataError, match='silent.mkv: no sound track'):
-    media.read_audio(tmp_path / 'silent.mkv')
+    audio_track.read_audio(tmp_path / 'silent.mkv')
   soundfile.write(tmp_path / 'blind.wav', clips.tone(1, 16_000), 16_000)
   with pytest.raises(DataError, match='blind.wav: no video track'):
-    list(media.Video(tmp_path / 'blind.wav'))
+    list(video_track.Video(tmp_path / 'blind.wav'))
 
 
 def test_refuses_image_bombs_before_decoding(tmp_path):
@@ -209,13 +209,13 @@ def test_refuses_image_bombs_before_decoding(tmp_path):
   assert old in data
   path.write_bytes(data.replace(old, new))
   with pytest.raises(DataError, match='a.avi: frames of 5000×5000; expected at least one pixel and at most 4096²'):
-    list(media.Video(path))
+    list(video_track.Video(path))
 
 
 def test_refuses_a_hole_in_the_picture(tmp_path):
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(4), [0, 0.04, 60.0, 60.04])
   with pytest.raises(DataError, match='the picture jumps from 0.08 s to 60.00 s; the file is damaged'):
-    list(media.Video(tmp_path / 'a.mkv'))
+    list(video_track.Video(tmp_path / 'a.mkv'))
 
 
 @pytest.mark.parametrize('seed', range(200))
@@ -229,7 +229,7 @@ def test_mutated_clips_raise_nothing_but_data_errors(mutations, tmp_path, seed):
     data = data[:rng.integers(1, len(data))]
   path = tmp_path / f'a.{("mp4", "mkv")[seed % 2]}'
   path.write_bytes(bytes(data))
-  for read in (lambda: media.read_audio(path), lambda: list(media.Video(path))):
+  for read in (lambda: audio_track.read_audio(path), lambda: list(video_track.Video(path))):
     try:
       read()
     except DataError as e:
@@ -262,5 +262,5 @@ def test_a_telephone_held_upright_is_turned(tmp_path):
   position = data.index(b'tkhd')
   position = data.index(upright, position)
   path.write_bytes(data[:position] + turned + data[position + len(turned):])
-  image = next(iter(media.Video(path)))
+  image = next(iter(video_track.Video(path)))
   assert image.shape == (96, 64, 3) and image[20].mean() > 200 > 50 > image[-20].mean()

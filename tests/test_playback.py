@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep import media, playback
+from data_prep import audio_track, playback, video_track
 from tests import clips
 
 
@@ -49,21 +49,21 @@ def test_the_copy_is_in_step(tmp_path, sound):
   samples = (20_000 * np.sin(2 * np.pi * 440 * np.arange(16_000 * 1.6) / 16_000)).astype(np.int16) if sound else None
   path = copy.finish(samples, tmp_path / 'media' / 'a.b')
   assert path.name == 'a.b.mp4' and playback.playable_as(path) == '.mp4'
-  video = media.Video(path)
+  video = video_track.Video(path)
   shown = list(video)
   assert len(shown) == 40 and video.size == (640, 360)
   assert shown[1].mean() < 20  # black before the first picture
   for k in range(2, 40):
     np.testing.assert_allclose(shown[k].mean(axis=(0, 1)), frames[k][0, 0], atol=6)
   if sound:
-    audio = media.read_audio(path)
+    audio = audio_track.read_audio(path)
     assert audio.end == pytest.approx(1.6, abs=0.07)
     assert np.abs(audio.samples[3200:22_000] - samples[3200:22_000].astype(int)).mean() < 1500
   else:
-    assert not media.has_audio(path)
+    assert not audio_track.has_audio(path)
 
 
 def test_sound_alone(tmp_path):
   samples = (9000 * clips.tone(1, 16_000)).astype(np.int16)
   path = playback.Copy(tmp_path).finish(samples, tmp_path / 'a')
-  assert path.name == 'a.m4a' and playback.playable_as(path) == '.m4a' and not media.has_video(path)
+  assert path.name == 'a.m4a' and playback.playable_as(path) == '.m4a' and not video_track.has_video(path)
