@@ -30,6 +30,7 @@ TRUST = 0.4  # share of the difference to a detection that is corrected: flow is
 CORRECTION = 0.2  # share of what is left of that correction that the box moves in one step: no jumps
 MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
 GREY = 128  # crop before any face was found
+REVISION = 2  # of the tracker: raised where the same file gets other crops, so that earlier shards are made anew
 
 PARAMETERS = {name.lower(): value for name, value in dict(globals()).items()
               if name.isupper() and isinstance(value, (int, float))}
@@ -86,6 +87,9 @@ class FaceTracker:
     else:
       if self._box is not None:
         confidence = self._follow(grey)
+        if confidence < MIN_CONFIDENCE:
+          self._lose()
+          confidence = 1.0  # of whatever face is found in its place, in this frame already
       self._wait -= 1
       if self._wait < 0:
         self._detect(grey)
@@ -121,8 +125,9 @@ class FaceTracker:
     self._seed(grey)
 
   def _lose(self) -> None:
+    """Gives the face up, and looks for one at once."""
     self._box = self._points = self._candidate = None
-    self._wait = min(self._wait, 1)
+    self._wait = 0
 
   def _seed(self, grey) -> None:
     """Chooses the corners to follow, inside the box."""
@@ -133,20 +138,17 @@ class FaceTracker:
     self._points = cv2.goodFeaturesToTrack(grey, NUM_POINTS, 0.01, max(2, side / 14), mask=mask, blockSize=5)
 
   def _follow(self, grey) -> float:
-    """Moves the box with the flow of its corners; returns the share of corners that agree on one motion."""
+    """Moves the box with the flow of its corners; returns the share of corners that agree on one motion, 0: none."""
     if self._points is None or len(self._points) < MIN_POINTS:
-      self._lose()
       return 0.0
     ahead, ok, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, None, **_FLOW)
     back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, ahead, None, **_FLOW)
     miss = np.linalg.norm((back - self._points)[:, 0], axis=1)
     good = (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (miss < MAX_ROUND_TRIP)
     if good.sum() < MIN_POINTS:
-      self._lose()
       return 0.0
     matrix, inliers = cv2.estimateAffinePartial2D(self._points[good], ahead[good], ransacReprojThreshold=1.5)
     if matrix is None:
-      self._lose()
       return 0.0
     share = float(inliers.sum()) / len(self._points)
     x, y, side = self._box
@@ -156,7 +158,6 @@ class FaceTracker:
     height, width = grey.shape
     inside = _inside(self._box, width, height)
     if inside < MIN_INSIDE or not 0.5 * MIN_FACE * min(grey.shape) < self._box[2] < 2 * max(grey.shape):
-      self._lose()
       return 0.0
     if len(self._points) < NUM_POINTS // 2:
       self._seed(grey)

@@ -90,6 +90,16 @@ def test_confidence_falls_when_the_scene_is_cut_and_the_last_crop_stays(face):
   assert found_again <= 2 * faces.RETRY_EVERY and (confidence[50 + found_again:] > 0.6).all()
 
 
+@pytest.mark.parametrize('frames_before', range(faces.DETECT_EVERY, 2 * faces.DETECT_EVERY + 2))
+def test_a_face_elsewhere_after_a_cut_is_taken_in_its_first_frame(face, frames_before):
+  # Whether the cut falls on a frame of detection or between two: flow fails on it, and the cascade is sure.
+  frames = [scene(face, 110, 120)] * frames_before + [scene(face, 220, 130)] * 20
+  _, confidence, boxes = run(faces.FaceTracker(), frames)
+  assert (confidence[frames_before:] > 0.6).all()
+  offset = centre(boxes[0]) - (110, 120)  # the cascade's centre is not the drawing's
+  assert centre(boxes[frames_before]) - offset == pytest.approx([220, 130], abs=6)
+
+
 def test_confidence_falls_when_the_face_leaves_the_frame(face):
   path = [160 + 5 * i for i in range(50)]  # at 5 pixels a step its centre passes the border (320) at step 32
   _, confidence, _ = run(faces.FaceTracker(), [scene(face, x, 120) for x in path])
