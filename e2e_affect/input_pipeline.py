@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import dataclasses
 import os
 import pathlib
+import sys
 
 import ml_collections
 import numpy as np
+import tqdm
 
 from data_prep import records
 from data_prep.errors import DataError
@@ -102,11 +104,15 @@ def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[s
   """All N sequences of the train partition, decoded, and a blank one: as `train_batches`, [N + 1, …], no `index`."""
   windows = _train_windows(config, manifest)
   order = tf.data.Dataset.range(len(windows) + 1).map(lambda window: (window, window))
+  seconds = config.data.sequence_steps // STEPS_PER_RECORD
   corpus = {}
-  for batch in _batches(config, manifest, order, windows, config.data.sequence_steps // STEPS_PER_RECORD, 1):
+  for batch in tqdm.tqdm(_batches(config, manifest, order, windows, seconds, 1), total=len(windows) + 1,
+                         desc='reading the corpus', unit=' sequences', leave=False, disable=not sys.stderr.isatty()):
     place = batch.pop('index')[0]
+    if not corpus:  # once: the corpus may be many gigabytes, and the allocator may fill them with zeros each time
+      corpus = {name: np.zeros((len(windows) + 1, *values.shape[1:]), values.dtype) for name, values in batch.items()}
     for name, values in batch.items():
-      corpus.setdefault(name, np.zeros((len(windows) + 1, *values.shape[1:]), values.dtype))[place] = values[0]
+      corpus[name][place] = values[0]
   return corpus
 
 

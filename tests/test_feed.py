@@ -43,6 +43,17 @@ def test_a_cache_reads_only_what_the_network_uses(small_config):
   assert not corpus['valid'][5].any() and corpus['valid'][:5].any(axis=1).all()
 
 
+def test_a_cache_allocates_the_corpus_once(small_config, monkeypatch):
+  """Not once a sequence, which takes the square of the corpus where the allocator keeps no zero pages."""
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  allocated, zeros = [], np.zeros
+  monkeypatch.setattr(np, 'zeros', lambda shape, *rest, **kw: allocated.append(shape) or zeros(shape, *rest, **kw))
+  corpus = input_pipeline.read_corpus(small_config, manifest)
+  assert len(corpus) == 8  # audio, its mean and deviation, face, face_found, label, valid, mask
+  of_the_corpus = [shape for shape in allocated if np.ndim(shape) == 1 and shape[0] == 6]  # 5 sequences and a blank one
+  assert sorted(of_the_corpus) == sorted(values.shape for values in corpus.values())
+
+
 def test_hosts_share_a_cached_corpus(small_config):
   manifest = input_pipeline.read_manifest(small_config.data.dir)
   small_config.model.modalities = ('speech',)
