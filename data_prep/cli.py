@@ -1,15 +1,21 @@
-"""How every command of `data_prep` starts and ends: flags, one line for an error, an exit code."""
+"""How every command starts and ends: flags, signals, one line for an error, an exit code."""
 
+import contextlib
+import os
 import sys
 
 from absl import app
 from absl import flags
 
+from data_prep import signals
 from data_prep.errors import UserError
+from data_prep.errors import write_error
 
 
 def run(main, define_flags, max_arguments: int = 0) -> None:
   """Parses the flags and calls `main(*arguments)`; exits with the code of design.md, section 8.
+
+  SIGINT and SIGTERM raise `signals.Stopped`, a KeyboardInterrupt, in `main`; the exit code is then 130 or 143.
 
   Args:
     main: called once the flags are parsed, with the arguments that are no flags.
@@ -17,25 +23,109 @@ def run(main, define_flags, max_arguments: int = 0) -> None:
       modules for their functions and have flags of their own.
     max_arguments: how many arguments that are no flags the command takes.
   """
-  define_flags()
-
-  def parse(argv):
+  signals.install()
+  try:
+    _open_streams()
+    define_flags()
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, max_arguments))
+  except BaseException:  # pylint: disable=broad-except
+    # Whatever came of a signal on its way through the libraries.
+    if signals.asked() is None:
+      raise
+    signals.ignore()
+    _complain(signals.words(signals.asked()))
+    sys.exit(128 + signals.asked())
+  finally:
     try:
-      rest = flags.FLAGS(argv)
-      if len(rest) > 1 + max_arguments:
-        raise UserError(f'{rest[1 + max_arguments]!r} is no flag; expected --name=value')
-      return rest
-    except (flags.Error, UserError) as e:
-      print(f'error: {e}', file=sys.stderr)
-      sys.exit(UserError.exit_code)
-    except SystemExit:
-      sys.exit(0)  # --help was printed; absl would exit with 1
+      sys.stdout.flush()
+    except OSError:
+      drop_output()
 
-  def guarded(argv):
+
+def _parse(argv, max_arguments):
+  try:
+    rest = flags.FLAGS(argv)
+    if len(rest) > 1 + max_arguments:
+      raise UserError(f'{rest[1 + max_arguments]!r} is no flag; expected --name=value')
+    return rest
+  except (flags.Error, UserError) as e:
+    _complain(f'error: {e}')
+    sys.exit(UserError.exit_code)
+  except (SystemExit, BrokenPipeError):
+    sys.exit(0)  # --help was printed; absl would exit with 1
+
+
+def _guarded(main, argv):
+  try:
+    main(*argv[1:])
+  except UserError as e:
+    _complain(f'error: {e}')
+    sys.exit(e.exit_code)
+
+
+def _open_streams():
+  """Standard streams that are there and that take every text, whatever the terminal's encoding."""
+  for descriptor in range(3):
     try:
-      main(*argv[1:])
-    except UserError as e:
-      print(f'error: {e}', file=sys.stderr)
-      sys.exit(e.exit_code)
+      os.fstat(descriptor)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # or the next file that is opened would be standard output
+  for name in ('stdout', 'stderr'):
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # pylint: disable=consider-using-with
+    with contextlib.suppress(AttributeError):  # a test's stand-in
+      getattr(sys, name).reconfigure(errors='backslashreplace')
 
-  app.run(guarded, flags_parser=parse)
+
+def say(line) -> None:
+  """Prints a line to standard output; the work goes on where nobody reads it any more.
+
+  Raises:
+    WorkdirError, DiskFullError: standard output is a file that cannot be written.
+  """
+  try:
+    print(line, flush=True)
+  except BrokenPipeError:
+    drop_output()
+  except OSError as e:
+    drop_output()
+    raise write_error('standard output', e) from None
+
+
+def _complain(line):
+  try:
+    print(line, file=sys.stderr, flush=True)
+  except OSError:
+    drop_output(sys.stderr)
+
+
+def drop_output(stream=None) -> None:
+  """Whoever read standard output (or `stream`) has gone, as `head` does; what is buffered must not fail at exit."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
+
+
+class _PathParser(flags.ArgumentParser):
+  """`~` and `~name` are expanded: a shell leaves them as they are in `--name=~/x`."""
+
+  def parse(self, argument):
+    path = os.path.expanduser(argument)
+    if path.startswith('~'):
+      raise ValueError('no such user; write ./~… for a name that begins with ~')
+    return path
+
+
+def define_path(name: str, default, help: str, **kwargs) -> None:  # pylint: disable=redefined-builtin
+  """A flag that is a path; see `flags.DEFINE_string`."""
+  flags.DEFINE(_PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), **kwargs)
+
+
+def path(argument: str) -> str:
+  """The path of an argument that is no flag, `~` expanded.
+
+  Raises:
+    UserError: `~name` of an unknown name.
+  """
+  try:
+    return _PathParser().parse(argument)
+  except ValueError as e:
+    raise UserError(f'{argument}: {e}') from None

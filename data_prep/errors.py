@@ -1,5 +1,7 @@
 """Errors that a user can cause: one line, no traceback, an exit code that scripts can tell apart."""
 
+import errno
+
 
 class UserError(Exception):
   """Something the user can mend. The message says what was found, what was expected and what to do."""
@@ -35,3 +37,10 @@ class LockedError(UserError):
   """Another process holds the workdir."""
 
   exit_code = 75
+
+
+def write_error(path, error: OSError) -> UserError:
+  """The user's error for a file that could not be written."""
+  if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    return DiskFullError(f'{path}: no space left ({error.strerror}); free some, then run again: what is done is kept')
+  return WorkdirError(f'{path}: cannot be written ({error.strerror or error}); choose another folder')
