@@ -5,11 +5,22 @@ import pathlib
 import sys
 
 from data_prep import prepare
-from data_prep.records import MANIFEST
+from data_prep.records import MANIFEST, STEPS_PER_RECORD
 from data_prep.simulate import corpus
 
 DEFAULT_DIR = 'data/simulated'  # the `data.dir` of configs/common.py
 SUBJECTS, SECONDS, SEED = 34, 96, 0
+
+
+def is_absent(folder: str) -> bool:
+  """Whether `folder` is the default one and holds no shards yet."""
+  return folder == DEFAULT_DIR and not (pathlib.Path(folder) / MANIFEST).exists()
+
+
+def num_sequences(partitions: tuple[str, ...], sequence_steps: int) -> int:
+  """How many sequences of so many steps the corpus has in these partitions, known before it is made."""
+  people = corpus.subject_ids(SUBJECTS)
+  return sum(len(people[partition]) for partition in partitions) * -(-SECONDS * STEPS_PER_RECORD // sequence_steps)
 
 
 def make_if_absent(folder: str) -> None:
@@ -18,7 +29,7 @@ def make_if_absent(folder: str) -> None:
   Args:
     folder: `config.data.dir`. Any other folder than the default is the user's own and is left alone.
   """
-  if folder == DEFAULT_DIR and not (pathlib.Path(folder) / MANIFEST).exists():
+  if is_absent(folder):
     print(f'{folder}: not found; making the embedded simulated corpus there (a few minutes, once)', file=sys.stderr)
     make(folder)
 

@@ -32,6 +32,9 @@ def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if config.pretrained:
     header = store.read_header(config.pretrained)
     _check_parts(config, header)
+    if not config.epochs and not config.total_steps and not any(f.startswith('recurrent.') for f in header['switches']):
+      raise UserError(f'config.epochs = 0 evaluates published weights as they are, and {config.pretrained} '
+                      f'({header["format"]}) has no recurrent part; set --config.epochs to train one')
     sources[f'{config.pretrained} ({header["format"]})'] = header['switches']
     preferred['visual.batch_norm'] = 'frozen'
   for modality, fields in _SHARED.items():

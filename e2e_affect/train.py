@@ -41,6 +41,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   """
   config_check.check(config)
   config = init_from.settle(config)
+  if embedded.is_absent(config.data.dir):
+    _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
   embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the config
   first_host = jax.process_index() == 0
   with workdirs.held(workdir, writes=first_host) as folder, _TerminationFlag() as terminated:
@@ -57,7 +59,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     manifest = input_pipeline.read_manifest(config.data.dir)
     sequences = input_pipeline.num_sequences(config, manifest)
     epoch_steps = sequences / config.batch_size
-    total_steps = config.total_steps or round(config.epochs * epoch_steps)
+    total_steps = _num_updates(config, sequences)
     evaluate_every = max(1, round(config.evaluate_every_epochs * epoch_steps))
     logging.info('%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs', config.data.dir,
                  sequences, config.data.sequence_steps, ', '.join(manifest.targets), total_steps,
@@ -103,12 +105,15 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       batch = next(batches)
       waited = time.perf_counter() - fetched
       # Each step under way has buffers of its own, often gigabytes: one at a time on a CPU, two on an accelerator.
-      jax.block_until_ready(logged if on_cpu else before)
+      done = logged if on_cpu else before
+      jax.block_until_ready(done)
+      _stop_if_all_are_skipped(done, step - 1 if on_cpu else step - 2)
       before = logged
       state, logged = train_step(state, batch, np.uint32(config.seed))
       log.add(logged, waited)
       if step % config.log_every_steps == 0 or step == total_steps:
         log.write(step)
+        _stop_if_all_are_skipped(logged, step)
       if step % evaluate_every == 0 or step == total_steps:
         scores = _validate(state, eval_step, config, manifest)
         if scores:
@@ -153,6 +158,20 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions)
 
 
+def _num_updates(config, sequences):
+  """Updates of the whole training; 0 where `config.epochs` = 0 asks for none.
+
+  Raises:
+    UserError: training was asked for, and rounds to no update at all: an untrained network would be evaluated.
+  """
+  updates = config.total_steps or round(config.epochs * sequences / config.batch_size)
+  if not updates and config.epochs:
+    raise UserError(f'config.epochs = {config.epochs} over {sequences} sequences is no update of config.batch_size = '
+                    f'{config.batch_size}; set --config.batch_size={sequences} or less, more --config.epochs, or '
+                    '--config.total_steps')
+  return updates
+
+
 def _refuse_other_config(folder, config, resuming):
   """A resumed run must be the one that was begun: another order or rate would make it neither."""
   if not resuming:
@@ -173,6 +192,21 @@ def _refuse_hosts_that_differ(first_step):
     if len(set(steps_of_hosts.tolist())) > 1:
       raise UserError(f'the hosts would start at steps {steps_of_hosts.tolist()}; --workdir must be a folder that all '
                       'of them share')
+
+
+def _stop_if_all_are_skipped(logged, step):
+  """Looks at the updates up to `step`, whatever `config.log_every_steps` is.
+
+  Args:
+    logged: of an update that the devices are done with, so that nothing waits here; None: none is yet.
+    step: of this update.
+
+  Raises:
+    DataError: ten updates in a row were skipped.
+  """
+  if logged is not None and logged['skipped_in_a_row'].addressable_data(0).item() >= _MOST_SKIPPED:
+    raise DataError(f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look for NaN '
+                    'in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate')
 
 
 def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
@@ -209,11 +243,7 @@ class _Log:
     self._waited += waited
 
   def write(self, step):
-    """One row for all steps since the last one.
-
-    Raises:
-      DataError: ten updates in a row were skipped.
-    """
+    """One row for all steps since the last one."""
     rows = jax.device_get([jax.tree.map(lambda x: x[0], row) for row in self._pending])
     seconds = time.perf_counter() - self._started
     moments = Moments.empty(len(self._targets))
@@ -230,9 +260,6 @@ class _Log:
       self._writer.write(step, 'train', values, left)
     self._pending = []
     self.restart_clock()
-    if max(row['skipped_in_a_row'] for row in rows) >= _MOST_SKIPPED:
-      raise DataError(f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look '
-                      'for NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate')
 
   def write_validation(self, step, scores):
     if self._writer:

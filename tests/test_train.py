@@ -309,3 +309,46 @@ def test_the_embedded_corpus_is_made_after_what_may_refuse_the_config(small_conf
   with pytest.raises(UserError, match='learning_rate'):
     train.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert len(made) == 1
+
+
+def fail(*_):
+  pytest.fail('too late: the network is built')
+
+
+@pytest.mark.parametrize('batch_size, epochs', [(11, 1), (100, 1), (100, 9)])  # of 5 sequences
+def test_a_training_without_one_update_is_refused(small_config, tmp_path, monkeypatch, batch_size, epochs):
+  monkeypatch.setattr(train.steps, 'init_state', fail)
+  small_config.batch_size, small_config.epochs = batch_size, epochs
+  with pytest.raises(UserError, match=f'config.epochs = {epochs} over 5 sequences is no update of config.batch_size = '
+                                      f'{batch_size}; set --config.batch_size=5 or less') as e:
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 64 and '\n' not in str(e.value)
+
+
+def test_a_training_without_one_update_is_refused_before_the_corpus_is_made(small_config, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(train.embedded, 'make_if_absent', fail)
+  small_config.data.dir, small_config.data.sequence_steps = 'data/simulated', 150
+  small_config.batch_size, small_config.epochs = 1000, 1
+  with pytest.raises(UserError, match='over 256 sequences'):  # 16 people of 16 times 6 s
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert not any(tmp_path.iterdir())
+
+
+def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, tmp_path, monkeypatch):
+  small_config.model.modalities = ('speech',)
+  small_config.total_steps, small_config.log_every_steps, small_config.evaluate_every_epochs = 40, 500, 100.0
+  seen, pmap_steps = [], train.steps.pmap_steps
+
+  def bad_from_the_fourth(*args):
+    train_step, eval_step = pmap_steps(*args)
+
+    def step(state, batch, seed):
+      seen.append(1)
+      return train_step(state, batch if len(seen) < 4 else {**batch, 'label': batch['label'] * float('nan')}, seed)
+    return step, eval_step
+
+  monkeypatch.setattr(train.steps, 'pmap_steps', bad_from_the_fourth)
+  with pytest.raises(DataError, match='step 13: the loss or its gradient was not finite 10 times in a row'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert len(seen) == 13
