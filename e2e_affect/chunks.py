@@ -6,26 +6,43 @@ length of the chunks.
 
 from collections.abc import Callable, Iterable, Iterator
 
+import ml_collections
 import numpy as np
 
-from data_prep.records import STEPS_PER_RECORD
+from data_prep.records import SAMPLE_RATE, STEPS_PER_RECORD
 from e2e_affect.models import recurrent
 
-# Audio beside a chunk that the long filter may see: 250 ms and a little; records hold whole seconds.
-CONTEXT_SECONDS = 1
-CONTEXT = CONTEXT_SECONDS * STEPS_PER_RECORD  # steps
+
+def context_seconds(model: ml_collections.ConfigDict) -> int:
+  """Whole seconds, as records are, of sound beside a chunk that the speech network's filters see.
+
+  Args:
+    model: `config.model`.
+  """
+  options = model.speech
+  if 'speech' not in model.modalities or options.variant == 'released':  # its filters stay within their step
+    return 0
+  # The half that comes later is the longer one, as padding SAME has it; the long filter's taps are two samples apart.
+  reach = 2 * (options.long_taps // 2) + options.taps // 2
+  return -(-reach // SAMPLE_RATE)
 
 
-def split(batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def context_steps(model: ml_collections.ConfigDict) -> int:
+  """`context_seconds` in steps: what `steps.eval_step` and `split` are given."""
+  return context_seconds(model) * STEPS_PER_RECORD
+
+
+def split(batch: dict[str, np.ndarray], context: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Splits chunks that came with context on all fields.
 
   Args:
-    batch: [B, C+T+C, …] each but `audio_mean` and `audio_std` [B]; C is `CONTEXT`.
+    batch: [B, C+T+C, …] each but `audio_mean` and `audio_std` [B].
+    context: C.
 
   Returns:
     What `steps.eval_step` takes: the context on sound and `valid` alone; and all other fields without context.
   """
-  core = slice(CONTEXT, batch['valid'].shape[1] - CONTEXT)
+  core = slice(context, batch['valid'].shape[1] - context)
   inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'valid') if name in batch}
   if 'face' in batch:
     inputs |= {name: batch[name][:, core] for name in ('face', 'face_found')}

@@ -25,7 +25,7 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
 
   Args:
     state: replicated over the local devices.
-    eval_step: pmapped, of `steps.pmap_steps` with a context of `chunks.CONTEXT`.
+    eval_step: pmapped, of `steps.pmap_steps` with a context of `chunks.context_steps`.
     config: the whole config.
     manifest: of `config.data.dir`.
     partition: 'train', 'validation' or 'test'.
@@ -44,8 +44,9 @@ def predict_partition(state: TrainState, eval_step: Callable, config: ml_collect
     rows = []
 
     def inputs():
-      for batch in input_pipeline.evaluation_batches(config, manifest, group, devices, chunks.CONTEXT_SECONDS):
-        network_inputs, core = chunks.split(batch)
+      seconds = chunks.context_seconds(config.model)
+      for batch in input_pipeline.evaluation_batches(config, manifest, group, devices, seconds):
+        network_inputs, core = chunks.split(batch, chunks.context_steps(config.model))
         rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
         yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
 

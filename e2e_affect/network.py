@@ -79,8 +79,8 @@ class Network:
     self.config, self.variables, self.about = config, variables, about
     frozen = ml_collections.FrozenConfigDict(config)
     model = steps.make_model(config, len(self.targets), axis_name=None)
-    self._eval_step = jax.jit(
-        functools.partial(steps.eval_step, model=model, config=frozen, context=chunks.CONTEXT))
+    self._context = chunks.context_steps(config.model)
+    self._eval_step = jax.jit(functools.partial(steps.eval_step, model=model, config=frozen, context=self._context))
 
   @property
   def targets(self) -> list[str]:
@@ -154,7 +154,7 @@ class Network:
 
   def _inputs(self, recording, first, chunk):
     """What `steps.eval_step` takes of steps first … first + chunk − 1; zeros outside of the recording."""
-    before, after = first - chunks.CONTEXT, first + chunk + chunks.CONTEXT
+    before, after = first - self._context, first + chunk + self._context
     steps_here = np.arange(before, after)
     inputs = {'valid': ((steps_here >= 0) & (steps_here < recording.steps)).astype(np.float32)[None]}
     if 'speech' in self.modalities:

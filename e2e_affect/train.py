@@ -92,7 +92,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       writer = None
 
     # Loop: fetch, step, log, evaluate, save.
-    train_step, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.CONTEXT)
+    train_step, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.context_steps(config.model))
     state = steps.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
     log = _Log(writer, config.learning_rate, total_steps, manifest.targets)
@@ -151,7 +151,7 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     except DataError as e:
       raise DataError(f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data '
                       'was moved') from None
-    _, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.CONTEXT)
+    _, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.context_steps(config.model))
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
     partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))
@@ -205,8 +205,8 @@ def _stop_if_all_are_skipped(logged, step):
     DataError: ten updates in a row were skipped.
   """
   if logged is not None and logged['skipped_in_a_row'].addressable_data(0).item() >= _MOST_SKIPPED:
-    raise DataError(f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look for NaN '
-                    'in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate')
+    raise DataError(f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look for '
+                    'NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate')
 
 
 def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:

@@ -33,7 +33,11 @@ def small_config(*modalities):
 @functools.cache
 def small_network(*modalities):
   """A `Network` of the two targets with random parameters, and post-processing that moves every trace."""
-  config = small_config(*modalities)
+  return random_network(small_config(*modalities))
+
+
+def random_network(config):
+  """As `small_network`, of this config."""
   # Drawn by NumPy: to compile the initialisation would take longer than the tests.
   rng = np.random.default_rng(5)
 

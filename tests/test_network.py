@@ -11,8 +11,10 @@ import pytest
 from scipy import ndimage
 
 import e2e_affect
+from data_prep import assemble
 from data_prep.errors import CheckpointError, UserError
-from e2e_affect import model_card, network as networks
+from e2e_affect import model_card, network as networks, stream
+from tests import networks as networks_of_tests
 from tests.networks import small_network
 
 
@@ -183,3 +185,32 @@ def test_a_run_is_no_exported_folder(tmp_path):
   (tmp_path / 'checkpoints').mkdir()
   with pytest.raises(UserError, match='give it as --workdir'):
     e2e_affect.load(pathlib.Path(tmp_path))
+
+
+LONG = 20 * 25 + 7  # steps
+
+
+@pytest.mark.parametrize('fields', [
+    {'speech.long_taps': 80_000},
+    pytest.param({'speech.long_taps': 80_000, 'speech.taps': 10_000}, marks=pytest.mark.slow),
+    {'speech.long_taps': 16_001}, {'speech.long_taps': 15_999, 'speech.taps': 80}, {'speech.long_taps': 1, 'speech.taps': 1},
+    {'speech.long_taps': 1, 'speech.taps': 10_000},
+    {'speech.variant': 'released', 'speech.taps': 20, 'speech.long_taps': 80_000},
+    {'recurrent.peepholes': True, 'recurrent.cell_clip': 0.5, 'recurrent.layers': 3, 'recurrent.warm_up': 5}])
+def test_prediction_does_not_depend_on_the_chunk_whatever_the_filters(fields):
+  config = networks_of_tests.small_config('speech')
+  config.update_from_flattened_dict({'model.speech.filters': 2, 'model.speech.pool_channels': 2} | {
+      f'model.{field}': value for field, value in fields.items()})
+  network = networks_of_tests.random_network(config)
+  # Loud in places: what a chunk must see of its neighbours shows.
+  samples = (sound(LONG) * np.repeat(np.linspace(0, 1, LONG) % 0.1 * 10, 640)).astype(np.int16)
+  of = recording(LONG, samples)
+  whole = network.predict(of, chunk_seconds=21)
+  assert whole.std(axis=0).min() > 1e-3
+  for seconds in (1, 2, 8):
+    np.testing.assert_allclose(network.predict(of, chunk_seconds=seconds), whole, atol=2e-5)
+  if config.model.speech.variant == 'paper' and 1 < config.model.speech.taps <= 640 and (
+      config.model.speech.long_taps < 20_000):  # a minute, there
+    online = stream.Stream(network, assemble.sound_statistics(samples))
+    ahead = [online(piece) for piece in [*samples.reshape(-1, 640), *[None] * online.ahead]]
+    np.testing.assert_allclose([prediction for prediction in ahead if prediction is not None], whole, atol=2e-5)

@@ -181,7 +181,7 @@ def test_prediction_is_evaluation(simulated, tmp_path, modalities):
   config = small_config(*modalities)
   config.data.dir = str(simulated / 'shards')
   state = steps.first_state(network.variables['params'], network.variables['batch_stats'], config)
-  _, eval_step = steps.pmap_steps(config, 2, chunks.CONTEXT)
+  _, eval_step = steps.pmap_steps(config, 2, chunks.context_steps(config.model))
   trace, = evaluate.predict_partition(jax_utils.replicate(state), eval_step, config, manifest, 'test')
   # As the corpus has it, sound, picture and the face's box in a file each; then the raw video alone.
   source, name = simulated / 'source', trace.recording
@@ -224,7 +224,7 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   manager = checkpoints.open_manager(run)
   checkpoints.save(manager, state, {'ccc_mean': 0.5})
   manager.close()
-  _, eval_step = steps.pmap_steps(config, 2, chunks.CONTEXT)
+  _, eval_step = steps.pmap_steps(config, 2, chunks.context_steps(config.model))
   state, described = evaluate.replicated_best(run, config, 2)
   traces = {partition: evaluate.predict_partition(state, eval_step, config, manifest, partition)
             for partition in ('validation', 'test')}
