@@ -79,7 +79,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: Tr
     DataError: a partition that was asked for has no recording.
   """
   traces = {}
-  fitted = results.read_results(config.postprocessing_from)['postprocessing'] if config.postprocessing_from else None
+  fitted = None
+  if config.postprocessing_from:
+    fitted = results.read_postprocessing(config.postprocessing_from, manifest.targets)
   to_fit_on = postprocess.FITTED_ON if fitted is None and postprocess.FITTED_ON not in config.data.train_on else None
   for partition in PARTITIONS:
     if partition in partitions or partition == to_fit_on:

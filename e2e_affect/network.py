@@ -145,7 +145,7 @@ class Network:
     still = np.zeros(len(raw), np.float32)
     trace = Trace(recording='', subject='', partition='new', prediction=raw, gold=np.zeros_like(raw), mask=still,
                   face_found=still)
-    return postprocess.apply(self.about['postprocessing'], [trace])[0].prediction
+    return postprocess.apply(postprocess.of_targets(self.about['postprocessing'], self.targets), [trace])[0].prediction
 
   def _chunk_seconds(self, num_steps):
     """Whole chunks of the config; for a shorter clip the next power of two: each length is compiled for once."""

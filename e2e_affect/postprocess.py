@@ -98,7 +98,7 @@ def apply(params: dict, traces: Sequence[Trace]) -> list[Trace]:
 
   Args:
     params: what `fit` returned.
-    traces: with the targets that `fit` saw, in the same order.
+    traces: with the targets of `params`, in the same order; see `of_targets`.
 
   Raises:
     ValueError: `params` were not fitted, or for another number of targets.
@@ -117,6 +117,23 @@ def apply(params: dict, traces: Sequence[Trace]) -> list[Trace]:
       columns.append(values)
     processed.append(dataclasses.replace(trace, prediction=np.stack(columns, axis=1).astype(np.float32)))
   return processed
+
+
+def of_targets(params: dict, targets: Sequence[str]) -> dict:
+  """The same post-processing with its targets in the order of ours: `apply` goes by their order.
+
+  Args:
+    params: what `fit` returned, here or in another run.
+    targets: K names, in the order of the traces' last axis.
+
+  Raises:
+    ValueError: it was fitted to other targets.
+  """
+  if not params.get('fitted_on'):
+    return params
+  if set(params['targets']) != set(targets):
+    raise ValueError(f'post-processing of {", ".join(params["targets"])}, expected that of {", ".join(targets)}')
+  return {**params, 'targets': {target: params['targets'][target] for target in targets}}
 
 
 def in_words(params: dict) -> dict[str, list[str]]:

@@ -10,6 +10,8 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from data_prep.errors import DataError
 from e2e_affect import metrics, postprocess
 from e2e_affect.traces import Trace, write_atomically, write_csv
@@ -28,14 +30,14 @@ def evaluate_traces(traces: Mapping[str, Sequence[Trace]], targets: Sequence[str
     seed: of the bootstrap.
     checkpoint: what the predictions were made with, for the record (step, path, …); JSON.
     min_gain: see `postprocess.fit`.
-    fitted: the `postprocessing` of another run's results, to be applied instead.
+    fitted: the `postprocessing` of another run's results, to be applied instead, by the names of the targets.
 
   Returns:
     The content of `results.json`.
   """
   validation = traces.get(postprocess.FITTED_ON)
   if fitted is not None:
-    pass
+    fitted = postprocess.of_targets(fitted, targets)
   elif not validation:
     fitted = {'fitted_on': None, 'reason': 'the validation partition was not evaluated'}
   elif not any(t.scored.any() for t in validation):
@@ -126,3 +128,25 @@ def read_results(workdir) -> dict:
     raise DataError(f'{path}: not found; let the training end, or evaluate with `--mode=evaluate`') from None
   except (ValueError, KeyError, TypeError) as e:
     raise DataError(f'{path}: damaged ({e!r}); make it again with `--mode=evaluate`') from None
+
+
+def read_postprocessing(workdir, targets: Sequence[str]) -> dict:
+  """The post-processing that another run fitted, for these targets.
+
+  Raises:
+    DataError: its results are absent or damaged; it fitted none, or for other targets.
+  """
+  path = pathlib.Path(workdir) / RESULTS_FILE
+  fitted = read_results(workdir)['postprocessing']
+  hint = 'name another run with --config.postprocessing_from, or none'
+  if not fitted['fitted_on']:
+    raise DataError(f'{path}: holds no post-processing ({fitted.get("reason")}); {hint}')
+  blank = np.zeros((3, len(targets)), np.float32)
+  try:
+    fitted = postprocess.of_targets(fitted, targets)
+    postprocess.apply(fitted, [Trace('', '', '', blank, blank, blank[:, 0], blank[:, 0])])
+  except ValueError as e:
+    raise DataError(f'{path}: {e}; {hint}') from None
+  except (AttributeError, KeyError, TypeError) as e:
+    raise DataError(f'{path}: damaged, its post-processing cannot be applied ({e!r}); {hint}') from None
+  return fitted

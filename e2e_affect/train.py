@@ -57,6 +57,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
 
     # Data.
     manifest = input_pipeline.read_manifest(config.data.dir)
+    if config.postprocessing_from:
+      results.read_postprocessing(config.postprocessing_from, manifest.targets)  # now, not after hours of training
     sequences = input_pipeline.num_sequences(config, manifest)
     epoch_steps = sequences / config.batch_size
     total_steps = _num_updates(config, sequences)
@@ -81,6 +83,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     else:
       state = init_from.start(state, config)
     _refuse_other_config(folder, config, resumed is not None)
+    if resumed is not None:
+      _refuse_other_targets(folder, manifest)
     first_step = int(state.step)
     _refuse_hosts_that_differ(first_step)
     if first_host:
@@ -151,6 +155,7 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     except DataError as e:
       raise DataError(f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data '
                       'was moved') from None
+    _refuse_other_targets(folder, manifest)
     _, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.context_steps(config.model))
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
@@ -183,6 +188,14 @@ def _refuse_other_config(folder, config, resuming):
         ml_collections.ConfigDict({'_': config[field]}).to_json()):
       raise UserError(f'{folder}: was begun with config.{field} = {begun.get(field)!r}, now {config[field]!r}; '
                       'choose another --workdir, or the old value')
+
+
+def _refuse_other_targets(folder, manifest):
+  """The network's outputs go by position: data that were prepared again may name them in another order."""
+  begun = workdirs.read_dataset(folder)['targets']
+  if begun != list(manifest.targets):
+    raise DataError(f'{folder}: was trained on the targets {", ".join(begun)}, the data now have '
+                    f'{", ".join(manifest.targets)}; prepare them as they were, or choose another --workdir')
 
 
 def _refuse_hosts_that_differ(first_step):

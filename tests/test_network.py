@@ -214,3 +214,11 @@ def test_prediction_does_not_depend_on_the_chunk_whatever_the_filters(fields):
     online = stream.Stream(network, assemble.sound_statistics(samples))
     ahead = [online(piece) for piece in [*samples.reshape(-1, 640), *[None] * online.ahead]]
     np.testing.assert_allclose([prediction for prediction in ahead if prediction is not None], whole, atol=2e-5)
+
+
+def test_postprocessing_goes_by_the_names_of_the_targets(speech):
+  about = json.loads(json.dumps(speech.about))
+  about['postprocessing']['targets'] = dict(reversed(about['postprocessing']['targets'].items()))
+  raw = np.random.default_rng(3).normal(size=(40, 2)).astype(np.float32)
+  other = networks.Network(speech.config, speech.variables, about)
+  np.testing.assert_array_equal(other.postprocess(raw), speech.postprocess(raw))

@@ -150,3 +150,33 @@ def test_read_refuses(tmp_path):
     (tmp_path / 'results.json').write_text(text)
     with pytest.raises(DataError, match='results.json: damaged'):
       results.read_results(tmp_path)
+
+
+def reordered(traces):
+  return [dataclasses.replace(t, prediction=t.prediction[:, ::-1], gold=t.gold[:, ::-1]) for t in traces]
+
+
+def test_postprocessing_of_another_run_goes_by_the_names_of_the_targets():
+  traces = {'validation': make_traces('validation', 4, 1), 'test': make_traces('test', 3, 2)}
+  theirs = json.loads(json.dumps(evaluate(traces)))
+  ours = results.evaluate_traces({'test': reordered(traces['test'])}, TARGETS[::-1], seed=3, checkpoint=CHECKPOINT,
+                                 fitted=theirs['postprocessing'])
+  assert ours['test']['postprocessed']['ccc'] == theirs['test']['postprocessed']['ccc']
+  assert list(ours['postprocessing']['targets']) == TARGETS[::-1]
+
+
+@pytest.mark.parametrize('change, said', [
+    (lambda p: p['targets'].pop('valence'), 'post-processing of arousal, expected that of valence, arousal'),
+    (lambda p: p['targets'].update(liking=p['targets']['valence']), 'post-processing of arousal, valence, liking, expected'),
+    (lambda p: p.update(fitted_on=None, reason='no labels'), r'holds no post-processing \(no labels\)'),
+    (lambda p: p.pop('targets'), 'damaged, its post-processing cannot be applied .*targets'),
+    (lambda p: p['targets']['arousal'].pop('scaling'), 'damaged, its post-processing cannot be applied .*scaling')])
+def test_postprocessing_of_other_targets_is_refused_in_one_line(tmp_path, change, said):
+  content = json.loads(json.dumps(evaluate({'validation': make_traces('validation', 4, 1)})))
+  (tmp_path / 'results.json').write_text(json.dumps(content))
+  assert list(results.read_postprocessing(tmp_path, TARGETS[::-1])['targets']) == TARGETS[::-1]
+  change(content['postprocessing'])
+  (tmp_path / 'results.json').write_text(json.dumps(content))
+  with pytest.raises(DataError, match=f'results.json: {said}[^\n]*; name another run') as e:
+    results.read_postprocessing(tmp_path, TARGETS[::-1])
+  assert e.value.exit_code == 65

@@ -352,3 +352,26 @@ def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, 
   with pytest.raises(DataError, match='step 13: the loss or its gradient was not finite 10 times in a row'):
     train.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert len(seen) == 13
+
+
+def test_postprocessing_of_other_targets_is_refused_before_the_training(small_config, tmp_path, monkeypatch):
+  monkeypatch.setattr(train.steps, 'init_state', fail)
+  step = {'kept': False}
+  of = {'median_filter': step, 'centring': step, 'scaling': step, 'time_shift': step}
+  content = {'postprocessing': {'fitted_on': 'validation', 'targets': {'arousal': of}}, 'checkpoint': {}}
+  (tmp_path / 'results.json').write_text(json.dumps(content))
+  small_config.postprocessing_from = str(tmp_path)
+  with pytest.raises(DataError, match='post-processing of arousal, expected that of arousal, valence'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+def test_a_run_is_not_evaluated_on_targets_in_another_order(small_config, tmp_path):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  small_config.data.dir = str(tmp_path / 'data')
+  manifest = train.input_pipeline.read_manifest(small_config.data.dir)
+  workdir.write_config(tmp_path, small_config)
+  workdir.write_dataset(tmp_path, manifest)
+  manifest.targets.reverse()
+  manifest.write(tmp_path / 'data')
+  with pytest.raises(DataError, match='trained on the targets arousal, valence, the data now have valence, arousal;'):
+    train.evaluate_only(str(tmp_path), 'test')
