@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from data_prep import audio_track
+from data_prep import containers
 from data_prep import faces
 from data_prep import gold_standard
 from data_prep import labels as label_files
@@ -85,7 +86,9 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
 
   shared = recording.audio is None  # the video's own sound track
   path = recording.video if shared else recording.audio
-  audio = audio_track.read_audio(path) if not shared or audio_track.has_audio(path) else None
+  audio = None
+  if not shared or audio_track.has_audio(path):
+    audio = audio_track.read_audio(path, max_lost=containers.MAX_LOST_LEARNT)
   video, crops, found = _faces(recording.video, first_box)
 
   seconds = common_length(recording.recording, label_end, interval, audio and audio.end, video and video.end,
@@ -98,6 +101,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     notes.append(f'sound starts at {audio.start:.2f} s')
   if audio is not None and audio.end < seconds - records.STEP_SECONDS:
     notes.append(f'sound ends at {audio.end:.2f} s')
+  notes += [note for track in (audio, video) if track is not None for note in track.notes]
   share = None
   if video is None:
     notes.append('no video: grey')
@@ -187,7 +191,7 @@ def _faces(path, first_box):
   """Follows the face: the video (read to its end) or None, and per step a JPEG and a confidence."""
   if path is None:
     return None, [], []
-  video, crops, found = video_track.Video(path), [], []
+  video, crops, found = video_track.Video(path, max_lost=containers.MAX_LOST_LEARNT), [], []
   for data, confidence, _ in follow(video, first_box):
     crops.append(data)
     found.append(confidence)

@@ -25,11 +25,13 @@ class Audio:
   Attributes:
     samples: [N] int16, 16 kHz mono from time zero; zeros before `start` and in holes.
     start, end: seconds, where the sound begins and ends.
+    notes: what a person should know of the file.
   """
 
   samples: np.ndarray
   start: float
   end: float
+  notes: list[str]
 
 
 def has_audio(path) -> bool:
@@ -38,11 +40,11 @@ def has_audio(path) -> bool:
     return bool(container.streams.audio)
 
 
-def read_audio(path) -> Audio:
+def read_audio(path, *, max_lost: float = containers.MAX_LOST) -> Audio:
   """Decodes a whole sound track into memory; see `Sound`."""
-  sound = Sound(path)
+  sound = Sound(path, max_lost=max_lost)
   samples = np.concatenate(list(sound))
-  return Audio(samples=samples, start=sound.start, end=sound.end)
+  return Audio(samples=samples, start=sound.start, end=sound.end, notes=sound.notes)
 
 
 class Sound:
@@ -52,10 +54,18 @@ class Sound:
 
   Attributes:
     start, end: seconds, where the sound begins and ends, once iterated.
+    notes: what a person should know of the file, once iterated.
   """
 
-  def __init__(self, path):
+  def __init__(self, path, *, max_lost: float = containers.MAX_LOST):
+    """
+    Args:
+      path: of the file.
+      max_lost: share of packets that may be lost, `containers.MAX_LOST` or `MAX_LOST_LEARNT`.
+    """
     self.path = path
+    self.notes = []
+    self._max_lost = max_lost
     self.start = 0.0
     self.end = 0.0
 
@@ -84,7 +94,8 @@ class Sound:
         written += len(piece)
         return piece
 
-      for frame, time in containers.decode(path, container, stream):
+      track = containers.Track(path, container, stream, max_lost=self._max_lost)
+      for frame, time in track:
         mono = _mono(path, frame)
         if rate is None:
           rate = frame.sample_rate
@@ -107,7 +118,8 @@ class Sound:
         cursor += len(mono)
       if not cursor:
         raise DataError(f'{path}: the sound track holds no samples')
-      containers.check_declared_length(path, container, stream, cursor / rate)
+      track.check_length(cursor / rate)
+      self.notes += track.notes
       self.end = min(cursor / rate, declared or math.inf)
       yield resampled(np.zeros(0, np.float32), self.end, last=True)
 

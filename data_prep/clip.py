@@ -125,7 +125,7 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
   sound, samples = _spool_sound(audio_path, spool / 'sound') if audio_path else (None, None)
   cost['decoding'] += time.perf_counter() - begin
 
-  crops, found, boxes, size, video_end = None, [], [], None, None
+  video, crops, found, boxes, size, video_end = None, None, [], [], None, None
   if video_path is not None and picture:
     video = video_track.Video(video_path)
     crops = Crops(spool / 'crops')
@@ -157,10 +157,11 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
     mean, std = assemble.sound_statistics(samples)
   face_found = np.array(found[:steps], np.float32) if crops is not None else np.zeros(steps, np.float32)
   boxes = np.array(boxes[:steps], np.float32) if crops is not None else np.full((steps, 3), np.nan, np.float32)
+  notes = _notes(sound, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any())
+  for track in (sound, video):
+    notes += [] if track is None else track.notes
   return Clip(steps=steps, seconds=seconds, samples=samples, audio_mean=mean, audio_std=std, crops=crops,
-              face_found=face_found, boxes=boxes, frame_size=size,
-              notes=_notes(sound, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any()),
-              cost=dict(cost))
+              face_found=face_found, boxes=boxes, frame_size=size, notes=notes, cost=dict(cost))
 
 
 def _spool_sound(path, place):

@@ -42,7 +42,7 @@ def video_end(path) -> float:
   with containers.open_media(path) as container:
     stream = containers.video_stream(path, container)
     duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
-    for packet in containers.packets(path, container, stream):
+    for packet in containers.Track(path, container, stream).packets():
       if packet.pts is not None:
         time = float(packet.pts * packet.time_base) - containers.origin(container)
         shown = min(float(packet.duration * packet.time_base), MAX_HOLE_SECONDS) if packet.duration else duration
@@ -61,10 +61,18 @@ class Video:
     fps: the mean frame rate, once iterated.
     end: seconds, where the last frame's showing ends, once iterated.
     size: (width, height) of the upright frames, once iterated.
+    notes: what a person should know of the file, once iterated.
   """
 
-  def __init__(self, path):
+  def __init__(self, path, *, max_lost: float = containers.MAX_LOST):
+    """
+    Args:
+      path: of the file.
+      max_lost: share of packets that may be lost, `containers.MAX_LOST` or `MAX_LOST_LEARNT`.
+    """
     self.path = path
+    self.notes = []
+    self._max_lost = max_lost
     self.fps = 0.0
     self.size = (0, 0)
     self.end = 0.0
@@ -83,7 +91,8 @@ class Video:
       stream.codec_context.thread_count = 1  # preparation runs one process per core
       stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
       duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
-      for frame, time in containers.decode(self.path, container, stream):
+      track = containers.Track(self.path, container, stream, max_lost=self._max_lost)
+      for frame, time in track:
         time = self.end if time is None else time
         longest = MAX_START_SECONDS if first is None else MAX_HOLE_SECONDS
         if not self.end - STEP_SECONDS - duration <= time <= self.end + longest:
@@ -100,7 +109,8 @@ class Video:
         self.end = time + duration
       if not count:
         raise DataError(f'{self.path}: the video track holds no frames')
-      containers.check_declared_length(self.path, container, stream, self.end)
+      track.check_length(self.end)
+      self.notes += track.notes
     self.size = (shown.shape[1], shown.shape[0])
     self.fps = count / max(self.end - first, duration)
     for _ in range(step, num_steps(self.end)):

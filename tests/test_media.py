@@ -1,13 +1,15 @@
 """Sound and frames on the label grid: rates, layouts, timestamps, damage."""
 
 import os
+import re
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
 from tests import clips
-from data_prep import audio_track, video_track
+from data_prep import audio_track, containers, video_track
 from data_prep.errors import DataError
 
 
@@ -210,6 +212,110 @@ def test_refuses_image_bombs_before_decoding(tmp_path):
   path.write_bytes(data.replace(old, new))
   with pytest.raises(DataError, match='a.avi: frames of 5000×5000; expected at least one pixel and at most 4096²'):
     list(video_track.Video(path))
+
+
+def spoil_packets(path, kind, wanted):
+  """Overwrites packets of a track with bytes that are no such packet."""
+  with av.open(str(path)) as container:
+    places = [(p.pos, p.size) for p in container.demux(getattr(container.streams, kind)[0]) if p.size]
+  data = bytearray(path.read_bytes())
+  for i in wanted:
+    position, size = places[i]
+    data[position:position + size] = bytes([0xFF]) * size
+  path.write_bytes(bytes(data))
+  return len(places)
+
+
+def noisy_frames(count):
+  rng = np.random.default_rng(0)
+  return [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) // 4 + 3 * i for i in range(count)]
+
+
+@pytest.mark.parametrize('kind', ['audio', 'video'])
+def test_one_bad_packet_is_a_note_and_many_are_a_refusal(tmp_path, kind):
+  def read(max_lost):
+    if kind == 'audio':
+      return audio_track.read_audio(tmp_path / 'a.mp4', max_lost=max_lost)
+    video = video_track.Video(tmp_path / 'a.mp4', max_lost=max_lost)
+    return video, [float(frame.mean()) for frame in video]
+
+  clips.write_clip(tmp_path / 'a.mp4', noisy_frames(50), sound=clips.tone(2, 16_000), rate=16_000, codec='mpeg4',
+                   sound_codec='aac')
+  whole = read(0)
+  count = spoil_packets(tmp_path / 'a.mp4', kind, [20])
+  spoilt = read(containers.MAX_LOST)
+  words = {'audio': 'sound', 'video': 'picture'}[kind]
+  expected = [f'1 of {count} packets of the {words} cannot be decoded']
+  if kind == 'audio':
+    assert [note.split(' (')[0] for note in spoilt.notes] == expected and whole.notes == []
+    assert spoilt.end == whole.end
+    np.testing.assert_array_equal(spoilt.samples[:18_000], whole.samples[:18_000])
+    np.testing.assert_allclose(spoilt.samples[24_000:], whole.samples[24_000:], atol=2)  # what follows is in its place
+  else:
+    assert [note.split(' (')[0] for note in spoilt[0].notes] == expected and whole[0].notes == []
+    assert len(spoilt[1]) == 50 and spoilt[1][:20] == whole[1][:20]
+    assert spoilt[1][20] == spoilt[1][19] != whole[1][20]  # the picture before is held
+  for limit in (containers.MAX_LOST_LEARNT, 0):  # 1 of 32 or 50
+    with pytest.raises(DataError, match=f'a.mp4: {expected[0]} .*; at most {100 * limit:g} % are allowed'):
+      read(limit)
+
+
+@pytest.mark.parametrize('codec, b_frames, suffix', [
+    ('libx264', 3, 'avi'), ('libx264', 0, 'avi'), ('mpeg4', 2, 'avi'), ('mpeg4', 0, 'avi'),
+    ('libx264', 3, 'mkv'), ('libx264', 3, 'mp4'), ('libx264', 0, 'mkv')])
+def test_decode_times_alone_give_every_frame_its_time(tmp_path, codec, b_frames, suffix):
+  """AVI has no others; a copy of H.264 into another container takes them over."""
+  path = tmp_path / 'a.avi'
+  with av.open(str(path), 'w') as container:
+    video = container.add_stream(codec, rate=25, options={'bf': str(b_frames)} | (
+        {'x264-params': 'b-adapt=0:keyint=30:ref=4:b-pyramid=normal', 'qp': '0'} if codec == 'libx264' else {}))
+    video.width, video.height, video.pix_fmt = 80, 64, 'yuv420p'
+    if codec == 'mpeg4':
+      video.codec_context.qmin = video.codec_context.qmax = 2
+    for i, image in enumerate(clips.counted_frames(100)):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts = i
+      container.mux(video.encode(frame))
+    container.mux(video.encode(None))
+  if suffix != 'avi':
+    path = tmp_path / f'a.{suffix}'
+    with av.open(str(tmp_path / 'a.avi')) as source, av.open(str(path), 'w') as copy:
+      video = copy.add_stream_from_template(source.streams.video[0])
+      for packet in source.demux(source.streams.video[0]):
+        if packet.dts is not None:
+          packet.pts, packet.stream = packet.dts, video
+          copy.mux(packet)
+  video = video_track.Video(path)
+  seen = brightness(video)
+  assert len(seen) == 100 and video.notes == []
+  np.testing.assert_allclose(seen, [10 + 2 * i for i in range(100)], atol=1)
+
+
+def joined_file(tmp_path, suffix):
+  """Two recordings of 2 s, the second brighter, joined byte by byte; the sound is a click at 1 s."""
+  click = np.zeros(96_000)
+  click[48_000:48_480] = 0.9
+  for i in range(2):
+    options = {'codec': 'libx264', 'sound_codec': 'mp2'} if suffix != 'ogg' else {'sound_codec': 'libopus'}
+    pictures = [] if suffix == 'ogg' else [np.full((64, 80, 3), 60 + 100 * i, np.uint8)] * 50
+    clips.write_clip(tmp_path / f'{i}.{suffix}', pictures, sound=click, rate=48_000, **options)
+  path = tmp_path / f'a.{suffix}'
+  path.write_bytes(b''.join((tmp_path / f'{i}.{suffix}').read_bytes() for i in range(2)))
+  return path
+
+
+@pytest.mark.parametrize('suffix', ['ts', 'ogg'])
+def test_clocks_that_start_again_are_joined(tmp_path, suffix):
+  path = joined_file(tmp_path, suffix)
+  audio = audio_track.read_audio(path)
+  assert len(audio.notes) == 1 and re.match('the clock starts again at 2.0[0-9] s', audio.notes[0])
+  loud = np.flatnonzero(np.abs(audio.samples.astype(int)) > 9000) / 16_000
+  assert abs(loud[0] - 1) < 0.04 and abs(loud[loud > 2][0] - 3) < 0.08 and audio.end == pytest.approx(4, abs=0.08)
+  if suffix != 'ogg':
+    video = video_track.Video(path)
+    seen = brightness(video)
+    assert video.notes == audio.notes and 99 <= len(seen) <= 103
+    assert max(seen[:49]) < 70 and min(seen[53:]) > 150
 
 
 def test_refuses_a_hole_in_the_picture(tmp_path):
