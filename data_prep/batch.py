@@ -1,38 +1,57 @@
 """The batch behind `prepare.py`: one recording per task, processes on all cores, sidecars that say what is done."""
 
-import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
-import multiprocessing
 import pathlib
 
 import cv2
 
 from data_prep import assemble
+from data_prep import atomic
+from data_prep import pool
 from data_prep import records
 from data_prep import shards
 from data_prep.errors import DiskFullError
 from data_prep.errors import UserError
+from data_prep.errors import WorkdirError
+
+
+def _sha256(path) -> str:
+  with open(path, 'rb') as f:
+    return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def _media(recording):
+  return [path if path is not None and path.is_file() else None for path in (recording.video, recording.audio)]
 
 
 def _fingerprint(recording, parameters) -> str:
-  """Changes when the recording must be prepared again."""
+  """Changes when the recording must be prepared again; of media it holds the size, see `_stamps` for the rest."""
   def contents(path):
     return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
-
-  def size(path):  # media are too large to be hashed at every start
-    return path.stat().st_size if path is not None and path.is_file() else None
 
   content = {
       'format_version': records.FORMAT_VERSION, 'parameters': parameters,
       'ids': [recording.recording, recording.subject, recording.partition],
-      'media': [size(recording.video), size(recording.audio)],
+      'media': [path and path.stat().st_size for path in _media(recording)],
       'labels': [[source.target, source.column, contents(source.path)] for source in recording.labels],
       'boxes': contents(recording.boxes),
   }
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _times(path):
+  """What changes when a file is written to, replaced or copied: time of its contents, time of its entry."""
+  stat = path.stat()
+  return [stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _stamps(recording):
+  """Times and SHA-256 of the media."""
+  return [path and [_times(path), _sha256(path)] for path in _media(recording)]
 
 
 def _sidecar_path(out, recording) -> pathlib.Path:
@@ -40,35 +59,57 @@ def _sidecar_path(out, recording) -> pathlib.Path:
 
 
 def done_before(out, recording, parameters):
-  """What was written for this recording before, or None if it must be prepared."""
+  """What was written for this recording before, or None if it must be prepared.
+
+  Media are hashed where a time differs from the sidecar's, so that copies are not prepared again. A sidecar of a
+  version that knew sizes only stands if it is younger than the media.
+  """
+  path = _sidecar_path(out, recording)
   try:
-    content = json.loads(_sidecar_path(out, recording).read_text(encoding='utf-8'))
-    fresh = content['fingerprint'] == _fingerprint(recording, parameters)
+    content = json.loads(path.read_text(encoding='utf-8'))
+    if content['fingerprint'] != _fingerprint(recording, parameters):
+      return None
     names = shards.names(out)
-    for shard in content['shards'] if fresh else ():
-      path = out / shards.PARTS / shard['file']
-      path = path if path.is_file() else out / names.get(shard['file'], shard['file'])
-      fresh = fresh and path.is_file() and path.stat().st_size == shard['bytes']
-    return content if fresh else None
-  except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: do it again
+    for k, shard in enumerate(map(records.Shard.parse, content['shards'])):
+      if shard.file != shards.part_name(recording.recording, k) or (
+          shard.recording, shard.subject, shard.partition) != (
+              recording.recording, recording.subject, recording.partition):
+        return None  # a name that is not ours would be renamed, and read as this recording's
+      place = out / shards.PARTS / shard.file
+      place = place if place.is_file() else out / names.get(shard.file, shard.file)
+      if not place.is_file() or place.stat().st_size != shard.bytes:
+        return None
+    if 'media' not in content:
+      written = path.stat().st_mtime_ns
+      if any(file and max(_times(file)) >= written for file in _media(recording)):
+        return None
+      stamps = _stamps(recording)
+    elif [file and _times(file) for file in _media(recording)] == [old and old[0] for old in content['media']]:
+      return content
+    else:
+      stamps = _stamps(recording)
+      if [new and new[1] for new in stamps] != [old and old[1] for old in content['media']]:
+        return None
+    content['media'] = stamps
+  except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):  # absent or damaged: do it again
     return None
+  atomic.write(path, json.dumps(content))
+  return content
 
 
 def _work(out, settings, parameters, recording) -> dict:
   """Prepares one recording; runs in a worker. Returns its sidecar, or {'reason': …} if it is refused."""
   cv2.setNumThreads(1)  # one process per core
   try:
+    # Before the files are read: what is replaced meanwhile is seen by the next run.
+    fingerprint, media = _fingerprint(recording, parameters), _stamps(recording)
     recording_records, summary = assemble.assemble(recording, settings)
     written = shards.write_recording(out, recording_records, partition=recording.partition)
-    content = {'fingerprint': _fingerprint(recording, parameters), 'summary': dataclasses.asdict(summary),
+    content = {'fingerprint': fingerprint, 'media': media, 'summary': dataclasses.asdict(summary),
                'shards': [dataclasses.asdict(shard) for shard in written]}
-    path = _sidecar_path(out, recording)
-    temporary = path.with_suffix('.json.tmp')
-    with shards.writing(path):
-      temporary.write_text(json.dumps(content), encoding='utf-8')
-      temporary.replace(path)
+    atomic.write(_sidecar_path(out, recording), json.dumps(content))
     return content
-  except DiskFullError:
+  except (DiskFullError, WorkdirError):
     raise  # the next recording would fare no better
   except UserError as e:
     return {'reason': str(e)}
@@ -89,35 +130,10 @@ def run(todo, out, settings, parameters, jobs):
   work = functools.partial(_work, out, settings, parameters)
   jobs = min(jobs, len(todo))
   if jobs > 1:
-    yield from in_processes(work, todo, jobs=jobs)
+    with contextlib.closing(pool.run(work, todo, jobs=jobs)) as results:
+      for recording, result in results:
+        crashed = isinstance(result, pool.Crashed)
+        yield recording, {'reason': f'{recording.recording}: the decoder crashed'} if crashed else result
   else:
     for recording in todo:
       yield recording, work(recording)
-
-
-def in_processes(work, items, *, jobs: int):
-  """Yields (item, work(item)) as they are done, by `jobs` processes.
-
-  Where a process dies in `work`, the result is {'reason': …}.
-  """
-  # Not forked: TensorFlow's and OpenCV's threads do not survive a fork.
-  pool = functools.partial(concurrent.futures.ProcessPoolExecutor, mp_context=multiprocessing.get_context('spawn'))
-  broken = []
-  with pool(jobs) as executor:
-    futures = {executor.submit(work, item): item for item in items}
-    try:
-      for future in concurrent.futures.as_completed(futures):
-        try:
-          yield futures[future], future.result()
-        except concurrent.futures.process.BrokenProcessPool:
-          broken.append(futures[future])
-    except BaseException:
-      executor.shutdown(wait=False, cancel_futures=True)  # the disk is full, or somebody stopped us
-      raise
-  # A decoder that crashes takes the whole pool down; alone, each shows whether it was the one.
-  for item in broken:
-    with pool(1) as executor:
-      try:
-        yield item, executor.submit(work, item).result()
-      except concurrent.futures.process.BrokenProcessPool:
-        yield item, {'reason': f'{getattr(item, "recording", item)}: the decoder crashed'}

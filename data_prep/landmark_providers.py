@@ -50,8 +50,9 @@ def open_provider(source: str) -> Provider:
   if source == MTCNN:
     return _mtcnn()
   if path.is_dir():
+    file = lambda name, end: own.inside(path, f'{name}{end}', 'the data folder')  # the name stands in a manifest
     return _files(f'files in {path.name}', lambda name: next(
-        (f for f in (path / f'{name}.csv', path / f'{name}.npz') if f.is_file()), path / f'{name}.csv'))
+        (f for f in (file(name, '.csv'), file(name, '.npz')) if f.is_file()), file(name, '.csv')))
   opened = {'.csv': _manifest, '.onnx': _yunet, '.dat': _dlib, '.task': _mediapipe}.get(path.suffix)
   if opened is None or not path.is_file():
     raise UserError(f'--source={source}: not found, or of no known kind; expected {MTCNN}, a folder of CSV or NPZ '

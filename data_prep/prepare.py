@@ -14,7 +14,6 @@ import dataclasses
 import fcntl
 import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -26,10 +25,12 @@ import soxr
 import tqdm
 
 from data_prep import assemble
+from data_prep import atomic
 from data_prep import batch
 from data_prep import cli
 from data_prep import faces
 from data_prep import gold_standard as gold_standards
+from data_prep import pool
 from data_prep import records
 from data_prep import shards
 from data_prep import summary_table
@@ -41,7 +42,7 @@ from data_prep.corpora.recording import read_split_file
 from data_prep.errors import DataError
 from data_prep.errors import LockedError
 from data_prep.errors import UserError
-from data_prep.errors import WorkdirError
+from data_prep.errors import write_error
 
 REJECTS = 'rejects.jsonl'
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
@@ -91,7 +92,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
-  jobs = jobs or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
+  jobs = jobs or pool.cores()
   out = pathlib.Path(out)
   begin = time.perf_counter()
   with locked(out):
@@ -104,22 +105,22 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
       else:
         done[recording.recording] = before
     fresh = set()
-    results = batch.run(todo, out, settings, parameters, jobs)
-    for recording, result in tqdm.tqdm(results, total=len(todo), unit='recording', disable=not sys.stderr.isatty()):
-      if 'reason' in result:
-        rejects.append({'recording': recording.recording, 'subject': recording.subject,
-                        'partition': recording.partition, 'reason': result['reason']})
-      else:
-        done[recording.recording] = result
-        fresh.add(recording.recording)
+    with contextlib.closing(batch.run(todo, out, settings, parameters, jobs)) as results:
+      for recording, result in tqdm.tqdm(results, total=len(todo), unit='recording', disable=not sys.stderr.isatty()):
+        if 'reason' in result:
+          rejects.append({'recording': recording.recording, 'subject': recording.subject,
+                          'partition': recording.partition, 'reason': result['reason']})
+        else:
+          done[recording.recording] = result
+          fresh.add(recording.recording)
     rejects.sort(key=lambda row: row['recording'])
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
-    with shards.writing(out):
-      (out / REJECTS).write_text(''.join(lines), encoding='utf-8')
+    with atomic.writing(out):
+      atomic.write(out / REJECTS, ''.join(lines))
       manifest = _publish(out, done, settings, parameters) if done else None
   summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
   partitions = {recording.recording: recording.partition for recording in found.recordings}
-  print(summary_table.format_table(summaries, partitions, fresh, time.perf_counter() - begin, found.absent, rejects))
+  cli.say(summary_table.format_table(summaries, partitions, fresh, time.perf_counter() - begin, found.absent, rejects))
   if manifest is None:
     raise DataError(f'{source}: no recording could be prepared ({len(rejects)} refused, {len(found.absent)} absent)'
                     + (f'; the first: {rejects[0]["reason"]}' if rejects else ''))
@@ -196,23 +197,29 @@ def locked(out):
   parts = pathlib.Path(out) / shards.PARTS
   try:
     parts.mkdir(parents=True, exist_ok=True)
-    file = open(parts / 'lock', 'w')
+    records.inside(out, shards.PARTS, out)
+    file = open(parts / 'lock', 'a')  # never 'w', which empties what a link leads to
   except OSError as e:
-    raise WorkdirError(f'{parts}: cannot be written ({e.strerror}); give another --out') from None
+    raise write_error(parts, e) from None
   with file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
       raise LockedError(f'{parts.parent}: another preparation is writing here; wait for it') from None
+    except OSError as e:
+      raise write_error(parts, e) from None
+    for folder in (parts, parts.parent):
+      atomic.sweep(folder)  # of runs that were killed
+    shards.names(out)  # refused now rather than at the end
     yield
 
 
 def _define_flags():
   flags.DEFINE_enum('corpus', None, CORPORA, 'Layout of the source.', required=True)
-  flags.DEFINE_string('source', None, 'Folder of the corpus, or the CSV manifest of own data.', required=True)
-  flags.DEFINE_string('out', None, 'Data folder to write.', required=True)
+  cli.define_path('source', None, 'Folder of the corpus, or the CSV manifest of own data.', required=True)
+  cli.define_path('out', None, 'Data folder to write.', required=True)
   flags.DEFINE_enum('split', 'full', tuple(recola.SPLITS), 'Split of RECOLA.')
-  flags.DEFINE_string('split_file', None, 'CSV recording,partition that replaces the split.')
+  cli.define_path('split_file', None, 'CSV recording,partition that replaces the split.')
   flags.DEFINE_enum('gold_standard', 'ccc_centred', tuple(gold_standards.RECIPES), 'Recipe: raters -> one trace.')
   flags.DEFINE_list('label_range', ['-1', '1'], 'LOW,HIGH of the labels of own data.')
   flags.DEFINE_float('max_lost', MAX_LOST, 'Share of steps without a face above which a recording is refused.')

@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from data_prep import atomic
 from data_prep.errors import DataError
 
 SAMPLE_RATE = 16_000  # Hz, mono
@@ -162,6 +163,46 @@ class Shard:
   steps: int
   offsets: list[int]
 
+  @classmethod
+  def parse(cls, content) -> 'Shard':
+    """A shard as JSON holds it.
+
+    Raises:
+      TypeError, ValueError: a field is missing, unknown, or not of its type.
+    """
+    shard = cls(**content)
+    for field in dataclasses.fields(cls):
+      value = getattr(shard, field.name)
+      kind = field.type if isinstance(field.type, type) and field.name != 'offsets' else list
+      numbers = value if kind is list and isinstance(value, list) else [value] if kind is int else []
+      if not isinstance(value, kind) or any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
+        raise TypeError(f'shard {str(content.get("file"))!r}: {field.name} is {str(value)[:50]!r}')
+    if shard.partition not in PARTITIONS:
+      raise ValueError(f'shard {shard.file!r}: partition {shard.partition!r}')
+    return shard
+
+
+def inside(folder, text: str, where) -> pathlib.Path:
+  """The path that a file names, whoever wrote that file: also a file of ours is input once it has been away.
+
+  Args:
+    folder: what the path is relative to and must not leave.
+    text: the path as it is written.
+    where: the file that names it, for the message.
+
+  Raises:
+    DataError: it is no path, is absolute, or leads out of `folder`, also by a symbolic link.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    path = pathlib.Path(text)
+    resolved, root = (folder / path).resolve(), folder.resolve()
+  except (OSError, RuntimeError, ValueError, TypeError) as e:  # a NUL, links in a circle, no text
+    raise DataError(f'{where}: {text!r} is no path ({e}); expected a file inside {folder}') from None
+  if path.is_absolute() or resolved == root or not resolved.is_relative_to(root):
+    raise DataError(f'{where}: {text} leads out of {folder}; expected a path inside it: move the file there')
+  return folder / path
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
@@ -183,18 +224,15 @@ class Manifest:
 
   def write(self, folder) -> None:
     """Writes `manifest.json` whole or not at all."""
-    path = pathlib.Path(folder) / MANIFEST
-    temporary = path.with_suffix('.tmp')
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
-    temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    temporary.replace(path)
+    atomic.write(pathlib.Path(folder) / MANIFEST, json.dumps(content, indent=1) + '\n')
 
   @classmethod
   def read(cls, folder) -> 'Manifest':
     """Reads `manifest.json`.
 
     Raises:
-      DataError: it is absent, damaged, or of another format version.
+      DataError: it is absent, damaged, of another format version, or names a file out of the folder.
     """
     path = pathlib.Path(folder) / MANIFEST
     try:
@@ -205,9 +243,19 @@ class Manifest:
       if version != FORMAT_VERSION:
         raise DataError(f'{path}: format version {version}, this program reads {FORMAT_VERSION}; '
                         'run `python -m data_prep.prepare` again')
-      shards = [Shard(**shard) for shard in content.pop('shards')]
-      return cls(shards=shards, **content)
-    except FileNotFoundError:
+      manifest = cls(shards=[Shard.parse(shard) for shard in content.pop('shards')], **content)
+      targets, scale = manifest.targets, manifest.label_scale
+      if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
+        raise TypeError(f'targets are {str(targets)[:50]}')
+      if type(manifest.num_landmarks) is not int or not isinstance(scale, dict) or not isinstance(
+          manifest.preparation, dict):
+        raise TypeError('num_landmarks, label_scale or preparation is of another type than the program writes')
+    except (FileNotFoundError, NotADirectoryError):
       raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as e:
+    except OSError as e:
+      raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
       raise DataError(f'{path}: damaged ({e}); run `python -m data_prep.prepare` again') from None
+    for shard in manifest.shards:
+      inside(folder, shard.file, path)
+    return manifest

@@ -10,9 +10,10 @@ renames, or that adds a recording later, finds its parts again.
 """
 
 import collections
-import contextlib
 import dataclasses
+import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -21,16 +22,20 @@ import re
 from absl import flags
 import cv2
 import numpy as np
+from PIL import Image
 
+from data_prep import atomic
 from data_prep import cli
 from data_prep import records
+from data_prep.atomic import writing  # pylint: disable=unused-import  # playback takes it from here
 from data_prep.errors import DataError
-from data_prep.errors import DiskFullError
 from data_prep.errors import UserError
 
 PARTS = '.parts'
 DATASET_NAME = 'affect'  # tfds: the first part of every file name
 _NAMES = 'names.json'
+_PART = re.compile(r'[A-Za-z0-9_]*-[0-9a-f]{8}-[0-9]+[.]tfrecord')
+_FINAL = re.compile(rf'{DATASET_NAME}-(?:{"|".join(records.PARTITIONS)})[.]tfrecord-[0-9]+-of-[0-9]+')
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4  # TFRecord: length (8) and its checksum (4); checksum of the data (4)
 
 
@@ -46,18 +51,17 @@ def write_recording(out, recording_records, *, partition: str) -> list[records.S
     One `Shard` per file; `file` is the name in `.parts`.
 
   Raises:
-    DiskFullError: no space is left.
+    WorkdirError, DiskFullError: `out` cannot be written.
   """
   parts = pathlib.Path(out) / PARTS
-  parts.mkdir(parents=True, exist_ok=True)
   shards = []
   for first in range(0, len(recording_records), records.RECORDS_PER_SHARD):
     chunk = recording_records[first:first + records.RECORDS_PER_SHARD]
-    name = f'{part_stem(chunk[0].recording)}-{len(shards):03d}.tfrecord'
+    name = part_name(chunk[0].recording, len(shards))
     serialized = [records.encode(record) for record in chunk]
     path = parts / name
-    with writing(path):
-      _write_atomically(path, serialized)
+    with atomic.whole(path) as temporary:
+      _write(temporary, serialized)
     sizes = [_HEADER_BYTES + len(data) + _FOOTER_BYTES for data in serialized]
     shards.append(records.Shard(
         file=name, bytes=path.stat().st_size, records=len(chunk), sha256=_sha256(path),
@@ -67,29 +71,17 @@ def write_recording(out, recording_records, *, partition: str) -> list[records.S
   return shards
 
 
-@contextlib.contextmanager
-def writing(path):
-  """Turns a failure to write `path` into a DiskFullError."""
-  try:
-    yield
-  except OSError as e:
-    raise DiskFullError(
-        f'{path}: cannot be written ({e.strerror}); free space, then run again: what is done is kept') from None
-
-
-def _write_atomically(path, serialized) -> None:
+def _write(path, serialized) -> None:
   from data_prep.quiet_tf import tf
-  temporary = path.with_suffix('.tmp')
   try:
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
+    with tf.io.TFRecordWriter(os.fsencode(path)) as writer:
       for data in serialized:
         writer.write(data)
-  except tf.errors.OpError as e:  # a full disk among others; the caller speaks OSError
-    temporary.unlink(missing_ok=True)
-    raise OSError(None, _reason(e)) from None
-  with open(temporary, 'rb') as f:
+  except tf.errors.OpError as e:  # its code does not tell a full disk from too many open files, its text does
+    number = next((n for n in errno.errorcode if os.strerror(n) in e.message), None)
+    raise OSError(number, os.strerror(number) if number else _reason(e)) from None
+  with open(path, 'rb') as f:
     os.fsync(f.fileno())  # a rename may reach the disk before the data does
-  temporary.replace(path)
 
 
 def _reason(error) -> str:
@@ -101,6 +93,11 @@ def part_stem(recording: str) -> str:
   """A file name for any recording id: distinct ids give distinct names on every file system."""
   safe = ''.join(c if c.isalnum() and c.isascii() else '_' for c in recording)[:60]
   return f'{safe}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}'
+
+
+def part_name(recording: str, index: int) -> str:
+  """The name in `.parts` of a recording's shard."""
+  return f'{part_stem(recording)}-{index:03d}.tfrecord'
 
 
 def finish(out, shards: list[records.Shard], *, targets, num_landmarks, label_scale, preparation) -> records.Manifest:
@@ -122,9 +119,7 @@ def finish(out, shards: list[records.Shard], *, targets, num_landmarks, label_sc
     seen[shard.partition] += 1
     named.append(dataclasses.replace(shard, file=final))
   journal = {part.file: final.file for part, final in zip(ordered, named)}
-  temporary = out / PARTS / 'names.tmp'
-  temporary.write_text(json.dumps(journal, indent=1), encoding='utf-8')
-  temporary.replace(out / PARTS / _NAMES)
+  atomic.write(out / PARTS / _NAMES, json.dumps(journal, indent=1))
   for part, final in journal.items():
     (out / PARTS / part).replace(out / final)
 
@@ -146,9 +141,25 @@ def finish(out, shards: list[records.Shard], *, targets, num_landmarks, label_sc
 
 
 def names(out) -> dict[str, str]:
-  """Part -> final name, as of the last `finish`; empty if there was none."""
-  journal = pathlib.Path(out) / PARTS / _NAMES
-  return json.loads(journal.read_text(encoding='utf-8')) if journal.is_file() else {}
+  """Part -> final name, as of the last `finish`; empty if there was none.
+
+  Raises:
+    DataError: damaged, or it names files that are no shards: these will be renamed and deleted.
+  """
+  path = pathlib.Path(out) / PARTS / _NAMES
+  try:
+    journal = json.loads(path.read_text(encoding='utf-8'))
+    for part, final in journal.items():
+      if not (_PART.fullmatch(part) and _FINAL.fullmatch(final)):
+        raise ValueError(f'{part!r}: {final!r}; expected names of shards')
+  except FileNotFoundError:
+    return {}
+  except OSError as e:
+    raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+  except (ValueError, TypeError, AttributeError, RecursionError) as e:
+    raise DataError(f'{path}: damaged ({e}); remove {out} and run the command again') from None
+  records.inside(out, PARTS, path)
+  return journal
 
 
 def unname(out) -> None:
@@ -172,10 +183,36 @@ def examples(path):
   """
   from data_prep.quiet_tf import tf
   try:
-    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-      yield tf.train.Example.FromString(data).features.feature
+    for k, data in enumerate(tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator()):
+      try:
+        feature = tf.train.Example.FromString(data).features.feature
+        missing = _missing(feature)
+      except Exception as e:  # pylint: disable=broad-except  # protobuf's errors
+        missing = f'not an Example ({" ".join(str(e).split())})'
+      if missing:
+        raise DataError(f'{path}: record {k}: {missing}; run `python -m data_prep.shards --verify`')
+      yield feature
   except tf.errors.OpError as e:
     raise DataError(f'{path}: {_reason(e)}; run `python -m data_prep.shards --verify`') from None
+
+
+def _missing(feature):
+  """What a record lacks of what its readers take from it without looking; None where all is there."""
+  steps = records.STEPS_PER_RECORD
+  sizes = {'audio': 2 * steps * records.SAMPLES_PER_STEP, 'face_found': 4 * steps, 'label_mask': 4 * steps,
+           'valid': 4 * steps}
+  for name in (*sizes, 'label', 'face', 'audio_mean', 'audio_std'):
+    if name not in feature:
+      return f'has no {name}'
+  for name, size in sizes.items():
+    if [len(value) for value in feature[name].bytes_list.value] != [size]:
+      return f'{name} is not of {size} bytes'
+  if len(feature['face'].bytes_list.value) != steps or not all(map(_is_face, feature['face'].bytes_list.value)):
+    return f'has not {steps} faces of {records.FACE_SIZE}×{records.FACE_SIZE}'
+  if len(feature['audio_mean'].float_list.value) != 1 or len(feature['audio_std'].float_list.value) != 1:
+    return 'has no audio_mean and audio_std'
+  label = feature['label'].bytes_list.value
+  return None if len(label) == 1 and label[0] and len(label[0]) % (4 * steps) == 0 else 'label is of another size'
 
 
 def verify(folder) -> list[str]:
@@ -213,7 +250,7 @@ def _verify_shard(folder, manifest, shard):
   """Yields what is wrong with one shard."""
   from data_prep.quiet_tf import tf
   path = folder / shard.file
-  if path.parent.resolve() != folder.resolve() or not path.is_file():
+  if not path.is_file():
     yield 'not found'
     return
   if path.stat().st_size != shard.bytes:
@@ -223,7 +260,7 @@ def _verify_shard(folder, manifest, shard):
   offset, steps, count = 0, 0, 0
   offsets = []
   try:
-    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    for data in tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator():
       offsets.append(offset)
       offset += _HEADER_BYTES + len(data) + _FOOTER_BYTES
       fault, valid = _verify_record(data, manifest, shard, count)
@@ -246,32 +283,55 @@ def _verify_record(data, manifest, shard, index):
   from data_prep.quiet_tf import tf
   try:
     feature = tf.train.Example.FromString(data).features.feature
-  except Exception as e:  # pylint: disable=broad-except  # protobuf's own DecodeError class moves between versions
-    return f'not an Example ({e})', 0
+    fault = _fault(feature, manifest, shard, index)
+    return fault, 0 if fault else int(np.frombuffer(feature['valid'].bytes_list.value[0], '<f4').sum())
+  except Exception as e:  # pylint: disable=broad-except  # protobuf's errors: DecodeError, UnicodeDecodeError, …
+    return f'not an Example ({" ".join(str(e).split())})', 0
+
+
+def _fault(feature, manifest, shard, index):
   steps, targets = records.STEPS_PER_RECORD, len(manifest.targets)
   sizes = {'audio': 2 * steps * records.SAMPLES_PER_STEP, 'face_found': 4 * steps, 'label': 4 * steps * targets,
            'label_mask': 4 * steps, 'valid': 4 * steps}
   if manifest.num_landmarks:
     sizes['landmarks'] = 4 * steps * manifest.num_landmarks * 2
+  for name in ('recording', 'subject', 'second', 'audio_mean', 'audio_std', 'face', *sizes):
+    if name not in feature:
+      return f'has no {name}'
   for name, size in sizes.items():
     value = feature[name].bytes_list.value
     if len(value) != 1 or len(value[0]) != size:
-      return f'{name} holds {sum(map(len, value))} bytes, expected {size}', 0
+      return f'{name} holds {sum(map(len, value))} bytes, expected {size}'
     if name != 'audio' and not np.isfinite(np.frombuffer(value[0], '<f4')).all():
-      return f'{name} holds NaN or Inf', 0
+      return f'{name} holds NaN or Inf'
+  for name in ('audio_mean', 'audio_std'):
+    value = list(feature[name].float_list.value)
+    if len(value) != 1 or not np.isfinite(value).all():
+      return f'{name} is {value}, expected one finite number'
   ids = {name: b''.join(feature[name].bytes_list.value).decode(errors='replace') for name in ('recording', 'subject')}
   ids['second'] = list(feature['second'].int64_list.value)
   expected = {'recording': shard.recording, 'subject': shard.subject, 'second': [shard.first_second + index]}
   if ids != expected:
-    return f'is {ids}, expected {expected}', 0
+    return f'is {ids}, expected {expected}'
   faces = feature['face'].bytes_list.value
   if len(faces) != steps:
-    return f'{len(faces)} faces, expected {steps}', 0
+    return f'{len(faces)} faces, expected {steps}'
   for k, jpeg in enumerate(faces):
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if image is None or image.shape != (records.FACE_SIZE, records.FACE_SIZE, 3):
-      return f'face {k} is no {records.FACE_SIZE}×{records.FACE_SIZE} JPEG', 0
-  return None, int(np.frombuffer(feature['valid'].bytes_list.value[0], '<f4').sum())
+    if not _is_face(jpeg):
+      return f'face {k} is no {records.FACE_SIZE}×{records.FACE_SIZE} JPEG'
+  return None
+
+
+def _is_face(data) -> bool:
+  size = (records.FACE_SIZE, records.FACE_SIZE)
+  try:
+    with Image.open(io.BytesIO(data), formats=['JPEG']) as image:  # reads the header: a size that lies takes no memory
+      if image.size != size:
+        return False
+  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    return False
+  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+  return image is not None and image.shape == (*size, 3)
 
 
 def _sha256(path) -> str:
@@ -280,7 +340,7 @@ def _sha256(path) -> str:
 
 
 def _define_flags():
-  flags.DEFINE_string('verify', None, 'Data folder to read back whole.')
+  cli.define_path('verify', None, 'Data folder to read back whole.')
 
 
 def main() -> None:
@@ -289,10 +349,10 @@ def main() -> None:
     raise UserError('--verify=DIR is missing: the data folder to read back')
   faults = verify(folder)
   for fault in faults:
-    print(fault)
+    cli.say(fault)
   if faults:
     raise DataError(f'{folder}: {len(faults)} faults; make the data again with `python -m data_prep.prepare`')
-  print(f'{folder}: all shards are what the manifest says')
+  cli.say(f'{folder}: all shards are what the manifest says')
 
 
 if __name__ == '__main__':

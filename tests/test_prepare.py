@@ -13,8 +13,8 @@ import soundfile
 
 from tests import clips
 from data_prep import assemble
-from data_prep import batch
 from data_prep import labels
+from data_prep import pool
 from data_prep import prepare
 from data_prep import records
 from data_prep import shards
@@ -156,6 +156,36 @@ def test_goes_on_after_a_kill(recola_folder, prepared, tmp_path, monkeypatch):
   monkeypatch.setattr(assemble, 'assemble', lambda r, s: (started.append(r.recording), original(r, s))[1])
   prepare.prepare(corpus='recola', source=recola_folder, out=out, jobs=1)
   assert started == ['P25', 'P54'] and data_files(out) == data_files(prepared[0])
+
+
+def test_media_of_the_same_size_are_prepared_again_and_copies_are_not(tmp_path, monkeypatch):
+  done, original = [], assemble.assemble
+  monkeypatch.setattr(assemble, 'assemble', lambda recording, settings: (
+      done.append(recording.recording), original(recording, settings))[1])
+  source = own_corpus(tmp_path, 'a,A,train,,a.wav,', 'b,B,train,,b.wav,')
+
+  def run():
+    done.clear()
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1)
+    return sorted(done)
+
+  for name in 'ab':
+    soundfile.write(tmp_path / f'{name}.wav', clips.tone(1, 16_000), 16_000)
+  assert run() == ['a', 'b'] and run() == []
+  before, size = records.Manifest.read(tmp_path / 'out').shards[0].sha256, (tmp_path / 'a.wav').stat().st_size
+  soundfile.write(tmp_path / 'a.wav', clips.tone(1, 16_000, hertz=300), 16_000)
+  os.utime(tmp_path / 'b.wav', (5, 5))  # as a copy
+  assert (tmp_path / 'a.wav').stat().st_size == size
+  assert run() == ['a'] and run() == []
+  assert records.Manifest.read(tmp_path / 'out').shards[0].sha256 != before
+  # A sidecar that knows sizes only stands where it is younger than the media, and gets their sums.
+  for path in (tmp_path / 'out' / shards.PARTS).glob('*.json'):
+    content = json.loads(path.read_text())
+    if content.pop('media', None):
+      path.write_text(json.dumps(content))
+  assert run() == []
+  soundfile.write(tmp_path / 'b.wav', clips.tone(1, 16_000, hertz=300), 16_000)
+  assert run() == ['b']
 
 
 def test_split_file(recola_folder, tmp_path):
@@ -314,9 +344,9 @@ def test_refuses_with_reasons_and_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_decoder_that_crashes_is_found():
-  results = dict(batch.in_processes(_crash_at_two, ['one', 'two', 'three'], jobs=2))
+  results = dict(pool.run(_crash_at_two, ['one', 'two', 'three'], jobs=2))
   assert results['one'] == results['three'] == {'fine': True}
-  assert results['two'] == {'reason': 'two: the decoder crashed'}
+  assert isinstance(results['two'], pool.Crashed)
 
 
 def _crash_at_two(name):
@@ -367,7 +397,7 @@ def test_arguments_and_places(tmp_path):
     with pytest.raises(UserError, match=reason):
       prepare.prepare(**{'corpus': 'csv', 'source': source, 'out': tmp_path / 'out', **kwargs})
   (tmp_path / 'file').touch()
-  with pytest.raises(WorkdirError, match='give another --out'):
+  with pytest.raises(WorkdirError, match='choose another folder'):
     prepare.prepare(corpus='csv', source=source, out=tmp_path / 'file' / 'out', jobs=1)
   with prepare.locked(tmp_path / 'busy'):
     with pytest.raises(LockedError, match='another preparation is writing here'):

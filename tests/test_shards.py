@@ -1,7 +1,9 @@
 """Shards: names, bytes, the TFDS view of them, and every fault that --verify must see."""
 
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -10,10 +12,13 @@ import numpy as np
 import pytest
 
 from data_prep import faces
+from data_prep import preview
 from data_prep import records
 from data_prep import shards
 from data_prep.errors import DataError
 from data_prep.errors import DiskFullError
+from data_prep.errors import WorkdirError
+from e2e_affect import input_pipeline
 
 REPO = __file__.rsplit('/tests/', 1)[0]
 
@@ -136,8 +141,6 @@ def truncate(path, size):
     (lambda f: edit_manifest(f, lambda s: s[4].update(subject='a')), 'subject a is in test and train; expected one'),
     (lambda f: edit_manifest(f, lambda s: s[1].update(recording='z')), "record 0: is {'recording': 'b'"),
     (lambda f: edit_manifest(f, lambda s: s.pop()), 'affect-test.tfrecord-00000-of-00001: not in the manifest'),
-    (lambda f: (shard_path(f).rename(f.parent / 'outside'), edit_manifest(f, lambda s: s[1].update(file='../outside'))),
-     '../outside: not found'),
 ])
 def test_verify_sees(folder, damage, reason):
   damage(folder)
@@ -212,7 +215,68 @@ def test_distinct_ids_have_distinct_files():
   assert len(set(stems)) == len(ids) and all('/' not in stem and len(stem) < 80 for stem in stems)
 
 
-def test_a_full_disk_is_said_so(tmp_path):
-  (tmp_path / shards.PARTS / f'{shards.part_stem("a")}-000.tmp').mkdir(parents=True)  # cannot be opened for writing
-  with pytest.raises(DiskFullError, match='cannot be written .*free space, then run again'):
+def test_a_name_that_cannot_be_written_is_not_called_a_full_disk(tmp_path, monkeypatch):
+  (tmp_path / shards.PARTS / f'{shards.part_stem("a")}-000.tfrecord').mkdir(parents=True)  # cannot be replaced
+  with pytest.raises(WorkdirError, match='cannot be written [(]Is a directory[)]'):
     shards.write_recording(tmp_path, make_records('a', 1), partition='train')
+  for number, error in ((errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EACCES, WorkdirError)):
+    def fail(path, serialized):
+      path.write_bytes(b'half')
+      raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(shards, '_write', fail)
+    with pytest.raises(error, match=os.strerror(number)):
+      shards.write_recording(tmp_path / 'b', make_records('a', 1), partition='train')
+    assert not list((tmp_path / 'b' / shards.PARTS).iterdir())
+
+
+@pytest.mark.parametrize('kind', ['up', 'absolute', 'link', 'itself', 'number', 'nul'])
+def test_a_path_out_of_the_folder_is_refused_by_every_reader_of_a_manifest(folder, tmp_path, kind):
+  outside = tmp_path / 'outside'
+  shard_path(folder).rename(outside)
+  name = {'up': '../outside', 'absolute': str(outside), 'link': 'link', 'itself': '.', 'number': 7, 'nul': 'a\0'}[kind]
+  (folder / 'link').symlink_to(outside)
+  edit_manifest(folder, lambda s: s[1].update(file=name))
+  for read in (records.Manifest.read, shards.verify, lambda f: preview.preview(f, tmp_path / 'sheets'),
+               input_pipeline.read_manifest):
+    with pytest.raises(DataError, match='manifest.json: .*(leads out of|is no path|file is .7.)'):
+      read(folder)
+
+
+@pytest.mark.parametrize('part, final', [
+    ('../../victim', 'affect-train.tfrecord-00000-of-00001'), ('a-01234567-000.tfrecord', '../victim'),
+    ('a-01234567-000.tfrecord', 'thesis.tex'), ('a-01234567-000.tfrecord', 7)])
+def test_names_of_parts_never_move_or_delete_other_files(folder, tmp_path, part, final):
+  (tmp_path / 'victim').write_text('years of work')
+  (folder / 'thesis.tex').write_text('years of work')
+  (folder / shards.PARTS / 'a-01234567-000.tfrecord').touch()
+  (folder / shards.PARTS / 'names.json').write_text(json.dumps({part: final}))
+  with pytest.raises(DataError, match='names.json: damaged .*expected (names of shards|string)'):
+    shards.unname(folder)
+  assert (tmp_path / 'victim').read_text() == (folder / 'thesis.tex').read_text() == 'years of work'
+
+
+def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, monkeypatch):
+  import tensorflow as tf
+  good = records.encode(make_records('a', 1)[0])
+  example = tf.train.Example.FromString(good)
+  del example.features.feature['audio']
+  jpeg = faces.encode_crop(np.zeros((96, 96, 3), np.uint8))
+  start = jpeg.index(b'\xff\xc0') + 5
+  huge = jpeg[:start] + b'\xff\xff\xff\xff' + jpeg[start + 4:]  # 65535 × 65535 pixels
+  for data, reason in ((b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'record 0: '), (b'garbage', 'not an Example'),
+                       (example.SerializeToString(), 'record 0: has no audio'), ([b''] * 25, 'face 0 is no'),
+                       ([huge] * 25, 'face 0 is no')):
+    with monkeypatch.context() as patch:
+      if isinstance(data, bytes):
+        patch.setattr(records, 'encode', lambda record, data=data: data)
+        record = make_records('a', 1)[0]
+      else:
+        record = dataclasses.replace(make_records('a', 1)[0], face=data)
+      write_folder(tmp_path, [([record], 'train')])
+    faults = shards.verify(tmp_path)
+    assert any(reason in fault for fault in faults), (reason, faults)
+    assert not any('\n' in fault for fault in faults)
+    with pytest.raises(DataError, match='record 0: .*--verify'):
+      preview.preview(tmp_path, tmp_path / 'sheets')
+    shards.unname(tmp_path)

@@ -8,6 +8,7 @@ import pathlib
 import re
 
 from data_prep import labels as label_files
+from data_prep import records
 from data_prep.corpora.recording import Corpus
 from data_prep.corpora.recording import LabelSource
 from data_prep.corpora.recording import PARTITION_NAMES
@@ -65,21 +66,8 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
 
 
 def inside(folder, text: str, where: str):
-  """The path of a manifest's cell, or None where it is empty.
-
-  Raises:
-    DataError: it is no path, is absolute, or leads out of `folder`, also by a symbolic link.
-  """
-  if not text:
-    return None
-  path = pathlib.Path(text)
-  try:
-    resolved = (folder / path).resolve()
-  except (OSError, RuntimeError, ValueError) as e:  # a NUL, or links in a circle
-    raise DataError(f'{where}: {text!r} is no path ({e}); expected a file inside {folder}') from None
-  if path.is_absolute() or not resolved.is_relative_to(folder.resolve()):
-    raise DataError(f'{where}: {text} leads out of {folder}; expected a path inside it: move the file there')
-  return folder / path
+  """The path of a manifest's cell, or None where it is empty; see `records.inside`."""
+  return records.inside(folder, text, where) if text else None
 
 
 def _targets(paths):
