@@ -1,10 +1,14 @@
 """The embedded corpus, simulated and prepared on first use, so that every command runs on a fresh checkout."""
 
-import os
+import contextlib
+import fcntl
 import pathlib
 import sys
 
+from data_prep import atomic
+from data_prep import pool
 from data_prep import prepare
+from data_prep import shards
 from data_prep.records import MANIFEST, STEPS_PER_RECORD
 from data_prep.simulate import corpus
 
@@ -30,13 +34,32 @@ def make_if_absent(folder: str) -> None:
     folder: `config.data.dir`. Any other folder than the default is the user's own and is left alone.
   """
   if is_absent(folder):
-    print(f'{folder}: not found; making the embedded simulated corpus there (a few minutes, once)', file=sys.stderr)
-    make(folder)
+    with _turn(folder):
+      if is_absent(folder):
+        print(f'{folder}: not found; making the embedded simulated corpus there (a few minutes, once)', file=sys.stderr)
+        make(folder)
+
+
+@contextlib.contextmanager
+def _turn(folder):
+  """One process at a time makes the corpus; another waits, and goes on where the first was killed."""
+  path = pathlib.Path(folder) / shards.PARTS / 'embedded.lock'
+  with atomic.writing(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, 'a', encoding='utf-8')  # pylint: disable=consider-using-with
+  with file:
+    with atomic.writing(path):
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        print(f'{folder}: another process is making the embedded simulated corpus there; waiting', file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    yield
 
 
 def make(folder: str) -> None:
   """Simulates the recordings in `<folder>_recordings` and prepares them to shards in `folder`."""
   source = f'{folder}_recordings'
-  jobs = os.cpu_count()
+  jobs = pool.cores()
   corpus.simulate(source, SUBJECTS, SECONDS, SEED, jobs)
   prepare.prepare(corpus='recola', source=source, out=folder, jobs=jobs)

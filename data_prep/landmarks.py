@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import tqdm
 
+from data_prep import atomic
 from data_prep import cli
 from data_prep import landmark_providers
 from data_prep import prepare
@@ -75,8 +76,8 @@ def add_landmarks(data, source: str, out) -> records.Manifest:
                            preparation={**manifest.preparation, 'landmarks': landmarks})
   for name, of in by_recording.items():
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()
-    print(f'{name}  {of[0].partition:<10}  landmarks in {100 * found:.1f} % of {len(points[name])} steps')
-  print(f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
+    cli.say(f'{name}  {of[0].partition:<10}  landmarks in {100 * found:.1f} % of {len(points[name])} steps')
+  cli.say(f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
         f'--config.model.geometric.landmarks={mean.shape[0]}')
   return result
 
@@ -124,10 +125,8 @@ def _points(data, out, provider, name, of) -> np.ndarray:
   points = provider.find(name, crops(), steps)
   if provider.sees_crops:
     points[np.array(found) == 0] = np.nan  # the crop repeats the last good one
-    with shards.writing(kept):
-      temporary = kept.with_suffix('.tmp.npy')
-      np.save(temporary, points)
-      temporary.replace(kept)
+    with atomic.whole(kept) as temporary, open(temporary, 'wb') as file:
+      np.save(file, points)
   return points
 
 
@@ -153,10 +152,10 @@ def _floats(feature, name) -> np.ndarray:
 
 
 def _define_flags():
-  flags.DEFINE_string('data', None, 'Data folder, as data_prep.prepare wrote it.', required=True)
-  flags.DEFINE_string('out', None, 'Data folder to write.', required=True)
-  flags.DEFINE_string('source', landmark_providers.MTCNN,
-                      'mtcnn, a folder of CSV or NPZ files, a manifest, or a model file (.onnx, .dat, .task).')
+  cli.define_path('data', None, 'Data folder, as data_prep.prepare wrote it.', required=True)
+  cli.define_path('out', None, 'Data folder to write.', required=True)
+  cli.define_path('source', landmark_providers.MTCNN,
+                  'mtcnn, a folder of CSV or NPZ files, a manifest, or a model file (.onnx, .dat, .task).')
 
 
 def main() -> None:

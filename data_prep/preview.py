@@ -14,6 +14,7 @@ from absl import flags
 import cv2
 import numpy as np
 
+from data_prep import atomic
 from data_prep import cli
 from data_prep import records
 from data_prep import shards
@@ -115,7 +116,8 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
   axes[-1].set_xlabel('seconds')
   for axis in axes[1:]:
     axis.set_xlim(0, steps * records.STEP_SECONDS)
-  figure.savefig(path, dpi=90)
+  with atomic.whole(path) as temporary:
+    figure.savefig(temporary, dpi=90, format='png')
   plt.close(figure)
 
 
@@ -135,15 +137,15 @@ def _sheet(faces, found, shown):
 
 
 def _define_flags():
-  flags.DEFINE_string('out', None, 'Folder for the contact sheets.', required=True)
+  cli.define_path('out', None, 'Folder for the contact sheets.', required=True)
   flags.DEFINE_list('recordings', [], 'Only these recordings.')
 
 
 def main(folder=None) -> None:
   if folder is None:
     raise UserError('the data folder is missing; expected `python -m data_prep.preview DIR --out=SHEETS`')
-  for path in preview(folder, flags.FLAGS.out, flags.FLAGS.recordings or None):
-    print(path)
+  for path in preview(cli.path(folder), flags.FLAGS.out, flags.FLAGS.recordings or None):
+    cli.say(path)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -61,3 +63,22 @@ def test_the_default_data_is_made_where_it_is_absent(tmp_path, monkeypatch):
 def test_another_folder_is_never_filled(tmp_path):
   embedded.make_if_absent(str(tmp_path / 'mine'))
   assert not (tmp_path / 'mine').exists()
+
+
+def test_a_second_process_waits_for_the_embedded_corpus(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  folder, made = embedded.DEFAULT_DIR, []
+
+  def make(path):
+    made.append(path)
+    time.sleep(0.3)
+    (tmp_path / path / 'manifest.json').touch()
+
+  monkeypatch.setattr(embedded, 'make', make)
+  threads = [threading.Thread(target=embedded.make_if_absent, args=(folder,)) for _ in range(2)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert made == [folder]
+  assert 'another process is making the embedded simulated corpus there; waiting' in capsys.readouterr().err

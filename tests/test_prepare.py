@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -353,6 +355,26 @@ def _crash_at_two(name):
   if name == 'two':
     os.kill(os.getpid(), 11)
   return {'fine': True}
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_stopped_preparation_leaves_no_process_and_no_file_and_goes_on(tmp_path, number, code):
+  for name in 'abcd':
+    soundfile.write(tmp_path / f'{name}.wav', clips.tone(120, 44_100), 44_100)
+  source = own_corpus(tmp_path, *(f'{name},{name},train,,{name}.wav,' for name in 'abcd'))
+  out = tmp_path / 'out'
+  command = [sys.executable, '-m', 'data_prep.prepare', '--corpus=csv', f'--source={source}', f'--out={out}', '--jobs=2']
+  child = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+  deadline = time.monotonic() + 60
+  while not list(out.rglob('.*.tmp')) and time.monotonic() < deadline:
+    time.sleep(0.01)
+  (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
+  _, err = child.communicate(timeout=30)  # returns when no worker holds the pipe any more
+  assert child.returncode == code and 'Traceback' not in err and len(err.splitlines()) == (code > 0)
+  assert not list(out.rglob('*.tmp')) and not (out / records.MANIFEST).exists()
+  done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+  assert done.returncode == 0 and shards.verify(out) == [], done.stderr
 
 
 def test_command(tmp_path):

@@ -1,8 +1,13 @@
+import contextlib
 import errno
 import hashlib
 import json
+import os
+import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import av
 import numpy as np
@@ -168,6 +173,41 @@ def test_command(tmp_path):
   assert refused.returncode == 64
   assert refused.stderr.splitlines() == [
       'error: --subjects=2: expected 3 to 46, one for each partition up to all of RECOLA']
+
+
+def _processes(mark):
+  """Pids of the processes that were started with this mark in their environment."""
+  found = []
+  for folder in pathlib.Path('/proc').glob('[0-9]*'):
+    with contextlib.suppress(OSError):
+      if mark.encode() in (folder / 'environ').read_bytes():
+        found.append(int(folder.name))
+  return found
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='needs /proc')
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_processes_end_with_their_parent_and_leave_no_files(tmp_path, number, code):
+  mark = f'MARK_OF_A_TEST={tmp_path}'
+  out = tmp_path / 'corpus'
+  child = subprocess.Popen(
+      [sys.executable, '-m', 'data_prep.simulate', f'--out={out}', '--subjects=9', '--seconds=60', '--jobs=2'],
+      env={**os.environ, 'MARK_OF_A_TEST': str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+      start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+  deadline = time.monotonic() + 60
+  while not list(out.rglob('.*.mp4.*.tmp')) and time.monotonic() < deadline:
+    time.sleep(0.02)
+  for _ in range(2 if number == signal.SIGINT else 1):  # Ctrl-C reaches the whole group; twice ends at once, too
+    (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
+    time.sleep(0.1)
+  _, err = child.communicate(timeout=30)
+  deadline = time.monotonic() + 10
+  while _processes(mark) and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert child.returncode == code and not _processes(mark)
+  assert not list(out.rglob('*.tmp')) and len(list(out.rglob('*.mp4'))) < 9
+  assert err == ('' if code < 0 else
+                 f'stopped by {signal.Signals(number).name}: what is done is kept, the same command goes on\n')
 
 
 # It must need learning.

@@ -1,19 +1,17 @@
 """`python -m data_prep.simulate --out=DIR`: makes the simulated corpus, the same one from the same seed."""
 
-import os
-
 from absl import flags
 
-from data_prep import cli, embedded
+from data_prep import cli, embedded, pool
 from data_prep.simulate import corpus
 
 
 def _define_flags():
-  flags.DEFINE_string('out', None, 'Folder to write the corpus to.', required=True)
+  cli.define_path('out', None, 'Folder to write the corpus to.', required=True)
   flags.DEFINE_integer('subjects', embedded.SUBJECTS, 'How many subjects, 3 to 46.')
   flags.DEFINE_integer('seconds', embedded.SECONDS, 'Length of every recording, in seconds.')
   flags.DEFINE_integer('seed', embedded.SEED, 'Of all randomness: the same seed gives the same corpus.')
-  flags.DEFINE_integer('jobs', os.cpu_count(), 'How many processes.')
+  flags.DEFINE_integer('jobs', pool.cores(), 'How many processes.')
 
 
 def main():

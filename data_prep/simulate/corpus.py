@@ -14,12 +14,10 @@ It stands in for RECOLA where there is no licence: it exercises every stage with
 arousal shows mostly in the voice and valence mostly in the face, as the paper found. It says nothing about people.
 """
 
-import concurrent.futures
 import contextlib
-import errno
+import fcntl
+import functools
 import json
-import multiprocessing
-import os
 import pathlib
 import sys
 
@@ -29,11 +27,13 @@ import numpy as np
 import soundfile
 import tqdm
 
+from data_prep import atomic
+from data_prep import cli
+from data_prep import pool
 from data_prep import splits
 from data_prep.errors import DataError
-from data_prep.errors import DiskFullError
+from data_prep.errors import LockedError
 from data_prep.errors import UserError
-from data_prep.errors import WorkdirError
 from data_prep.simulate import face
 from data_prep.simulate import portrait
 from data_prep.simulate import processes
@@ -74,6 +74,27 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
   ids = [subject for partition in subject_ids(subjects).values() for subject in partition]
   out = pathlib.Path(out)
   _claim(out, {'version': _VERSION, 'seed': seed, 'seconds': seconds, 'subjects': ids})
+  with _locked(out):
+    made = _make_missing(out, ids, seconds, seed, jobs)
+  cli.say(f'{out}: {len(ids)} subjects of {seconds} s, {made} of them made now')
+
+
+@contextlib.contextmanager
+def _locked(out):
+  """Holds the corpus against a second simulation, and removes what killed ones left."""
+  with open(out / PARAMETERS, encoding='utf-8') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise LockedError(f'{out}: another simulation is writing here; wait for it') from None
+    for folder in {out, *(path.parent for path in files(out, '').values())}:
+      if folder.is_dir():
+        atomic.sweep(folder)
+    yield
+
+
+def _make_missing(out, ids, seconds, seed, jobs) -> int:
+  """Makes the subjects that are not there; returns how many."""
   missing = [subject for subject in ids if not all(path.exists() for path in files(out, subject).values())]
   bar = tqdm.tqdm(total=len(ids), initial=len(ids) - len(missing), desc='simulate', unit='subject',
                   disable=not sys.stderr.isatty())
@@ -83,18 +104,13 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
         _make(out, subject, seconds, seed)
         bar.update()
     else:
-      # Started afresh rather than forked: a fork of a process that runs threads (JAX, TensorFlow) may hang.
-      context = multiprocessing.get_context('spawn')
-      with concurrent.futures.ProcessPoolExecutor(min(jobs, len(missing)), mp_context=context) as pool:
-        pending = [pool.submit(_make, out, subject, seconds, seed) for subject in missing]
-        try:
-          for done in concurrent.futures.as_completed(pending):
-            done.result()
-            bar.update()
-        except BaseException:
-          pool.shutdown(wait=False, cancel_futures=True)  # the rest would fail, or is not wanted any more
-          raise
-  print(f'{out}: {len(ids)} subjects of {seconds} s, {len(missing)} of them made now')
+      work = functools.partial(_make, out, seconds=seconds, seed=seed)
+      with contextlib.closing(pool.run(work, missing, jobs=jobs)) as results:
+        for subject, crashed in results:
+          if crashed is not None:
+            raise DataError(f'{subject}: its process was killed twice, perhaps for memory; free some, or lower --jobs')
+          bar.update()
+  return len(missing)
 
 
 def subject_ids(subjects: int) -> dict[str, tuple[str, ...]]:
@@ -154,10 +170,10 @@ def _claim(out, parameters):
     if found != parameters:
       raise DataError(f'{path}: made with other parameters than --subjects, --seconds and --seed now say; '
                       'remove the folder or give another --out')
-  elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+  elif out.exists() and (not out.is_dir() or not all(map(atomic.is_temporary, out.iterdir()))):
     raise DataError(f'{out}: holds something that is no simulated corpus; give another --out')
   else:
-    with _whole(path) as temporary:
+    with atomic.whole(path) as temporary:
       temporary.write_text(json.dumps(parameters) + '\n', encoding='utf-8')
 
 
@@ -169,15 +185,15 @@ def _make(out, subject, seconds, seed):
   moved = motion(subject, seconds, seed, spoken.opening)
   looks_rng = processes.generator(seed, subject, _LOOKS)
   for target in TARGETS:
-    with _whole(paths[target]) as temporary:
+    with atomic.whole(paths[target]) as temporary:
       raters.write(temporary, ratings(subject, seconds, seed, target))
-  with _whole(paths['audio']) as temporary:
+  with atomic.whole(paths['audio']) as temporary:
     soundfile.write(temporary, spoken.samples, voice.SAMPLE_RATE, subtype='PCM_16', format='WAV')
-  with _whole(paths['turns']) as temporary:
+  with atomic.whole(paths['turns']) as temporary:
     np.savetxt(temporary, spoken.turns, fmt='%.3f', delimiter=';', header='start;stop', comments='')
-  with _whole(paths['box']) as temporary:
+  with atomic.whole(paths['box']) as temporary:
     np.savetxt(temporary, [face.box(moved, 0)], fmt='%d', delimiter=';', header='x;y;width;height', comments='')
-  with _whole(paths['video']) as temporary:
+  with atomic.whole(paths['video']) as temporary:
     _write_video(temporary, face.frames(looks_rng, portrait.looks(looks_rng), moved), spoken.samples)
 
 
@@ -200,20 +216,3 @@ def _write_video(path, frames, samples):
       container.mux(audio.encode(sound))
     container.mux(video.encode(None))
     container.mux(audio.encode(None))
-
-
-@contextlib.contextmanager
-def _whole(path):
-  """Gives a temporary path that becomes `path` if all goes well: a file is there whole or not at all."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    yield temporary
-    temporary.replace(path)
-  except OSError as e:
-    if e.errno == errno.ENOSPC:
-      raise DiskFullError(f'{path}: no space left; free some, or give another --out') from e
-    raise WorkdirError(f'{path}: cannot be written ({e.strerror}); give another --out') from e
-  finally:
-    with contextlib.suppress(OSError):
-      temporary.unlink(missing_ok=True)
