@@ -188,7 +188,7 @@ class Track:
       try:
         for packet in self._container.demux(*self._clock.streams):
           failures = 0
-          yield from (ready for ready in self._clock.place(packet) if ready.stream_index == self._stream.index)
+          yield from (ready for ready in self._clock.place(packet) if ready.stream.index == self._stream.index)
         break
       except (av.error.FFmpegError, ValueError) as e:  # the next call reads behind the damage
         failures += 1
@@ -240,7 +240,7 @@ class _Clock:
 
   def place(self, packet):
     """Takes the next packet of the file; returns those that have their place now."""
-    track, time = packet.stream_index, _time(packet)
+    track, time = packet.stream.index, _time(packet)
     ready = []
     if track in self._held:
       ready.append(self._settle(self._held.pop(track), time))
@@ -255,7 +255,7 @@ class _Clock:
 
   def _settle(self, packet, following):
     """A packet after a jump: a joint, a hole or a damaged number."""
-    track, time = packet.stream_index, _time(packet)
+    track, time = packet.stream.index, _time(packet)
     last = self._last[track]
     at = self.ends[track]
     if following is None:  # the track ends with it: a hole, if any track reaches that far
@@ -279,7 +279,7 @@ class _Clock:
     return self._shifts[self._piece[track]]
 
   def _advance(self, packet, time):
-    track = packet.stream_index
+    track = packet.stream.index
     if time is not None:
       self._last[track] = time
       shift = self._shift(track)

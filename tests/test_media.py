@@ -318,6 +318,21 @@ def test_clocks_that_start_again_are_joined(tmp_path, suffix):
     assert max(seen[:49]) < 70 and min(seen[53:]) > 150
 
 
+def test_the_last_frames_come_out_whichever_track_is_first(tmp_path):
+  """A decoder holds B-frames back until the file's end: all tracks are read, and each has an end of its own."""
+  clips.write_clip(tmp_path / 'a.mp4', clips.counted_frames(30), codec='libx264', sound=clips.tone(1.2, 16_000),
+                   rate=16_000, sound_codec='aac')
+  with av.open(str(tmp_path / 'a.mp4')) as source, av.open(str(tmp_path / 'b.mp4'), 'w') as copy:
+    streams = [source.streams.audio[0], source.streams.video[0]]
+    target = {stream.index: copy.add_stream_from_template(stream) for stream in streams}
+    for packet in source.demux(*streams):
+      if packet.dts is not None:
+        packet.stream = target[packet.stream.index]
+        copy.mux(packet)
+  for name in ('a.mp4', 'b.mp4'):
+    np.testing.assert_allclose(brightness(video_track.Video(tmp_path / name)), [10 + 2 * i for i in range(30)], atol=2)
+
+
 def test_refuses_a_hole_in_the_picture(tmp_path):
   clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(4), [0, 0.04, 60.0, 60.04])
   with pytest.raises(DataError, match='the picture jumps from 0.08 s to 60.00 s; the file is damaged'):
