@@ -89,7 +89,9 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   audio = None
   if not shared or audio_track.has_audio(path):
     audio = audio_track.read_audio(path, max_lost=containers.MAX_LOST_LEARNT)
-  video, crops, found = _faces(recording.video, first_box)
+  # A cover is no video: as in a prediction, the sound counts alone.
+  has_video = recording.video is not None and (audio is None or not shared or video_track.has_video(recording.video))
+  video, crops, found = _faces(recording.video if has_video else None, first_box)
 
   seconds = common_length(recording.recording, label_end, interval, audio and audio.end, video and video.end,
                           one_file=shared, annotated_seconds=settings.annotated_seconds)

@@ -147,6 +147,8 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
     raise DataError(f'{recording.video or recording.audio}: {seconds:.3f} s long; expected more than '
                     f'{video_track.LENGTH_SLACK_SECONDS:g} s, the beginning of a step')
   if crops is not None:
+    if not len(crops):  # a picture that ends before the sound begins
+      data = faces.encode_crop(faces.FaceTracker().step(None)[0])
     for _ in range(len(crops), steps):
       crops.append(data)
       found.append(0.0)

@@ -15,18 +15,19 @@ from data_prep.errors import DataError
 from data_prep.records import STEP_SECONDS
 
 FORMATS = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,'
-           'wav,w64,aiff,caf,flac,ogg,mp3,aac')
+           'wav,w64,aiff,caf,flac,ogg,mp3,aac,au,wv,ac3,eac3,dts,dv,amr,tta,ape,mxf')
 _DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length is itself an estimate
 MAX_PIXELS = 4096 * 4096
 MAX_LOST = 0.05  # share of a track's packets that cannot be decoded; more, and the file is refused
 MAX_LOST_LEARNT = 0.01  # the same for a file that a network learns from, or is scored on
 MAX_HOLE_SECONDS = 10.0  # a longer hole between two frames is believed if the next timestamp agrees
 MAX_START_SECONDS = 600.0  # a track may start that long after the other
-_RESTART_SECONDS = 1.0  # a clock that goes back by more has started again; by less, its packets are out of order
+_RESTART_SECONDS = 0.5  # a clock that goes back by more has started again; by less, its packets are out of order
 _RESTARTS = ('mpegts', 'mpeg')  # formats that may be joined byte by byte: a jump of every track is such a joint
 _MAX_READ_FAILURES = 8  # in a row, of a file that cannot be read any further
 _MAX_REORDER = 17  # frames that wait for an earlier one, at most: H.264's limit and the frame itself
 _LOOK_AHEAD = 64  # packets that tell whether a track has presentation times
+_STILLS = ('mjpeg', 'png', 'bmp', 'gif', 'tiff', 'webp')  # codecs of single pictures
 _WORDS = {'audio': 'sound', 'video': 'picture'}
 
 
@@ -52,7 +53,15 @@ def open_media(path):
 
 def video_streams(container) -> list:
   """The video tracks, without the cover picture of a sound file."""
-  return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+  return [s for s in container.streams.video if not _is_cover(container, s)]
+
+
+def _is_cover(container, stream) -> bool:
+  """Whether a track is a cover: the container says so, or it is a single still picture beside sound."""
+  if stream.disposition & av.stream.Disposition.attached_pic:
+    return True
+  return (stream.type == 'video' and bool(container.streams.audio) and stream.frames == 1
+          and stream.codec_context is not None and stream.codec_context.name in _STILLS)
 
 
 def video_stream(path, container):
@@ -199,6 +208,11 @@ class Track:
                           f'{self._clock.ends.get(self._stream.index, 0.0):.2f} s ({reason(e)})') from None
     self.notes += self._clock.notes
 
+  def reach(self) -> float:
+    """Seconds that the file says, or shows by another track, that it holds: a picture may be shown until then."""
+    others = [end for index, end in self._clock.ends.items() if index != self._stream.index]
+    return max([declared_end(self._container, self._stream) or 0.0, *others])
+
   def check_length(self, decoded: float) -> None:
     """Holds a length against what the container declares: a file that was cut off decodes without an error.
 
@@ -226,9 +240,8 @@ class _Clock:
   """
 
   def __init__(self, container, stream):
-    covers = av.stream.Disposition.attached_pic
     self.streams = [s for s in container.streams if s.index == stream.index or (
-        s.type in ('audio', 'video') and s.codec_context is not None and not s.disposition & covers)]
+        s.type in ('audio', 'video') and s.codec_context is not None and not _is_cover(container, s))]
     self.ends = {}
     self.notes = []
     self._zero = origin(container)
@@ -318,7 +331,8 @@ def _reorders(path, index) -> bool:
 def origin(container) -> float:
   """Where the container starts, in its own seconds; every track of the file is placed against this."""
   starts = {s.type: float(s.start_time * s.time_base)
-            for s in reversed(container.streams) if s.type in ('audio', 'video') and s.start_time is not None}
+            for s in reversed(container.streams) if s.type in ('audio', 'video') and s.start_time is not None
+            and not _is_cover(container, s)}
   if not starts:
     return 0.0
   # Encoders let the sound lead the picture by the priming of the codec. Were that taken for the start, every frame

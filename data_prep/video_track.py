@@ -11,13 +11,16 @@ import math
 from collections.abc import Iterator
 
 import av
+import cv2
 import numpy as np
 
 from data_prep import containers
-from data_prep.containers import MAX_HOLE_SECONDS, MAX_PIXELS, MAX_START_SECONDS
+from data_prep.containers import MAX_HOLE_SECONDS, MAX_PIXELS
 from data_prep.errors import DataError
 from data_prep.records import STEP_SECONDS
 
+MAX_HELD_SECONDS = 4 * 3600.0  # a picture is shown no longer: a number that says so is damaged
+MAX_PIXEL_ASPECT = 4.0  # of a pixel's sides; above, the number is damaged
 LENGTH_SLACK_SECONDS = 0.002  # timestamps are rounded to milliseconds in some containers: no step begins for that
 
 
@@ -42,10 +45,13 @@ def video_end(path) -> float:
   with containers.open_media(path) as container:
     stream = containers.video_stream(path, container)
     duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
-    for packet in containers.Track(path, container, stream).packets():
+    track = containers.Track(path, container, stream)
+    for packet in track.packets():
       if packet.pts is not None:
         time = float(packet.pts * packet.time_base) - containers.origin(container)
-        shown = min(float(packet.duration * packet.time_base), MAX_HOLE_SECONDS) if packet.duration else duration
+        shown = duration
+        if packet.duration:
+          shown = min(float(packet.duration * packet.time_base), max(MAX_HOLE_SECONDS, track.reach() - time))
         end = max(end, time + shown)
   if not end:
     raise DataError(f'{path}: the video track holds no frames')
@@ -55,7 +61,9 @@ def video_end(path) -> float:
 class Video:
   """The frames of a file on the label grid; iterate once.
 
-  Frames stream: memory does not grow with the length of the video.
+  Frames stream: memory does not grow with the length of the video. They are as a player shows them: upright, as the
+  display matrix says, mirrored or turned, and with square pixels. All have the size of the first; where the size
+  changes on the way, the later ones are scaled into it, black beside them.
 
   Attributes:
     fps: the mean frame rate, once iterated.
@@ -83,44 +91,88 @@ class Video:
     The same array object is yielded again while the same frame is shown.
 
     Raises:
-      DataError: not readable, cut off, no video track, larger than 4096², or a hole of over ten seconds.
+      DataError: not readable, cut off, no video track, larger than 4096², or a jump in its times.
     """
-    step, shown, count, first = 0, None, 0, None
+    step, shown, count, first, began = 0, None, 0, None, 0.0
     with containers.open_media(self.path) as container:
       stream = containers.video_stream(self.path, container)
       stream.codec_context.thread_count = 1  # preparation runs one process per core
       stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
-      duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
+      duration, changed = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS, None
       track = containers.Track(self.path, container, stream, max_lost=self._max_lost)
       for frame, time in track:
         time = self.end if time is None else time
-        longest = MAX_START_SECONDS if first is None else MAX_HOLE_SECONDS
-        if not self.end - STEP_SECONDS - duration <= time <= self.end + longest:
+        if not self.end - STEP_SECONDS - duration <= time <= self.end + MAX_HELD_SECONDS:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')
+        if first is not None and time - began > MAX_HOLE_SECONDS:
+          self.notes.append(f'one picture is shown from {began:.2f} to {time:.2f} s')
+        began = time
         first = time if first is None else first
         # The frame before stays on the screen until this one comes.
         while (step + 0.5) * STEP_SECONDS < time:
           yield shown
           step += 1
-        shown = _rgb(self.path, frame)
+        shown = _upright(self.path, frame, _pixel_aspect(stream))
+        if count and shown.shape[:2] != self.size[::-1]:
+          changed = changed or f'the size of the picture changes at {time:.2f} s'
+          shown = _into(shown, self.size)
+        self.size = (shown.shape[1], shown.shape[0])
         count += 1
         if frame.duration:
-          duration = min(float(frame.duration * frame.time_base), MAX_HOLE_SECONDS)
+          duration = min(float(frame.duration * frame.time_base), max(MAX_HOLE_SECONDS, track.reach() - time))
         self.end = time + duration
       if not count:
         raise DataError(f'{self.path}: the video track holds no frames')
       track.check_length(self.end)
       self.notes += track.notes
-    self.size = (shown.shape[1], shown.shape[0])
+    if self.end - began > MAX_HOLE_SECONDS:
+      self.notes.append(f'one picture is shown from {began:.2f} to {self.end:.2f} s')
+    self.notes += [changed] if changed else []
     self.fps = count / max(self.end - first, duration)
     for _ in range(step, num_steps(self.end)):
       yield shown
 
 
-def _rgb(path, frame) -> np.ndarray:
+def _pixel_aspect(stream) -> float:
+  """Width of a pixel over its height, as the container or else the codec says."""
+  for of in (stream, stream.codec_context):
+    aspect = of.sample_aspect_ratio
+    if aspect and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
+      return float(aspect)
+  return 1.0
+
+
+def _upright(path, frame, pixel_aspect) -> np.ndarray:
+  """A frame as uint8 [H, W, 3] RGB with square pixels, turned and mirrored as its display matrix says."""
+  width, height = frame.width, frame.height
+  if pixel_aspect > 1:  # the longer side of the pixel decides, so that no line is lost
+    width = round(width * pixel_aspect)
+  else:
+    height = round(height / pixel_aspect)
+  size = {} if (width, height) == (frame.width, frame.height) else {'width': width, 'height': height}
   try:
-    image = frame.to_ndarray(format='rgb24')
+    if width * height > MAX_PIXELS:
+      raise ValueError(f'{width}×{height} with square pixels, above 4096²')
+    image = frame.to_ndarray(format='rgb24', **size)
   except (av.error.FFmpegError, ValueError) as e:
     raise DataError(f'{path}: a frame of format {frame.format.name} cannot be shown ({containers.reason(e)})') from None
-  quarter_turns = round(frame.rotation / 90) % 4  # telephones store how they were held
-  return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+  matrix = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+  if matrix is None:
+    return image
+  # x' = a·x + c·y, y' = b·x + d·y: telephones store how they were held, and front cameras that they mirror.
+  a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(np.int64)
+  if abs(b) + abs(c) > abs(a) + abs(d):
+    image, a, d = image.transpose(1, 0, 2), c, b
+  return np.ascontiguousarray(image[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
+
+
+def _into(image, size) -> np.ndarray:
+  """An image scaled into (width, height), in its middle, its geometry kept; black beside it."""
+  width, height = size
+  scale = min(width / image.shape[1], height / image.shape[0])
+  inner = [max(1, round(scale * side)) for side in (image.shape[1], image.shape[0])]
+  result = np.zeros((height, width, 3), np.uint8)
+  left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+  method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+  result[top:top + inner[1], left:left + inner[0]] = cv2.resize(image, inner, interpolation=method)
+  return result
