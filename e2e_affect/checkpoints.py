@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import json
+import os
 import pathlib
 from typing import Any
 
@@ -16,10 +18,39 @@ from e2e_affect.steps import TrainState
 
 _FOLDER = 'checkpoints'
 BEST_METRIC = 'ccc_mean'
+# What may be over at the next try, and says nothing of the content of a file.
+_PASSING = [getattr(errno, name) for name in (
+    'EMFILE', 'ENFILE', 'EACCES', 'EPERM', 'ENOMEM', 'EIO', 'ESTALE', 'ETIMEDOUT', 'EAGAIN', 'EBUSY', 'ENODEV',
+    'ENOTCONN', 'EHOSTDOWN', 'EHOSTUNREACH') if hasattr(errno, name)]
 
 
 def open_manager(workdir: pathlib.Path) -> ocp.CheckpointManager:
-  """Opens the checkpoints of a run; keeps the newest and the best by mean validation CCC."""
+  """Opens the checkpoints of a run to write; keeps the newest and the best by mean validation CCC.
+
+  Only the run's own trainer, which holds the lock of the folder, opens them so: a step whose metrics are not those
+  that were saved is renamed `<step>.corrupt`, with a warning.
+  """
+  folder = (workdir / _FOLDER).absolute()
+  for step, fault in _faulty_metrics(folder):
+    _set_aside(folder, step, fault)
+  return _manager(folder, read_only=False)
+
+
+def open_to_read(workdir: pathlib.Path) -> ocp.CheckpointManager:
+  """Opens the checkpoints of a run that another process may be writing; nothing on the disk is changed.
+
+  Raises:
+    CheckpointError: there are none, or the metrics by which the best is chosen are damaged.
+  """
+  folder = (workdir / _FOLDER).absolute()
+  if not folder.is_dir():
+    raise CheckpointError(f'{folder}: no checkpoint; train first')
+  for step, fault in _faulty_metrics(folder):
+    raise CheckpointError(f'{folder / str(step)}: damaged ({fault}); start its run again, which sets it aside')
+  return _manager(folder, read_only=True)
+
+
+def _manager(folder, read_only):
   policy = checkpoint_managers.AnyPreservationPolicy([
       checkpoint_managers.LatestN(1),
       checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[BEST_METRIC], n=1,
@@ -27,8 +58,8 @@ def open_manager(workdir: pathlib.Path) -> ocp.CheckpointManager:
   ])
   options = ocp.CheckpointManagerOptions(
       preservation_policy=policy, best_fn=lambda metrics: metrics[BEST_METRIC], best_mode='max',
-      enable_async_checkpointing=False, create=True)
-  return ocp.CheckpointManager((workdir / _FOLDER).absolute(), options=options,
+      enable_async_checkpointing=False, create=not read_only, read_only=read_only)
+  return ocp.CheckpointManager(folder, options=options,
                                item_handlers={'state': ocp.StandardCheckpointHandler(),
                                               'digest': ocp.JsonCheckpointHandler()})
 
@@ -44,7 +75,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
   host = jax.tree.map(np.asarray, state)
   step = int(host.step)
   arguments = ocp.args.Composite(state=ocp.args.StandardSave(host),
-                                 digest=ocp.args.JsonSave({'sha256': _digest(host)}))
+                                 digest=ocp.args.JsonSave({'sha256': _digest(host),
+                                                           'metrics_sha256': _metrics_digest(metrics)}))
   try:
     manager.save(step, args=arguments, metrics=metrics, force=True)
     manager.wait_until_finished()
@@ -61,13 +93,15 @@ def restore_newest(manager: ocp.CheckpointManager, template: TrainState) -> Trai
   A damaged one is renamed `<step>.corrupt`, with a warning, and the one before is tried.
 
   Raises:
-    CheckpointError: every checkpoint is damaged, or one is of another network: its first difference is named.
+    CheckpointError: every checkpoint is damaged, one is of another network (its first difference is named), or one
+      cannot be read for a reason that may pass.
   """
-  steps = sorted(manager.all_steps(), reverse=True)
-  for step in steps:
-    state = _restore_if_whole(manager, step, template)
-    if state is not None:
-      return state
+  for step in sorted(manager.all_steps(), reverse=True):
+    try:
+      return _restore(manager, step, template)
+    except _Damaged as e:
+      _set_aside(manager.directory, step, e)
+      manager.reload()
   damaged = sorted(pathlib.Path(manager.directory).glob('*.corrupt'))
   if damaged:
     raise CheckpointError(f'{manager.directory}: no checkpoint is whole ({len(damaged)} damaged, renamed *.corrupt); '
@@ -75,45 +109,63 @@ def restore_newest(manager: ocp.CheckpointManager, template: TrainState) -> Trai
   return None
 
 
-def restore_best(manager: ocp.CheckpointManager, template: TrainState) -> tuple[TrainState, dict]:
+def restore_best(manager: ocp.CheckpointManager, template: TrainState, *,
+                 owner: bool = False) -> tuple[TrainState, dict]:
   """The checkpoint with the best mean validation CCC and its metrics; the newest where none was evaluated.
 
+  Args:
+    manager: of the run.
+    template: a state with its shapes.
+    owner: this process holds the run's lock: a damaged checkpoint is renamed `<step>.corrupt`, with a warning, and the
+      next best is taken. Others change nothing.
+
   Raises:
-    CheckpointError: there is none, it is damaged, or of another network.
+    CheckpointError: there is none, it is damaged, of another network, or cannot be read for a reason that may pass.
   """
-  step = manager.best_step()
-  metrics = {}
-  if step is None:
-    step = manager.latest_step()
-  else:
-    metrics = dict(manager.metrics(step) or {})
-  if step is None:
-    raise CheckpointError(f'{manager.directory}: no checkpoint; train first')
-  state = _restore_if_whole(manager, step, template)
-  if state is None:
-    raise CheckpointError(f'{manager.directory}: the best checkpoint, step {step}, is damaged and was renamed '
-                          f'{step}.corrupt; start again to use the next best')
-  return state, metrics
+  while True:
+    step = manager.best_step()
+    metrics = dict(manager.metrics(step) or {}) if step is not None else {}
+    step = manager.latest_step() if step is None else step
+    if step is None:
+      raise CheckpointError(f'{manager.directory}: no checkpoint that is whole; train first')
+    try:
+      return _restore(manager, step, template), metrics
+    except _Damaged as e:
+      if not owner:
+        raise CheckpointError(f'{manager.directory}: the best checkpoint, step {step}, is damaged ({e}); evaluate its '
+                              'run again (--mode=evaluate), which takes the next best') from None
+      _set_aside(manager.directory, step, e)
+      manager.reload()
 
 
-def best_of_run(workdir: pathlib.Path, template: TrainState) -> tuple[TrainState, dict]:
-  """The best checkpoint of a run and what `results.json` says of it; errors as `restore_best`."""
-  manager = open_manager(workdir)
-  state, metrics = restore_best(manager, template)
+def best_of_run(workdir: pathlib.Path, template: TrainState, *, owner: bool = False) -> tuple[TrainState, dict]:
+  """The best checkpoint of a run and what `results.json` says of it; arguments and errors as `restore_best`."""
+  manager = open_manager(workdir) if owner else open_to_read(workdir)
+  state, metrics = restore_best(manager, template, owner=owner)
   manager.close()
   return state, {'step': int(state.step), 'chosen_by': f'validation {BEST_METRIC}' if metrics else 'newest',
                  'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in metrics.items()}}
 
 
-def _restore_if_whole(manager, step, template):
-  """The state of a step; None, and the step set aside, where it is damaged."""
+class _Damaged(Exception):
+  """The content of a checkpoint is not what was saved."""
+
+
+def _restore(manager, step, template):
+  """The state of a step.
+
+  Raises:
+    _Damaged: its content is not what was saved.
+    CheckpointError: it is of another network, or cannot be read for a reason that may pass.
+  """
   try:
     saved = manager.item_metadata(step)['state']
     saved = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(saved, 'tree', saved))}
     if not saved:
       raise ValueError('no arrays in it')
   except Exception as e:  # whatever a damaged folder makes the reader say
-    return _set_aside(manager, step, e)
+    _check_readable(manager, step, e)
+    raise _Damaged(_first_line(e)) from None
   _check_same_network(manager, step, saved, template)
   try:
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_one_device()), template)
@@ -123,18 +175,74 @@ def _restore_if_whole(manager, step, template):
     if _digest(state) != restored['digest']['sha256']:
       raise ValueError('its SHA-256 differs from the one saved with it')
   except Exception as e:
-    return _set_aside(manager, step, e)
+    _check_readable(manager, step, e)
+    raise _Damaged(_first_line(e)) from None
   return state
 
 
-def _set_aside(manager, step, error):
-  reason = str(error).split('\n')[0][:200] or type(error).__name__
-  folder = pathlib.Path(manager.directory) / str(step)
-  logging.warning('%s: damaged (%s); renamed %s.corrupt', folder, reason, step)
-  if folder.exists():
-    folder.rename(folder.with_name(f'{step}.corrupt'))
-  manager.reload()
-  return None
+def _check_readable(manager, step, error) -> None:
+  """Raises CheckpointError where reading failed for a reason that says nothing of the content."""
+  reasons, cause = [], error
+  while cause is not None and len(reasons) < 20:
+    reasons.append('out of memory' if isinstance(cause, MemoryError) else str(cause))
+    cause = cause.__cause__ or cause.__context__
+  words = [os.strerror(code) for code in _PASSING] + ['out of memory']
+  reason = next((word for word in words if any(word in text for text in reasons)), None)
+  try:  # a reader's own words hide the system's: are the files there to be read at all?
+    for parent, _, files in os.walk(manager.directory / str(step), onerror=_raise):
+      for name in files:
+        with open(os.path.join(parent, name), 'rb') as f:
+          while f.read(1 << 20):
+            pass
+  except OSError as e:
+    reason = reason or e.strerror
+  if reason:
+    raise CheckpointError(f'{manager.directory}/{step}: cannot be read ({reason}); nothing was changed: mend that and '
+                          'start the same command again') from None
+
+
+def _raise(error):
+  raise error
+
+
+def _first_line(error):
+  return str(error).split('\n')[0][:200] or type(error).__name__
+
+
+def _faulty_metrics(folder):
+  """(step, what is wrong) where the metrics are not those that were saved. Orbax reads them first, and believes them."""
+  faults = []
+  for path in folder.glob('*') if folder.is_dir() else ():
+    if not path.name.isdigit():
+      continue
+    try:
+      file = path / 'metrics' / 'metrics'
+      metrics = json.loads(file.read_bytes()) if file.exists() else None
+      if metrics is not None and not isinstance(metrics.get(BEST_METRIC), float):
+        raise ValueError
+      digest = json.loads((path / 'digest' / 'metadata').read_bytes())
+      # Checkpoints of earlier versions have a digest of the state alone.
+      if _metrics_digest(metrics) != digest.get('metrics_sha256', _metrics_digest(metrics)):
+        raise ValueError
+    except FileNotFoundError:
+      pass  # without a digest: found when the state is read
+    except OSError as e:
+      raise CheckpointError(f'{path}: cannot be read ({e.strerror}); nothing was changed: mend that and start the '
+                            'same command again') from None
+    except (ValueError, AttributeError):
+      faults.append((int(path.name), 'its metrics or their digest are not those that were saved'))
+  return faults
+
+
+def _metrics_digest(metrics) -> str:
+  return hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
+
+
+def _set_aside(folder, step, reason):
+  path = pathlib.Path(folder) / str(step)
+  logging.warning('%s: damaged (%s); renamed %s.corrupt', path, reason, step)
+  if path.exists():
+    path.rename(path.with_name(f'{step}.corrupt'))
 
 
 def _check_same_network(manager, step, saved, template):

@@ -104,7 +104,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path, state: Tr
 
 def replicated_best(workdir: pathlib.Path, config: ml_collections.ConfigDict,
                     num_targets: int) -> tuple[TrainState, dict]:
-  """The best checkpoint of a run, replicated, and what `results.json` says of it."""
+  """The best checkpoint of a run whose lock is held, replicated, and what `results.json` says of it."""
   template = jax.eval_shape(lambda: steps.init_state(config, num_targets))  # shapes alone: nothing is compiled
-  state, described = checkpoints.best_of_run(workdir, template)
+  state, described = checkpoints.best_of_run(workdir, template, owner=True)
   return steps.replicate(state), described

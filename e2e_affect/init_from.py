@@ -105,7 +105,7 @@ def _check_parts(config, header):
 
 def _best(source, config, num_targets):
   """The best checkpoint of another run, on the host."""
-  manager = checkpoints.open_manager(pathlib.Path(source))
+  manager = checkpoints.open_to_read(pathlib.Path(source))
   shapes = jax.eval_shape(lambda: steps.init_state(config, num_targets))  # its numbers would be thrown away
   state, _ = checkpoints.restore_best(manager, shapes)
   manager.close()

@@ -1,7 +1,9 @@
 """Checkpoints that are damaged, of another network, or cut short by a full disk."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -60,7 +62,7 @@ def test_newest_and_best_are_kept(manager, state):
 
 def test_no_checkpoint_is_a_fresh_start(manager, state):
   assert checkpoints.restore_newest(manager, state) is None
-  with pytest.raises(CheckpointError, match='no checkpoint; train first'):
+  with pytest.raises(CheckpointError, match='no checkpoint that is whole; train first'):
     checkpoints.restore_best(manager, state)
 
 
@@ -96,6 +98,101 @@ def test_a_damaged_newest_is_set_aside_for_the_one_before(manager, state, how, c
   assert 'renamed 2.corrupt' in caplog.text
   checkpoints.save(manager, at(state, 2), None)  # the step can be made again
   assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
+
+
+def contents(folder):
+  return {path.relative_to(folder): path.read_bytes() for path in pathlib.Path(folder).rglob('*') if path.is_file()}
+
+
+def test_a_reader_of_a_damaged_best_changes_nothing_and_its_owner_takes_the_next_best(tmp_path, manager, state):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.4})
+  damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
+  before = contents(tmp_path)
+  with pytest.raises(CheckpointError, match='step 1, is damaged .*--mode=evaluate'):
+    checkpoints.best_of_run(tmp_path, state)
+  assert contents(tmp_path) == before
+  best, described = checkpoints.best_of_run(tmp_path, state, owner=True)
+  assert equal(best, at(state, 2)) and described['validation_raw_ccc'] == {'mean': 0.4}
+  assert (pathlib.Path(manager.directory) / '1.corrupt').is_dir()
+
+
+def test_a_reader_makes_no_folder(tmp_path, state):
+  with pytest.raises(CheckpointError, match='no checkpoint; train first'):
+    checkpoints.best_of_run(tmp_path, state)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('error', [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), MemoryError(),
+                                   ValueError('PERMISSION_DENIED: [OS error 13: EACCES Permission denied]')])
+def test_an_error_that_may_pass_sets_no_checkpoint_aside(manager, state, error, monkeypatch):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  before = contents(manager.directory)
+  with monkeypatch.context() as patch:
+    def fail(*_, **__):
+      raise RuntimeError('cannot restore') from error
+    patch.setattr(manager, 'restore', fail)
+    with pytest.raises(CheckpointError, match='/1: cannot be read .*; nothing was changed'):
+      checkpoints.restore_newest(manager, state)
+  assert contents(manager.directory) == before
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+
+
+_FEW_FILES = """
+import pathlib, resource, sys
+sys.path.insert(0, '.')
+from data_prep.errors import CheckpointError
+from e2e_affect import checkpoints
+from tests.test_checkpoints import at, equal, make_state
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+checkpoints.save(manager, at(make_state(8), 1), None)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+import os
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
+try:
+  checkpoints.restore_newest(manager, make_state(8))
+except CheckpointError as e:
+  error = str(e)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+assert 'Too many open files' in error and 'nothing was changed' in error, error
+assert equal(checkpoints.restore_newest(manager, make_state(8)), at(make_state(8), 1))
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path('/proc/self/fd').is_dir(), reason='no /proc here')
+def test_too_many_open_files_sets_no_checkpoint_aside(tmp_path):
+  done = subprocess.run([sys.executable, '-c', _FEW_FILES, str(tmp_path)], capture_output=True, text=True, check=False,
+                        cwd=pathlib.Path(__file__).resolve().parents[1])
+  assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('how', ['digit flipped', 'empty', 'absent', 'no JSON'])
+def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state, how, caplog):
+  manager = checkpoints.open_manager(tmp_path)
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.25})
+  manager.close()
+  path = tmp_path / 'checkpoints' / '2' / 'metrics' / 'metrics'
+  if how == 'absent':
+    path.unlink()
+  else:
+    path.write_text({'digit flipped': path.read_text().replace('0.25', '0.95'), 'empty': '', 'no JSON': '{'}[how])
+  with pytest.raises(CheckpointError, match='2: damaged .*metrics'):
+    checkpoints.best_of_run(tmp_path, state)
+  assert (tmp_path / 'checkpoints' / '2').is_dir()
+  with caplog.at_level('WARNING'):
+    manager = checkpoints.open_manager(tmp_path)
+  assert 'renamed 2.corrupt' in caplog.text
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+  assert checkpoints.restore_best(manager, state)[1] == {'ccc_mean': 0.5}
+
+
+def test_a_checkpoint_without_a_digest_of_its_metrics_is_read(tmp_path, state):
+  manager = checkpoints.open_manager(tmp_path)
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  path = tmp_path / 'checkpoints' / '1' / 'digest' / 'metadata'
+  path.write_text(json.dumps({'sha256': json.loads(path.read_text())['sha256']}))  # as earlier versions wrote it
+  assert checkpoints.best_of_run(tmp_path, state)[1]['validation_raw_ccc'] == {'mean': 0.5}
 
 
 def test_nothing_whole_is_an_error_and_not_a_fresh_start(manager, state):
