@@ -20,7 +20,6 @@ import pathlib
 import re
 
 from absl import flags
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -79,12 +78,12 @@ def _write(path, serialized) -> None:
         writer.write(data)
   except tf.errors.OpError as e:  # its code does not tell a full disk from too many open files, its text does
     number = next((n for n in errno.errorcode if os.strerror(n) in e.message), None)
-    raise OSError(number, os.strerror(number) if number else _reason(e)) from None
+    raise OSError(number, os.strerror(number) if number else reason(e)) from None
   with open(path, 'rb') as f:
     os.fsync(f.fileno())  # a rename may reach the disk before the data does
 
 
-def _reason(error) -> str:
+def reason(error) -> str:
   """A TensorFlow error without the names of its nodes and operations."""
   return re.sub(r"{{.*?}} ?|' failed with.*| \[.*", '', error.message.splitlines()[0])
 
@@ -193,7 +192,7 @@ def examples(path):
         raise DataError(f'{path}: record {k}: {missing}; run `python -m data_prep.shards --verify`')
       yield feature
   except tf.errors.OpError as e:
-    raise DataError(f'{path}: {_reason(e)}; run `python -m data_prep.shards --verify`') from None
+    raise DataError(f'{path}: {reason(e)}; run `python -m data_prep.shards --verify`') from None
 
 
 def _missing(feature):
@@ -268,7 +267,7 @@ def _verify_shard(folder, manifest, shard):
         yield f'record {count}: {fault}'
       count, steps = count + 1, steps + valid
   except tf.errors.DataLossError as e:
-    yield f'record {count}: damaged ({_reason(e)})'
+    yield f'record {count}: damaged ({reason(e)})'
     return
   if count != shard.records:
     yield f'{count} records, the manifest says {shard.records}'
@@ -276,6 +275,30 @@ def _verify_shard(folder, manifest, shard):
     yield 'record offsets differ from the manifest'
   elif steps != shard.steps:
     yield f'{steps} valid steps, the manifest says {shard.steps}'
+
+
+def first_fault(folder, manifest, shard, first, stop) -> str | None:
+  """What is wrong with the first faulty one of the records [first, stop) of a shard, and where it lies; None: nothing.
+
+  The file is read from its start, as a damaged length hides every record after it.
+  """
+  from data_prep.quiet_tf import tf
+  path = pathlib.Path(folder) / shard.file
+  index = offset = 0
+  fault = None
+  try:
+    for data in tf.data.TFRecordDataset(os.fsencode(path)).take(stop).as_numpy_iterator():
+      if index >= first:
+        fault, _ = _verify_record(data, manifest, shard, index)
+      if fault:
+        break
+      index, offset = index + 1, offset + _HEADER_BYTES + len(data) + _FOOTER_BYTES
+    else:
+      fault = f'the file ends here, the manifest says {shard.records} records' if index < stop else None
+  except tf.errors.OpError as e:
+    fault = f'damaged ({reason(e)})'
+  return fault and (f'{path}: record {index} (byte {offset}; second {shard.first_second + index} of '
+                    f'{shard.recording}): {fault}')
 
 
 def _verify_record(data, manifest, shard, index):
@@ -323,15 +346,14 @@ def _fault(feature, manifest, shard, index):
 
 
 def _is_face(data) -> bool:
-  size = (records.FACE_SIZE, records.FACE_SIZE)
   try:
     with Image.open(io.BytesIO(data), formats=['JPEG']) as image:  # reads the header: a size that lies takes no memory
-      if image.size != size:
+      if image.size != (records.FACE_SIZE, records.FACE_SIZE):
         return False
+      image.load()  # OpenCV takes a picture that is cut off, TensorFlow does not
   except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
     return False
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-  return image is not None and image.shape == (*size, 3)
+  return True
 
 
 def _sha256(path) -> str:

@@ -15,11 +15,13 @@ import numpy as np
 import tqdm
 
 from data_prep import records
+from data_prep import shards
 from data_prep.errors import DataError
 from data_prep.quiet_tf import tf
 from data_prep.records import Manifest, STEPS_PER_RECORD
 
 tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's
+_CHECKED_TOGETHER = 25  # records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +36,21 @@ class Recording:
 
 
 def read_manifest(folder: str) -> Manifest:
-  """Reads the manifest and looks at every shard's size, without reading the shards.
+  """Reads the manifest and looks at every shard's size and permission, without reading the shards.
 
   Raises:
-    DataError: no manifest, or a shard that is missing, cut or grown: named, with bytes expected and found.
+    DataError: no manifest, or a shard that is missing, cut, grown or not to be read: named, with what was expected.
   """
   manifest = Manifest.read(folder)
   for shard in manifest.shards:
     path = pathlib.Path(folder) / shard.file
-    found = os.path.getsize(path) if path.exists() else None
+    found = os.path.getsize(path) if path.is_file() else None
     if found != shard.bytes:
       what = 'not found' if found is None else f'{found} bytes found'
       raise DataError(f'{path}: {what}, {shard.bytes} bytes with {shard.records} records expected; make the shards '
                       'again with `python -m data_prep.prepare`')
+    if not os.access(path, os.R_OK):
+      raise DataError(f'{path}: you may not read it; give yourself the permission (chmod u+r)')
   return manifest
 
 
@@ -56,15 +60,69 @@ def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recordin
   for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
     if shard.partition == partition:
       found.setdefault(shard.recording, []).append(shard)
-  return [Recording(name, shards[0].subject, [str(pathlib.Path(folder) / s.file) for s in shards],
-                    sum(s.records for s in shards), sum(s.steps for s in shards))
-          for name, shards in found.items()]
+  return [Recording(name, of[0].subject, [str(pathlib.Path(folder) / s.file) for s in of],
+                    sum(s.records for s in of), sum(s.steps for s in of))
+          for name, of in found.items()]
 
 
 def num_sequences(config: ml_collections.ConfigDict, manifest: Manifest) -> int:
   """N: sequences of T steps to train on; the last one of a recording may be partly masked."""
   _check_landmarks(config, manifest)
   return len(_train_windows(config, manifest))
+
+
+def check_streams(config: ml_collections.ConfigDict, manifest: Manifest) -> None:
+  """Looks for what the network learns from, up to the first record that has it: in ordinary data, that is one.
+
+  Raises:
+    DataError: the partitions to train on have no label, or no face, sound or landmarks for a network that sees them;
+      or a record is damaged.
+  """
+  group = _train_recordings(config, manifest)
+  seconds = [(recording, second) for recording in group for second in range(recording.seconds)]
+  modalities = config.model.modalities
+  text = tf.io.FixedLenFeature([], tf.string)
+  spec = {'label_mask': text, 'valid': text}
+  spec |= {'face_found': text} if 'visual' in modalities else {}
+  spec |= {'audio_std': tf.io.FixedLenFeature([], tf.float32)} if 'speech' in modalities else {}
+  spec |= {'landmarks': text} if 'geometric' in modalities else {}
+  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).map(lambda data: tf.io.parse_single_example(data, spec))
+  missing = {'label_mask': 'label', 'face_found': 'face', 'audio_std': 'sound', 'landmarks': 'landmark'}
+  missing = {name: word for name, word in missing.items() if name in spec}
+  for record in _with_readable_errors(_untuned(dataset), config.data.dir, manifest, lambda k: seconds[k:k + 1], 1):
+    valid = np.frombuffer(record['valid'], '<f4') > 0
+    for name in list(missing):
+      values = np.frombuffer(record[name], '<f4') if isinstance(record[name], bytes) else record[name]
+      if name in ('label_mask', 'face_found'):
+        values = values * valid
+      if np.any(values):
+        del missing[name]
+    if not missing:
+      return
+  raise DataError(f'{config.data.dir}: {" and ".join(config.data.train_on)}, to train on, has no '
+                  f'{" and no ".join(missing.values())} in any of {len(seconds)} records, and a network of '
+                  f'{", ".join(modalities)} learns from it; prepare the recordings again with what is missing '
+                  '(`python -m data_prep.preview` shows what they hold), or train a network without it')
+
+
+def check_records(config: ml_collections.ConfigDict, manifest: Manifest, partition: str) -> None:
+  """Reads a partition once as an evaluation will, so that no damage is found only after the training.
+
+  Raises:
+    DataError: a record is damaged, or lacks what the network needs: named.
+  """
+  group = recordings(manifest, config.data.dir, partition)
+  seconds = [(recording, second) for recording in group for second in range(recording.seconds)]
+  parse = _parser(config, len(manifest.targets))
+  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).batch(_CHECKED_TOGETHER)
+  dataset = dataset.map(lambda serialized: parse(serialized, 0), num_parallel_calls=config.data.read_threads,
+                        deterministic=True)
+
+  def windows_of(batch):
+    return seconds[batch * _CHECKED_TOGETHER:(batch + 1) * _CHECKED_TOGETHER]
+
+  for _ in _with_readable_errors(_untuned(dataset), config.data.dir, manifest, windows_of, 1):
+    pass
 
 
 def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_step: int, last_step: int, *,
@@ -168,14 +226,17 @@ def evaluation_batches(config: ml_collections.ConfigDict, manifest: Manifest, gr
   return _batches(config, manifest, positions, windows, chunk + 2 * context_seconds, size)
 
 
+def _train_recordings(config, manifest):
+  group = [r for partition in config.data.train_on for r in recordings(manifest, config.data.dir, partition)]
+  if not group:
+    raise DataError(f'{config.data.dir}: no recordings to train on in {" and ".join(config.data.train_on)}')
+  return group
+
+
 def _train_windows(config, manifest):
   """(recording, first second) of every sequence of the partitions to train on."""
-  group = [r for partition in config.data.train_on for r in recordings(manifest, config.data.dir, partition)]
   seconds = config.data.sequence_steps // STEPS_PER_RECORD
-  windows = [(r, start) for r in group for start in range(0, r.seconds, seconds)]
-  if not windows:
-    raise DataError(f'{config.data.dir}: no recordings to train on in {" and ".join(config.data.train_on)}')
-  return windows
+  return [(r, start) for r in _train_recordings(config, manifest) for start in range(0, r.seconds, seconds)]
 
 
 def _batches(config, manifest, positions, windows, seconds, batch_size):
@@ -200,7 +261,13 @@ def _batches(config, manifest, positions, windows, seconds, batch_size):
   dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
-  return _with_readable_errors(_untuned(dataset.with_options(options)), config.data.dir)
+
+  def windows_of(batch):
+    numbers = positions.skip(batch * batch_size).take(batch_size).map(lambda window, place: window)
+    return [windows[k] for k in numbers.as_numpy_iterator() if k < len(windows)]
+
+  dataset = _untuned(dataset.with_options(options))
+  return _with_readable_errors(dataset, config.data.dir, manifest, windows_of, seconds)
 
 
 def _untuned(dataset):
@@ -210,13 +277,43 @@ def _untuned(dataset):
   return dataset.with_options(options)
 
 
-def _with_readable_errors(dataset, folder):
+def _with_readable_errors(dataset, folder, manifest, windows_of, seconds):
+  """What the dataset yields; the record that it fails at is named.
+
+  Args:
+    dataset, folder, manifest: what is read.
+    windows_of: number of an element -> the windows that it is made of; the order of elements is fixed, so that the
+      number of those that were yielded says where the fault lies.
+    seconds: of a window.
+
+  Raises:
+    DataError: shard, record, byte and second of the recording, and what is wrong there.
+  """
+  yielded = 0
   try:
-    yield from dataset.as_numpy_iterator()
-  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as e:
-    reason = str(e).split('[Op:')[0].split('\n')[0]
-    raise DataError(f'{folder}: a record is damaged ({reason}); find it with '
-                    f'`python -m data_prep.shards --verify {folder}`') from None
+    for element in dataset.as_numpy_iterator():
+      yield element
+      yielded += 1
+  except (tf.errors.OpError, UnicodeDecodeError) as e:  # the latter where TensorFlow's message quotes the damage
+    fault = _fault_in(folder, manifest, windows_of(yielded), seconds)
+    if fault is None:  # open files, memory, a drive that was away for a moment
+      reason = shards.reason(e) if isinstance(e, tf.errors.OpError) else str(e)
+      raise DataError(f'{folder}: a record cannot be read ({reason}), and `--verify` finds it sound; mend what is said '
+                      'there, then start the same command again') from None
+    raise DataError(f'{fault}; make the shards again with `python -m data_prep.prepare`; `python -m data_prep.shards '
+                    f'--verify={folder}` lists all faults') from None
+
+
+def _fault_in(folder, manifest, windows, seconds):
+  """The first fault in the windows, found by the check of `--verify`; None: there is none."""
+  for recording, start in windows:
+    for shard in sorted((s for s in manifest.shards if s.recording == recording.name), key=lambda s: s.first_second):
+      first = max(start - shard.first_second, 0)
+      stop = min(start + seconds - shard.first_second, shard.records)
+      fault = shards.first_fault(folder, manifest, shard, first, stop) if first < stop else None
+      if fault:
+        return fault
+  return None
 
 
 def _check_landmarks(config, manifest):
@@ -243,11 +340,12 @@ def _window_tables(windows, seconds):
 
 
 def _blank_record(num_targets, num_landmarks):
-  steps = STEPS_PER_RECORD
+  steps, size = STEPS_PER_RECORD, records.FACE_SIZE
   zeros = np.zeros(steps, np.float32)
+  black = tf.io.encode_jpeg(tf.zeros((size, size, 3), tf.uint8)).numpy()
   return records.Record(
       recording='', subject='', second=0, audio=np.zeros((steps, records.SAMPLES_PER_STEP), np.int16),
-      audio_mean=0.0, audio_std=0.0, face=[b''] * steps, face_found=zeros,
+      audio_mean=0.0, audio_std=0.0, face=[black] * steps, face_found=zeros,
       label=np.zeros((steps, num_targets), np.float32), label_mask=zeros, valid=zeros,
       landmarks=np.zeros((steps, num_landmarks, 2), np.float32) if num_landmarks else None)
 
@@ -266,13 +364,16 @@ def _parser(config, num_targets):
     spec['landmarks'] = text
 
   def floats(parsed, name, shape=()):
-    """[n] strings -> [25 · n, …]."""
-    return tf.reshape(tf.io.decode_raw(parsed[name], tf.float32), (-1, *shape))
+    """[n] strings -> [25 · n, …]; a string of another size is an error."""
+    values = tf.io.decode_raw(parsed[name], tf.float32)
+    return tf.reshape(values, (steps * tf.shape(parsed[name])[0], *shape))
 
   size = records.FACE_SIZE
-  black = tf.io.encode_jpeg(tf.zeros((size, size, 3), tf.uint8))
 
   def decode(jpeg):
+    header = tf.io.extract_jpeg_shape(jpeg)  # before the decoder: a size that lies would take its memory
+    with tf.control_dependencies([tf.debugging.assert_equal(header[:2], (size, size))]):
+      jpeg = tf.identity(jpeg)
     # TensorFlow's default is another transform, 1.7 levels off in the mean: prediction decodes with OpenCV.
     return tf.ensure_shape(tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE'), (size, size, 3))
 
@@ -287,14 +388,13 @@ def _parser(config, num_targets):
         'index': tf.cast(place, tf.int32),
     }
     if 'speech' in modalities:
-      sequence['audio'] = tf.reshape(tf.io.decode_raw(parsed['audio'], tf.int16), (-1, records.SAMPLES_PER_STEP))
+      sequence['audio'] = tf.reshape(tf.io.decode_raw(parsed['audio'], tf.int16),
+                                     (steps * tf.shape(serialized)[0], records.SAMPLES_PER_STEP))
       # The mean and deviation of the recording stand in every record; blank ones hold 0.
       present = tf.argmax(parsed['audio_std'])
       sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std')}
     if 'visual' in modalities:
-      faces = tf.reshape(parsed['face'], [-1])
-      faces = tf.where(tf.strings.length(faces) > 0, faces, black)
-      sequence['face'] = tf.map_fn(decode, faces, fn_output_signature=tf.uint8)
+      sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
     if 'geometric' in modalities:
       sequence['landmarks'] = floats(parsed, 'landmarks', (config.model.geometric.landmarks, 2))
     return sequence

@@ -62,6 +62,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     sequences = input_pipeline.num_sequences(config, manifest)
     epoch_steps = sequences / config.batch_size
     total_steps = _num_updates(config, sequences)
+    if total_steps:
+      input_pipeline.check_streams(config, manifest)
+    evaluated = tuple(sorted({shard.partition for shard in manifest.shards} - set(config.data.train_on)))
+    for partition in evaluated:
+      input_pipeline.check_records(config, manifest, partition)
     evaluate_every = max(1, round(config.evaluate_every_epochs * epoch_steps))
     logging.info('%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs', config.data.dir,
                  sequences, config.data.sequence_steps, ', '.join(manifest.targets), total_steps,
@@ -137,8 +142,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     terminated.exit_at_once()
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
-    present = {shard.partition for shard in manifest.shards} - set(config.data.train_on)
-    return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, tuple(sorted(present)))
+    return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, evaluated)
 
 
 def evaluate_only(workdir: str, partition: str) -> dict:

@@ -2,14 +2,20 @@
 
 import collections
 import json
+import os
 import pathlib
+import re
 import shutil
+import types
 
 import numpy as np
 import pytest
 
+from data_prep import faces, records, shards
 from data_prep.errors import DataError
+from data_prep.quiet_tf import tf
 from e2e_affect import input_pipeline
+from tests.conftest import make_data
 
 # 50 steps a sequence: A (100 steps) gives 2, B (60) 2, C (49) 1.
 SEQUENCES = 5
@@ -114,8 +120,6 @@ def test_evaluation_reads_recordings_whole_with_context(small_config):
 
 
 def test_a_recording_in_several_shards_reads_as_one(small_config, tmp_path, monkeypatch):
-  from tests.conftest import make_data
-  from data_prep import records
   monkeypatch.setattr(records, 'RECORDS_PER_SHARD', 2)
   small_config.data.dir = make_data(tmp_path, [('A', 'train', 115)])
   manifest = input_pipeline.read_manifest(small_config.data.dir)
@@ -160,8 +164,146 @@ def test_a_flipped_byte_is_reported(copy, small_config):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-  with pytest.raises(DataError, match='record is damaged.*--verify'):
+  with pytest.raises(DataError, match=r'affect-train.tfrecord-0000\d-of-00003: record \d [(]byte \d+; second \d of [ABC][)]: '
+                                      r'damaged [(]corrupted record at \d+[)]; .*--verify'):
     batches(small_config, 0, 2)
+
+
+def broken_feature(change):
+  """Record -> its bytes, after `change` was called with its features."""
+  def encode(record):
+    example = tf.train.Example.FromString(records.encode(record))
+    change(example.features.feature)
+    return example.SerializeToString(deterministic=True)
+  return encode
+
+
+def with_face(jpeg):
+  return broken_feature(lambda feature: feature['face'].bytes_list.value.__setitem__(3, jpeg(feature)))
+
+
+def huge(feature):
+  jpeg = feature['face'].bytes_list.value[3]
+  start = jpeg.index(b'\xff\xc0') + 5
+  return jpeg[:start] + b'\xff\xff\xff\xff' + jpeg[start + 4:]  # 65535 × 65535 pixels
+
+
+BROKEN = {
+    'garbage': (lambda record: b'garbage', 'not an Example'),
+    'no text': (lambda record: b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'not an Example'),
+    'empty record': (lambda record: b'', 'has no recording'),
+    'no audio': (broken_feature(lambda feature: feature.pop('audio')), 'has no audio'),
+    'no face': (broken_feature(lambda feature: feature.pop('face')), 'has no face'),
+    'no labels': (broken_feature(lambda feature: feature.pop('label')), 'has no label'),
+    'half the sound': (broken_feature(lambda feature: feature['audio'].bytes_list.value.__setitem__(0, b'ab' * 8000)),
+                       'audio holds 16000 bytes, expected 32000'),
+    'other targets': (broken_feature(lambda feature: feature['label'].bytes_list.value.__setitem__(0, bytes(300))),
+                      'label holds 300 bytes, expected 200'),
+    'empty picture': (with_face(lambda feature: b''), 'face 3 is no 96×96 JPEG'),
+    'huge picture': (with_face(huge), 'face 3 is no 96×96 JPEG'),
+    'cut picture': (with_face(lambda feature: feature['face'].bytes_list.value[3][:-90]), 'face 3 is no 96×96 JPEG'),
+    'small picture': (with_face(lambda feature: faces.encode_crop(np.zeros((95, 96, 3), np.uint8))),
+                      'face 3 is no 96×96 JPEG'),
+}
+
+
+def data_with(folder, monkeypatch, change, where):
+  """A data folder in which `change(record)` stands for the records of `where`, under right check sums."""
+  encode = records.encode
+  with monkeypatch.context() as patch:
+    patch.setattr(shards.records, 'encode', lambda record: (
+        change if (record.recording, record.second) in where else encode)(record))
+    # `change` takes the true encoder.
+    patch.setattr('tests.test_input_pipeline.records', types.SimpleNamespace(encode=encode))
+    return make_data(folder, [('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('E', 'test', 115)])
+
+
+@pytest.mark.parametrize('kind', sorted(BROKEN))
+def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_second(
+    small_config, tmp_path, monkeypatch, kind):
+  change, said = BROKEN[kind]
+  small_config.data.dir = data_with(tmp_path, monkeypatch, change, {('B', 1), ('E', 4)})
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  of = {shard.recording: shard for shard in manifest.shards}
+
+  def expected(recording, number):
+    place = f'record {number} (byte {of[recording].offsets[number]}; second {number} of {recording}): '
+    return re.escape(f'{tmp_path / of[recording].file}: {place}') + '[^\n]*' + re.escape(said) + '[^\n{]*--verify[^\n{]*$'
+
+  with pytest.raises(DataError, match=expected('B', 1)):
+    batches(small_config, 0, 4)
+  with pytest.raises(DataError, match=expected('B', 1)):
+    input_pipeline.read_corpus(small_config, manifest)
+  with pytest.raises(DataError, match=expected('E', 4)):
+    input_pipeline.check_records(small_config, manifest, 'test')
+
+
+@pytest.mark.parametrize('message, said', [
+    ("{{function_node __wrapped__IteratorGetNext}} /data/x; Too many open files [Op:IteratorGetNext]",
+     '/data/x; Too many open files'), (None, "'utf-8' codec")])
+def test_a_passing_fault_is_not_blamed_on_a_record(small_config, message, said):
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+
+  class Failing:
+
+    def as_numpy_iterator(self):
+      yield 7
+      raise tf.errors.ResourceExhaustedError(None, None, message) if message else UnicodeDecodeError('utf-8', b'a', 0, 1, '')
+
+  group = input_pipeline.recordings(manifest, small_config.data.dir, 'train')
+  rows = input_pipeline._with_readable_errors(Failing(), small_config.data.dir, manifest, lambda k: [(group[k], 0)], 2)
+  assert next(rows) == 7
+  with pytest.raises(DataError, match=rf'a record cannot be read [(]{re.escape(said)}[^\n{{]* `--verify` finds it sound'):
+    next(rows)
+
+
+def test_a_sound_partition_passes_the_check_of_its_records(small_config):
+  manifest = input_pipeline.read_manifest(small_config.data.dir)
+  for partition in ('validation', 'test'):
+    input_pipeline.check_records(small_config, manifest, partition)
+
+
+def test_what_a_network_does_not_see_may_be_broken(small_config, tmp_path, monkeypatch):
+  small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['no face'][0], {('B', 1), ('E', 4)})
+  small_config.model.modalities = ('speech',)
+  assert len(batches(small_config, 0, 4)) == 4
+  input_pipeline.check_records(small_config, input_pipeline.read_manifest(small_config.data.dir), 'test')
+
+
+def test_a_shard_that_may_not_be_read_is_named_at_the_start(copy, monkeypatch):
+  path = copy / json.loads((copy / 'manifest.json').read_text())['shards'][-1]['file']
+  monkeypatch.setattr(os, 'access', lambda asked, mode: asked != path)  # root may read everything
+  with pytest.raises(DataError, match=f'{path.name}: you may not read it'):
+    input_pipeline.read_manifest(str(copy))
+
+
+LACKS = {'face': lambda feature: feature['face_found'].bytes_list.value.__setitem__(0, bytes(100)),
+         'sound': lambda feature: feature['audio_std'].float_list.value.__setitem__(0, 0.0),
+         'label': lambda feature: feature['label_mask'].bytes_list.value.__setitem__(0, bytes(100))}
+EVERY_SECOND = {('A', 0), ('A', 1), ('A', 2), ('A', 3), ('B', 0), ('B', 1), ('B', 2), ('C', 0), ('C', 1)}
+
+
+@pytest.mark.parametrize('lacking, modalities, said', [
+    ('face', ('speech', 'visual'), 'face'), ('face', ('visual',), 'face'), ('face', ('speech',), None),
+    ('sound', ('speech', 'visual'), 'sound'), ('sound', ('speech',), 'sound'), ('sound', ('visual',), None),
+    ('label', ('speech',), 'label'), ('label', ('visual',), 'label')])
+def test_training_data_without_what_the_network_learns_from_are_refused(
+    small_config, tmp_path, monkeypatch, lacking, modalities, said):
+  small_config.model.modalities = modalities
+  for name, where in (('none', EVERY_SECOND), ('one', EVERY_SECOND - {('C', 1)})):
+    small_config.data.dir = data_with(tmp_path / name, monkeypatch, broken_feature(LACKS[lacking]), where)
+    manifest = input_pipeline.read_manifest(small_config.data.dir)
+    if name == 'one' or said is None:
+      input_pipeline.check_streams(small_config, manifest)
+    else:
+      with pytest.raises(DataError, match=f'train, to train on, has no {said} in any of 9 records[^\n]*$') as e:
+        input_pipeline.check_streams(small_config, manifest)
+      assert e.value.exit_code == 65
+
+
+def test_ordinary_data_cost_the_check_one_record(small_config, tmp_path, monkeypatch):
+  small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['garbage'][0], EVERY_SECOND - {('A', 0)})
+  input_pipeline.check_streams(small_config, input_pipeline.read_manifest(small_config.data.dir))
 
 
 def test_no_manifest(tmp_path):

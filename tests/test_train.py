@@ -1,5 +1,6 @@
 """The trainer as a user runs it: child processes that are killed, terminated, locked out and misconfigured."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -10,14 +11,17 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from data_prep import records
 from data_prep.errors import DataError
 from data_prep.errors import UserError
 from e2e_affect import train
 from e2e_affect import workdir
 from e2e_affect.metric_writer import read_metrics
 from e2e_affect.traces import read_csv
+from tests.conftest import make_data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = {'data.sequence_steps': 50, 'batch_size': 3, 'learning_rate': 1e-3, 'log_every_steps': 1,
@@ -375,3 +379,28 @@ def test_a_run_is_not_evaluated_on_targets_in_another_order(small_config, tmp_pa
   manifest.write(tmp_path / 'data')
   with pytest.raises(DataError, match='trained on the targets arousal, valence, the data now have valence, arousal;'):
     train.evaluate_only(str(tmp_path), 'test')
+
+
+@pytest.mark.parametrize('modalities', [('visual',), ('speech', 'visual')])
+def test_a_visual_network_on_data_without_one_face_is_refused_before_it_is_built(
+    small_config, tmp_path, monkeypatch, modalities):
+  monkeypatch.setattr(train.steps, 'init_state', fail)
+  encode = records.encode
+  monkeypatch.setattr(records, 'encode', lambda record: encode(
+      dataclasses.replace(record, face_found=np.zeros(25, np.float32))))
+  small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 100), ('D', 'validation', 60)])
+  small_config.model.modalities = modalities
+  with pytest.raises(DataError, match='train, to train on, has no face in any of 4 records') as e:
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 65 and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('partition', ['validation', 'test'])
+def test_a_broken_record_of_another_partition_is_named_before_the_training(
+    small_config, tmp_path, monkeypatch, partition):
+  monkeypatch.setattr(train.steps, 'init_state', fail)
+  encode = records.encode
+  monkeypatch.setattr(records, 'encode', lambda record: b'garbage' if record.second == 2 else encode(record))
+  small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 50), ('D', partition, 75)])
+  with pytest.raises(DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*second 2 of D.: not an'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
