@@ -86,16 +86,23 @@ def check_streams(config: ml_collections.ConfigDict, manifest: Manifest) -> None
   spec |= {'face_found': text} if 'visual' in modalities else {}
   spec |= {'audio_std': tf.io.FixedLenFeature([], tf.float32)} if 'speech' in modalities else {}
   spec |= {'landmarks': text} if 'geometric' in modalities else {}
-  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).map(lambda data: tf.io.parse_single_example(data, spec))
+
+  def parse(serialized):
+    parsed = tf.io.parse_single_example(serialized, spec)
+    of_steps = ('label_mask', 'valid', 'face_found')
+    return parsed | {name: tf.reshape(tf.io.decode_raw(parsed[name], tf.float32), [STEPS_PER_RECORD])
+                     for name in of_steps if name in spec}
+
+  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).map(parse)
   missing = {'label_mask': 'label', 'face_found': 'face', 'audio_std': 'sound', 'landmarks': 'landmark'}
   missing = {name: word for name, word in missing.items() if name in spec}
   for record in _with_readable_errors(_untuned(dataset), config.data.dir, manifest, lambda k: seconds[k:k + 1], 1):
-    valid = np.frombuffer(record['valid'], '<f4') > 0
     for name in list(missing):
-      values = np.frombuffer(record[name], '<f4') if isinstance(record[name], bytes) else record[name]
-      if name in ('label_mask', 'face_found'):
-        values = values * valid
-      if np.any(values):
+      if name == 'landmarks':
+        found = any(record[name])  # a byte that is not 0: they are 0 where no point was found
+      else:
+        found = np.any(record[name] * (1 if name == 'audio_std' else record['valid']))
+      if found:
         del missing[name]
     if not missing:
       return
