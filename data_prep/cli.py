@@ -23,11 +23,18 @@ def run(main, define_flags, max_arguments: int = 0) -> None:
       modules for their functions and have flags of their own.
     max_arguments: how many arguments that are no flags the command takes.
   """
+  def program():
+    define_flags()
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, max_arguments))
+  start(program)
+
+
+def start(program) -> None:
+  """Calls `program()`, which reads its own flags; signals and standard streams are as in `run`."""
   signals.install()
   try:
     _open_streams()
-    define_flags()
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, max_arguments))
+    program()
   except BaseException:  # pylint: disable=broad-except
     # Whatever came of a signal on its way through the libraries.
     if signals.asked() is None:

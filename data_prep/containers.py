@@ -39,16 +39,26 @@ def open_media(path):
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    what = 'a folder' if path.is_dir() else 'no regular file' if path.exists() else 'not found'
+    what = ('a folder' if path.is_dir() else 'no regular file' if path.exists() else
+            f'a broken link to {path.readlink()}' if path.is_symlink() else 'not found')
     raise DataError(f'{path}: {what}; expected a video or sound file')
   if not path.stat().st_size:
     raise DataError(f'{path}: an empty file')
   try:
-    return av.open(f'file:{path}', metadata_errors='ignore',
+    return av.open(_address(path), metadata_errors='ignore',
                    options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'})
   except (av.error.FFmpegError, ValueError) as e:
     raise DataError(f'{path}: not readable as audio or video ({reason(e)}); a damaged file, or none of the formats '
                     f'{FORMATS.replace(",", " ")}') from None
+
+
+def _address(path):
+  """What `av` opens; a name that is no UTF-8 it cannot take, the open file it can."""
+  try:
+    str(path).encode()
+  except UnicodeEncodeError:
+    return path.open('rb')
+  return f'file:{path}'
 
 
 def video_streams(container) -> list:

@@ -11,7 +11,6 @@ import numpy as np
 from data_prep import containers
 from data_prep import audio_track, video_track
 from data_prep import records
-from data_prep import shards
 
 MAX_SIDE = 640  # pixels of the copy
 _STEPS_PER_SECOND = records.STEPS_PER_RECORD
@@ -29,8 +28,8 @@ def playable_as(path) -> str | None:
     video, sound = containers.video_streams(container), container.streams.audio
     names = [stream.codec_context.name if stream.codec_context else '' for stream in [*video[:1], *sound[:1]]]
     # A browser's clock starts with the first track, ours where `containers.origin` says.
-    starts = [float(s.start_time * s.time_base) for s in [*video, *sound] if s.start_time is not None]
-    if any(abs(start) > records.STEP_SECONDS for start in starts):
+    starts = [float(s.start_time * s.time_base) for s in [*video, *sound] if s.start_time is not None and s.time_base]
+    if not names or any(abs(start) > records.STEP_SECONDS for start in starts):
       return None
     if not video:
       fits = [suffix for kind, (codecs, suffix) in _SOUND.items() if kind in formats and names[0] in codecs]
@@ -48,18 +47,17 @@ def link(source, target) -> None:
   """Puts a file at another place, without a second copy where the file system can.
 
   Raises:
-    WorkdirError, DiskFullError: it cannot be written.
+    OSError: it cannot be written, or the source not be read.
   """
   source, target = pathlib.Path(source).resolve(), pathlib.Path(target)
   temporary = target.with_name(f'{target.name}.{os.getpid()}.tmp')
-  with shards.writing(target):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      os.link(source, temporary)
-    except OSError:  # another file system
-      shutil.copyfile(source, temporary)
-    target.unlink(missing_ok=True)  # renaming one of two links of a file over the other would do nothing
-    temporary.replace(target)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  try:
+    os.link(source, temporary)
+  except OSError:  # another file system
+    shutil.copyfile(source, temporary)
+  target.unlink(missing_ok=True)  # renaming one of two links of a file over the other would do nothing
+  temporary.replace(target)
 
 
 class Copy:
@@ -99,18 +97,17 @@ class Copy:
       The file, with `suffix`.
 
     Raises:
-      WorkdirError, DiskFullError: it cannot be written.
+      OSError, av.error.FFmpegError: it cannot be written.
     """
     target = target.with_name(target.name + self.suffix)
     temporary = target.with_name(f'{target.name}.{os.getpid()}.tmp')
-    with shards.writing(target):
-      target.parent.mkdir(parents=True, exist_ok=True)
-      try:
-        with av.open(str(temporary), 'w', format='mp4') as out:
-          self._mux(out, samples)
-        temporary.replace(target)
-      finally:
-        temporary.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      with av.open(str(temporary), 'w', format='mp4') as out:
+        self._mux(out, samples)
+      temporary.replace(target)
+    finally:
+      temporary.unlink(missing_ok=True)
     return target
 
   def _start(self, frame):

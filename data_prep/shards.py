@@ -26,7 +26,6 @@ from PIL import Image
 from data_prep import atomic
 from data_prep import cli
 from data_prep import records
-from data_prep.atomic import writing  # pylint: disable=unused-import  # playback takes it from here
 from data_prep.errors import DataError
 from data_prep.errors import UserError
 

@@ -1,5 +1,7 @@
 """Continuous arousal and valence from raw speech and raw face video; `load` is the way in from a notebook."""
 
+import warnings
+
 
 def load(folder):
   """Loads a network that `python -m e2e_affect.export` wrote: a callable from arrays to traces.
@@ -8,7 +10,10 @@ def load(folder):
       network = e2e_affect.load('exported/fused')
       traces = network(audio=samples, faces=crops)  # {'time': [T], 'arousal': [T], 'valence': [T], …}
 
-  Shapes, units and errors: see `e2e_affect.network.Network`.
+  Shapes, units and errors: see `e2e_affect.network.Network`. A network of a simulated corpus warns that it is one.
   """
   from e2e_affect import network  # JAX takes a second to import, and most modules of this package do without `load`
-  return network.load(folder)
+  loaded = network.load(folder)
+  if loaded.simulated:
+    warnings.warn(network.SIMULATED, stacklevel=2)
+  return loaded

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from e2e_affect.clip_page import asset
+from e2e_affect.clip_page import asset, warning
 from e2e_affect.page import page, section
 from e2e_affect.traces import write_atomically
 
@@ -53,19 +53,9 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
   heads = ['clip', 'seconds', 'face found',
            *(text for target in targets for text in (f'{target}, mean', target)), 'notes']
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
-  rows = []
-  for content, lines in zip(summaries, sparklines, strict=True):
-    name = content['clip']
-    face = content['face']['share_of_steps'] if content['face'] else None
-    notes = '; '.join(content['notes'])
-    cells = [(name.lower(), f'<a href="{escape(quote(name))}.html">{escape(name)}</a>'),
-             (content['seconds'], f'{content["seconds"]:.1f}'),
-             ('' if face is None else face, '–' if face is None else f'{100 * face:.0f} %')]
-    for target in targets:
-      of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
-      cells += [(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')), (of['std'], _svg(lines[target], largest))]
-    rows.append(''.join(f'<td data-head="{escape(text)}" data-sort="{escape(str(sort))}">{shown}</td>'
-                        for text, (sort, shown) in zip(heads, [*cells, (notes, escape(notes))], strict=True)))
+  rows = [''.join(f'<td data-head="{escape(text)}" data-sort="{escape(str(sort))}">{shown}</td>'
+                  for text, (sort, shown) in zip(heads, row(content, lines, targets, largest), strict=True))
+          for content, lines in zip(summaries, sparklines, strict=True)]
   head = ''.join(f'<th scope="col"><button type="button">{escape(text)}</button></th>'
                  for text in heads)
   table = (f'<div class="scroll"><table class="clips"><thead><tr>{head}</tr></thead><tbody>'
@@ -74,11 +64,29 @@ def write_index(out: pathlib.Path, targets: Sequence[str], summaries: Sequence[d
   parts = [f'<style>{_CSS}</style>', f'<h1>{title}</h1><p class="soft">{MARK}: a column '
            f'of traces sorts by how much they move. Means and traces are post-processed, '
            f'where the run fitted that. Traces run from −{largest:.2f} to {largest:.2f}.</p>',
+           next(filter(None, map(warning, summaries)), ''),
            section('Clips', table)]
   if rejects:
     parts.append(section('Refused', '<table class="text">' + ''.join(
         f'<tr><td>{escape(name)}</td><td>{escape(reason)}</td></tr>' for name, reason in rejects) + '</table>'))
   write_atomically(out / 'index.html', page(title, [*parts, f'<script>{asset("index.js")}</script>']))
+
+
+def row(content: dict, lines: dict[str, list[float]], targets: Sequence[str],
+        largest: float) -> list[tuple[object, str]]:
+  """(what it is sorted by, HTML) of each cell of a clip; raises KeyError or TypeError where `content` is no summary."""
+  name, face, notes = content['clip'], content['face'] and content['face']['share_of_steps'], list(content['notes'])
+  notes = '; '.join(notes + ['by a network of drawings, not of people'] * ('warning' in content['model']))
+  cells = [(name.lower(), f'<a href="{escape(quote(name))}.html">{escape(name)}</a>'),
+           (content['seconds'], f'{content["seconds"]:.1f}'),
+           ('' if face is None else face, '–' if face is None else f'{100 * face:.0f} %')]
+  for target in targets:
+    if target not in content['targets']:  # of another network
+      cells += [('', '–')] * 2
+      continue
+    of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
+    cells += [(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')), (of['std'], _svg(lines[target], largest))]
+  return [*cells, (notes, escape(notes))]
 
 
 def _svg(values, largest):

@@ -43,7 +43,7 @@ def write_page(path: pathlib.Path, content: dict, clip: Clip, raw: np.ndarray, p
     WorkdirError, DiskFullError: it cannot be written.
   """
   head = (f'<h1>{escape(content["clip"])}</h1><p class="soft">{escape(_headline(content))}</p>')
-  body = [f'<style>{asset("clip.css")}</style>', head, *_stage(content, clip, media, network.targets),
+  body = [f'<style>{asset("clip.css")}</style>', head, warning(content), *_stage(content, clip, media, network.targets),
           section('Summary', _summary(content)),
           section('What this shows', _meaning(content, network)),
           '<section><details><summary>Model and settings</summary>' + text_table({
@@ -57,6 +57,12 @@ def write_page(path: pathlib.Path, content: dict, clip: Clip, raw: np.ndarray, p
   data = data.replace('<', '\\u003c')
   body += [f'{PAGE_MARK}{data}</script>', f'<script>{asset("clip.js")}</script>']
   write_atomically(path, page(content['clip'], body))
+
+
+def warning(content: dict) -> str:
+  """HTML: what a reader must know of the network first, or nothing."""
+  words = content['model'].get('warning')
+  return f'<p class="warning" role="note"><b>Not about people:</b> {escape(words)}.</p>' if words else ''
 
 
 def asset(name: str) -> str:
@@ -206,4 +212,4 @@ def _colour(target):
 def _mime(name):
   suffix = pathlib.PurePath(name).suffix
   ours = {'.m4a': 'audio/mp4', '.flac': 'audio/flac', '.webm': 'video/webm'}
-  return ours.get(suffix) or mimetypes.guess_type(name)[0]
+  return ours.get(suffix) or mimetypes.guess_type(name)[0] or 'application/octet-stream'

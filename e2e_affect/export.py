@@ -47,7 +47,8 @@ def from_run(workdir: str) -> network.Network:
   variables = jax.tree.map(jax.numpy.asarray, state.evaluated())
   return network.Network(config, variables, {
       'targets': targets, 'label_scale': scale, 'postprocessing': fitted, 'checkpoint': checkpoint,
-      'dataset': dataset, 'results': evaluated, 'commit': version.commit()})
+      'dataset': dataset, 'simulated': bool(dataset['preparation'].get('simulated', False)),
+      'results': evaluated, 'commit': version.commit()})
 
 
 def export(workdir: str, out: str) -> network.Network:
@@ -60,16 +61,18 @@ def export(workdir: str, out: str) -> network.Network:
 
 
 def _define_flags():
-  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
-  flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+  cli.define_path('workdir', None, 'Folder of the run.', required=True)
+  cli.define_path('out', None, 'Folder to write.', required=True)
 
 
 def main() -> None:
   logging.get_absl_handler().addFilter(ours_or_warning)
   exported = export(flags.FLAGS.workdir, flags.FLAGS.out)
   count = sum(leaf.size for leaf in jax.tree.leaves(exported.variables['params']))
-  print(f'{flags.FLAGS.out}: {" + ".join(exported.modalities)} network, {count:,} parameters, step '
-        f'{exported.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.')
+  cli.say(f'{flags.FLAGS.out}: {" + ".join(exported.modalities)} network, {count:,} parameters, step '
+          f'{exported.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.')
+  if exported.simulated:
+    cli.say(f'warning: {network.SIMULATED}')
 
 
 if __name__ == '__main__':

@@ -94,7 +94,7 @@ def _says(what, features):
 
 
 def _define_flags():
-  flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+  cli.define_path('out', None, 'Folder to write.', required=True)
 
 
 def main(*files: str) -> None:

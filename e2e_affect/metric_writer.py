@@ -11,8 +11,8 @@ import pathlib
 import tensorboardX
 from absl import logging
 
-from data_prep.errors import DataError
-from e2e_affect.traces import write_atomically, write_error
+from data_prep.errors import DataError, write_error
+from e2e_affect.traces import write_atomically
 
 METRICS_FILE = 'metrics.jsonl'
 

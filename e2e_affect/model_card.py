@@ -32,7 +32,7 @@ def card(config: Mapping, about: Mapping) -> str:
     about: of the `Network`.
   """
   dataset, targets = about['dataset'], about['targets']
-  simulated = dataset['preparation'].get('simulated', False)
+  simulated = about.get('simulated', dataset['preparation'].get('simulated', False))
   rows = ['| partition | recordings | subjects | hours |', '|---|---|---|---|']
   rows += [f'| {name} | {of["recordings"]} | {of["subjects"]} | {of["hours"]:g} |'
            for name, of in dataset['partitions'].items()]

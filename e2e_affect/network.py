@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import warnings
 
 from flax import traverse_util
 import jax
@@ -29,6 +30,9 @@ from e2e_affect import chunks, postprocess, steps, workdir
 from e2e_affect.models import recurrent
 from e2e_affect.traces import Trace, write_atomically
 
+# What every output of such a network says.
+SIMULATED = ('this network learnt from a simulated corpus, from drawings of people and not from people: its values say '
+             'nothing about a person')
 PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
 FORMAT_VERSION = 1
 _FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'commit': str}
@@ -64,7 +68,7 @@ class Network:
 
   Attributes:
     config: of the run it comes from.
-    about: `targets`, `label_scale`, `postprocessing`, `checkpoint`, `dataset`, `results`, `commit`.
+    about: `targets`, `label_scale`, `postprocessing`, `checkpoint`, `dataset`, `simulated`, `results`, `commit`.
     variables: `params` and `batch_stats`.
   """
 
@@ -92,9 +96,15 @@ class Network:
     """What it takes: 'speech', 'visual' or both."""
     return tuple(self.config.model.modalities)
 
+  @property
+  def simulated(self) -> bool:
+    """Whether it learnt from a simulated corpus, from drawings; an export without the field says so in `dataset`."""
+    preparation = (self.about.get('dataset') or {}).get('preparation') or {}
+    return bool(self.about.get('simulated', preparation.get('simulated', False)))
+
   def __call__(self, *, audio: np.ndarray | None = None, faces: np.ndarray | None = None,
                face_found: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Predicts a whole recording.
+    """Predicts a whole recording; warns where the network is `simulated`.
 
     Args:
       audio: [N] 16 kHz mono, int16, or float in [−1, 1]. Needed by a speech network; a fused one does without.
@@ -111,6 +121,8 @@ class Network:
       ValueError: arrays of another shape or type, a modality that the network needs is missing, or one it has no part
         for is given.
     """
+    if self.simulated:
+      warnings.warn(SIMULATED, stacklevel=2)
     recording = self._recording(audio, faces, face_found)
     raw = self.predict(recording)
     post = self.postprocess(raw)

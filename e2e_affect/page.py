@@ -22,6 +22,7 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anyw
 h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
 h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
 a { color: var(--accent); }
+.warning { margin: .6rem 0 0; padding: .6rem .9rem; border: 2px solid #c8500a; border-radius: 8px; }
 .soft, figcaption { color: var(--soft); font-size: .92rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.2rem 1.3rem;
   margin-top: 1.2rem; }

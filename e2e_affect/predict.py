@@ -5,12 +5,13 @@
     --stream           16 kHz PCM from standard input, a line per step to standard output
 
 For each clip DIR holds NAME.csv (a row per 40 ms), NAME.json (summary) and NAME.html (a page to watch); index.html
-lists several; rejects.jsonl names what could not be analysed, and why.
-Files there that no analysis wrote are left alone.
+lists all that lies there, of earlier runs too; rejects.jsonl names what could not be analysed, and why.
+Files there that no analysis wrote are left alone, and so are results of another source of the same name: the second
+gets a name of its own, the same each time. One analysis at a time writes to a folder.
 """
 
+import functools
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -22,13 +23,12 @@ from absl import logging
 import jax
 import tqdm
 
-from data_prep import cli, clip as clips, playback
-from data_prep.corpora.recording import Recording
+from data_prep import atomic, cli, clip as clips, playback
 from data_prep.errors import DataError, DiskFullError, UserError, WorkdirError
-from e2e_affect import clip_files, clip_index, clip_page, clip_sources, network as networks, version
+from e2e_affect import clip_files, clip_folder, clip_index, clip_page, clip_sources, network as networks, version
 from e2e_affect.log import ours_or_warning
 from e2e_affect.network import Network
-from e2e_affect.traces import write_atomically, write_error
+from e2e_affect.traces import write_atomically
 
 REJECTS = 'rejects.jsonl'
 _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small copy
@@ -36,6 +36,9 @@ _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small co
 
 def predict(network: Network, arguments: Sequence[str], out, embed: bool = False) -> list[dict]:
   """Analyses clips one after the other and writes their files.
+
+  A result is replaced by a newer one of the same source alone, once that is whole; a refused clip leaves an earlier
+  result as it is. What earlier runs left in the folder stays in its index and among its rejects.
 
   Args:
     network: trained.
@@ -48,115 +51,187 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
 
   Raises:
     DataError: at least one clip was refused; the others are done.
+    LockedError: another analysis is writing to `out`.
     WorkdirError, DiskFullError: `out` cannot be written, or holds another program's index.html or rejects.jsonl.
   """
   out = pathlib.Path(out)
-  found = clip_sources.find(arguments, out)
-  _prepare_folder(out, with_index=len(found) > 1)
+  found = clip_sources.find(arguments, out, cli.say)
+  if network.simulated:
+    cli.say(f'warning: {networks.SIMULATED}')
+  with clip_folder.held(out):
+    rejects = _read_rejects(out)
+    own_index = _check_index(out, len(found) > 1)
+    places, said = clip_folder.places(out, found, rejects)
+    for line in said:
+      cli.say(line)
+    return _predict(network, places, out, embed, rejects, own_index)
+
+
+def _predict(network, places, out, embed, rejects, own_index):
   about = _about(network)
-  summaries, sparklines, rejects = [], [], []
-  for number, recording in enumerate(found, 1):
-    label = f'{number}/{len(found)} {recording.recording}' if len(found) > 1 else recording.recording
+  summaries, sparklines, refused = [], {}, []
+  for number, place in enumerate(places, 1):
+    recording = place.recording
+    name, key = recording.recording, clip_folder.key_of(clip_folder.files_of(recording))
+    if place.why:
+      cli.say(f'{recording.video}: named {name}: {place.why}')
     try:
-      content, traces = _analyse(network, recording, out, embed, about, label)
-      summaries.append(content)
-      sparklines.append({target: clip_index.sparkline(traces[:, k]) for k, target in enumerate(network.targets)})
+      content, traces = _analyse(network, recording, out, embed, about,
+                                 f'{number}/{len(places)} {name}' if len(places) > 1 else name)
     except (WorkdirError, DiskFullError):
       raise  # the next clip would fare no better
-    except UserError as e:
-      rejects.append((recording, str(e)))
     except Exception as e:  # pylint: disable=broad-except  # one malformed file must not end the batch
-      rejects.append((recording, f'{recording.video}: {type(e).__name__}: {e}'))
+      reason = str(e) if isinstance(e, UserError) else f'{recording.video}: {type(e).__name__}: {e}'
+      if place.earlier:
+        reason += f'; the earlier result of it stays: {place.earlier}.html'
+      refused.append(reason)
+      rejects[key] = {'clip': name, 'files': clip_folder.files_of(recording), 'reason': reason}
+      _write_rejects(out, rejects)
     else:
-      _say(_line(out, content))
-      continue
-    clip_files.remove_results(out, recording.recording, recording.video)
-    rows = [{'clip': r.recording, 'files': _files(r), 'reason': reason} for r, reason in rejects]
-    write_atomically(out / REJECTS, ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows))
-  if len(found) > 1:
-    refused = [(recording.recording, reason) for recording, reason in rejects]
-    clip_index.write_index(out, network.targets, summaries, sparklines, refused)
+      summaries.append(content)
+      sparklines[name] = {target: clip_index.sparkline(traces[:, k]) for k, target in enumerate(network.targets)}
+      if rejects.pop(key, None):
+        _write_rejects(out, rejects)
+      cli.say(_line(out, content, recording))
+  several = own_index and _write_index(out, sparklines, rejects, len(places) > 1)
   if summaries:
     work = sum(sum(content['cost']['seconds'].values()) for content in summaries)
     factor = work / sum(content['seconds'] for content in summaries)
-    _say(f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}, {work:.1f} s of work, compilation among it; '
-         f'real-time factor {factor:.2f}' + (f'; index: {out / "index.html"}' if len(found) > 1 else ''))
-  if rejects:
-    raise DataError(rejects[0][1] if len(found) == 1 else
-                    f'{len(rejects)} of {len(found)} clips refused, reasons in {out / REJECTS}; the first: '
-                    f'{rejects[0][1]}')
+    count = f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}'
+    cli.say(f'{count}, {work:.1f} s of work, compilation among it; real-time factor {factor:.2f}'
+            + (f'; index: {out / "index.html"}' if several else ''))
+  if refused:
+    raise DataError(refused[0] if len(places) == 1 else
+                    f'{len(refused)} of {len(places)} clips refused, reasons in {out / REJECTS}; the first: '
+                    f'{refused[0]}')
   return summaries
 
 
-def _prepare_folder(out, with_index):
-  """Before any work: is the folder writable, and are the files of the whole batch absent, or of an earlier one?"""
-  marks = [(REJECTS, clip_files.are_rejects)]
-  if with_index:
-    marks.append(('index.html', lambda data: clip_index.MARK.encode() in data))
-  for name, known in marks:
+def _read_rejects(out):
+  """Key of the source -> row, of earlier runs; before any work: is the folder writable, and is the file ours?"""
+  path, rows = out / REJECTS, []
+  with atomic.writing(path):
     try:
-      ours = known((out / name).read_bytes())
+      data = path.read_bytes()
     except FileNotFoundError:
+      data = b''
+  if not clip_files.are_rejects(data):
+    raise _foreign(path)
+  rows = [json.loads(line) for line in data.splitlines()]
+  return {clip_folder.key_of(row['files']): row for row in rows}
+
+
+def _write_rejects(out, rejects):
+  path = out / REJECTS
+  if rejects:
+    write_atomically(path, ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rejects.values()))
+  else:
+    with atomic.writing(path):
+      path.unlink(missing_ok=True)
+
+
+def _check_index(out, needed):
+  """Whether `index.html` is ours to write; before any work of a batch, which needs one."""
+  path = out / 'index.html'
+  with atomic.writing(path):
+    try:
+      ours = clip_index.MARK.encode() in path.read_bytes()
+    except FileNotFoundError:
+      ours = True
+  if needed and not ours:
+    raise _foreign(path)
+  return ours
+
+
+def _foreign(path):
+  return WorkdirError(f'{path}: is there already and not of this program; left as it is: choose another --out')
+
+
+def _write_index(out, sparklines, rejects, batch):
+  """The index of all that lies in the folder; not of one clip alone. Returns whether there is one."""
+  summaries, lines = [], []
+  for name, content in clip_files.read_summaries(out).items():
+    try:
+      targets = list(content['targets'])
+      if name not in sparklines:
+        traces = clip_files.read_traces(out / f'{name}.csv', targets)
+        sparklines[name] = {target: clip_index.sparkline(traces[:, k]) for k, target in enumerate(targets)}
+      clip_index.row(content, sparklines[name], targets, 1.0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+      cli.say(f'{out / name}.json: not in the index, no whole result ({type(e).__name__}: {e}); analyse the clip again')
       continue
-    except OSError as e:
-      raise write_error(out / name, e) from None
-    if not ours:
-      raise WorkdirError(f'{out / name}: is there already and not of this program; left as it is: choose another --out')
-  write_atomically(out / REJECTS, '')
-  (out / REJECTS).unlink()
+    summaries.append({**content, 'clip': name})
+    lines.append(sparklines[name])
+  if not batch and len(summaries) + len(rejects) < 2:
+    return False
+  targets = list(dict.fromkeys(target for content in summaries for target in content['targets']))
+  clip_index.write_index(out, targets, summaries, lines, [(row['clip'], row['reason']) for row in rejects.values()])
+  return True
 
 
 def _analyse(network, recording, out, embed, about, label):
   """One clip; returns its summary and its final traces [T, K]."""
+  clip_files.check_replaceable(out, recording.recording, [])
+  with atomic.writing(out):
+    folder = tempfile.TemporaryDirectory(prefix=clip_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
+  with folder as spool:  # not in /tmp, which may be memory
+    try:
+      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, about, label)
+    except Exception as e:
+      fault = clip_folder.fault_of_output(out, pathlib.Path(spool), e)
+      if fault:
+        raise fault from None
+      raise
+
+
+def _analyse_in(spool, network, recording, out, embed, about, label):
   name = recording.recording
-  clip_files.check_replaceable(out, name, [])
-  with tempfile.TemporaryDirectory(prefix='.predict-', dir=out) as folder:  # not /tmp, which may be memory
-    spool = pathlib.Path(folder)
-    suffix = playback.playable_as(recording.video) if recording.audio is None else None
-    if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
-      suffix = None
-    if not embed:
-      clip_files.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
-    copy = None if suffix else playback.Copy(spool)
-    with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
-      def watch(frame):
-        bar.update()
-        if copy is not None:
-          copy(frame)
-      clip = clips.prepare(recording, spool, picture='visual' in network.modalities, watch=watch)
-    _check_modalities(network, recording, clip)
-    clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps))
-    cost = dict(clip.cost)
+  suffix = playback.playable_as(recording.video) if recording.audio is None else None
+  if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
+    suffix = None
+  if not embed:
+    clip_files.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
+  copy = None if suffix else playback.Copy(spool)
+  with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
+    def watch(frame):
+      bar.update()
+      if copy is not None:
+        copy(frame)
+    clip = clips.prepare(recording, spool, picture='visual' in network.modalities, watch=watch)
+  _check_modalities(network, recording, clip)
+  clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps))
+  cost, content_now = dict(clip.cost), clip_folder.content_of(recording)
 
-    begin = time.perf_counter()
-    with tqdm.tqdm(desc=f'{label}: network', total=clip.steps, unit=' steps', leave=False,
-                   disable=not sys.stderr.isatty()) as bar:
-      raw = network.predict(networks.Recording(
-          steps=clip.steps, samples=clip.samples, audio_mean=clip.audio_mean, audio_std=clip.audio_std,
-          faces=clip.crops, face_found=clip.face_found), progress=bar.update)
-    post = network.postprocess(raw)
-    cost['network'] = time.perf_counter() - begin
+  begin = time.perf_counter()
+  with tqdm.tqdm(desc=f'{label}: network', total=clip.steps, unit=' steps', leave=False,
+                 disable=not sys.stderr.isatty()) as bar:
+    raw = network.predict(networks.Recording(
+        steps=clip.steps, samples=clip.samples, audio_mean=clip.audio_mean, audio_std=clip.audio_std,
+        faces=clip.crops, face_found=clip.face_found), progress=bar.update)
+  post = network.postprocess(raw)
+  cost['network'] = time.perf_counter() - begin
 
-    begin = time.perf_counter()
-    if embed:
-      media = recording.video if suffix else copy.finish(clip.samples, spool / name)
-    else:
-      media = f'{clip_files.MEDIA_FOLDER}/{name}{suffix or copy.suffix}'
-    content = clip_files.summary(name, _files(recording), clip, network.targets, raw, post, about, cost)
-    clip_files.write_csv(out / f'{name}.csv', clip, network.targets, raw, post)
-    clip_page.write_page(out / f'{name}.html', content, clip, raw, post, network, media)
-    cost['writing'] = time.perf_counter() - begin
+  begin = time.perf_counter()
+  place = spool / ('embedded' if embed else clip_files.MEDIA_FOLDER) / name
+  if suffix:
+    media = place.with_name(name + suffix)
+    playback.link(recording.video, media)
+  else:
+    media = copy.finish(clip.samples, place)
+  cost['preview'] = cost.get('preview', 0.0) + time.perf_counter() - begin
 
-    begin = time.perf_counter()
-    if not embed and suffix:
-      playback.link(recording.video, out / media)
-    elif not embed:
-      copy.finish(clip.samples, out / clip_files.MEDIA_FOLDER / name)
-    cost['preview'] = cost.get('preview', 0.0) + time.perf_counter() - begin
-    content = clip_files.summary(name, _files(recording), clip, network.targets, raw, post, about, cost)
-    clip_files.write_json(out / f'{name}.json', content)
-    if clip.crops is not None:
-      clip.crops.close()
+  begin = time.perf_counter()
+  describe = functools.partial(clip_files.summary, name, clip_folder.files_of(recording), content_now, clip,
+                               network.targets, raw, post, about)
+  clip_files.write_csv(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
+  clip_page.write_page(spool / f'{name}.html', describe(cost), clip, raw, post, network,
+                       media if embed else f'{clip_files.MEDIA_FOLDER}/{media.name}')
+  cost['writing'] = time.perf_counter() - begin
+  content = describe(cost)
+  clip_files.write_json(spool / f'{name}.json', content)
+  if clip.crops is not None:
+    clip.crops.close()
+  clip_files.commit(spool, out, name)
   return content, raw if post is None else post
 
 
@@ -173,6 +248,7 @@ def _check_modalities(network, recording, clip):
 def _about(network) -> dict:
   fitted = network.about['postprocessing']
   return {'model': {'name': network.config.name, 'modalities': list(network.modalities),
+                    **({'warning': networks.SIMULATED} if network.simulated else {}), 'simulated': network.simulated,
                     'checkpoint': network.about['checkpoint'], 'exported_with': network.about['commit']},
           'label_scale': network.about['label_scale'],
           'postprocessing': fitted if fitted.get('fitted_on') else {'reason': fitted.get('reason')},
@@ -181,36 +257,20 @@ def _about(network) -> dict:
           'commit': version.commit()}
 
 
-def _files(recording: Recording) -> dict:
-  return {kind: str(path) for kind, path in
-          (('video', recording.video), ('audio', recording.audio), ('boxes', recording.boxes)) if path is not None}
-
-
-def _line(out, content):
-  """What a clip's line says."""
+def _line(out, content, recording):
+  """What a clip's line says; in ASCII, but for names and notes."""
   parts, stages = [], set()
   for target, of in content['targets'].items():
     stages.add('post-processed' if of['postprocessed'] else 'raw')
     of = of['postprocessed'] or of['raw']
-    parts.append(f'{target} {of["mean"]:+.2f} ({of["min"]:+.2f} … {of["max"]:+.2f})'.replace('-', '−'))
+    parts.append(f'{target} {of["mean"]:+.2f} ({of["min"]:+.2f} to {of["max"]:+.2f})')
   parts = [f'{stages.pop()} means: {", ".join(parts)}']
   if content['face']:
     parts.append(f'face in {100 * content["face"]["share_of_steps"]:.0f} %')
   parts += content['notes']
-  return f'{content["clip"]}: {content["seconds"]:.2f} s; {"; ".join(parts)} -> {out / content["clip"]}.html'
-
-
-def _say(line):
-  try:
-    tqdm.tqdm.write(line)
-    sys.stdout.flush()
-  except BrokenPipeError:  # the files are what counts
-    _drop_output()
-
-
-def _drop_output():
-  """Whoever read standard output has gone, as `head` does; what is still buffered must not fail at exit."""
-  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  parts += ['by a network of drawings, not of people'] if content['model']['simulated'] else []
+  source = '' if content['clip'] == clip_sources.safe(recording.video.stem) else f' ({recording.video})'
+  return f'{content["clip"]}{source}: {content["seconds"]:.2f} s; {"; ".join(parts)} -> {out / content["clip"]}.html'
 
 
 def _network() -> Network:
@@ -224,9 +284,9 @@ def _network() -> Network:
 
 
 def _define_flags():
-  flags.DEFINE_string('workdir', None, 'Folder of the run whose best checkpoint predicts.')
-  flags.DEFINE_string('checkpoint', None, 'Folder of an exported network, in place of --workdir.')
-  flags.DEFINE_string('out', None, 'Folder to write to.')
+  cli.define_path('workdir', None, 'Folder of the run whose best checkpoint predicts.')
+  cli.define_path('checkpoint', None, 'Folder of an exported network, in place of --workdir.')
+  cli.define_path('out', None, 'Folder to write to.')
   flags.DEFINE_bool('embed', False, 'Put the clips into their pages, which then can be passed on alone.')
   flags.DEFINE_bool('stream', False, 'Read 16 kHz mono signed 16-bit little-endian PCM from standard input.')
 
@@ -240,13 +300,13 @@ def main(*arguments) -> None:
     try:
       stream.run(_network(), sys.stdin.buffer, sys.stdout)
     except BrokenPipeError:
-      _drop_output()
+      cli.drop_output()
     return
   if not arguments:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')
   if not flags.FLAGS.out:
     raise UserError('--out is missing: the folder to write to')
-  predict(_network(), arguments, flags.FLAGS.out, flags.FLAGS.embed)
+  predict(_network(), [cli.path(argument) for argument in arguments], flags.FLAGS.out, flags.FLAGS.embed)
 
 
 if __name__ == '__main__':

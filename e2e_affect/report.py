@@ -15,6 +15,7 @@ from html import escape
 from absl import app
 from absl.flags import argparse_flags
 
+from data_prep import cli
 from data_prep.errors import DataError, UserError
 from e2e_affect import postprocess
 from e2e_affect.page import figure, page, section, text_table
@@ -242,8 +243,9 @@ def _print_table(rows):
 def _parse(argv):
   # argparse: an absl flag named --out would collide with that of other modules of the same process.
   parser = argparse_flags.ArgumentParser(prog='python -m e2e_affect.report', description=__doc__.split('\n', 1)[0])
-  parser.add_argument('runs', metavar='RUN', nargs='+', help='workdir of a run')
-  parser.add_argument('--out', metavar='FILE.html', help='also write one page that compares the runs')
+  parser.add_argument('runs', metavar='RUN', nargs='+', type=os.path.expanduser, help='workdir of a run')
+  parser.add_argument('--out', metavar='FILE.html', type=os.path.expanduser,
+                      help='also write one page that compares the runs')
   return parser.parse_args(argv[1:])
 
 
@@ -269,4 +271,4 @@ def main(args):
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=_parse)
+  cli.start(lambda: app.run(main, flags_parser=_parse))

@@ -24,9 +24,9 @@ from scipy import fft
 
 from data_prep.errors import DataError, UserError
 from data_prep.records import SAMPLES_PER_STEP, STEP_SECONDS
-from e2e_affect import augment
+from e2e_affect import augment, pcm
 from e2e_affect.models.recurrent import RecurrentNetwork, initial_carry
-from e2e_affect.network import Network
+from e2e_affect.network import Network, SIMULATED
 from e2e_affect.traces import format_time
 
 _HALF = SAMPLES_PER_STEP // 2  # samples a step after the pooling to 8 kHz
@@ -163,7 +163,8 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
     costs: takes the seconds of work of each step.
 
   Raises:
-    DataError: the sound ends within a sample; all steps before have been yielded.
+    DataError: it begins as a media file; nothing has been yielded. Or the sound ends within a sample; all steps before
+      have been yielded.
   """
   wanted = 2 * SAMPLES_PER_STEP
 
@@ -173,8 +174,15 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
     costs.append(time.perf_counter() - begin)
     return () if prediction is None else (prediction,)
 
+  # Two steps at once, so that of every kind of file two frames are seen; no line is later for it by more than a step.
+  waiting = source.read(2 * wanted)
+  kind = pcm.container_of(waiting)
+  if kind:
+    raise DataError(f'standard input begins as {kind} file; expected 16-bit PCM without a header: 16 kHz, mono, '
+                    'little-endian. Analyse the file by its name, without --stream, or let FFmpeg decode it: '
+                    'ffmpeg -i FILE -f s16le -ac 1 -ar 16000 - | …')
   while True:
-    data = source.read(wanted)
+    data, waiting = (waiting[:wanted], waiting[wanted:]) if waiting else (source.read(wanted), b'')
     whole = data[:len(data) // 2 * 2]
     if whole:
       yield from advance(np.frombuffer(whole, '<i2'))
@@ -191,6 +199,8 @@ def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   stream = Stream(network)
   print(f'a step\'s line comes {1000 * STEP_SECONDS * stream.ahead:.0f} ms after its end: the filters look ahead; raw '
         'traces, by the loudness heard so far', file=sys.stderr)
+  if network.simulated:
+    print(f'warning: {SIMULATED}', file=sys.stderr)
   print(','.join(['time', *network.targets]), file=sink, flush=True)
   costs, steps = [], 0
   for steps, prediction in enumerate(predictions(stream, source, costs), 1):

@@ -6,16 +6,14 @@ have been post-processed. One row per step; `time` is the start of the step in s
 
 import csv
 import dataclasses
-import errno
 import io
-import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import records
-from data_prep.errors import DataError, DiskFullError, UserError, WorkdirError
+from data_prep import atomic, records
+from data_prep.errors import DataError
 
 _STEP_HUNDREDTHS = round(records.STEP_SECONDS * 100)  # integers: 0.04 · 3 is not 0.12 in floating point
 
@@ -174,26 +172,10 @@ def _shortest(values):
 
 
 def write_atomically(path, content: str | bytes) -> None:
-  """Writes a file whole or not at all; makes its folder. Text is UTF-8.
+  """Writes a file whole or not at all; makes its folder. Text is UTF-8, with `\\udcXX` for what is none in a name.
 
   Raises:
     WorkdirError, DiskFullError: it cannot be written.
   """
-  path = pathlib.Path(path)
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-      temporary.replace(path)
-    finally:
-      temporary.unlink(missing_ok=True)
-  except OSError as e:
-    raise write_error(path, e) from None
-
-
-def write_error(path, error: OSError) -> UserError:
-  """The user's error for a file that could not be written."""
-  if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-    return DiskFullError(f'{path}: no space left ({error.strerror}); free some, then start again')
-  return WorkdirError(f'{path}: cannot be written ({error.strerror}); choose another folder')
+  with atomic.whole(path) as temporary:
+    temporary.write_bytes(content.encode(errors='backslashreplace') if isinstance(content, str) else content)

@@ -1,9 +1,13 @@
 """Files, folders and lists -> clips with names that no two share."""
 
+import unicodedata
+
 import pytest
 
+from data_prep import audio_track, containers
 from data_prep.errors import DataError, WorkdirError
 from e2e_affect import clip_sources
+from tests import clips as made
 
 
 def touch(folder, *names):
@@ -63,3 +67,40 @@ def test_bad_lists(tmp_path, text, message):
   (tmp_path / 'list.csv').write_text(text)
   with pytest.raises(DataError, match=message):
     clip_sources.find([str(tmp_path / 'list.csv')], 'out')
+
+
+def test_names_keep_the_marks_of_every_script_and_are_composed(tmp_path):
+  names = {'Zoe\u0308': 'Zo\u00eb', 'हिन्दी': 'हिन्दी', 'ภาษาไทย': 'ภาษาไทย', 'می\u200cخواهم': 'می\u200cخواهم', 'עִבְרִית': None,
+           '👩\u200d🏫 talk': '👩\u200d🏫 talk', 'a\u202eb\u0007c': 'a_b_c', 'x\udce9': 'x_'}
+  for given, expected in names.items():
+    assert clip_sources.safe(given) == (expected or unicodedata.normalize('NFC', given))
+
+
+def test_a_folder_says_what_it_left_out_follows_links_and_names_broken_ones(tmp_path):
+  touch(tmp_path, 'in/a.wav', 'in/notes.txt', 'in/list.TXT', 'in/README', 'in/.hidden.wav', 'away/b.mp4', 'away/deep/c.vob')
+  folder = tmp_path / 'in'
+  (folder / 'linked').symlink_to(tmp_path / 'away')
+  (folder / 'd.m4b').symlink_to(tmp_path / 'away' / 'b.mp4')
+  (tmp_path / 'away' / 'back').symlink_to(folder)  # a circle
+  (folder / 'gone.mkv').symlink_to(tmp_path / 'drive' / 'gone.mkv')
+  (folder / 'session').symlink_to(tmp_path / 'drive')
+  said = []
+  clips = clip_sources.find([str(folder)], '/nowhere', said.append)
+  assert sorted(r.recording for r in clips) == ['a', 'b', 'c', 'd', 'gone']
+  assert said == [f'{folder}: 5 clips; 3 files left out by suffix (2 .txt, 1 without suffix); 1 hidden left out; '
+                  f'broken links: {folder / "session"}']
+  with pytest.raises(DataError, match=f'gone.mkv: a broken link to {tmp_path}/drive/gone.mkv; expected'):
+    containers.open_media(folder / 'gone.mkv')
+
+
+@pytest.mark.parametrize('suffix', 'mka vob mpe m2v mp2 weba m4b f4v au wv ac3 dv'.split())
+def test_suffixes_that_players_know_are_found_in_folders(tmp_path, suffix):
+  touch(tmp_path, f'a.{suffix.upper()}')
+  assert found([str(tmp_path)]) == [('a', f'a.{suffix.upper()}', None)]
+
+
+@pytest.mark.parametrize('name, codec', [('a.au', 'pcm_s16be'), ('a.wv', 'wavpack'), ('a.ac3', 'ac3'), ('a.mka', 'flac'),
+                                         ('a.mp2', 'mp2'), ('a.eac3', 'eac3')])
+def test_sounds_of_such_suffixes_are_read(tmp_path, name, codec):
+  made.write_clip(tmp_path / name, sound=made.tone(1, 48_000), rate=48_000, sound_codec=codec)
+  assert audio_track.read_audio(tmp_path / name).end == pytest.approx(1, abs=0.06)

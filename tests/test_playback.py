@@ -67,3 +67,13 @@ def test_sound_alone(tmp_path):
   samples = (9000 * clips.tone(1, 16_000)).astype(np.int16)
   path = playback.Copy(tmp_path).finish(samples, tmp_path / 'a')
   assert path.name == 'a.m4a' and playback.playable_as(path) == '.m4a' and not video_track.has_video(path)
+
+
+def test_a_file_without_a_track_to_play_is_no_index_error(tmp_path):
+  sound = tmp_path / 'cover.mp3'
+  clips.write_clip(tmp_path / 'a.mkv', colours(2))
+  data = (tmp_path / 'a.mkv').read_bytes()
+  # A Matroska whose only track is of a kind that nobody plays: 0x83 is the track's type, 0x11 a subtitle.
+  place = data.index(b'\x83\x81\x01')
+  sound.write_bytes(data[:place + 2] + b'\x11' + data[place + 3:])
+  assert playback.playable_as(sound) is None

@@ -1,6 +1,7 @@
 """From clips to files: real and made ones, bad ones among good ones, and the traces of evaluation itself."""
 
 import csv
+import errno
 import json
 import os
 import pathlib
@@ -17,11 +18,13 @@ import pytest
 import soundfile
 
 from data_prep import prepare
-from data_prep.errors import DataError, UserError, WorkdirError
+import e2e_affect
+from data_prep.errors import DataError, UserError, WorkdirError, write_error
 from data_prep.records import Manifest
 from data_prep.simulate import corpus
 from e2e_affect import checkpoints, chunks, evaluate, export, model_card, network as networks, predict, results, steps
 from e2e_affect import workdir
+from e2e_affect.traces import write_atomically
 from tests import clips
 from tests.networks import small_config, small_network
 
@@ -132,18 +135,73 @@ def test_files_of_others_are_left_alone(tmp_path):
   for _ in range(2):  # our own are replaced, and rejects of before are gone
     predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
     assert not (tmp_path / 'rejects.jsonl').exists()
-  # A network that cannot analyse it leaves none of them; the user's own files stay.
+  # A clip that cannot be analysed any more keeps the result that it has; the user's own files stay.
   (tmp_path / 'talk.txt').write_text('mine')
+  (tmp_path / 'talk.wav').unlink()  # the result's copy is a link to it
   (tmp_path / 'talk.wav').write_bytes(b'damaged')
   with pytest.raises(DataError, match='not readable'):
     predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
-  assert sorted(path.name for path in tmp_path.rglob('*')) == ['media', 'rejects.jsonl', 'talk.txt', 'talk.wav']
+  assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')) == [
+      'index.html', 'media', 'media/talk.wav', 'rejects.jsonl', 'talk.csv', 'talk.html', 'talk.json', 'talk.txt', 'talk.wav']
   for name in ('rejects.jsonl', 'index.html'):
     (tmp_path / name).write_text('{"of": "another program"}\n')
     with pytest.raises(WorkdirError, match=f'{name}: is there already'):
       predict.predict(network, [str(tmp_path / 'talk.wav')] * 2, tmp_path)
     assert (tmp_path / name).read_text() == '{"of": "another program"}\n'
     (tmp_path / name).unlink()
+
+
+def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
+  network = small_network('speech')
+  assert network.simulated
+  for name in 'ab':
+    soundfile.write(tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
+  arguments = [str(tmp_path / 'a.wav'), str(tmp_path / 'b.wav')]
+  predict.predict(network, arguments, tmp_path / 'out')
+  said = capsys.readouterr().out.splitlines()
+  assert said[0] == ('warning: this network learnt from a simulated corpus, from drawings of people and not from people: '
+                     'its values say nothing about a person')
+  assert all('by a network of drawings, not of people' in line for line in said[1:3])
+  model = json.loads((tmp_path / 'out' / 'a.json').read_text())['model']
+  assert model['simulated'] is True and model['warning'] == networks.SIMULATED
+  assert {row['trained_on'] for row in rows(tmp_path / 'out' / 'a.csv')} == {'simulated people'}
+  for page in ('a.html', 'index.html'):
+    assert f'<b>Not about people:</b> {networks.SIMULATED}.' in (tmp_path / 'out' / page).read_text()
+  assert (tmp_path / 'out' / 'index.html').read_text().count('>by a network of drawings') == 2
+  with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
+    network(audio=np.ones(700, np.int16))
+  # The field of an export, or the data set where an older one lacks the field.
+  folder = tmp_path / 'net'
+  card = model_card.card(json.loads(network.config.to_json()), network.about)
+  networks.save(network, folder, card)
+  with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
+    e2e_affect.load(folder)
+  # One that learnt from people says nothing of the kind, and its tables are as they were.
+  about = {**network.about, 'simulated': False}
+  people = networks.Network(network.config, network.variables, about)
+  assert 'simulated corpus' not in model_card.card(json.loads(people.config.to_json()), about)
+  predict.predict(people, arguments, tmp_path / 'people')
+  assert 'warning' not in capsys.readouterr().out
+  content = json.loads((tmp_path / 'people' / 'a.json').read_text())['model']
+  assert content['simulated'] is False and 'warning' not in content
+  assert 'trained_on' not in rows(tmp_path / 'people' / 'a.csv')[0]
+  for page in ('a.html', 'index.html'):
+    assert 'Not about people' not in (tmp_path / 'people' / page).read_text()
+
+
+def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_full(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  soundfile.write(tmp_path / 'a.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
+  network = small_network('speech')
+  networks.save(network, tmp_path / 'net', model_card.card(json.loads(network.config.to_json()), network.about))
+  done = command('e2e_affect.predict', '--checkpoint=~/net', '--out=~/out', '~/a.wav')
+  assert done.returncode == 0 and (tmp_path / 'out' / 'a.csv').is_file(), done.stderr
+  for module, flags in (('export', ('--workdir=~/run', '--out=~/e')), ('report', ('~/run',))):
+    done = command(f'e2e_affect.{module}', *flags)
+    assert done.returncode in (64, 65) and str(tmp_path / 'run').encode() in done.stderr, done.stderr
+  assert write_error('x', OSError(errno.EACCES, 'Permission denied')).exit_code == 73
+  with pytest.raises(WorkdirError, match='a.wav/b: cannot be written'):
+    write_atomically(tmp_path / 'a.wav' / 'b', 'text')
 
 
 @pytest.mark.slow

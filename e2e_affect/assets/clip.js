@@ -17,7 +17,11 @@ const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6].find(x => x >= largest) || 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colourOf = name => css(['arousal', 'valence'].includes(name) ? '--' + name : '--other');
 const signed = v => (v < 0 ? '−' : '+') + Math.abs(v).toFixed(2);
-const clock = t => Math.floor(t / 60) + ':' + (t % 60).toFixed(1).padStart(4, '0');
+// In whole tenths: 59.96 s is 1:00.0, where minutes and seconds rounded apart would be 0:60.0.
+const clock = t => {
+  const tenths = Math.round(10 * t);
+  return Math.floor(tenths / 600) + ':' + (tenths % 600 / 10).toFixed(1).padStart(4, '0');
+};
 
 // ---- the clip: beside the page, or inside it as text
 const media = element('media');
