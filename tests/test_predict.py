@@ -167,7 +167,7 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
   assert {row['trained_on'] for row in rows(tmp_path / 'out' / 'a.csv')} == {'simulated people'}
   for page in ('a.html', 'index.html'):
     assert f'<b>Not about people:</b> {networks.SIMULATED}.' in (tmp_path / 'out' / page).read_text()
-  assert (tmp_path / 'out' / 'index.html').read_text().count('>by a network of drawings') == 2
+  assert (tmp_path / 'out' / 'index.html').read_text().count('by a network of drawings, not of people</td>') == 2
   with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
     network(audio=np.ones(700, np.int16))
   # The field of an export, or the data set where an older one lacks the field.
