@@ -210,7 +210,7 @@ def _first_line(error):
 
 
 def _faulty_metrics(folder):
-  """(step, what is wrong) where the metrics are not those that were saved. Orbax reads them first, and believes them."""
+  """(step, what is wrong) where metrics are not those that were saved: Orbax reads them first, and believes them."""
   faults = []
   for path in folder.glob('*') if folder.is_dir() else ():
     if not path.name.isdigit():
