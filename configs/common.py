@@ -64,7 +64,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.visual.remat = False  # recompute activations in the backward pass: longer sequences in less memory
 
   c.model.geometric = ml_collections.ConfigDict()
-  c.model.geometric.landmarks = 68  # points a step, as data_prep.landmarks wrote them
+  c.model.geometric.landmarks = 68  # points a step, as data_prep.landmarks wrote them; the paper names no number
 
   c.model.recurrent = ml_collections.ConfigDict()
   c.model.recurrent.layers = 2  # LSTM layers

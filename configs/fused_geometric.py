@@ -5,7 +5,8 @@
         --config.data.dir=data/recola_geometric --config.model.geometric.landmarks=5 \
         --config.init_from.speech=runs/fused --config.init_from.visual=runs/fused
 
-Paper: CCC on AVEC 2016's test partition .788 arousal, .732 valence, with 68 landmarks of its authors' own aligner.
+Paper: CCC on AVEC 2016's test partition .788 arousal, .732 valence, with landmarks of its authors' own
+aligner; the paper does not say how many.
 `configs/fused_geometric.py:demo` goes on from the network of `make demo`, with MTCNN's five landmarks.
 """
 

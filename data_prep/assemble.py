@@ -18,6 +18,11 @@ from data_prep.corpora.recording import read_csv
 from data_prep.errors import DataError
 
 
+# Codecs pad sound by up to a frame and the encoder's delay: 50 to 100 ms in ordinary files.
+MAX_DIFFERENCE_SECONDS = 0.12
+MIN_LABELLED = 0.5  # share of the steps; below it something else is wrong than a hole
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """How a corpus is prepared; equal settings and files give equal bytes.
@@ -29,6 +34,8 @@ class Settings:
     annotated_seconds: media may run on after labels that reach this long; None: never.
     recipe: of the gold standard.
     max_lost: share of steps without a face above which a recording is refused.
+    max_difference: seconds by which labels, sound and picture may differ in length.
+    labels: what is between two labels, see `labels.on_grid`.
   """
 
   targets: tuple[str, ...]
@@ -37,6 +44,8 @@ class Settings:
   annotated_seconds: float | None
   recipe: str
   max_lost: float
+  max_difference: float = MAX_DIFFERENCE_SECONDS
+  labels: str = 'linear'
 
   def label_scale(self) -> dict[str, list[float]]:
     """Per target [gain, offset]: stored = gain · original + offset."""
@@ -75,12 +84,17 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     its records in order, and the row of the summary.
 
   Raises:
-    DataError: a file is bad, the lengths differ by more than a step, or the face is lost in too many steps.
+    DataError: a file is bad, the lengths differ by more than `max_difference`, the face is lost in too many steps, or
+      too few steps have a label.
   """
   begin = time.perf_counter()
   notes = []
   first_box = read_box(recording.boxes) if recording.boxes else None
-  traces = [read_trace(source, settings) for source in recording.labels]
+  traces = []
+  for source in recording.labels:
+    times, trace, said = read_trace(source, settings)
+    traces.append((times, trace))
+    notes += [note for note in said if note not in notes]
   label_end = min((times[-1] for times, _ in traces), default=None)
   interval = max((label_files.interval(times) for times, _ in traces), default=records.STEP_SECONDS)
 
@@ -94,7 +108,9 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   video, crops, found = _faces(recording.video if has_video else None, first_box)
 
   seconds = common_length(recording.recording, label_end, interval, audio and audio.end, video and video.end,
-                          one_file=shared, annotated_seconds=settings.annotated_seconds)
+                          one_file=shared, annotated_seconds=settings.annotated_seconds,
+                          max_difference=settings.max_difference, held=settings.labels == 'hold')
+  notes += _cut_notes(seconds, label_end, interval, audio and audio.end, video and video.end, settings)
   steps = video_track.num_steps(seconds)
   crops, found = crops[:steps], found[:steps]
   if audio is None:
@@ -114,9 +130,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
       raise DataError(f'{recording.video}: no face in {100 * (1 - share):.0f} % of the steps, at most '
                       f'{100 * settings.max_lost:.0f} % are allowed (--max_lost)')
   label, mask = _labels(traces, settings, steps)
-  hole = max((gap for times, _ in traces for gap in np.diff(times) if gap > label_files.longest_gap(times)), default=0)
-  if hole:
-    notes.append(f'labels have holes of up to {hole:.2f} s')
+  notes += _label_notes(recording, traces, settings, steps, int(mask.sum()))
   if steps * records.STEP_SECONDS > seconds + video_track.LENGTH_SLACK_SECONDS:
     # The last step is short: it stays (valid 1, missing samples 0), but nothing is learnt from it or scored on it.
     mask[-1] = 0
@@ -128,12 +142,14 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
       seconds=time.perf_counter() - begin, notes=notes)
 
 
-def common_length(name, label_end, interval, audio_end, video_end, *, one_file, annotated_seconds=None) -> float:
-  """The length that labels, sound and picture share, seconds: the shortest, if they differ by at most one step.
+def common_length(name, label_end, interval, audio_end, video_end, *, one_file, annotated_seconds=None,
+                  max_difference=records.STEP_SECONDS, held=False) -> float:
+  """The length that labels, sound and picture share, seconds: the shortest, if they differ by `max_difference` at most.
 
-  A file of half a length decodes without an error, so differing lengths are an error, with two exceptions:
+  A file of half a length decodes without an error, so differing lengths are an error, with three exceptions:
   * without labels, the sound track of a video may end before the picture, as its container says (silence follows);
-  * labels that reach `annotated_seconds` say which part of longer media was annotated.
+  * labels that reach `annotated_seconds` say which part of longer media was annotated;
+  * labels that hold until the next one do not say where they end.
 
   Args:
     name: of the recording, for messages.
@@ -141,38 +157,100 @@ def common_length(name, label_end, interval, audio_end, video_end, *, one_file, 
     interval: seconds between two labels.
     one_file: the sound is the video's own track.
     annotated_seconds: see `Corpus`.
+    max_difference: seconds.
+    held: the last label holds to the end.
   """
   step = records.STEP_SECONDS + video_track.LENGTH_SLACK_SECONDS
+  allowed = max_difference + video_track.LENGTH_SLACK_SECONDS
   ends = {'labels': label_end, 'audio': audio_end, 'video': video_end}
   present = {kind: end for kind, end in ends.items() if end is not None}
   media_end = min(end for kind, end in present.items() if kind != 'labels')
   if label_end is None and one_file and audio_end is not None and audio_end <= video_end + step:
     return video_end if audio_end < video_end - step else media_end
   if (label_end is not None and annotated_seconds is not None and label_end >= annotated_seconds - step
-      and media_end >= label_end - step):
+      and media_end >= label_end - allowed):
     return min(label_end, media_end)
-  if label_end is not None and interval > step:  # labels coarser than the grid end up to one interval early
-    if -step <= media_end - label_end <= interval + step:
+  if label_end is not None and held and label_end <= media_end + allowed:
+    present.pop('labels')
+  elif label_end is not None and interval > step:  # labels coarser than the grid end up to one interval early
+    if -allowed <= media_end - label_end <= interval + allowed:
       present.pop('labels')
-  if max(present.values()) - min(present.values()) > step:
+  if max(present.values()) - min(present.values()) > allowed:
     numbers = ', '.join('no ' + kind if end is None else f'{kind} {end:.2f} s' for kind, end in ends.items())
-    raise DataError(f'{name}: the lengths differ by more than one step of 0.04 s: {numbers}; '
-                    'cut the longer ones, or copy the file that was cut off')
+    limit = ('one step of 0.04 s' if max_difference == records.STEP_SECONDS else
+             f'{max_difference:g} s (--max_difference)')
+    raise DataError(f'{name}: the lengths differ by more than {limit}: {numbers}; '
+                    f'{_length_hint(label_end, interval, media_end, step)}')
   return min(present.values())
 
 
+def _length_hint(label_end, interval, media_end, step) -> str:
+  """What mends lengths that differ."""
+  if label_end is not None and 0.9 < label_end / 1000 / media_end < 1.1:
+    return 'are the times of the labels milliseconds? name their column time_ms'
+  if label_end is not None and label_end < media_end and interval > step:
+    return 'cut the longer ones, or give --labels=hold where a label holds until the next one'
+  return 'cut the longer ones, or copy the file that was cut off'
+
+
+def _cut_notes(seconds, label_end, interval, audio_end, video_end, settings) -> list[str]:
+  """Says what was cut to the common length, where codec padding is more than a step."""
+  step = records.STEP_SECONDS + video_track.LENGTH_SLACK_SECONDS
+  ends = {'labels': label_end, 'sound': audio_end, 'picture': video_end}
+  annotated = settings.annotated_seconds is not None and label_end is not None and (
+      label_end >= settings.annotated_seconds - step)
+  cut = [f'{kind} of {end:.2f} s' for kind, end in ends.items() if end is not None and end - seconds > step]
+  return [f'{" and ".join(cut)} cut to {seconds:.2f} s'] if cut and not annotated else []
+
+
+def _label_notes(recording, traces, settings, steps, labelled) -> list[str]:
+  """Says how the labels were placed where that is not plain to see.
+
+  Raises:
+    DataError: too few steps have one.
+  """
+  if not traces:
+    return []
+  paths = ', '.join(dict.fromkeys(str(source.path) for source in recording.labels))
+  gap = max(label_files.longest_gap(times) for times, _ in traces)
+  if labelled < MIN_LABELLED * steps:
+    hint = ('they begin too late' if settings.labels == 'hold' else
+            f'a line joins labels at most {gap:.2f} s apart, half more than is usual in this file: give --labels=hold '
+            'where a label holds until the next one')
+    raise DataError(f'{paths}: {labelled} of {steps} steps have a label, expected at least '
+                    f'{100 * MIN_LABELLED:.0f} %; {hint}, or leave the labels of this recording out')
+  if settings.labels == 'hold':
+    return [f'every label holds until the next: {labelled} of {steps} steps have one']
+  hole = max((span for times, _ in traces for span in np.diff(times) if span > label_files.longest_gap(times)),
+             default=0)
+  interval = max(label_files.interval(times) for times, _ in traces)
+  notes = []
+  if interval > 1:
+    notes.append(f'labels every {interval:.2f} s, a line between them')
+  if hole:
+    notes.append(f'labels have holes of up to {hole:.2f} s: {labelled} of {steps} steps have one')
+  return notes
+
+
 def read_trace(source, settings):
-  """(times, [N] trace in the corpus's own scale) of one target."""
+  """(times, [N] trace in the corpus's own scale, notes) of one target."""
   low, high = settings.label_range
-  table = label_files.read_table(source.path, low=low - settings.label_slack, high=high + settings.label_slack)
-  if source.column is None:
-    return table.times, gold_standard.gold_standard(table.values, settings.recipe)
-  if not any(table.columns):
-    raise DataError(f'{source.path}: no header; expected names in the first line, time,{",".join(settings.targets)}')
-  if set(table.columns) != set(settings.targets):
-    raise DataError(f'{source.path}: columns {", ".join(table.columns)}; '
-                    f'expected time,{",".join(settings.targets)} as in the other recordings')
-  return table.times, table.values[:, table.columns.index(source.column)]
+  table = label_files.read_table(source.path, low=low - settings.label_slack, high=high + settings.label_slack,
+                                 only=settings.targets if source.column is not None else None)
+  if source.column is not None:
+    unread = [f'column {name[:40]} of the labels is no target: not read' for name in table.unread[:8]]
+    return table.times, table.values[:, settings.targets.index(source.column)], unread
+  trace = gold_standard.gold_standard(table.values, settings.recipe)
+  raters = table.values.shape[1]
+  furthest = trace[np.argmax(np.abs(trace - (low + high) / 2))]
+  if raters == 1 or low - 1e-9 <= furthest <= high + 1e-9:
+    return table.times, trace, []
+  # The offset of `ccc_centred` can carry a trace past the end of the scale, and raters pass it by rounding.
+  if not low - settings.label_slack <= furthest <= high + settings.label_slack:
+    raise DataError(f'{source.path}: the gold standard of {raters} raters ({settings.recipe}) reaches {furthest:.2f}, '
+                    f'expected {low:g} to {high:g}; look at the raters\' scales, or give another --gold_standard')
+  return table.times, np.clip(trace, low, high), [f'gold standard of {source.target} reached {furthest:.2f}: clipped '
+                                                  f'to {low:g} … {high:g}']
 
 
 def read_box(path):
@@ -225,7 +303,7 @@ def _labels(traces, settings, steps):
     mask[:] = 1
     for k, (target, (times, trace)) in enumerate(zip(settings.targets, traces, strict=True)):
       gain, offset = settings.label_scale()[target]
-      placed, has_label = label_files.on_grid(times, trace, steps)
+      placed, has_label = label_files.on_grid(times, trace, steps, settings.labels)
       label[:, k] = gain * placed + offset
       mask *= has_label
     label[mask == 0] = 0

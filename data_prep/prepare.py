@@ -30,6 +30,7 @@ from data_prep import batch
 from data_prep import cli
 from data_prep import faces
 from data_prep import gold_standard as gold_standards
+from data_prep import labels as label_files
 from data_prep import pool
 from data_prep import records
 from data_prep import shards
@@ -68,7 +69,8 @@ class Result:
 
 
 def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, gold_standard: str = 'ccc_centred',
-            label_range=(-1.0, 1.0), max_lost: float = MAX_LOST, allow_rejects: bool = False,
+            label_range=(-1.0, 1.0), labels: str = 'linear', max_lost: float = MAX_LOST,
+            max_difference: float = assemble.MAX_DIFFERENCE_SECONDS, allow_rejects: bool = False,
             jobs: int | None = None) -> Result:
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
@@ -80,7 +82,9 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
     split_file: CSV `recording,partition` that replaces the corpus's own split.
     gold_standard: recipe where there are several raters: 'ccc_centred', 'ewe' or 'mean'.
     label_range: (low, high) of the label files of a csv corpus; stored scaled to [−1, 1].
+    labels: 'linear' or 'hold', what is between two labels, see `labels.on_grid`.
     max_lost: share of steps without a face above which a recording is refused.
+    max_difference: seconds by which labels, sound and picture may differ in length; the longer ones are cut.
     allow_rejects: return normally even if recordings were refused.
     jobs: processes; None: one per core. 1 works in this process.
 
@@ -88,7 +92,8 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
     DataError: recordings were refused (the others are prepared), or nothing at all could be prepared.
     UserError: an argument has no meaning. WorkdirError, LockedError, DiskFullError: about `out`.
   """
-  found, settings = _read_corpus(corpus, source, split, split_file, gold_standard, label_range, max_lost)
+  found, settings = _read_corpus(corpus, source, split, split_file, gold_standard, label_range, labels, max_lost,
+                                 max_difference)
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
@@ -130,7 +135,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   return Result(manifest=manifest, summaries=summaries, rejects=rejects, absent=found.absent)
 
 
-def _read_corpus(corpus, source, split, split_file, recipe, label_range, max_lost):
+def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels, max_lost, max_difference):
   """Runs the reader; returns its `Corpus` and the settings."""
   if corpus not in CORPORA:
     raise UserError(f'--corpus={corpus}; expected one of {", ".join(CORPORA)}')
@@ -138,6 +143,11 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, max_los
     raise UserError(f'--gold_standard={recipe}; expected one of {", ".join(gold_standards.RECIPES)}')
   if not 0 <= max_lost <= 1:
     raise UserError(f'--max_lost={max_lost}; expected a share from 0 to 1')
+  if labels not in label_files.METHODS:
+    raise UserError(f'--labels={labels}; expected one of {", ".join(label_files.METHODS)}')
+  if not records.STEP_SECONDS <= max_difference < math.inf:
+    raise UserError(f'--max_difference={max_difference}; expected seconds, at least one step of '
+                    f'{records.STEP_SECONDS:g}')
   low, high = label_range
   # Of ends too far apart or too close the labels would be NaN or 0.
   if not (low < high and 0 < 2 / (high - low) < math.inf and math.isfinite(high + low)):
@@ -156,7 +166,8 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, max_los
   check_subjects(found.recordings)
   return found, assemble.Settings(
       targets=tuple(found.targets), label_range=found.label_range, label_slack=found.label_slack,
-      annotated_seconds=found.annotated_seconds, recipe=recipe, max_lost=max_lost)
+      annotated_seconds=found.annotated_seconds, recipe=recipe, max_lost=max_lost, max_difference=max_difference,
+      labels=labels)
 
 
 def _parameters(corpus, settings, simulated) -> dict:
@@ -220,8 +231,13 @@ def _define_flags():
   cli.define_path('out', None, 'Data folder to write.', required=True)
   flags.DEFINE_enum('split', 'full', tuple(recola.SPLITS), 'Split of RECOLA.')
   cli.define_path('split_file', None, 'CSV recording,partition that replaces the split.')
-  flags.DEFINE_enum('gold_standard', 'ccc_centred', tuple(gold_standards.RECIPES), 'Recipe: raters -> one trace.')
+  flags.DEFINE_enum('gold_standard', 'ccc_centred', tuple(gold_standards.RECIPES), 'Recipe: raters -> one trace. ewe '
+                    'weighs a rater by the correlation with the mean of the others.')
   flags.DEFINE_list('label_range', ['-1', '1'], 'LOW,HIGH of the labels of own data.')
+  flags.DEFINE_enum('labels', 'linear', label_files.METHODS, 'Between two labels: a line, or the former until the '
+                    'latter (values stored on change).')
+  flags.DEFINE_float('max_difference', assemble.MAX_DIFFERENCE_SECONDS, 'Seconds by which labels, sound and picture '
+                     'may differ in length; the longer ones are cut.')
   flags.DEFINE_float('max_lost', MAX_LOST, 'Share of steps without a face above which a recording is refused.')
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
   flags.DEFINE_integer('jobs', None, 'Processes; default: one per core.')
@@ -234,7 +250,8 @@ def main() -> None:
   except ValueError:
     raise UserError(f'--label_range={",".join(values.label_range)}; expected LOW,HIGH') from None
   prepare(corpus=values.corpus, source=values.source, out=values.out, split=values.split, split_file=values.split_file,
-          gold_standard=values.gold_standard, label_range=(low, high), max_lost=values.max_lost,
+          gold_standard=values.gold_standard, label_range=(low, high), labels=values.labels,
+          max_lost=values.max_lost, max_difference=values.max_difference,
           allow_rejects=values.allow_rejects, jobs=values.jobs)
 
 

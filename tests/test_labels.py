@@ -1,5 +1,8 @@
 """The strict label-file parser, and labels on the grid."""
 
+import pathlib
+import tempfile
+
 import numpy as np
 import pytest
 
@@ -106,10 +109,95 @@ def test_holes_and_a_late_start_have_no_label():
   np.testing.assert_allclose(trace[mask > 0], np.stack([times, -times], 1), atol=1e-12)
 
 
-@pytest.mark.parametrize('times, steps', [([0.0, 2.96], [74]), ([0.0, 0.9, 1.95], [*range(1, 23)]),
-                                          ([0.0, 1.0, 2.0], range(1, 51))])
-def test_labels_over_a_second_apart_have_a_hole_between(times, steps):
-  assert list(np.flatnonzero(labels.on_grid(times, times, 75)[1]) + 1) == list(steps)
+@pytest.mark.parametrize('interval', [0.02, 0.5, 2.5, 3.0, 7.5])
+def test_labels_of_any_rate_are_joined_by_lines(interval):
+  times = np.arange(0, 15.001, interval)
+  trace, mask = labels.on_grid(times, times / 20, 375)
+  assert mask.all()
+  np.testing.assert_allclose(trace, 0.04 * np.arange(1, 376) / 20, atol=1e-12)
+
+
+def test_a_hole_is_what_is_longer_than_the_files_own_interval():
+  # Every 2 s but for 4 to 10 s: steps 1 to 100 and 250 to 300.
+  mask = labels.on_grid([0, 2, 4, 10, 12], np.zeros(5), 300)[1]
+  assert list(np.flatnonzero(mask) + 1) == [*range(1, 101), *range(250, 301)]
+
+
+def test_a_label_holds_until_the_next_where_it_was_stored_on_change():
+  trace, mask = labels.on_grid([0.12, 0.2, 0.36], [0.1, -0.5, 0.9], 12, 'hold')
+  np.testing.assert_array_equal(mask, [0, 0] + [1] * 10)  # nothing is known before the first
+  np.testing.assert_array_equal(trace, [0, 0, 0.1, 0.1, -0.5, -0.5, -0.5, -0.5, 0.9, 0.9, 0.9, 0.9])
+
+
+@pytest.mark.parametrize('name, factor', [
+    ('Time (s)', 1), ('time [ms]', 1000), ('time_ms', 1000), ('Time in seconds', 1), ('seconds', 1), ('ms', 1000),
+    ('timestamp_ms', 1000), ('Frame Time', 1), ('frame_time (msec)', 1000), ('Time_Stamp', 1), ('t', 1),
+    ('milliseconds', 1000)])
+def test_time_columns_by_other_names_and_units(tmp_path, name, factor):
+  text = f'{name},arousal\n0,0.1\n{0.04 * factor:g},0.2\n{0.08 * factor:g},0.3\n'
+  table = labels.read_table(write(tmp_path, text), low=-1, high=1)
+  np.testing.assert_allclose(table.times, [0, 0.04, 0.08], atol=1e-12)
+  assert table.columns == ('arousal',) == labels.value_columns(tmp_path / 'a.csv')
+
+
+@pytest.mark.parametrize('name, unit', [('Time (min)', 'min'), ('time_frames', 'frames'), ('time [hh:mm]', 'hh:mm')])
+def test_a_time_in_another_unit_is_refused_by_name(tmp_path, name, unit):
+  with pytest.raises(DataError, match=f"is a time in '{unit}'; expected seconds"):
+    labels.read_table(write(tmp_path, f'{name},arousal\n0,0.1\n1,0.2\n'), low=-1, high=1)
+
+
+CARMA = ('Time of Rating,01-Jan-2020 10:00:00\nMultimedia File,a.mp4\nLower Label,negative\nUpper Label,positive\n'
+         'Minimum Value,-100\nMaximum Value,100\nNumber of Steps,9\nSecond,Rating\n%%%%%%,%%%%%%\n1,25\n2,-75.5\n')
+
+
+@pytest.mark.parametrize('text, columns, values', [
+    ('time arousal valence\n1 25 3\n2 -75.5 4\n', ('arousal', 'valence'), [[25, 3], [-75.5, 4]]),
+    ('Time (s)  arousal\n1  25\n2  -75.5\n', ('arousal',), [[25], [-75.5]]),
+    ('1,0 25,0\n2,0 -75,5\n', ('',), [[25], [-75.5]]),  # spaces and decimal commas
+    ('# time arousal\n1.0e+00 2.5e+01\n2.0e+00 -7.55e+01\n', ('arousal',), [[25], [-75.5]]),  # NumPy
+    ('# made by hand\n#\ntime,arousal\n1,25\n2,-75.5\n', ('arousal',), [[25], [-75.5]]),
+    (',time,arousal\n0,1,25\n1,2,-75.5\n', ('arousal',), [[25], [-75.5]]),  # pandas counts the rows
+    (CARMA, ('Rating',), [[25], [-75.5]]),
+    ('Filename,Lower Label,Upper Label,Minimum Value,Midpoint Value,Maximum Value,Number of Steps,Second,Rating\n'
+     'a.avi,low,high,-100,0,100,9,1,25\na.avi,low,high,-100,0,100,9,2,-75.5\n', ('Rating',), [[25], [-75.5]])])
+def test_exports_of_carma_and_with_spaces_are_read(tmp_path, text, columns, values):
+  table = labels.read_table(write(tmp_path, text), low=-100, high=100)
+  assert table.columns == columns
+  np.testing.assert_array_equal(table.times, [1, 2])
+  np.testing.assert_array_equal(table.values, values)
+
+
+def test_columns_that_nobody_asked_for_are_left_unread(tmp_path):
+  path = write(tmp_path, 'time,Valence,remark,arousal\n1,0.5,good,0.25\n2,-0.5,999,0.75\n')
+  table = labels.read_table(path, low=-1, high=1, only=('arousal', 'valence'))
+  np.testing.assert_array_equal(table.values, [[0.25, 0.5], [0.75, -0.5]])
+  assert table.unread == ('remark',)
+  with pytest.raises(DataError, match='columns Valence, remark, arousal; expected time,arousal,liking'):
+    labels.read_table(path, low=-1, high=1, only=('arousal', 'liking'))
+
+
+def test_damaged_label_files_are_refused_in_a_line_and_nothing_else():
+  rng = np.random.default_rng(0)
+  seeds = [CARMA.encode(), b'time;FM1 ;FM2 \n0.00;0.25;-0.5\n0.04;0.5;1\n0.08;0.5;1\n',
+           b'# time arousal\n1 25\n2 -75\n', b'@relation x\n@attribute frameTime numeric\n@attribute a numeric\n@data\n0,1\n']
+  pieces = [b'\n', b';', b',', b' ', b'%', b'#', b'"', b'\x00', b'\xff', b'1e999', b'nan', b'time', b'(', b'@data', b'-']
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / 'x.csv'
+    read = refused = 0
+    for i in range(600):
+      data = bytearray(seeds[i % len(seeds)])
+      for _ in range(rng.integers(1, 5)):
+        at = rng.integers(len(data) + 1)
+        data[at:at + rng.integers(0, 9)] = pieces[rng.integers(len(pieces))] * rng.integers(0, 3)
+      path.write_bytes(data)
+      try:
+        table = labels.read_table(path, low=-100, high=100)
+        labels.on_grid(table.times, table.values, 50, labels.METHODS[i % 2])
+        read += 1
+      except DataError as e:
+        assert '\n' not in str(e) and len(str(e)) < 700, str(e)
+        refused += 1
+  assert read > 50 and refused > 50
 
 
 def test_times_with_rounding_are_not_moved():

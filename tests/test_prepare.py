@@ -24,6 +24,7 @@ from data_prep.errors import DataError
 from data_prep.errors import LockedError
 from data_prep.errors import UserError
 from data_prep.errors import WorkdirError
+from data_prep.corpora import recording as recording_module
 from data_prep.gold_standard import gold_standard
 from data_prep.simulate import corpus as simulated
 
@@ -438,3 +439,96 @@ def test_first_box(tmp_path):
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
       assemble.read_box(path)
+
+
+def gold_trace(tmp_path, ratings, recipe='ccc_centred'):
+  path = tmp_path / 'P1.csv'
+  rows = [';'.join([f'{0.04 * i:.2f}', *(f'{x:.4f}' for x in row)]) for i, row in enumerate(ratings)]
+  path.write_text('\n'.join(['time;' + ';'.join(f'R{r}' for r in range(ratings.shape[1])), *rows]) + '\n')
+  settings = assemble.Settings(targets=('arousal',), label_range=(-1, 1), label_slack=0.2, annotated_seconds=None,
+                               recipe=recipe, max_lost=1)
+  return assemble.read_trace(recording_module.LabelSource('arousal', path), settings)
+
+
+def test_the_gold_standard_stays_in_the_range_of_its_scale(tmp_path):
+  t = np.arange(100)
+  # All say a sine from 0.12 to 0.92, two of them lower by 1; the offset goes to the four who agree and so past the end.
+  sine = 0.5 + 0.4 * np.sin(t / 9)
+  four, two = [sine + 0.05 * np.cos(t / (3 + r)) for r in range(4)], [sine - 1 + 0.02 * r for r in range(2)]
+  inside = gold_trace(tmp_path, np.stack(four + two, axis=1))
+  assert inside[2] == [] and np.abs(inside[1]).max() < 1
+  high = np.stack([np.clip(0.55 + 0.62 * np.sin(t / 9), -1, 1.15)] * 4 + [np.clip(0.5 + 0.6 * np.sin(t / 9), -1, 1.1)] * 2,
+                  axis=1)
+  _, trace, notes = gold_trace(tmp_path, high)
+  assert trace.max() == 1 and trace.min() >= -1
+  assert len(notes) == 1 and notes[0].startswith('gold standard of arousal reached 1.1') and 'clipped to -1' in notes[0]
+  # Two raters who are silent and then shout, and one who is loud throughout: the offset alone carries it to 1.5.
+  x = np.stack([np.where(t < 95, 0.0, 1.2), np.where(t < 95, 0.0, 1.2), np.where(t < 95, -1.2, 1.2)], axis=1)
+  with pytest.raises(DataError, match=r'P1\.csv: the gold standard of 3 raters \(ccc_centred\) reaches .*'
+                                      r'expected -1 to 1; .*--gold_standard'):
+    gold_trace(tmp_path, x)
+
+
+@pytest.mark.parametrize('sound, labels_end, expected', [(1.09, 25, 1.0), (1.0, 27, 1.0), (0.93, 25, 0.93)])
+def test_codec_padding_is_cut_with_a_note_and_not_refused(tmp_path, sound, labels_end, expected):
+  soundfile.write(tmp_path / 'a.wav', clips.tone(sound, 16_000), 16_000)
+  label_file(tmp_path / 'a.csv', labels_end)
+  source = own_corpus(tmp_path, 'a,A,train,,a.wav,a.csv')
+  run = lambda out, **options: prepare.prepare(corpus='csv', source=source, out=tmp_path / out, jobs=1, **options)
+  summary = run('out').summaries['a']
+  assert any(note.endswith(f'cut to {expected:.2f} s') for note in summary.notes), summary.notes
+  assert summary.steps == int(np.ceil(expected / 0.04 - 0.05))
+  with pytest.raises(DataError, match='differ by more than one step of 0.04 s'):
+    run('strict', max_difference=0.04)
+
+
+def test_half_a_file_is_still_refused(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', clips.tone(0.8, 16_000), 16_000)
+  label_file(tmp_path / 'a.csv', 25)
+  source = own_corpus(tmp_path, 'a,A,train,,a.wav,a.csv')
+  with pytest.raises(DataError, match=r'differ by more than 0\.12 s \(--max_difference\): labels 1\.00 s, audio 0\.80 s'):
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1)
+  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1, max_difference=0.3)
+  assert result.summaries['a'].steps == 20
+
+
+def test_most_headers_say_what_the_targets_are_and_each_recording_answers_for_itself(tmp_path):
+  soundfile.write(tmp_path / 's.wav', clips.tone(1, 16_000), 16_000)
+  headers = {name: 'time,arousal,valence' for name in 'bcdef'}
+  headers |= {'a': 'time,arousal,valence,liking', 'g': 'Time (s),arousal,valence', 'h': 'time,Arousal,dominance'}
+  for name, header in headers.items():
+    label_file(tmp_path / f'{name}.csv', 25, header=header)
+  path = tmp_path / 'a.csv'
+  path.write_text('\n'.join(line + (',9' if i else '') for i, line in enumerate(path.read_text().splitlines())) + '\n')
+  source = own_corpus(tmp_path, *(f'{name},{name},train,,s.wav,{name}.csv' for name in sorted(headers)))
+  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1, allow_rejects=True)
+  assert result.manifest.targets == ['arousal', 'valence'] or tuple(result.manifest.targets) == ('arousal', 'valence')
+  assert sorted(result.summaries) == list('abcdefg')
+  assert 'column liking of the labels is no target: not read' in result.summaries['a'].notes
+  assert [row['recording'] for row in result.rejects] == ['h']
+  assert 'columns Arousal, dominance; expected time,arousal,valence' in result.rejects[0]['reason']
+  for name in 'ag':
+    np.testing.assert_array_equal(read_back(tmp_path / 'out', name)['label'], read_back(tmp_path / 'out', 'b')['label'])
+
+
+def test_labels_stored_on_change_are_refused_or_held(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', clips.tone(9, 16_000), 16_000)
+  (tmp_path / 'a.csv').write_text('time,arousal\n0,0.5\n0.04,0.4\n0.08,0.3\n5,-0.2\n9,0.1\n')
+  source = own_corpus(tmp_path, 'a,A,train,,a.wav,a.csv')
+  with pytest.raises(DataError, match=r'4 of 225 steps have a label, expected at least 50 %; .*--labels=hold'):
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1)
+  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1, labels='hold')
+  assert result.summaries['a'].notes[-1] == 'every label holds until the next: 225 of 225 steps have one'
+  label = read_back(tmp_path / 'out', 'a')['label'][:, 0]
+  np.testing.assert_allclose(label[[0, 1, 123, 124, 223, 224]], [0.4, 0.3, 0.3, -0.2, -0.2, 0.1], atol=1e-6)
+
+
+def test_labels_every_three_seconds_are_joined_with_a_note(tmp_path):
+  soundfile.write(tmp_path / 'a.wav', clips.tone(9, 16_000), 16_000)
+  (tmp_path / 'a.csv').write_text('time,arousal\n0,0\n3,0.3\n6,0.6\n9,0.9\n')
+  source = own_corpus(tmp_path, 'a,A,train,,a.wav,a.csv')
+  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1)
+  assert result.summaries['a'].labels == 225
+  assert 'labels every 3.00 s, a line between them' in result.summaries['a'].notes
+  label = read_back(tmp_path / 'out', 'a')['label'][:225, 0]
+  np.testing.assert_allclose(label, 0.004 * np.arange(1, 226), atol=1e-6)

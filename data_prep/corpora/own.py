@@ -1,9 +1,11 @@
 """Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks]`, one row per recording.
 
 Paths are relative to the manifest and stay inside its folder. `video` or `audio` may be empty (without `audio`, the
-video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds.
+video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds. The targets are
+those that most of the headers name; a recording whose labels lack one is refused, and a further column is not read.
 """
 
+import collections
 import pathlib
 import re
 
@@ -71,17 +73,22 @@ def inside(folder, text: str, where: str):
 
 
 def _targets(paths):
-  """Names of the targets: the header of the first label file; the other files must have the same columns."""
+  """Names of the targets: those of most headers, the narrower and then the first where as many say otherwise."""
+  layouts = {}
   for path in paths:
     try:
-      header = label_files.read_header(path)
+      columns = label_files.value_columns(path)
     except DataError:
       continue  # this recording will be refused with the reason; the others have their say
-    if header is not None:
-      targets = tuple(name for name in header if name.lower() not in label_files.TIME_NAMES + label_files.ID_NAMES)
-      for name in targets:
-        if not re.fullmatch('[A-Za-z0-9_-]+', name) or re.fullmatch(_RESERVED, name.lower()):
-          raise DataError(f'{path}: column {name!r}; expected a name of letters (A to Z, a to z), digits, _ and -, and '
-                          'not recording, valid, face_…, …_post or …_gold')
-      return targets
-  return TARGETS
+    if columns:
+      layouts.setdefault(frozenset(name.casefold() for name in columns), []).append((columns, path))
+  if not layouts:
+    return TARGETS
+  chosen = max(layouts.items(), key=lambda item: (len(item[1]), -len(item[0])))[1]
+  targets = collections.Counter(columns for columns, _ in chosen).most_common(1)[0][0]
+  for name in targets:
+    if not re.fullmatch('[A-Za-z0-9_-]+', name) or re.fullmatch(_RESERVED, name.lower()):
+      path = next(path for columns, path in chosen if columns == targets)
+      raise DataError(f'{path}: column {name[:40]!r}; expected a name of letters (A to Z, a to z), digits, _ and -, '
+                      'and not recording, valid, face_…, …_post or …_gold')
+  return targets
