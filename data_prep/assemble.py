@@ -36,6 +36,7 @@ class Settings:
     max_lost: share of steps without a face above which a recording is refused.
     max_difference: seconds by which labels, sound and picture may differ in length.
     labels: what is between two labels, see `labels.on_grid`.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
   """
 
   targets: tuple[str, ...]
@@ -46,6 +47,7 @@ class Settings:
   max_lost: float
   max_difference: float = MAX_DIFFERENCE_SECONDS
   labels: str = 'linear'
+  channel: int | None = None
 
   def label_scale(self) -> dict[str, list[float]]:
     """Per target [gain, offset]: stored = gain · original + offset."""
@@ -102,7 +104,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   path = recording.video if shared else recording.audio
   audio = None
   if not shared or audio_track.has_audio(path):
-    audio = audio_track.read_audio(path, max_lost=containers.MAX_LOST_LEARNT)
+    audio = audio_track.read_audio(path, channel=settings.channel, max_lost=containers.MAX_LOST_LEARNT)
   # A cover is no video: as in a prediction, the sound counts alone.
   has_video = recording.video is not None and (audio is None or not shared or video_track.has_video(recording.video))
   video, crops, found = _faces(recording.video if has_video else None, first_box)
@@ -346,6 +348,7 @@ def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.R
   return [
       records.Record(
           recording=recording.recording, subject=recording.subject, second=i, audio=padded[i], audio_mean=mean,
-          audio_std=std, face=crops[i * per_record:(i + 1) * per_record], face_found=found[i], label=label[i],
-          label_mask=mask[i], valid=valid[i])
+          audio_std=std, audio_gain=1.0 if audio is None else audio.gain,
+          face=crops[i * per_record:(i + 1) * per_record], face_found=found[i], label=label[i], label_mask=mask[i],
+          valid=valid[i])
       for i in range(count)]

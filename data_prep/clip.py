@@ -33,6 +33,7 @@ class Clip:
     seconds: its length.
     samples: [N] int16, 16 kHz mono, N ≤ 640 · T (silence follows), mapped from a file; None: no sound.
     audio_mean, audio_std: of the samples, int16 units; 0 without sound.
+    audio_gain: that the samples were multiplied by, see `records.Record`; 1 without sound.
     crops: T crops of the face; None: no picture, or none was asked for.
     face_found: [T] float32 in [0, 1]; 0: no face.
     boxes: [T, 3] float32, the face's x, y and side in pixels of the upright frame; NaN where it is lost.
@@ -46,6 +47,7 @@ class Clip:
   samples: np.ndarray | None
   audio_mean: float
   audio_std: float
+  audio_gain: float
   crops: 'Crops | None'
   face_found: np.ndarray
   boxes: np.ndarray
@@ -97,7 +99,7 @@ class Crops:
     self._file.close()
 
 
-def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
+def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool, channel: int | None = None,
             watch: Callable[[np.ndarray | None], None] | None = None) -> Clip:
   """Reads a clip.
 
@@ -108,6 +110,7 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
     recording: `video`, `audio` and `boxes` are read.
     spool: folder for the temporary files; the clip is good as long as they are there.
     picture: whether faces are wanted; without them the picture's length is read, and nothing is decoded.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     watch: called with every frame on the label grid, or None where nothing is shown, in order.
 
   Raises:
@@ -122,7 +125,7 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
     audio_path = None
   if audio_path is None and video_path is None:
     raise DataError(f'{recording.video}: neither a sound track nor a video track in it')
-  sound, samples = _spool_sound(audio_path, spool / 'sound') if audio_path else (None, None)
+  sound, samples = _spool_sound(audio_path, spool / 'sound', channel) if audio_path else (None, None)
   cost['decoding'] += time.perf_counter() - begin
 
   video, crops, found, boxes, size, video_end = None, None, [], [], None, None
@@ -162,13 +165,14 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool,
   notes = _notes(sound, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any())
   for track in (sound, video):
     notes += [] if track is None else track.notes
-  return Clip(steps=steps, seconds=seconds, samples=samples, audio_mean=mean, audio_std=std, crops=crops,
+  return Clip(steps=steps, seconds=seconds, samples=samples, audio_mean=mean, audio_std=std,
+              audio_gain=1.0 if sound is None else sound.gain, crops=crops,
               face_found=face_found, boxes=boxes, frame_size=size, notes=notes, cost=dict(cost))
 
 
-def _spool_sound(path, place):
+def _spool_sound(path, place, channel):
   """Decodes a sound track into a file; returns the `audio_track.Sound` and its samples, mapped."""
-  sound = audio_track.Sound(path)
+  sound = audio_track.Sound(path, channel=channel)
   with place.open('wb') as file:
     for piece in sound:
       file.write(piece.tobytes())

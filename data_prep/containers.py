@@ -346,8 +346,9 @@ def origin(container) -> float:
   if not starts:
     return 0.0
   # Encoders let the sound lead the picture by the priming of the codec. Were that taken for the start, every frame
-  # would be shown a part of a step late and the first step would have none.
-  if 'video' in starts and abs(starts['video'] - min(starts.values())) < STEP_SECONDS:
+  # would be shown a part of a step late and the first step would have none. A lead of less than half a step moves no
+  # frame to another step, so no sound is cut off for it.
+  if 'video' in starts and STEP_SECONDS / 2 - 0.002 <= starts['video'] - min(starts.values()) < STEP_SECONDS:
     return starts['video']
   return min(starts.values())
 

@@ -142,6 +142,7 @@ def _records(data, of, landmarks):
           recording=shard.recording, subject=shard.subject, second=second,
           audio=np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(per_record, -1),
           audio_mean=feature['audio_mean'].float_list.value[0], audio_std=feature['audio_std'].float_list.value[0],
+          audio_gain=feature['audio_gain'].float_list.value[0] if 'audio_gain' in feature else 1.0,
           face=list(feature['face'].bytes_list.value), face_found=_floats(feature, 'face_found'),
           label=_floats(feature, 'label').reshape(per_record, -1), label_mask=_floats(feature, 'label_mask'),
           valid=_floats(feature, 'valid'), landmarks=padded[second * per_record:(second + 1) * per_record])

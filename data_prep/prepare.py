@@ -70,7 +70,7 @@ class Result:
 
 def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, gold_standard: str = 'ccc_centred',
             label_range=(-1.0, 1.0), labels: str = 'linear', max_lost: float = MAX_LOST,
-            max_difference: float = assemble.MAX_DIFFERENCE_SECONDS, allow_rejects: bool = False,
+            max_difference: float = assemble.MAX_DIFFERENCE_SECONDS, channel: int | None = None, allow_rejects: bool = False,
             jobs: int | None = None) -> Result:
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
@@ -85,6 +85,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
     labels: 'linear' or 'hold', what is between two labels, see `labels.on_grid`.
     max_lost: share of steps without a face above which a recording is refused.
     max_difference: seconds by which labels, sound and picture may differ in length; the longer ones are cut.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     allow_rejects: return normally even if recordings were refused.
     jobs: processes; None: one per core. 1 works in this process.
 
@@ -93,7 +94,7 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
     UserError: an argument has no meaning. WorkdirError, LockedError, DiskFullError: about `out`.
   """
   found, settings = _read_corpus(corpus, source, split, split_file, gold_standard, label_range, labels, max_lost,
-                                 max_difference)
+                                 max_difference, channel)
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
@@ -135,7 +136,8 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   return Result(manifest=manifest, summaries=summaries, rejects=rejects, absent=found.absent)
 
 
-def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels, max_lost, max_difference):
+def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels, max_lost, max_difference,
+                 channel):
   """Runs the reader; returns its `Corpus` and the settings."""
   if corpus not in CORPORA:
     raise UserError(f'--corpus={corpus}; expected one of {", ".join(CORPORA)}')
@@ -167,13 +169,16 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels,
   return found, assemble.Settings(
       targets=tuple(found.targets), label_range=found.label_range, label_slack=found.label_slack,
       annotated_seconds=found.annotated_seconds, recipe=recipe, max_lost=max_lost, max_difference=max_difference,
-      labels=labels)
+      channel=channel, labels=labels)
 
 
 def _parameters(corpus, settings, simulated) -> dict:
   """All that the bytes depend on beside the files; no path, so that the same data made elsewhere is the same."""
+  chosen = dataclasses.asdict(settings)
+  if settings.channel is None:  # what was prepared before there was a choice stays valid
+    del chosen['channel']
   parameters = {
-      'corpus': corpus, **({'simulated': True} if simulated else {}), **dataclasses.asdict(settings),
+      'corpus': corpus, **({'simulated': True} if simulated else {}), **chosen,
       'faces': faces.PARAMETERS,
       'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
   }
@@ -239,6 +244,8 @@ def _define_flags():
   flags.DEFINE_float('max_difference', assemble.MAX_DIFFERENCE_SECONDS, 'Seconds by which labels, sound and picture '
                      'may differ in length; the longer ones are cut.')
   flags.DEFINE_float('max_lost', MAX_LOST, 'Share of steps without a face above which a recording is refused.')
+  flags.DEFINE_integer('channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.',
+                       lower_bound=1)
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
   flags.DEFINE_integer('jobs', None, 'Processes; default: one per core.')
 
@@ -252,6 +259,7 @@ def main() -> None:
   prepare(corpus=values.corpus, source=values.source, out=values.out, split=values.split, split_file=values.split_file,
           gold_standard=values.gold_standard, label_range=(low, high), labels=values.labels,
           max_lost=values.max_lost, max_difference=values.max_difference,
+          channel=values.channel,
           allow_rejects=values.allow_rejects, jobs=values.jobs)
 
 

@@ -36,15 +36,16 @@ class Record:
     recording: id of the recording.
     subject: id of the person; a subject belongs to one partition only.
     second: index of this record in its recording, from 0.
-    audio: [25, 640] int16, 16 kHz mono, not normalised.
-    audio_mean: mean of the whole recording's samples, in int16 units.
-    audio_std: standard deviation of the whole recording's samples, in int16 units.
+    audio: [25, 640] int16, 16 kHz mono, times `audio_gain`, not normalised.
+    audio_mean: mean of the whole recording's samples as they are stored, in int16 units.
+    audio_std: standard deviation of the whole recording's samples as they are stored, in int16 units.
     face: 25 JPEG byte strings, each a 96×96 RGB crop.
     face_found: [25] float32 in [0, 1], the detector's confidence; 0: the crop repeats the last good one.
     label: [25, K] float32, gold standard, scaled to [−1, 1].
     label_mask: [25] float32, 0 where there is no label.
     valid: [25] float32, 0 past the end of the recording.
     landmarks: [25, L, 2] float32, aligned geometric features, or None.
+    audio_gain: a power of two, by which a very quiet or hot sound was brought into the range of int16; absent where 1.
   """
 
   recording: str
@@ -59,10 +60,14 @@ class Record:
   label_mask: np.ndarray
   valid: np.ndarray
   landmarks: np.ndarray | None = None
+  audio_gain: float = 1.0
 
 
 def features(num_targets: int, num_landmarks: int = 0):
-  """The schema as a `tfds.features.FeaturesDict`; arrays are stored as raw little-endian bytes."""
+  """The schema as a `tfds.features.FeaturesDict`; arrays are stored as raw little-endian bytes.
+
+  `audio_gain` is not in it: few records have one, and the schema knows no default.
+  """
   from data_prep.quiet_tf import tfds  # costs seconds of start-up; only writers and readers need it
 
   def array(shape, dtype):
@@ -127,6 +132,8 @@ def encode(record: Record) -> bytes:
       'label_mask': raw('label_mask', (steps,), np.float32),
       'valid': raw('valid', (steps,), np.float32),
   }
+  if record.audio_gain != 1:
+    fields['audio_gain'] = tf.train.Feature(float_list=tf.train.FloatList(value=[record.audio_gain]))
   if record.landmarks is not None:
     fields['landmarks'] = raw('landmarks', (steps, *record.landmarks.shape[1:]), np.float32)
   example = tf.train.Example(features=tf.train.Features(feature=fields))

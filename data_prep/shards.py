@@ -326,7 +326,7 @@ def _fault(feature, manifest, shard, index):
       return f'{name} holds {sum(map(len, value))} bytes, expected {size}'
     if name != 'audio' and not np.isfinite(np.frombuffer(value[0], '<f4')).all():
       return f'{name} holds NaN or Inf'
-  for name in ('audio_mean', 'audio_std'):
+  for name in ('audio_mean', 'audio_std', *(['audio_gain'] if 'audio_gain' in feature else ())):
     value = list(feature[name].float_list.value)
     if len(value) != 1 or not np.isfinite(value).all():
       return f'{name} is {value}, expected one finite number'

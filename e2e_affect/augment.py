@@ -13,7 +13,7 @@ def prepare(batch: dict[str, jax.Array], model: ml_collections.FrozenConfigDict,
   """Makes the network's inputs of a batch as it comes from the input pipeline.
 
   Args:
-    batch: `audio` [B, T', S] int16, `audio_mean` and `audio_std` [B], `face` [B, T, 96, 96, 3] uint8,
+    batch: `audio` [B, T', S] int16, `audio_mean`, `audio_std` and `audio_gain` [B], `face` [B, T, 96, 96, 3] uint8,
       `face_found` [B, T], `landmarks` [B, T, L, 2], `valid` [B, T']; what a network does not use may be absent.
     model: `config.model`.
     augment: `config.augment`.
@@ -30,7 +30,7 @@ def prepare(batch: dict[str, jax.Array], model: ml_collections.FrozenConfigDict,
       mean, std = batch['audio_mean'][:, None, None], batch['audio_std'][:, None, None]
       audio = (audio - mean) / jnp.maximum(std, _STD_FLOOR)
     else:
-      audio = audio / 32768  # as the authors' code decodes int16
+      audio = audio / (32768 * batch['audio_gain'][:, None, None])  # as the authors' code decodes int16
     inputs['audio'] = audio * batch['valid'][:, :, None]
     # A recording without a sound track is stored as zeros.
     inputs['audio_found'] = (batch['audio_std'] > 0).astype(jnp.float32)

@@ -36,14 +36,14 @@ def split(batch: dict[str, np.ndarray], context: int) -> tuple[dict[str, np.ndar
   """Splits chunks that came with context on all fields.
 
   Args:
-    batch: [B, C+T+C, …] each but `audio_mean` and `audio_std` [B].
+    batch: [B, C+T+C, …] each but `audio_mean`, `audio_std` and `audio_gain` [B].
     context: C.
 
   Returns:
     What `steps.eval_step` takes: the context on sound and `valid` alone; and all other fields without context.
   """
   core = slice(context, batch['valid'].shape[1] - context)
-  inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'valid') if name in batch}
+  inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'audio_gain', 'valid') if name in batch}
   if 'face' in batch:
     inputs |= {name: batch[name][:, core] for name in ('face', 'face_found')}
   if 'landmarks' in batch:

@@ -83,7 +83,8 @@ def summary(name: str, source: dict, digest: dict, clip: Clip, targets: Sequence
       'targets': {target: {'raw': numbers(raw[:, k]),
                            'postprocessed': numbers(post[:, k]) if post is not None else None}
                   for k, target in enumerate(targets)},
-      'sound': {'mean_int16': clip.audio_mean, 'std_int16': clip.audio_std} if clip.samples is not None else None,
+      'sound': None if clip.samples is None else {'mean_int16': clip.audio_mean / clip.audio_gain,
+                                                  'std_int16': clip.audio_std / clip.audio_gain},
       'face': face, 'notes': clip.notes, **about,
       'cost': {'seconds': {kind: round(value, 3) for kind, value in cost.items()},
                'real_time_factor': round(total / clip.seconds, 4)}}

@@ -147,7 +147,7 @@ def train_batches(config: ml_collections.ConfigDict, manifest: Manifest, first_s
     process_count: number of hosts; each gets every process_count-th sequence.
 
   Yields:
-    `audio` [b, T, S] int16, `audio_mean`, `audio_std` [b], `face` [b, T, 96, 96, 3] uint8, `face_found`,
+    `audio` [b, T, S] int16, `audio_mean`, `audio_std`, `audio_gain` [b], `face` [b, T, 96, 96, 3] uint8, `face_found`,
     `valid`, `mask` [b, T], `landmarks` [b, T, L, 2], `label` [b, T, K], `index` [b] place in the global batch;
     b = batch_size / hosts.
     `audio`, `face` or `landmarks` is absent where the network has no such modality.
@@ -364,7 +364,8 @@ def _parser(config, num_targets):
   number = tf.io.FixedLenFeature([], tf.float32)
   spec = {name: text for name in ('face_found', 'label', 'label_mask', 'valid')}
   if 'speech' in modalities:
-    spec |= {'audio': text, 'audio_mean': number, 'audio_std': number}
+    spec |= {'audio': text, 'audio_mean': number, 'audio_std': number,
+             'audio_gain': tf.io.FixedLenFeature([], tf.float32, default_value=1.0)}
   if 'visual' in modalities:
     spec['face'] = tf.io.FixedLenFeature([steps], tf.string)
   if 'geometric' in modalities:
@@ -397,9 +398,9 @@ def _parser(config, num_targets):
     if 'speech' in modalities:
       sequence['audio'] = tf.reshape(tf.io.decode_raw(parsed['audio'], tf.int16),
                                      (steps * tf.shape(serialized)[0], records.SAMPLES_PER_STEP))
-      # The mean and deviation of the recording stand in every record; blank ones hold 0.
+      # The mean, deviation and gain of the recording stand in every record; blank ones hold 0.
       present = tf.argmax(parsed['audio_std'])
-      sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std')}
+      sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std', 'audio_gain')}
     if 'visual' in modalities:
       sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
     if 'geometric' in modalities:

@@ -23,7 +23,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from data_prep import assemble
+from data_prep import assemble, sound_levels
 from data_prep.errors import CheckpointError, UserError
 from data_prep.records import FACE_SIZE, SAMPLES_PER_STEP, STEP_SECONDS, STEPS_PER_RECORD
 from e2e_affect import chunks, postprocess, steps, workdir
@@ -46,6 +46,7 @@ class Recording:
     steps: T.
     samples: [N] int16, 16 kHz mono, N ≤ 640 · T, silence after it; None: no sound.
     audio_mean, audio_std: of all samples, int16 units.
+    audio_gain: that they were multiplied by, see `data_prep.records.Record`.
     faces: T crops, a slice of which is uint8 [n, 96, 96, 3] RGB; None: no picture.
     face_found: [T] float32 in [0, 1]; 0: no face.
   """
@@ -56,6 +57,7 @@ class Recording:
   audio_std: float
   faces: object
   face_found: np.ndarray
+  audio_gain: float = 1.0
 
 
 class Network:
@@ -107,7 +109,8 @@ class Network:
     """Predicts a whole recording; warns where the network is `simulated`.
 
     Args:
-      audio: [N] 16 kHz mono, int16, or float in [−1, 1]. Needed by a speech network; a fused one does without.
+      audio: [N] 16 kHz mono, int16, or float with full scale at 1 (up to 16 is taken). Needed by a speech network; a
+        fused one does without.
       faces: [T, 96, 96, 3] uint8 RGB, a crop every 40 ms, as `data_prep.faces` makes them. Needed by a visual network;
         a fused one does without.
       face_found: [T] in [0, 1], 0 where the crop shows no face; default: 1 everywhere.
@@ -176,7 +179,8 @@ class Network:
         place = max(0, -before) * SAMPLES_PER_STEP
         audio[place:place + len(piece)] = piece
       inputs |= {'audio': audio.reshape(1, -1, SAMPLES_PER_STEP), 'audio_mean': np.float32([recording.audio_mean]),
-                 'audio_std': np.float32([recording.audio_std])}
+                 'audio_std': np.float32([recording.audio_std]),
+                 'audio_gain': np.float32([recording.audio_gain])}
     if 'visual' in self.modalities:
       face = np.zeros((chunk, FACE_SIZE, FACE_SIZE, 3), np.uint8)
       found = np.zeros(chunk, np.float32)
@@ -195,7 +199,7 @@ class Network:
         raise ValueError(f'{name} missing: this is a {modality} network')
     if audio is None and faces is None:
       raise ValueError('neither audio nor faces given')
-    samples = None if audio is None else _int16(_array('audio', audio))
+    samples, gain = (None, 1.0) if audio is None else _int16(_array('audio', audio))
     if faces is not None:
       faces = _array('faces', faces)
       if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE, 3) or not len(faces):
@@ -211,7 +215,7 @@ class Network:
                        'samples, 640 a step of 40 ms')
     mean, std = assemble.sound_statistics(samples) if samples is not None else (0.0, 0.0)
     return Recording(steps=count, samples=samples, audio_mean=mean, audio_std=std, faces=faces,
-                     face_found=found.astype(np.float32))
+                     face_found=found.astype(np.float32), audio_gain=gain)
 
 
 def _array(name, values):
@@ -227,13 +231,16 @@ def _range(values):
 
 
 def _int16(audio):
+  """The samples as files give them, and their gain."""
   if audio.ndim != 1 or not len(audio):
     raise ValueError(f'audio is {audio.dtype}{list(audio.shape)}, expected [N] samples at 16 kHz')
   if audio.dtype == np.int16:
-    return audio
-  if audio.dtype.kind != 'f' or not np.isfinite(audio).all() or np.abs(audio).max() > 1:
-    raise ValueError(f'audio is {_range(audio)}, expected int16, or finite float in [−1, 1]')
-  return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
+    return audio, 1.0
+  if audio.dtype.kind != 'f' or not np.isfinite(audio).all() or np.abs(audio).max() > sound_levels.MOST:
+    raise ValueError(f'audio is {_range(audio)}, expected int16, or finite float in [−1, 1] (up to 16 is taken)')
+  gain = sound_levels.gain(float(np.abs(audio).max()))
+  wide = audio.astype(np.promote_types(audio.dtype, np.float32), copy=False)
+  return np.clip(np.rint(wide * (32768.0 * gain)), -32768, 32767).astype(np.int16), gain
 
 
 def save(network: Network, folder, card: str) -> None:

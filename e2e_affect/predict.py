@@ -1,6 +1,7 @@
 """From clips to traces and pages: `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`.
 
     --checkpoint=DIR   an exported network in place of a run
+    --channel=N        the sound's N-th channel alone, for instance of two people with a microphone each
     --embed            pages that carry their clip inside
     --stream           16 kHz PCM from standard input, a line per step to standard output
 
@@ -34,7 +35,8 @@ REJECTS = 'rejects.jsonl'
 _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small copy
 
 
-def predict(network: Network, arguments: Sequence[str], out, embed: bool = False) -> list[dict]:
+def predict(network: Network, arguments: Sequence[str], out, embed: bool = False,
+            channel: int | None = None) -> list[dict]:
   """Analyses clips one after the other and writes their files.
 
   A result is replaced by a newer one of the same source alone, once that is whole; a refused clip leaves an earlier
@@ -45,6 +47,7 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
     arguments: files, folders, CSV lists; see `clip_sources.find`.
     out: folder, made where it is absent.
     embed: the clip inside of its page, not beside it.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
 
   Returns:
     The summaries, as in the JSON files.
@@ -64,10 +67,10 @@ def predict(network: Network, arguments: Sequence[str], out, embed: bool = False
     places, said = clip_folder.places(out, found, rejects)
     for line in said:
       cli.say(line)
-    return _predict(network, places, out, embed, rejects, own_index)
+    return _predict(network, places, out, embed, channel, rejects, own_index)
 
 
-def _predict(network, places, out, embed, rejects, own_index):
+def _predict(network, places, out, embed, channel, rejects, own_index):
   about = _about(network)
   summaries, sparklines, refused = [], {}, []
   for number, place in enumerate(places, 1):
@@ -76,7 +79,7 @@ def _predict(network, places, out, embed, rejects, own_index):
     if place.why:
       cli.say(f'{recording.video}: named {name}: {place.why}')
     try:
-      content, traces = _analyse(network, recording, out, embed, about,
+      content, traces = _analyse(network, recording, out, embed, channel, about,
                                  f'{number}/{len(places)} {name}' if len(places) > 1 else name)
     except (WorkdirError, DiskFullError):
       raise  # the next clip would fare no better
@@ -169,7 +172,7 @@ def _write_index(out, sparklines, rejects, batch):
   return True
 
 
-def _analyse(network, recording, out, embed, about, label):
+def _analyse(network, recording, out, embed, channel, about, label):
   """One clip; returns its summary and its final traces [T, K]."""
   clip_files.check_replaceable(out, recording.recording, [])
   with atomic.writing(out):
@@ -197,7 +200,7 @@ def _analyse_in(spool, network, recording, out, embed, about, label):
       bar.update()
       if copy is not None:
         copy(frame)
-    clip = clips.prepare(recording, spool, picture='visual' in network.modalities, watch=watch)
+    clip = clips.prepare(recording, spool, picture='visual' in network.modalities, channel=channel, watch=watch)
   _check_modalities(network, recording, clip)
   clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps))
   cost, content_now = dict(clip.cost), clip_folder.content_of(recording)
@@ -207,7 +210,7 @@ def _analyse_in(spool, network, recording, out, embed, about, label):
                  disable=not sys.stderr.isatty()) as bar:
     raw = network.predict(networks.Recording(
         steps=clip.steps, samples=clip.samples, audio_mean=clip.audio_mean, audio_std=clip.audio_std,
-        faces=clip.crops, face_found=clip.face_found), progress=bar.update)
+        faces=clip.crops, face_found=clip.face_found, audio_gain=clip.audio_gain), progress=bar.update)
   post = network.postprocess(raw)
   cost['network'] = time.perf_counter() - begin
 
@@ -288,14 +291,17 @@ def _define_flags():
   cli.define_path('checkpoint', None, 'Folder of an exported network, in place of --workdir.')
   cli.define_path('out', None, 'Folder to write to.')
   flags.DEFINE_bool('embed', False, 'Put the clips into their pages, which then can be passed on alone.')
+  flags.DEFINE_integer('channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.',
+                       lower_bound=1)
   flags.DEFINE_bool('stream', False, 'Read 16 kHz mono signed 16-bit little-endian PCM from standard input.')
 
 
 def main(*arguments) -> None:
   logging.get_absl_handler().addFilter(ours_or_warning)
   if flags.FLAGS.stream:
-    if arguments or flags.FLAGS.out or flags.FLAGS.embed:
-      raise UserError('--stream reads standard input and writes standard output; leave out --out, --embed and files')
+    if arguments or flags.FLAGS.out or flags.FLAGS.embed or flags.FLAGS.channel:
+      raise UserError('--stream reads standard input and writes standard output; leave out --out, --embed, --channel '
+                      'and files')
     from e2e_affect import stream
     try:
       stream.run(_network(), sys.stdin.buffer, sys.stdout)
@@ -306,7 +312,8 @@ def main(*arguments) -> None:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')
   if not flags.FLAGS.out:
     raise UserError('--out is missing: the folder to write to')
-  predict(_network(), [cli.path(argument) for argument in arguments], flags.FLAGS.out, flags.FLAGS.embed)
+  predict(_network(), [cli.path(argument) for argument in arguments], flags.FLAGS.out, flags.FLAGS.embed,
+          flags.FLAGS.channel)
 
 
 if __name__ == '__main__':

@@ -62,7 +62,8 @@ def example_batch(config: ml_collections.ConfigDict, num_targets: int, batch_siz
            'valid': jnp.ones((batch_size, steps)), 'index': jnp.arange(batch_size)}
   if 'speech' in config.model.modalities:
     batch |= {'audio': jnp.zeros((batch_size, steps, SAMPLES_PER_STEP), jnp.int16),
-              'audio_mean': jnp.zeros(batch_size), 'audio_std': jnp.ones(batch_size)}
+              'audio_mean': jnp.zeros(batch_size), 'audio_std': jnp.ones(batch_size),
+              'audio_gain': jnp.ones(batch_size)}
   if 'visual' in config.model.modalities:
     batch |= {'face': jnp.zeros((batch_size, steps, FACE_SIZE, FACE_SIZE, 3), jnp.uint8),
               'face_found': jnp.ones((batch_size, steps))}

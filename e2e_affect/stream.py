@@ -128,7 +128,8 @@ def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num
   """One step through `SpeechNetwork` and `RecurrentNetwork`; prediction [K] and the new state."""
   options = config.model.speech
   inputs = augment.prepare({'audio': samples[None, None], 'audio_mean': statistics[:1], 'audio_std': statistics[1:],
-                            'valid': valid[None, None]}, config.model, config.augment, keys=None)
+                            'audio_gain': jnp.ones(1), 'valid': valid[None, None]}, config.model, config.augment,
+                           keys=None)
   # The short filter, where all of the sound it reads is there: [before + 640] -> [320, F]
   sound = jnp.concatenate([state['sound'], inputs['audio'].reshape(-1)])
   conv = nn.Conv(options.filters, (options.taps,), padding='VALID')

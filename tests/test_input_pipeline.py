@@ -76,6 +76,7 @@ def test_content(small_config):
   batch = batches(small_config, 0, 2)
   assert {name: (value.shape, value.dtype) for name, value in batch[0].items()} == {
       'audio': ((3, 50, 640), np.int16), 'audio_mean': ((3,), np.float32), 'audio_std': ((3,), np.float32),
+      'audio_gain': ((3,), np.float32),
       'face': ((3, 50, 96, 96, 3), np.uint8), 'face_found': ((3, 50), np.float32), 'label': ((3, 50, 2), np.float32),
       'mask': ((3, 50), np.float32), 'valid': ((3, 50), np.float32), 'index': ((3,), np.int32)}
   lengths = collections.Counter()

@@ -87,7 +87,7 @@ def test_the_call(speech):
     ({}, 'audio missing: this is a speech network'),
     ({'audio': np.zeros((5, 2), np.int16)}, r'expected \[N\] samples'),
     ({'audio': np.zeros(0, np.int16)}, r'expected \[N\] samples'),
-    ({'audio': np.full(700, 1.5)}, r'from 1.5 to 1.5, expected int16, or finite float'),
+    ({'audio': np.full(700, 17.5)}, r'from 17.5 to 17.5, expected int16, or finite float'),
     ({'audio': np.full(700, np.nan)}, 'finite float'),
     ({'audio': np.zeros(700, np.int32)}, 'audio is int32'),
     ({'audio': np.array(['a', 'b'])}, 'audio is <U1, expected int16'),

@@ -25,9 +25,9 @@ def predictions(config, audio, face):
   config = init_from.settle(config)
   state = init_from.start(shapes(config), config)
   batch = {'valid': np.ones((1, len(audio)), np.float32), 'audio': audio[None],
-           'audio_mean': np.full(1, 50., np.float32), 'audio_std': np.full(1, 900., np.float32), 'face': face[None],
-           'face_found': np.ones((1, len(audio)), np.float32)}
-  used = {'speech': ('audio', 'audio_mean', 'audio_std'), 'visual': ('face', 'face_found')}
+           'audio_mean': np.full(1, 50., np.float32), 'audio_std': np.full(1, 900., np.float32),
+           'audio_gain': np.ones(1, np.float32), 'face': face[None], 'face_found': np.ones((1, len(audio)), np.float32)}
+  used = {'speech': ('audio', 'audio_mean', 'audio_std', 'audio_gain'), 'visual': ('face', 'face_found')}
   names = ('valid', *(name for modality in config.model.modalities for name in used[modality]))
   model = steps.make_model(config, 2, None)
   inputs = augment.prepare({name: batch[name] for name in names}, model.config,
