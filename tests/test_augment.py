@@ -67,3 +67,12 @@ def test_saturation():
   # Factor 2 would push the smallest channel to −.4; it stops at 0, factor .8/.6.
   np.testing.assert_allclose(augment.adjust_saturation(image, jnp.full(3, 2.0)),
                              [[0.8, 0.0, 0.8 - 0.4 * 0.8 / 0.6], [0.3] * 3, [0.0] * 3], atol=1e-6)
+
+
+def test_without_normalisation_the_samples_are_those_of_the_recording_whatever_the_gain_they_are_stored_by(batch):
+  config = fused.get_config()
+  config.model.speech.normalise = 'none'
+  inputs = prepare(config, batch | {'audio_gain': np.array([1., 256., 0.25])})
+  for i, gain in enumerate((1, 256, 0.25)):
+    expected = batch['audio'][i] / 32768.0 / gain * batch['valid'][i][:, None]
+    np.testing.assert_allclose(inputs['audio'][i], expected, rtol=1e-6)

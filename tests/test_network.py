@@ -222,3 +222,30 @@ def test_postprocessing_goes_by_the_names_of_the_targets(speech):
   raw = np.random.default_rng(3).normal(size=(40, 2)).astype(np.float32)
   other = networks.Network(speech.config, speech.variables, about)
   np.testing.assert_array_equal(other.postprocess(raw), speech.postprocess(raw))
+
+
+def ccc(x, y):
+  return 2 * np.cov(x, y, ddof=0)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean())**2)
+
+
+@pytest.mark.parametrize('decibel', [-80, 20])
+def test_very_quiet_and_hot_floats_give_the_same_traces(speech, decibel):
+  samples = sound(60) / 32768
+  traces, other = speech(audio=samples), speech(audio=(samples * 10**(decibel / 20)).astype(np.float32))
+  for target in ('arousal', 'valence'):
+    assert ccc(traces[target], other[target]) > 0.9999
+
+
+def test_a_gain_is_taken_back_where_samples_are_not_normalised():
+  config = networks_of_tests.small_config('speech')
+  config.model.speech.normalise = 'none'
+  network = networks_of_tests.random_network(config)
+  quiet = sound(30) // 256 * 256  # exact in int16 at either level
+  samples = networks.Recording(steps=30, samples=quiet, audio_mean=0.0, audio_std=1.0, faces=None,
+                               face_found=np.ones(30, np.float32), audio_gain=256.0)
+  stored = networks.Recording(steps=30, samples=quiet // 256, audio_mean=0.0, audio_std=1.0, faces=None,
+                              face_found=np.ones(30, np.float32))
+  np.testing.assert_allclose(network.predict(samples), network.predict(stored), atol=1e-6)
+  hot = 8.0 * sound(30) / 32768  # peaks above full scale
+  traces = network(audio=hot / 2)
+  assert np.abs(traces['arousal'] - network(audio=hot / 16)['arousal']).max() > 1e-3  # the level counts here

@@ -119,6 +119,21 @@ def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path, capsys):
   assert 'bad.mp4: not readable' in (tmp_path / 'out' / 'index.html').read_text()
 
 
+def test_each_of_two_people_with_a_channel_of_their_own(tmp_path):
+  voices = [np.random.default_rng(k).normal(0, 0.1, 16_000) * np.linspace(k, 1 - k, 16_000) for k in (0, 1)]
+  soundfile.write(tmp_path / 'pair.wav', np.stack(voices, axis=1), 16_000)
+  network = small_network('speech')
+  for channel, voice in enumerate(voices, 1):
+    (tmp_path / f'{channel}').mkdir()
+    soundfile.write(tmp_path / f'{channel}' / 'pair.wav', voice, 16_000)
+    predict.predict(network, [str(tmp_path / 'pair.wav')], tmp_path / f'of {channel}', channel=channel)
+    predict.predict(network, [str(tmp_path / f'{channel}' / 'pair.wav')], tmp_path / f'alone {channel}')
+    np.testing.assert_array_equal(*(column(tmp_path / f'{of} {channel}' / 'pair.csv', 'arousal') for of in ('of', 'alone')))
+  assert np.abs(np.diff([column(tmp_path / f'of {k}' / 'pair.csv', 'arousal') for k in (1, 2)], axis=0)).max() > 1e-3
+  with pytest.raises(DataError, match='no channel 3 in the sound, which has 2; give another --channel'):
+    predict.predict(network, [str(tmp_path / 'pair.wav')], tmp_path / 'of 3', channel=3)
+
+
 def test_files_of_others_are_left_alone(tmp_path):
   network = small_network('speech')
   noise = np.random.default_rng(0).normal(0, 0.1, 3000)

@@ -60,7 +60,7 @@ def read_back(out, recording):
   for name in ('face_found', 'label_mask', 'valid'):
     result[name] = np.frombuffer(b''.join(columns[name]), '<f4')
   result['label'] = np.frombuffer(b''.join(columns['label']), '<f4').reshape(len(result['valid']), -1)
-  result['audio_mean'], result['audio_std'] = columns['audio_mean'], columns['audio_std']
+  result |= {name: columns.get(name) for name in ('audio_mean', 'audio_std', 'audio_gain')}
   return result
 
 
@@ -284,6 +284,25 @@ def test_differing_lengths_are_refused_with_the_three_numbers(ends, numbers):
   ends = {'interval': 0.04, 'one_file': False, **ends}
   with pytest.raises(DataError, match='a: the lengths differ by more than one step of 0.04 s: ' + numbers):
     assemble.common_length('a', annotated_seconds=300.0, **ends)
+
+
+def test_a_channel_and_a_quiet_sound_get_into_the_records(tmp_path):
+  voices = np.stack([clips.tone(1, 16_000), clips.tone(1, 16_000, hertz=990)], axis=1)
+  soundfile.write(tmp_path / 'a.wav', 1e-4 * voices, 16_000, subtype='FLOAT')
+  source = own_corpus(tmp_path, 'a,a,train,,a.wav,')
+  results = [prepare.prepare(corpus='csv', source=source, out=tmp_path / f'{channel}', channel=channel, jobs=1)
+             for channel in (None, 1, 2)]
+  chosen = [result.manifest.preparation.get('channel', 'absent') for result in results]
+  assert chosen == ['absent', 1, 2]  # what was prepared without a choice stays valid
+  for channel in (1, 2):
+    data = read_back(tmp_path / f'{channel}', 'a')
+    gain = data['audio_gain'][0]
+    # The tone peaks at 5e-5: 2**13 brings it to between a quarter and a half.
+    assert gain == 2**13 and shards.verify(tmp_path / f'{channel}') == []
+    np.testing.assert_allclose(data['audio'], 32768 * gain * 1e-4 * voices[:, channel - 1], atol=1)
+    assert 'the sound peaks at -86 dB of full scale: stored times 8192' in results[channel].summaries['a'].notes
+  with pytest.raises(DataError, match='no channel 3 in the sound, which has 2'):
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / '3', channel=3, jobs=1)
 
 
 def bad_corpus(tmp_path):

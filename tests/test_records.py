@@ -78,3 +78,10 @@ def test_manifest_with_an_unknown_field_is_refused(tmp_path):
   with pytest.raises(DataError, match='damaged'):
     records.Manifest.read(tmp_path)
   assert dataclasses.asdict(manifest())['targets'] == ['arousal', 'valence']
+
+
+def test_a_gain_of_one_takes_no_field_and_another_is_kept():
+  import tensorflow as tf
+  assert b'audio_gain' not in records.encode(record())
+  feature = tf.train.Example.FromString(records.encode(record(audio_gain=256.0))).features.feature
+  assert feature['audio_gain'].float_list.value[:] == [256]
