@@ -176,6 +176,8 @@ class Sound:
       channels = {}
       for number, of in levels.items():
         channels[number] = None if self._channel is None else self._channel - 1
+        if self._channel is not None:
+          notes.append(f'channel {self._channel} of {number} is used, as was asked for')
         found = of.channel() if self._channel is None else None
         if found is not None:
           channels[number], below = found

@@ -121,6 +121,7 @@ def test_a_channel_can_be_named(tmp_path):
   for channel in (1, 2):
     audio = audio_track.read_audio(tmp_path / 'a.wav', channel=channel)
     np.testing.assert_allclose(audio.samples, 32768 * voices[:, channel - 1], atol=1)
+    assert audio.notes == [f'channel {channel} of 2 is used, as was asked for']
   with pytest.raises(DataError, match='a.wav: no channel 3 in the sound, which has 2; give another --channel'):
     audio_track.read_audio(tmp_path / 'a.wav', channel=3)
 
