@@ -70,8 +70,8 @@ class Result:
 
 def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, gold_standard: str = 'ccc_centred',
             label_range=(-1.0, 1.0), labels: str = 'linear', max_lost: float = MAX_LOST,
-            max_difference: float = assemble.MAX_DIFFERENCE_SECONDS, channel: int | None = None, allow_rejects: bool = False,
-            jobs: int | None = None) -> Result:
+            max_difference: float = assemble.MAX_DIFFERENCE_SECONDS, channel: int | None = None,
+            allow_rejects: bool = False, jobs: int | None = None) -> Result:
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
   Args:
@@ -259,8 +259,7 @@ def main() -> None:
   prepare(corpus=values.corpus, source=values.source, out=values.out, split=values.split, split_file=values.split_file,
           gold_standard=values.gold_standard, label_range=(low, high), labels=values.labels,
           max_lost=values.max_lost, max_difference=values.max_difference,
-          channel=values.channel,
-          allow_rejects=values.allow_rejects, jobs=values.jobs)
+          channel=values.channel, allow_rejects=values.allow_rejects, jobs=values.jobs)
 
 
 if __name__ == '__main__':
