@@ -179,7 +179,7 @@ def _analyse(network, recording, out, embed, channel, about, label):
     folder = tempfile.TemporaryDirectory(prefix=clip_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
   with folder as spool:  # not in /tmp, which may be memory
     try:
-      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, about, label)
+      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, about, label)
     except Exception as e:
       fault = clip_folder.fault_of_output(out, pathlib.Path(spool), e)
       if fault:
@@ -187,7 +187,7 @@ def _analyse(network, recording, out, embed, channel, about, label):
       raise
 
 
-def _analyse_in(spool, network, recording, out, embed, about, label):
+def _analyse_in(spool, network, recording, out, embed, channel, about, label):
   name = recording.recording
   suffix = playback.playable_as(recording.video) if recording.audio is None else None
   if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
