@@ -31,6 +31,8 @@ def playable_as(path) -> str | None:
     starts = [float(s.start_time * s.time_base) for s in [*video, *sound] if s.start_time is not None and s.time_base]
     if not names or any(abs(start) > records.STEP_SECONDS for start in starts):
       return None
+    if len(sound) > 1 or (video and _is_mirrored(container, video[0])):
+      return None  # browsers differ in which track they play, and in whether they mirror
     if not video:
       fits = [suffix for kind, (codecs, suffix) in _SOUND.items() if kind in formats and names[0] in codecs]
     else:
@@ -41,6 +43,19 @@ def playable_as(path) -> str | None:
     if 'webm' in formats and pathlib.Path(path).suffix.lower() != '.webm':
       return None  # Matroska at large
     return fits[0] if fits else None
+
+
+def _is_mirrored(container, stream) -> bool:
+  """Whether the first frame's display matrix mirrors, as front cameras have it; every browser turns as it says."""
+  try:
+    frame = next(container.decode(stream), None)
+  except (av.error.FFmpegError, ValueError):  # to be refused by whoever reads it whole
+    return False
+  matrix = frame and frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+  if not matrix:
+    return False
+  a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+  return a * d - b * c < 0
 
 
 def link(source, target) -> None:

@@ -1,6 +1,7 @@
 """What a browser can play, and the copy of what it cannot."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -77,3 +78,12 @@ def test_a_file_without_a_track_to_play_is_no_index_error(tmp_path):
   place = data.index(b'\x83\x81\x01')
   sound.write_bytes(data[:place + 2] + b'\x11' + data[place + 3:])
   assert playback.playable_as(sound) is None
+
+
+@pytest.mark.parametrize('name, suffix', [('e_vflip.mp4', None), ('e00_ref.mp4', '.mp4'),
+                                          ('j01_two_tracks_first_silent.mp4', None)])
+def test_what_browsers_would_show_mirrored_or_with_another_track_is_copied(name, suffix):
+  path = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'odd' / name
+  if not path.is_file():
+    pytest.skip('no real clips: ../shared/data is absent')
+  assert playback.playable_as(path) == suffix

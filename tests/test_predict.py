@@ -219,6 +219,20 @@ def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_
     write_atomically(tmp_path / 'a.wav' / 'b', 'text')
 
 
+def test_an_ascii_terminal_and_a_closed_pipe_do_not_end_the_batch(tmp_path):
+  network = small_network('speech')
+  networks.save(network, tmp_path / 'net', model_card.card(json.loads(network.config.to_json()), network.about))
+  for name in ('é', 'ü'):
+    soundfile.write(tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
+  script = ('PYTHONIOENCODING=ascii LC_ALL=C "$@" | head -n 1; exit ${PIPESTATUS[0]}')
+  environment = {**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu'}
+  done = subprocess.run(['bash', '-c', script, 'bash', sys.executable, '-m', 'e2e_affect.predict',
+                         f'--checkpoint={tmp_path / "net"}', f'--out={tmp_path / "out"}', str(tmp_path / 'é.wav'),
+                         str(tmp_path / 'ü.wav')], capture_output=True, cwd=ROOT, env=environment, check=False)
+  assert done.returncode == 0 and b'Traceback' not in done.stderr and len(done.stdout.splitlines()) == 1, done.stderr
+  assert (tmp_path / 'out' / 'é.csv').is_file() and (tmp_path / 'out' / 'ü.csv').is_file()
+
+
 @pytest.mark.slow
 def test_missing_modalities(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.random.default_rng(0).normal(0, 0.1, 8000), 16_000)
