@@ -9,18 +9,18 @@ Paper: CCC on AVEC 2016's test partition .789 arousal, .691 valence.
 
 import ml_collections
 
-from configs import common
+from e2e_affect import default_config
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The paper's values; `arg` is what follows the colon of --config: '' or 'demo'."""
-  c = common.get_config()
+  c = default_config.get_config()
   c.batch_size = 2
-  common.apply_argument(c, arg, demo=_demo)
+  default_config.apply_argument(c, arg, demo=_demo)
   return c
 
 
 def _demo(c):
-  common.small_visual(c)
+  default_config.small_visual(c)
   c.epochs = 4
   c.average_decay = 0.98

@@ -12,12 +12,12 @@ cell; samples and pixels come as they are decoded. No result of theirs is known 
 
 import ml_collections
 
-from configs import common
+from e2e_affect import default_config
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The authors' values; `arg` is what follows the colon of --config: '', 'speech', 'visual' or 'demo'."""
-  c = common.get_config()
+  c = default_config.get_config()
   c.name = 'released'
   c.batch_size = 2
   c.epochs = 0
@@ -28,7 +28,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   c.model.recurrent.peepholes = True
   c.model.recurrent.cell_clip = 100.0
   c.augment.resize = 1.0  # their evaluation sees the whole face
-  common.apply_argument(c, arg, speech=_speech, visual=_visual, demo=_demo)
+  default_config.apply_argument(c, arg, speech=_speech, visual=_visual, demo=_demo)
   return c
 
 
@@ -41,7 +41,7 @@ def _visual(c):
 
 
 def _demo(c):
-  common.small_visual(c)
+  default_config.small_visual(c)
   c.batch_size = 4
   c.epochs = 6
   c.average_decay = 0.98

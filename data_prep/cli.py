@@ -12,7 +12,7 @@ from data_prep.errors import UserError
 from data_prep.errors import write_error
 
 
-def run(main, define_flags, max_arguments: int = 0) -> None:
+def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
   """Parses the flags and calls `main(*arguments)`; exits with the code of design.md, section 8.
 
   SIGINT and SIGTERM raise `signals.Stopped`, a KeyboardInterrupt, in `main`; the exit code is then 130 or 143.
@@ -22,10 +22,11 @@ def run(main, define_flags, max_arguments: int = 0) -> None:
     define_flags: defines the command's flags. They are not defined on import, because other programs import these
       modules for their functions and have flags of their own.
     max_arguments: how many arguments that are no flags the command takes.
+    parse: takes the arguments, gives those that are no flags; may raise UserError.
   """
   def program():
     define_flags()
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, max_arguments))
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, max_arguments, parse))
   start(program)
 
 
@@ -49,9 +50,9 @@ def start(program) -> None:
       drop_output()
 
 
-def _parse(argv, max_arguments):
+def _parse(argv, max_arguments, parse):
   try:
-    rest = flags.FLAGS(argv)
+    rest = parse(argv)
     if len(rest) > 1 + max_arguments:
       raise UserError(f'{rest[1 + max_arguments]!r} is no flag; expected --name=value')
     return rest

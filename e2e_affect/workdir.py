@@ -12,10 +12,9 @@ import socket
 from absl import logging
 import ml_collections
 
-from configs import common
 from data_prep.errors import DataError, LockedError, UserError, WorkdirError
 from data_prep.records import Manifest, PARTITIONS, STEP_SECONDS
-from e2e_affect import config_check
+from e2e_affect import config_check, default_config
 from e2e_affect.log import ours_or_warning
 from e2e_affect.traces import write_atomically
 
@@ -114,7 +113,7 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
       elif type(stored[field]) not in (type(default), int if isinstance(default, float) else None):
         raise _damaged_config(path, f'{prefix}{field} = {stored[field]!r}, expected {type(default).__name__}')
 
-  fill(content, json.loads(common.get_config().to_json()), '')
+  fill(content, json.loads(default_config.get_config().to_json()), '')
   for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them
     if field in added:
       raise _damaged_config(path, f'without {field}')

@@ -98,7 +98,7 @@ def default_epochs(config: str, variant: str) -> float:
 
 def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
   """What is not there and will not be made: the data, the published weights, what a step starts from."""
-  embedded = importlib.import_module('configs.common').get_config().data.dir  # the first training makes it
+  embedded = importlib.import_module('e2e_affect.default_config').get_config().data.dir  # the first training makes it
   if str(args.data) != embedded and not (args.data / 'manifest.json').is_file():
     return f'{args.data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
   made = {step.name for step in steps}
@@ -155,11 +155,11 @@ def setting(text: str) -> tuple[str, str]:
   name, found, value = text.partition('=')
   if not name or not found:
     raise argparse.ArgumentTypeError(f'found {text!r}, expected field=value')
-  config = importlib.import_module('configs.common').get_config().to_dict()
+  config = importlib.import_module('e2e_affect.default_config').get_config().to_dict()
   for part in name.split('.'):
     config = config.get(part) if isinstance(config, dict) else None
   if config is None or isinstance(config, dict):
-    raise argparse.ArgumentTypeError(f'no config has a field {name!r}; configs/common.py explains all')
+    raise argparse.ArgumentTypeError(f'no config has a field {name!r}; e2e_affect/default_config.py explains all')
   return name, value
 
 
@@ -192,7 +192,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-  sys.path.insert(0, str(ROOT))  # for configs
+  sys.path.insert(0, str(ROOT))  # for configs and e2e_affect
   args = parse()
   steps = plan(args)
   lacking = missing(args, steps)

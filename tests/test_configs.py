@@ -11,10 +11,10 @@ import ml_collections
 import pytest
 
 from data_prep import embedded
-from e2e_affect import config_check, steps
+from e2e_affect import config_check, default_config, steps
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FILES = sorted(p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem not in ('__init__', 'common'))
+FILES = sorted(p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != '__init__')
 
 
 @pytest.mark.parametrize('argument', ['', 'demo'])
@@ -40,14 +40,14 @@ def test_every_config_builds_and_traces(name, argument):
 
 
 def test_every_field_is_explained():
-  lines = (ROOT / 'configs' / 'common.py').read_text().splitlines()
+  lines = (ROOT / 'e2e_affect' / 'default_config.py').read_text().splitlines()
   unexplained = [line for line in lines
                  if line.startswith('  c.') and 'ConfigDict()' not in line and '  # ' not in line]
   assert not unexplained
 
 
 def test_the_default_data_is_the_embedded_corpus():
-  assert importlib.import_module('configs.common').get_config().data.dir == embedded.DEFAULT_DIR
+  assert default_config.get_config().data.dir == embedded.DEFAULT_DIR
 
 
 @pytest.mark.parametrize('module', ['e2e_affect.main', 'e2e_affect.report', 'data_prep.simulate', 'data_prep.prepare',

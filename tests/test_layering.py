@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # From the ground up; a module may import modules of lower lines only, besides its own line where it says so.
 LAYERS = [
     ['data_prep.errors', 'data_prep.quiet_tf', 'data_prep.signals', 'data_prep.splits', 'e2e_affect.log',
-     'e2e_affect.switches', 'e2e_affect.version'],
+     'e2e_affect.default_config', 'e2e_affect.switches', 'e2e_affect.version'],
     ['data_prep.atomic', 'data_prep.pool'],
     ['e2e_affect.weights.tensors'],
     ['e2e_affect.weights.resnet50', 'e2e_affect.weights.torch_file', 'e2e_affect.weights.containers',
@@ -91,10 +91,15 @@ def test_heavy_libraries_stay_in_their_files(library, allowed):
   assert users and users <= allowed
 
 
-def test_configs_import_nothing_but_ml_collections():
+def test_configs_import_nothing_but_the_defaults_and_ml_collections():
   for name, imported in ALL.items():
     if name.startswith('configs'):
-      assert {i.split('.')[0] for i in imported} <= {'configs', 'ml_collections'}
+      assert imported <= {'e2e_affect.default_config', 'ml_collections'}
+
+
+@pytest.mark.parametrize('name', sorted(n for n in ALL if not n.startswith('configs')))
+def test_what_is_installed_imports_no_experiment(name):
+  assert not any(i.split('.')[0] == 'configs' for i in ALL[name])
 
 
 @pytest.mark.parametrize('path', sorted(p for package in ('e2e_affect', 'data_prep', 'configs', 'launch')

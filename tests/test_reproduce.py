@@ -86,7 +86,7 @@ def test_commands_are_shown_as_a_shell_takes_them(reproduce):
     (('--stages=fused',), 'fused starts from .*/speech, which is not there; add speech to --stages'),
     (('--stages=speech,everything',), "found 'speech,everything', expected some of speech,visual,fused"),
     (('--demo', '--imagenet=x'), 'narrower network'), (('--set', 'seed'), "found 'seed', expected field=value"),
-    (('--set', 'bogus=4'), "no config has a field 'bogus'; configs/common.py"), (('--set', 'data=4'), 'no config'),
+    (('--set', 'bogus=4'), "no config has a field 'bogus'; e2e_affect/default_config.py"), (('--set', 'data=4'), 'no config'),
     (('--data=/nowhere',), '/nowhere/manifest.json: not found; make the shards'),
     (('--imagenet=/nowhere',), '--imagenet=/nowhere: not found')])
 def test_refusals(run, options, said):

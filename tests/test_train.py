@@ -205,7 +205,7 @@ def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, sa
 @pytest.mark.parametrize('arguments, named', [
     ([], '--config is missing'), (['--config=configs/nothing.py'], 'nothing.py'),
     (['--config=configs/speech.py:huge'], "error: unknown config argument 'huge'"),
-    (['--config=configs/speech.py', '--config.nosuch=3'], 'configs/speech.py has no such field; configs/common'),
+    (['--config=configs/speech.py', '--config.nosuch=3'], 'configs/speech.py has no such field; e2e_affect/default_config'),
     (['--mode=evaluate'], '--workdir is missing'), (['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run'),
     (['--nonsense=1'], 'nonsense'), (['words'], "'words' is no flag"), (['--mode=dance'], 'dance')])
 def test_usage_errors(arguments, named):

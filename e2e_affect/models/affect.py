@@ -19,7 +19,7 @@ class AffectNetwork(nn.Module):
 
   Attributes:
     num_targets: K.
-    config: `config.model`, frozen and settled (switches.py); its fields are explained in configs/common.py.
+    config: `config.model`, frozen and settled (switches.py); its fields are explained in default_config.py.
     dtype: of the computation; parameters and predictions are float32.
     axis_name: of the devices that share a batch, for batch normalisation; None for one device.
   """

@@ -1,7 +1,7 @@
 """Every field with its default, unit and meaning: the whole truth about defaults.
 
-The values are the paper's (sections III and V) where it states one. The other files in this folder change
-what their experiment needs; `--config.field=value` changes one field for one run.
+The values are the paper's (sections III and V) where it states one. The files in configs/, and your own
+anywhere, change what their experiment needs; `--config.field=value` changes one field for one run.
 """
 
 import ml_collections
