@@ -12,7 +12,7 @@ from data_prep import shards
 from data_prep.records import MANIFEST, STEPS_PER_RECORD
 from data_prep.simulate import corpus
 
-DEFAULT_DIR = 'data/simulated'  # the `data.dir` of configs/common.py
+DEFAULT_DIR = 'data/simulated'  # the `data.dir` of e2e_affect/default_config.py
 SUBJECTS, SECONDS, SEED = 34, 96, 0
 
 

@@ -3,6 +3,9 @@
 import warnings
 
 
+import data_prep  # pylint: disable=unused-import  # its answer to signals, before libraries are imported
+
+
 def load(folder):
   """Loads a network that `python -m e2e_affect.export` wrote: a callable from arrays to traces.
 

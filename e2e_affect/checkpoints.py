@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from data_prep.errors import CheckpointError, DiskFullError
+from data_prep.errors import CheckpointError, DiskFullError, write_error
 from e2e_affect.steps import TrainState
 
 _FOLDER = 'checkpoints'
@@ -59,9 +59,15 @@ def _manager(folder, read_only):
   options = ocp.CheckpointManagerOptions(
       preservation_policy=policy, best_fn=lambda metrics: metrics[BEST_METRIC], best_mode='max',
       enable_async_checkpointing=False, create=not read_only, read_only=read_only)
-  return ocp.CheckpointManager(folder, options=options,
-                               item_handlers={'state': ocp.StandardCheckpointHandler(),
-                                              'digest': ocp.JsonCheckpointHandler()})
+  try:
+    return ocp.CheckpointManager(folder, options=options,
+                                 item_handlers={'state': ocp.StandardCheckpointHandler(),
+                                                'digest': ocp.JsonCheckpointHandler()})
+  except OSError as e:
+    if not read_only:
+      raise write_error(folder, e) from None
+    raise CheckpointError(f'{folder}: cannot be read ({e.strerror}); nothing was changed: mend that and start the same '
+                          'command again') from None
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, float] | None) -> None:
@@ -69,11 +75,17 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
 
   A state saved without metrics (on SIGTERM) is a place to resume from, never the best.
 
+  The first checkpoint of a run is read back: that a folder keeps what is written to it is known after minutes then,
+  not at the end.
+
   Raises:
     DiskFullError: no space is left. Older checkpoints are untouched.
+    WorkdirError: the folder cannot be written any more.
+    CheckpointError: what was saved is not what is read back.
   """
   host = jax.tree.map(np.asarray, state)
   step = int(host.step)
+  is_first = not manager.all_steps()
   arguments = ocp.args.Composite(state=ocp.args.StandardSave(host),
                                  digest=ocp.args.JsonSave({'sha256': _digest(host),
                                                            'metrics_sha256': _metrics_digest(metrics)}))
@@ -84,7 +96,16 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
     if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or _says_disk_full(e):
       raise DiskFullError(f'{manager.directory}: no space left for the checkpoint of step {step}; older ones are '
                           'intact: free some space and start the same command again') from None
+    if isinstance(e, OSError):
+      raise write_error(manager.directory, e) from None
     raise
+  if is_first:
+    try:
+      _restore(manager, step, host)
+    except _Damaged as e:
+      raise CheckpointError(f'{manager.directory}/{step}: was just saved, and is not what is read back ({e}); the '
+                            'training ends here, before more is lost: look at the disk, or choose another --workdir'
+                            ) from None
 
 
 def restore_newest(manager: ocp.CheckpointManager, template: TrainState) -> TrainState | None:

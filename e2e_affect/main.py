@@ -12,6 +12,7 @@ from ml_collections import config_flags
 from data_prep import cli
 from data_prep.errors import UserError
 from data_prep.records import PARTITIONS
+from e2e_affect import hold
 from e2e_affect.log import ours_or_warning
 
 
@@ -37,6 +38,8 @@ def main() -> None:
   workdir = asked.workdir or (asked.config and os.path.join('runs', asked.config.name))
   if not workdir:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
+  if asked.mode == 'train':
+    hold.check(workdir)  # the imports below take seconds, the corpus minutes
   if asked.distributed:
     jax.distributed.initialize()
   from e2e_affect import train  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for

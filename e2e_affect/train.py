@@ -1,7 +1,6 @@
 """Training from start to results; reads top to bottom."""
 
 from collections.abc import Callable
-import signal
 import time
 
 from absl import logging
@@ -14,13 +13,13 @@ import numpy as np
 from data_prep import embedded
 from data_prep.errors import DataError, UserError
 from data_prep.records import Manifest, PARTITIONS
-from e2e_affect import checkpoints, chunks, config_check, evaluate, feed, init_from, input_pipeline, results, steps
+from e2e_affect import checkpoints, chunks, config_check, evaluate, feed, hold, init_from, input_pipeline, results
+from e2e_affect import steps, stop
 from e2e_affect import workdir as workdirs
 from e2e_affect.metric_writer import MetricWriter
 from e2e_affect.metrics import Moments
 from e2e_affect.steps import TrainState
 
-TERMINATED = 143  # exit code after SIGTERM, 128 + 15, as the shell gives it
 _MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run
 
 
@@ -37,15 +36,15 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
 
   Raises:
     UserError: for everything that a user can mend; see data_prep/errors.py.
-    SystemExit: 143, after SIGTERM, once the state is saved.
+    SystemExit: 143 after SIGTERM, 130 after SIGINT, once the state is saved.
   """
   config_check.check(config)
   config = init_from.settle(config)
   if embedded.is_absent(config.data.dir):
     _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
-  embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the config
   first_host = jax.process_index() == 0
-  with workdirs.held(workdir, writes=first_host) as folder, _TerminationFlag() as terminated:
+  with hold.held(workdir, writes=first_host) as folder:
+    embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the run
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
     devices = jax.local_device_count()
     per_round = devices * jax.process_count()
@@ -109,37 +108,37 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
       checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
-    for step in range(first_step + 1, total_steps + 1):
-      fetched = time.perf_counter()
-      batch = next(batches)
-      waited = time.perf_counter() - fetched
-      # Each step under way has buffers of its own, often gigabytes: one at a time on a CPU, two on an accelerator.
-      done = logged if on_cpu else before
-      jax.block_until_ready(done)
-      _stop_if_all_are_skipped(done, step - 1 if on_cpu else step - 2)
-      before = logged
-      state, logged = train_step(state, batch, np.uint32(config.seed))
-      log.add(logged, waited)
-      if step % config.log_every_steps == 0 or step == total_steps:
-        log.write(step)
-        _stop_if_all_are_skipped(logged, step)
-      if step % evaluate_every == 0 or step == total_steps:
-        scores = _validate(state, eval_step, config, manifest)
-        if scores:
-          log.write_validation(step, scores | {'epoch': step / epoch_steps})
-        checkpoints.save(manager, jax_utils.unreplicate(state), scores or None)
-        log.restart_clock()
-      if terminated.on_all_hosts(step):
-        if manager.latest_step() != step:
-          checkpoints.save(manager, jax_utils.unreplicate(state), None)
-        logging.warning('terminated: step %d is saved; start the same command again to go on', step)
-        raise SystemExit(TERMINATED)
+    with stop.Request() as asked:
+      for step in range(first_step + 1, total_steps + 1):
+        fetched = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - fetched
+        # Each step under way has buffers of its own, often gigabytes: one at a time on a CPU, two on an accelerator.
+        done = logged if on_cpu else before
+        jax.block_until_ready(done)
+        _stop_if_all_are_skipped(done, step - 1 if on_cpu else step - 2)
+        before = logged
+        state, logged = train_step(state, batch, np.uint32(config.seed))
+        log.add(logged, waited)
+        if step % config.log_every_steps == 0 or step == total_steps:
+          log.write(step)
+          _stop_if_all_are_skipped(logged, step)
+        if step % evaluate_every == 0 or step == total_steps:
+          scores = _validate(state, eval_step, config, manifest)
+          if scores:
+            log.write_validation(step, scores | {'epoch': step / epoch_steps})
+          checkpoints.save(manager, jax_utils.unreplicate(state), scores or None)
+          log.restart_clock()
+        if asked.on_all_hosts(step):
+          if manager.latest_step() != step:
+            checkpoints.save(manager, jax_utils.unreplicate(state), None)
+          logging.warning('terminated: step %d is saved; start the same command again to go on', step)
+          raise SystemExit(asked.exit_code)
     if writer:
       writer.close()
     manager.close()
 
-    # Final evaluation, with the best checkpoint. All is saved: SIGTERM need not wait any more.
-    terminated.exit_at_once()
+    # Final evaluation, with the best checkpoint. All is saved: signals need not wait any more.
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
     return evaluate.evaluate(config, folder, state, checkpoint, eval_step, manifest, evaluated)
@@ -153,7 +152,7 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     partition: to evaluate, beside those that its `results.json` already has: no result is lost.
   """
   config = workdirs.read_config(workdir)
-  with workdirs.held(workdir, writes=jax.process_index() == 0) as folder:
+  with hold.held(workdir, writes=jax.process_index() == 0) as folder:
     try:
       manifest = input_pipeline.read_manifest(config.data.dir)
     except DataError as e:
@@ -281,36 +280,3 @@ class _Log:
   def write_validation(self, step, scores):
     if self._writer:
       self._writer.write(step, 'validation', scores)
-
-
-class _TerminationFlag:
-  """Turns SIGTERM into a flag that the loop looks at between two steps.
-
-  With several hosts JAX's own handler is left in place: it tells the others, so that all stop at the same step.
-  """
-
-  def __enter__(self):
-    self._asked = self._at_once = False
-    self._alone = jax.process_count() == 1
-    if self._alone:
-      self._old = signal.signal(signal.SIGTERM, self._ask)
-    return self
-
-  def __exit__(self, *_):
-    if self._alone:
-      signal.signal(signal.SIGTERM, self._old)
-
-  def _ask(self, *_):
-    self._asked = True
-    if self._at_once:
-      raise SystemExit(TERMINATED)
-
-  def exit_at_once(self):
-    """From now on SIGTERM ends the program where it is."""
-    self._at_once = True
-    if self._asked:
-      raise SystemExit(TERMINATED)
-
-  def on_all_hosts(self, step) -> bool:
-    """Whether any host was asked to stop; all hosts learn it at the same step."""
-    return self._asked if self._alone else multihost_utils.reached_preemption_sync_point(step)

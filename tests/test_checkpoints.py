@@ -248,3 +248,15 @@ def test_a_full_disk_loses_that_step_alone(tmp_path):
   error, step = done.stdout.strip().splitlines()[-2:]
   assert json.loads(error)[0] == 'DiskFullError' and 'older ones are intact' in json.loads(error)[1]
   assert step == '1'
+
+
+def test_the_first_checkpoint_is_read_back_and_what_cannot_be_read_is_known_at_once(manager, state, monkeypatch):
+  save = manager.save
+
+  def save_badly(step, **kwargs):
+    save(step, **kwargs)
+    damage(pathlib.Path(manager.directory) / str(step), 'flipped bit')
+
+  monkeypatch.setattr(manager, 'save', save_badly)
+  with pytest.raises(CheckpointError, match=r'checkpoints/1: was just saved, and is not what is read back \(.*\); the '):
+    checkpoints.save(manager, at(state, 1), None)

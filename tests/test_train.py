@@ -17,6 +17,7 @@ import pytest
 from data_prep import records
 from data_prep.errors import DataError
 from data_prep.errors import UserError
+from data_prep.errors import WorkdirError
 from e2e_affect import train
 from e2e_affect import workdir
 from e2e_affect.metric_writer import read_metrics
@@ -47,7 +48,9 @@ def run(arguments, cwd=None):
 
 def run_until(arguments, text, send):
   """Starts a run, waits until its log says `text`, sends the signal; returns the exit code and the log."""
-  process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment())
+  # A shell in the background ignores SIGINT for its children.
+  process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment(),
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
   log = ''
   for line in process.stderr:
     log += line
@@ -111,11 +114,13 @@ def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir)
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_exits_143(uninterrupted, tmp_path, data_dir):
+@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_exits_with_its_code_and_the_run_goes_on_exactly(uninterrupted, tmp_path, data_dir, number,
+                                                                            expected):
   arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
-  code, log = run_until(arguments, 'step 3  train', signal.SIGTERM)
-  assert code == 143, log[-2000:]
-  assert 'is saved; start the same command again' in log
+  code, log = run_until(arguments, 'step 3  train', number)
+  assert code == expected, log[-2000:]
+  assert 'is saved; start the same command again' in log.splitlines()[-1] and 'Traceback' not in log
   step, _ = final_digest(tmp_path / 'run')
   assert 3 <= int(step) <= 5
   assert run(arguments).returncode == 0
@@ -123,14 +128,17 @@ def test_sigterm_saves_and_exits_143(uninterrupted, tmp_path, data_dir):
 
 
 @pytest.mark.slow
-def test_sigterm_in_the_final_evaluation_exits_at_once(uninterrupted, tmp_path):
+@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_the_final_evaluation_exits_at_once_and_leaves_nothing(uninterrupted, tmp_path, number, expected):
   workdir = tmp_path / 'run'
   shutil.copytree(uninterrupted[0], workdir)
   (workdir / 'results.json').unlink()
   arguments = [sys.executable, '-m', 'e2e_affect.main', '--config=configs/speech.py', f'--workdir={workdir}',
                *(a for a in uninterrupted[2] if a.startswith('--config.'))]
-  code, log = run_until(arguments, 'evaluating the checkpoint', signal.SIGTERM)
-  assert code == 143, log[-2000:]
+  code, log = run_until(arguments, 'evaluating the checkpoint', number)
+  assert code == expected, log[-2000:]
+  assert log.splitlines()[-1].startswith('stopped by SIG') and 'Traceback' not in log
+  assert not list(workdir.rglob('*.tmp'))
   assert run(arguments).returncode == 0 and (workdir / 'results.json').exists()
 
 
@@ -404,3 +412,78 @@ def test_a_broken_record_of_another_partition_is_named_before_the_training(
   small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 50), ('D', partition, 75)])
   with pytest.raises(DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*second 2 of D.: not an'):
     train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+def test_a_second_ctrl_c_ends_the_training_at_once():
+  code = """
+import sys, time
+from e2e_affect import stop
+with stop.Request() as asked:
+  print('begun', flush=True)
+  while not asked.on_all_hosts(1): time.sleep(0.01)
+  print('asked', asked.exit_code, flush=True)
+  time.sleep(60)  # as a step that takes long
+"""
+  child = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           cwd=ROOT, env=environment(),
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+  assert child.stdout.readline() == 'begun\n'
+  child.send_signal(signal.SIGINT)
+  child.send_signal(signal.SIGINT)  # as `timeout` sends it, to the process and to its group: counts once
+  assert child.stdout.readline() == 'asked 130\n'
+  time.sleep(0.7)
+  started = time.monotonic()
+  child.send_signal(signal.SIGINT)
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == 130 and time.monotonic() - started < 5
+  assert err.startswith('stopped by SIGINT') and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['a[b]', 'a*', 'a?', 'back\\slash', '[', ']/run'])
+def test_a_workdir_that_checkpoints_could_not_be_read_from_is_refused_before_anything_is_made(tmp_path, name):
+  done = run([sys.executable, '-m', 'e2e_affect.main', f'--config={ROOT}/configs/speech.py', f'--workdir={name}'],
+             cwd=tmp_path)
+  assert done.returncode == 64 and last_line(done).startswith('error: ') and 'could not be read' in last_line(done)
+  assert done.stderr.count('\n') == 1 and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name, kind', [
+    ('checkpoints', 'folder'), ('predictions', 'folder'), ('figures', 'folder'), ('train.log', 'file'), ('lock', 'file'),
+    ('config.json', 'file'), ('metrics.jsonl', 'file'), ('results.json', 'file')])
+def test_what_stands_in_the_place_of_a_file_of_the_run_is_named_before_the_corpus_is_made(small_config, tmp_path,
+                                                                                          monkeypatch, name, kind):
+  monkeypatch.setattr(train.embedded, 'make_if_absent', fail)
+  (tmp_path / name).mkdir() if kind == 'file' else (tmp_path / name).write_text('')
+  with pytest.raises(WorkdirError, match=f'{name}: is no {kind}; move it away, or choose another --workdir') as e:
+    train.train_and_evaluate(small_config, str(tmp_path))
+  assert e.value.exit_code == 73 and [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_an_unwritable_workdir_is_refused_within_seconds_and_before_the_corpus_is_made(tmp_path):
+  (tmp_path / 'file').write_text('')
+  started = time.monotonic()
+  done = run([sys.executable, '-m', 'e2e_affect.main', f'--config={ROOT}/configs/speech.py', '--workdir=file/run'],
+             cwd=tmp_path)
+  assert done.returncode == 73 and done.stderr.count('\n') == 1 and 'file is no folder' in done.stderr
+  assert time.monotonic() - started < 10 and [p.name for p in tmp_path.iterdir()] == ['file']  # 2 s on an idle machine
+
+
+def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
+  (tmp_path / 'mine.py').write_text('from e2e_affect import default_config\n\n\ndef get_config():\n'
+                                    '  c = default_config.get_config()\n  c.epochs = -1\n  return c\n')
+  (tmp_path / 'file').write_text('')
+  for workdir, said in (('~/new', 'config.epochs = -1'), ('~/file/run', f'{tmp_path}/file is no folder')):
+    done = subprocess.run([sys.executable, '-m', 'e2e_affect.main', '--config=~/mine.py', f'--workdir={workdir}'],
+                          capture_output=True, text=True, check=False, cwd=tmp_path,
+                          env={**environment(), 'HOME': str(tmp_path)})
+    assert said in last_line(done) and not (tmp_path / '~').exists(), done.stderr[-2000:]
+
+
+def test_a_folder_named_configs_does_not_hide_the_defaults_of_the_program(tmp_path):
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / '__init__.py').write_text('raise RuntimeError("foreign")\n')
+  code = 'from e2e_affect import predict, train, workdir; print(len(workdir.default_config.get_config()))'
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False, cwd=tmp_path,
+                        env=environment())
+  assert done.returncode == 0 and 'foreign' not in done.stderr, done.stderr[-2000:]
+  assert 'configs' not in (ROOT / 'setup.cfg').read_text()
