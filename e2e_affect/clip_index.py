@@ -13,7 +13,7 @@ from e2e_affect.traces import write_atomically
 
 MARK = 'Press a heading to sort'  # every index has it
 POINTS = 120  # of a sparkline
-_WIDTH, _HEIGHT = 140, 30  # of a sparkline, CSS pixels
+_WIDTH, _HEIGHT = 110, 30  # of a sparkline, CSS pixels
 _CSS = """
 main { max-width: 76rem; } th button { all: unset; cursor: pointer; color: inherit; font: inherit; }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -21,6 +21,7 @@ th button::after { content: " ↕"; opacity: .6; }
 th[aria-sort] button::after { content: " ↑"; opacity: 1; } th[aria-sort=descending] button::after { content: " ↓"; }
 svg.spark { display: block; margin-left: auto; } .spark path { fill: none; stroke: var(--accent); stroke-width: 1.6; }
 .spark line { stroke: var(--line); } td a { font-weight: 600; } td { vertical-align: middle; }
+.clips td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
 .clips td:last-child { white-space: normal; min-width: 16rem; font-size: .92rem; }
 .clips :is(td, th):last-child { text-align: left; }
 @media (max-width: 600px) {  /* a block per clip, each cell with its heading: nothing lies beside the screen */
