@@ -18,6 +18,7 @@ from e2e_affect.steps import TrainState
 
 _FOLDER = 'checkpoints'
 BEST_METRIC = 'ccc_mean'
+_LAST = 'params/recurrent/head/bias'  # of the network's last layer, which has a unit a target
 # What may be over at the next try, and says nothing of the content of a file.
 _PASSING = [getattr(errno, name) for name in (
     'EMFILE', 'ENFILE', 'EACCES', 'EPERM', 'ENOMEM', 'EIO', 'ESTALE', 'ETIMEDOUT', 'EAGAIN', 'EBUSY', 'ENODEV',
@@ -66,8 +67,16 @@ def _manager(folder, read_only):
   except OSError as e:
     if not read_only:
       raise write_error(folder, e) from None
-    raise CheckpointError(f'{folder}: cannot be read ({e.strerror}); nothing was changed: mend that and start the same '
-                          'command again') from None
+    raise _unreadable(folder, e) from None
+
+
+def has_any(workdir: pathlib.Path) -> bool:
+  """Whether the run has a checkpoint to go on from, damaged or not."""
+  folder = workdir / _FOLDER
+  try:
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+  except OSError as e:
+    raise _unreadable(folder, e) from None
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, float] | None) -> None:
@@ -144,19 +153,44 @@ def restore_best(manager: ocp.CheckpointManager, template: TrainState, *,
     CheckpointError: there is none, it is damaged, of another network, or cannot be read for a reason that may pass.
   """
   while True:
-    step = manager.best_step()
-    metrics = dict(manager.metrics(step) or {}) if step is not None else {}
-    step = manager.latest_step() if step is None else step
-    if step is None:
-      raise CheckpointError(f'{manager.directory}: no checkpoint that is whole; train first')
+    step = _best_step(manager)
+    metrics = dict(manager.metrics(step) or {}) if step == manager.best_step() else {}
     try:
       return _restore(manager, step, template), metrics
     except _Damaged as e:
       if not owner:
-        raise CheckpointError(f'{manager.directory}: the best checkpoint, step {step}, is damaged ({e}); evaluate its '
-                              'run again (--mode=evaluate), which takes the next best') from None
+        raise _damaged_best(manager, step, e) from None
       _set_aside(manager.directory, step, e)
       manager.reload()
+
+
+def num_targets(manager: ocp.CheckpointManager) -> int:
+  """K of the network whose best checkpoint this is.
+
+  Raises:
+    CheckpointError: there is none, it is damaged, of another network, or cannot be read for a reason that may pass.
+  """
+  step = _best_step(manager)
+  try:
+    saved = _saved(manager, step)
+  except _Damaged as e:
+    raise _damaged_best(manager, step, e) from None
+  if _LAST not in saved:
+    raise CheckpointError(f'{manager.directory}/{step}: of another network, without {_LAST}; name another run')
+  return saved[_LAST].shape[0]
+
+
+def _best_step(manager):
+  step = manager.best_step()
+  step = manager.latest_step() if step is None else step
+  if step is None:
+    raise CheckpointError(f'{manager.directory}: no checkpoint that is whole; train first')
+  return step
+
+
+def _damaged_best(manager, step, reason):
+  return CheckpointError(f'{manager.directory}: the best checkpoint, step {step}, is damaged ({reason}); evaluate its '
+                         'run again (--mode=evaluate), which takes the next best')
 
 
 def best_of_run(workdir: pathlib.Path, template: TrainState, *, owner: bool = False) -> tuple[TrainState, dict]:
@@ -179,15 +213,7 @@ def _restore(manager, step, template):
     _Damaged: its content is not what was saved.
     CheckpointError: it is of another network, or cannot be read for a reason that may pass.
   """
-  try:
-    saved = manager.item_metadata(step)['state']
-    saved = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(saved, 'tree', saved))}
-    if not saved:
-      raise ValueError('no arrays in it')
-  except Exception as e:  # whatever a damaged folder makes the reader say
-    _check_readable(manager, step, e)
-    raise _Damaged(_first_line(e)) from None
-  _check_same_network(manager, step, saved, template)
+  _check_same_network(manager, step, _saved(manager, step), template)
   try:
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_one_device()), template)
     restored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract),
@@ -199,6 +225,19 @@ def _restore(manager, step, template):
     _check_readable(manager, step, e)
     raise _Damaged(_first_line(e)) from None
   return state
+
+
+def _saved(manager, step):
+  """Name -> shape and type of every array of a step; errors as `_restore`."""
+  try:
+    saved = manager.item_metadata(step)['state']
+    saved = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(saved, 'tree', saved))}
+    if not saved:
+      raise ValueError('no arrays in it')
+    return saved
+  except Exception as e:  # whatever a damaged folder makes the reader say
+    _check_readable(manager, step, e)
+    raise _Damaged(_first_line(e)) from None
 
 
 def _check_readable(manager, step, error) -> None:
@@ -220,6 +259,11 @@ def _check_readable(manager, step, error) -> None:
   if reason:
     raise CheckpointError(f'{manager.directory}/{step}: cannot be read ({reason}); nothing was changed: mend that and '
                           'start the same command again') from None
+
+
+def _unreadable(path, error):
+  return CheckpointError(f'{path}: cannot be read ({error.strerror}); nothing was changed: mend that and start the same '
+                         'command again')
 
 
 def _raise(error):
@@ -248,8 +292,7 @@ def _faulty_metrics(folder):
     except FileNotFoundError:
       pass  # without a digest: found when the state is read
     except OSError as e:
-      raise CheckpointError(f'{path}: cannot be read ({e.strerror}); nothing was changed: mend that and start the '
-                            'same command again') from None
+      raise _unreadable(path, e) from None
     except (ValueError, AttributeError):
       faults.append((int(path.name), 'its metrics or their digest are not those that were saved'))
   return faults

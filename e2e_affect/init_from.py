@@ -17,8 +17,13 @@ _SHARED = {'speech': ('variant', 'normalise', 'pool_channels'),
            'visual': ('stride_on', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size')}
 
 
-def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def settle(config: ml_collections.ConfigDict,
+           begun: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
   """The config with every field that was left on 'auto' decided, by what it starts from.
+
+  Args:
+    config: as made by a file in configs/.
+    begun: that of the run which goes on. It was decided then, and what it started from need not be there any more.
 
   Raises:
     UserError: it contradicts the weights it starts from, they are not found, or belong to another network.
@@ -29,6 +34,10 @@ def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if not config.epochs and not config.total_steps and not config.pretrained:
     raise UserError('config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or '
                     '--config.epochs to train')
+  as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+  if begun is not None:
+    preferred = {field: as_set(begun.model[field.split('.')[0]][field.split('.')[1]]) for field in switches.DEFAULTS}
+    return _with_switches(config, {}, preferred)
   if config.pretrained:
     header = store.read_header(config.pretrained)
     _check_parts(config, header)
@@ -41,11 +50,14 @@ def settle(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     run = config.init_from[modality]
     if run and modality in config.model.modalities:
       trained = workdirs.read_config(run).model[modality]
-      as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
       sources[f'{run}/{modality}'] = {f'{modality}.{field}': as_set(trained[field]) for field in fields
                                       if field in trained}
       if modality == 'visual':
         preferred['visual.batch_norm'] = trained.batch_norm
+  return _with_switches(config, sources, preferred)
+
+
+def _with_switches(config, sources, preferred):
   config = config.copy_and_resolve_references().unlock()
   config.model = switches.follow(config.model, sources, preferred)
   return config.lock()
@@ -72,12 +84,11 @@ def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
     for part in new_params:
       _replace(params, batch_stats, new_params, new_stats, part, config.pretrained)
       origin[part] = f'published weights, {config.pretrained}'
-  num_targets = state.params['recurrent']['head']['bias'].size
   for modality in _SHARED:
     source = config.init_from[modality]
     if source:
       trained_config = workdirs.read_config(source)
-      trained = _best(source, trained_config, num_targets)
+      trained = _best(source, trained_config)
       variables = trained.evaluated()
       if modality not in variables['params']:
         raise UserError(f'{source}: holds no {modality} network, but {" + ".join(trained_config.model.modalities)}; '
@@ -103,9 +114,10 @@ def _check_parts(config, header):
                       'leave one of them')
 
 
-def _best(source, config, num_targets):
-  """The best checkpoint of another run, on the host."""
+def _best(source, config):
+  """The best checkpoint of another run, on the host; its targets are its own."""
   manager = checkpoints.open_to_read(pathlib.Path(source))
+  num_targets = checkpoints.num_targets(manager)
   shapes = jax.eval_shape(lambda: steps.init_state(config, num_targets))  # its numbers would be thrown away
   state, _ = checkpoints.restore_best(manager, shapes)
   manager.close()

@@ -1,10 +1,12 @@
 """Training from start to results; reads top to bottom."""
 
 from collections.abc import Callable
+import json
+import pathlib
 import time
 
 from absl import logging
-from flax import jax_utils
+from flax import jax_utils, traverse_util
 import jax
 from jax.experimental import multihost_utils
 import ml_collections
@@ -21,6 +23,9 @@ from e2e_affect.metrics import Moments
 from e2e_affect.steps import TrainState
 
 _MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run
+# What a run that goes on may have otherwise: where things lie, how long, how fast, how much is said.
+_MAY_CHANGE = ('name', 'log_every_steps', 'total_steps', 'epochs', 'evaluate_chunk_seconds', 'postprocessing_from',
+               'data.dir', 'data.cache', 'data.read_threads')
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
@@ -39,7 +44,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     SystemExit: 143 after SIGTERM, 130 after SIGINT, once the state is saved.
   """
   config_check.check(config)
-  config = init_from.settle(config)
+  goes_on = checkpoints.has_any(pathlib.Path(workdir))
+  config = init_from.settle(config, workdirs.read_config(workdir) if goes_on else None)
   if embedded.is_absent(config.data.dir):
     _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
   first_host = jax.process_index() == 0
@@ -82,13 +88,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     manager = checkpoints.open_manager(folder)
     resumed = checkpoints.restore_newest(manager, state)
     if resumed is not None:
+      begun = workdirs.read_config(folder)
+      _refuse_other_config(folder, begun, config)
+      _refuse_other_data(folder, manifest, moved=begun.data.dir != config.data.dir)
       state = resumed
       logging.info('resuming from step %d of %s', state.step, manager.directory)
     else:
       state = init_from.start(state, config)
-    _refuse_other_config(folder, config, resumed is not None)
-    if resumed is not None:
-      _refuse_other_targets(folder, manifest)
     first_step = int(state.step)
     _refuse_hosts_that_differ(first_step)
     if first_host:
@@ -158,7 +164,7 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     except DataError as e:
       raise DataError(f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data '
                       'was moved') from None
-    _refuse_other_targets(folder, manifest)
+    _refuse_other_data(folder, manifest, moved=False)
     _, eval_step = steps.pmap_steps(config, len(manifest.targets), chunks.context_steps(config.model))
     state, checkpoint = evaluate.replicated_best(folder, config, len(manifest.targets))
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
@@ -180,25 +186,38 @@ def _num_updates(config, sequences):
   return updates
 
 
-def _refuse_other_config(folder, config, resuming):
+def _refuse_other_config(folder, begun, config):
   """A resumed run must be the one that was begun: another order or rate would make it neither."""
-  if not resuming:
-    return
-  begun = workdirs.read_config(folder)
-  may_change = ('log_every_steps', 'total_steps', 'epochs', 'evaluate_chunk_seconds')
-  for field in config:
-    if field not in may_change and ml_collections.ConfigDict({'_': begun.get(field)}).to_json() != (
-        ml_collections.ConfigDict({'_': config[field]}).to_json()):
-      raise UserError(f'{folder}: was begun with config.{field} = {begun.get(field)!r}, now {config[field]!r}; '
-                      'choose another --workdir, or the old value')
+  for field, before, now in _differences(begun.to_json(), config.to_json()):
+    if field not in _MAY_CHANGE:
+      raise UserError(f'{folder}: was begun with config.{field} = {before!r}, now {now!r}; choose another --workdir, or '
+                      'the old value')
 
 
-def _refuse_other_targets(folder, manifest):
-  """The network's outputs go by position: data that were prepared again may name them in another order."""
-  begun = workdirs.read_dataset(folder)['targets']
-  if begun != list(manifest.targets):
-    raise DataError(f'{folder}: was trained on the targets {", ".join(begun)}, the data now have '
-                    f'{", ".join(manifest.targets)}; prepare them as they were, or choose another --workdir')
+def _refuse_other_data(folder, manifest, moved):
+  """The network's outputs go by position: data that were prepared again may name them in another order.
+
+  Args:
+    folder: of the run.
+    manifest: of the data now.
+    moved: their folder is another one than before: all that is known of them must be as it was.
+  """
+  begun, now = workdirs.read_dataset(folder), workdirs.describe(manifest)
+  if begun['targets'] != now['targets']:
+    raise DataError(f'{folder}: was trained on the targets {", ".join(begun["targets"])}, the data now have '
+                    f'{", ".join(now["targets"])}; prepare them as they were, or choose another --workdir')
+  if moved:
+    for what, before, now in _differences(json.dumps(begun), json.dumps(now)):
+      raise DataError(f'{folder}: was begun with other data: {what} was {str(before)[:100]}, in --config.data.dir it is '
+                      f'{str(now)[:100]}; name the folder that the same data were moved to, or choose another --workdir')
+
+
+def _differences(before, now):
+  """(name, value before, value now) of what two JSON objects have otherwise."""
+  before, now = (traverse_util.flatten_dict(json.loads(text), sep='.') for text in (before, now))
+  for name in dict.fromkeys([*before, *now]):
+    if before.get(name) != now.get(name):
+      yield name, before.get(name), now.get(name)
 
 
 def _refuse_hosts_that_differ(first_step):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +19,9 @@ from data_prep import records
 from data_prep.errors import DataError
 from data_prep.errors import UserError
 from data_prep.errors import WorkdirError
+from e2e_affect import checkpoints
+from e2e_affect import init_from
+from e2e_affect import steps
 from e2e_affect import train
 from e2e_affect import workdir
 from e2e_affect.metric_writer import read_metrics
@@ -412,6 +416,69 @@ def test_a_broken_record_of_another_partition_is_named_before_the_training(
   small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 50), ('D', partition, 75)])
   with pytest.raises(DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*second 2 of D.: not an'):
     train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+@pytest.fixture
+def begun(small_config, tmp_path, monkeypatch):
+  """(config, workdir) of a speech run that is at its last update, and started from features of three targets."""
+  small_config.model.modalities, small_config.total_steps = ('speech',), 4
+  source, folder = tmp_path / 'source', tmp_path / 'run'
+  workdir.write_config(make(source), small_config)
+  manager = checkpoints.open_manager(source)
+  checkpoints.save(manager, steps.init_state(small_config, 3), {checkpoints.BEST_METRIC: 0.5})
+  manager.close()
+  small_config.init_from.speech = str(source)
+  small_config.data.dir = str(shutil.copytree(small_config.data.dir, tmp_path / 'data'))
+  workdir.write_config(make(folder), init_from.settle(small_config))
+  workdir.write_dataset(folder, train.input_pipeline.read_manifest(small_config.data.dir))
+  manager = checkpoints.open_manager(folder)
+  checkpoints.save(manager, dataclasses.replace(steps.init_state(small_config, 2), step=np.int32(4)), None)
+  manager.close()
+  monkeypatch.setattr(train.evaluate, 'evaluate', lambda config, *_: config)
+  return small_config, folder
+
+
+def make(folder):
+  folder.mkdir()
+  return folder
+
+
+def test_features_of_a_network_with_another_number_of_targets_are_taken_and_its_head_is_not(begun):
+  config, _ = begun
+  template = steps.init_state(config, 3)  # of the same seed: the features are those of the source
+  fresh = jax.tree.map(np.zeros_like, steps.init_state(config, 2))
+  state = init_from.start(fresh, config)
+  assert state.params['recurrent']['head']['bias'].shape == (2,) and not state.params['recurrent']['head']['bias'].any()
+  for found, wanted in zip(jax.tree.leaves(state.params['speech']), jax.tree.leaves(template.params['speech']),
+                           strict=True):
+    np.testing.assert_array_equal(found, wanted)
+  assert np.asarray(state.params['speech']['conv']['kernel']).any()
+
+
+def test_a_run_goes_on_with_another_cache_and_threads_with_moved_data_and_without_what_it_started_from(begun, tmp_path):
+  config, folder = begun
+  shutil.rmtree(tmp_path / 'source')
+  (tmp_path / 'data').rename(tmp_path / 'moved')
+  config.data.dir, config.data.cache, config.data.read_threads = str(tmp_path / 'moved') + '/', 'host', 5
+  assert train.train_and_evaluate(config, str(folder)).data.read_threads == 5  # it came to the evaluation
+  stored = workdir.read_config(str(folder))
+  assert stored.data.dir == config.data.dir and stored.model.visual.stride_on == '1x1'
+
+
+@pytest.mark.parametrize('field, value', [('seed', 7), ('data.sequence_steps', 25), ('init_from.speech', ''),
+                                          ('model.visual.stride_on', '3x3'), ('evaluate_every_epochs', 2.0)])
+def test_a_run_does_not_go_on_with_what_changes_its_numbers(begun, field, value):
+  config, folder = begun
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(UserError, match=f'was begun with config.{field} = .*, now {value!r}; choose another'):
+    train.train_and_evaluate(config, str(folder))
+
+
+def test_a_run_does_not_go_on_with_other_data(begun, tmp_path):
+  config, folder = begun
+  config.data.dir = make_data(tmp_path / 'other', [('A', 'train', 100), ('D', 'validation', 110), ('E', 'test', 70)])
+  with pytest.raises(DataError, match='begun with other data: partitions.train.recordings was 3, .* is 1; name the'):
+    train.train_and_evaluate(config, str(folder))
 
 
 def test_a_second_ctrl_c_ends_the_training_at_once():
