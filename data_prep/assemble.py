@@ -121,7 +121,10 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     notes.append(f'sound starts at {audio.start:.2f} s')
   if audio is not None and audio.end < seconds - records.STEP_SECONDS:
     notes.append(f'sound ends at {audio.end:.2f} s')
-  notes += [note for track in (audio, video) if track is not None for note in track.notes]
+  if video is not None and video.start > records.STEP_SECONDS:
+    notes.append(f'picture starts at {video.start:.2f} s')
+  for track in (audio, video):
+    notes += [] if track is None else [note for note in track.notes if note not in notes]
   share = None
   if video is None:
     notes.append('no video: grey')
@@ -167,7 +170,7 @@ def common_length(name, label_end, interval, audio_end, video_end, *, one_file, 
   ends = {'labels': label_end, 'audio': audio_end, 'video': video_end}
   present = {kind: end for kind, end in ends.items() if end is not None}
   media_end = min(end for kind, end in present.items() if kind != 'labels')
-  if label_end is None and one_file and audio_end is not None and audio_end <= video_end + step:
+  if label_end is None and one_file and None not in (audio_end, video_end) and audio_end <= video_end + step:
     return video_end if audio_end < video_end - step else media_end
   if (label_end is not None and annotated_seconds is not None and label_end >= annotated_seconds - step
       and media_end >= label_end - allowed):

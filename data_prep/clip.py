@@ -162,9 +162,9 @@ def prepare(recording: Recording, spool: pathlib.Path, *, picture: bool, channel
     mean, std = assemble.sound_statistics(samples)
   face_found = np.array(found[:steps], np.float32) if crops is not None else np.zeros(steps, np.float32)
   boxes = np.array(boxes[:steps], np.float32) if crops is not None else np.full((steps, 3), np.nan, np.float32)
-  notes = _notes(sound, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any())
+  notes = _notes(sound, video, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any())
   for track in (sound, video):
-    notes += [] if track is None else track.notes
+    notes += [] if track is None else [note for note in track.notes if note not in notes]
   return Clip(steps=steps, seconds=seconds, samples=samples, audio_mean=mean, audio_std=std,
               audio_gain=1.0 if sound is None else sound.gain, crops=crops,
               face_found=face_found, boxes=boxes, frame_size=size, notes=notes, cost=dict(cost))
@@ -210,7 +210,7 @@ def _length(recording, audio_end, video_end, one_file) -> float:
                                 one_file=one_file)
 
 
-def _notes(sound, video_end, seconds, std):
+def _notes(sound, video, video_end, seconds, std):
   notes = []
   if sound is None:
     notes.append('no sound')
@@ -225,4 +225,6 @@ def _notes(sound, video_end, seconds, std):
     notes.append('no picture')
   elif video_end < seconds - records.STEP_SECONDS:
     notes.append(f'picture ends at {video_end:.2f} s')
+  if video is not None and video.start > records.STEP_SECONDS:
+    notes.append(f'picture starts at {video.start:.2f} s')
   return notes

@@ -51,10 +51,9 @@ def _is_mirrored(container, stream) -> bool:
     frame = next(container.decode(stream), None)
   except (av.error.FFmpegError, ValueError):  # to be refused by whoever reads it whole
     return False
-  matrix = frame and frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
-  if not matrix:
+  if frame is None:
     return False
-  a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+  a, b, c, d = video_track.display_matrix(frame)
   return a * d - b * c < 0
 
 

@@ -2,7 +2,8 @@
 
 Whatever the file's rate, step k (from 0) gets the frame that is shown in the middle of [k·40 ms, (k + 1)·40 ms); so
 variable frame rates and tracks that start apart need no special case, and rounded timestamps (39.999 ms) cannot move a
-frame to its neighbour's step.
+frame to its neighbour's step. Where the picture starts a part of half a step late, the middle is as much later: a joint
+or rounding that moves a frame by little more would else reach the next step.
 
 Time zero is where the container starts.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 import av
 import cv2
 import numpy as np
+from av.sidedata import sidedata
 
 from data_prep import containers
 from data_prep.containers import MAX_HOLE_SECONDS, MAX_PIXELS
@@ -49,10 +51,7 @@ def video_end(path) -> float:
     for packet in track.packets():
       if packet.pts is not None:
         time = float(packet.pts * packet.time_base) - containers.origin(container)
-        shown = duration
-        if packet.duration:
-          shown = min(float(packet.duration * packet.time_base), max(MAX_HOLE_SECONDS, track.reach() - time))
-        end = max(end, time + shown)
+        end = max(end, time + (_showing(track, packet, time) or duration))
   if not end:
     raise DataError(f'{path}: the video track holds no frames')
   return end
@@ -67,7 +66,7 @@ class Video:
 
   Attributes:
     fps: the mean frame rate, once iterated.
-    end: seconds, where the last frame's showing ends, once iterated.
+    start, end: seconds, where the first frame is shown and where the last one's showing ends, once iterated.
     size: (width, height) of the upright frames, once iterated.
     notes: what a person should know of the file, once iterated.
   """
@@ -83,7 +82,7 @@ class Video:
     self._max_lost = max_lost
     self.fps = 0.0
     self.size = (0, 0)
-    self.end = 0.0
+    self.start = self.end = 0.0
 
   def __iter__(self) -> Iterator[np.ndarray | None]:
     """Yields one RGB uint8 [H, W, 3] (or None before the first frame) per step that the video reaches.
@@ -93,7 +92,7 @@ class Video:
     Raises:
       DataError: not readable, cut off, no video track, larger than 4096², or a jump in its times.
     """
-    step, shown, count, first, began = 0, None, 0, None, 0.0
+    step, shown, count, began, late = 0, None, 0, 0.0, 0.0
     with containers.open_media(self.path) as container:
       stream = containers.video_stream(self.path, container)
       stream.codec_context.thread_count = 1  # preparation runs one process per core
@@ -104,12 +103,13 @@ class Video:
         time = self.end if time is None else time
         if not self.end - STEP_SECONDS - duration <= time <= self.end + MAX_HELD_SECONDS:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')
-        if first is not None and time - began > MAX_HOLE_SECONDS:
+        if count and time - began > MAX_HOLE_SECONDS:
           self.notes.append(f'one picture is shown from {began:.2f} to {time:.2f} s')
         began = time
-        first = time if first is None else first
+        if not count:
+          self.start, late = time, time if 0 < time < STEP_SECONDS / 2 else 0.0
         # The frame before stays on the screen until this one comes.
-        while (step + 0.5) * STEP_SECONDS < time:
+        while (step + 0.5) * STEP_SECONDS < time - late:
           yield shown
           step += 1
         shown = _upright(self.path, frame, _pixel_aspect(stream))
@@ -118,8 +118,7 @@ class Video:
           shown = _into(shown, self.size)
         self.size = (shown.shape[1], shown.shape[0])
         count += 1
-        if frame.duration:
-          duration = min(float(frame.duration * frame.time_base), max(MAX_HOLE_SECONDS, track.reach() - time))
+        duration = _showing(track, frame, time) or duration
         self.end = time + duration
       if not count:
         raise DataError(f'{self.path}: the video track holds no frames')
@@ -128,9 +127,15 @@ class Video:
     if self.end - began > MAX_HOLE_SECONDS:
       self.notes.append(f'one picture is shown from {began:.2f} to {self.end:.2f} s')
     self.notes += [changed] if changed else []
-    self.fps = count / max(self.end - first, duration)
+    self.fps = count / max(self.end - self.start, duration)
     for _ in range(step, num_steps(self.end)):
       yield shown
+
+
+def _showing(track, of, time) -> float:
+  """Seconds for which the frame or packet says that its picture is shown, as far as they are believed; 0: unknown."""
+  seconds = float(of.duration * of.time_base) if of.duration else 0.0
+  return seconds if seconds <= MAX_HOLE_SECONDS else min(seconds, max(MAX_HOLE_SECONDS, track.reach() - time))
 
 
 def _pixel_aspect(stream) -> float:
@@ -156,14 +161,27 @@ def _upright(path, frame, pixel_aspect) -> np.ndarray:
     image = frame.to_ndarray(format='rgb24', **size)
   except (av.error.FFmpegError, ValueError) as e:
     raise DataError(f'{path}: a frame of format {frame.format.name} cannot be shown ({containers.reason(e)})') from None
-  matrix = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
-  if matrix is None:
-    return image
-  # x' = a·x + c·y, y' = b·x + d·y: telephones store how they were held, and front cameras that they mirror.
-  a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(np.int64)
+  a, b, c, d = display_matrix(frame)
   if abs(b) + abs(c) > abs(a) + abs(d):
     image, a, d = image.transpose(1, 0, 2), c, b
   return np.ascontiguousarray(image[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
+
+
+def display_matrix(frame) -> tuple[float, float, float, float]:
+  """How a frame is to be shown, (a, b, c, d): x' = a·x + c·y, y' = b·x + d·y, up to a scale.
+
+  Telephones store how they were held, and front cameras that they mirror.
+  """
+  try:
+    # `frame.side_data` would tie the frame into a cycle, which lives until the garbage collector comes.
+    matrix = sidedata.SideDataContainer(frame).get(sidedata.Type.DISPLAYMATRIX)
+  except ValueError:  # the frame also has data that PyAV has no name for, as EXIF: the angle can still be read
+    cosine, sine = (f(math.radians(frame.rotation)) for f in (math.cos, math.sin))
+    return cosine, -sine, sine, cosine
+  if matrix is None:
+    return 1.0, 0.0, 0.0, 1.0
+  a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+  return a, b, c, d
 
 
 def _into(image, size) -> np.ndarray:

@@ -1,10 +1,13 @@
 """Sound and frames on the label grid: rates, layouts, timestamps, damage."""
 
+import gc
 import os
 import re
+import struct
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -114,6 +117,14 @@ def test_tracks_that_start_apart_are_aligned(tmp_path):
   np.testing.assert_allclose(audio.samples[8000:9000], clips.tone(0.7, 16_000)[:1000] * 32768, atol=2)
 
 
+def test_a_picture_that_starts_a_little_late_is_not_moved_by_a_joint(tmp_path):
+  # Sound from 0 s; the picture 14 ms later, and from a joint on 7 ms more: by the middle of its step no frame 10 is
+  # there yet, but it is the one that is shown during it.
+  times = [0.014 + 0.04 * i + (0.007 if i >= 10 else 0) for i in range(25)]
+  clips.write_clip(tmp_path / 'a.mkv', clips.counted_frames(25), times, sound=clips.tone(1.1, 44_100))
+  assert brightness(video_track.Video(tmp_path / 'a.mkv'))[:25] == [10 + 2 * i for i in range(25)]
+
+
 def test_a_tone_in_the_middle_of_the_file_is_at_its_time(tmp_path):
   sound = np.zeros(44_100 * 2)
   sound[round(44_100 * 1.25)] = 0.9  # a click at 1.25 s
@@ -131,6 +142,21 @@ def test_frames_are_streamed(tmp_path):
     (0, 0), (0.001, 0), (0.02, 1), (0.04, 1), (0.041, 1), (0.043, 2), (2.978, 75), (3.0, 75), (300.0, 7500)])
 def test_num_steps_counts_begun_steps(seconds, steps):
   assert video_track.num_steps(seconds) == steps
+
+
+def test_frames_are_freed_at_once_and_ordinary_ones_cost_no_search(tmp_path, monkeypatch):
+  clips.write_clip(tmp_path / 'a.mp4', clips.counted_frames(40), codec='libx264')
+  calls = []
+  origin = containers.origin
+  monkeypatch.setattr(containers, 'origin', lambda container: calls.append(1) or origin(container))
+  gc.collect()
+  gc.disable()  # frames in a cycle would live until it comes
+  try:
+    alive = [sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+             for _ in video_track.Video(tmp_path / 'a.mp4')]
+  finally:
+    gc.enable()
+  assert len(alive) == 40 and max(alive) <= 5 and len(calls) < 10
 
 
 def test_refuses_a_playlist_that_calls_itself_mp4(tmp_path):
@@ -448,4 +474,21 @@ def test_a_telephone_held_upright_is_turned(tmp_path):
   position = data.index(upright, position)
   path.write_bytes(data[:position] + turned + data[position + len(turned):])
   image = next(iter(video_track.Video(path)))
+  assert image.shape == (96, 64, 3) and image[20].mean() > 200 > 50 > image[-20].mean()
+
+
+def test_a_picture_with_exif_is_turned_as_it_says(tmp_path):
+  """Cameras write motion JPEG with it; PyAV has no name for such data beside a frame."""
+  frame = np.full((64, 96, 3), 30, np.uint8)
+  frame[:, :48] = 220
+  jpeg = cv2.imencode('.jpg', frame)[1].tobytes()
+  # One directory of one entry: orientation (0x112), a short, 6: a quarter turn clockwise.
+  exif = b'Exif\0\0II*\0' + struct.pack('<IHHHIII', 8, 1, 0x112, 3, 1, 6, 0)
+  packet = av.Packet(jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:])
+  with av.open(str(tmp_path / 'a.avi'), 'w') as container:
+    stream = container.add_stream('mjpeg', rate=25)
+    stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuvj420p'
+    packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 25)
+    container.mux(packet)
+  image, = video_track.Video(tmp_path / 'a.avi')
   assert image.shape == (96, 64, 3) and image[20].mean() > 200 > 50 > image[-20].mean()
