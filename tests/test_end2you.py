@@ -51,7 +51,8 @@ def test_visual_network(tmp_path, torch):
 
 
 @pytest.mark.parametrize('make, said', [
-    (lambda torch: torch.nn.GRU(2048, UNITS, 2), 'no LSTM'),
+    (lambda torch: torch.nn.GRU(2048, UNITS, 2, batch_first=True), r'a GRU of 24 units \(its code asks for one since '),
+    (lambda torch: torch.nn.RNN(2048, UNITS, 2), 'is no LSTM'),
     (lambda torch: torch.nn.LSTM(2048, UNITS, 1), r'missing: rnn\.rnn\.weight_ih_l1'),
     (lambda torch: torch.nn.LSTM(2048, UNITS, 3), r'left over: rnn\.rnn\.bias_hh_l2')])
 def test_other_recurrent_parts_are_refused(tmp_path, torch, make, said):

@@ -1,5 +1,8 @@
 """Weight files that are damaged, lie, or are programs: one line each, nothing run, nothing half imported."""
 
+import argparse
+import collections
+import enum
 import json
 import os
 import pathlib
@@ -75,12 +78,164 @@ def test_only_tensors_are_rebuilt(tmp_path, name):
 
 
 @pytest.mark.parametrize('code, said', [
-    (b'\x80\x02cos\nsystem\n', 'asks for os.system'), (b'\x80\x02(ios\nsystem\n.', 'instruction INST'),
-    (b'\x80\x02ccollections\nOrderedDict\n)\x81.', 'instruction NEWOBJ'), (b'\x80\x02\x82\x01.', 'instruction EXT1'),
+    (b'\x80\x02cos\nsystem\n.', 'asks for os.system'), (b'\x80\x02(ios\nsystem\n.', 'instruction INST'),
+    (b'\x80\x02K\x01)\x81.', 'no class'), (b'\x80\x02\x82\x01.', 'instruction EXT1'),
     (b'\x80\x02}', 'damaged|cut off'), (b'', 'damaged|cut off'), (b'\x80\x02.', 'damaged'), (b'\x80\x02u.', 'damaged'),
     (b'\x80\x02h\x05.', 'damaged'), (b'\x80\x02]}\x85Q.', 'damaged|storage'), (b'\x80\x02K\x01K\x02R.', 'calls')])
 def test_broken_pickles(tmp_path, code, said):
   refused(zip_of(tmp_path / 'x.pth', code), said)
+
+
+class Mode(enum.Enum):
+  TRAIN = 'train'
+
+
+class Settings(dict):
+  """As EasyDict, Lightning's AttributeDict and the like: a dictionary of a class of its own."""
+
+
+def arguments(**more):
+  """What a training script saves of its command line, and worse."""
+  return argparse.Namespace(lr=0.1, epochs=90, output=pathlib.Path('/runs'), mode=Mode.TRAIN, betas=(0.9, 0.999),
+                            model=Settings(depth=50, nested=argparse.Namespace(a=[1, {2: 3}])), amp=None, tags={'a'},
+                            milestones=collections.Counter([3, 6]), kinds=collections.defaultdict(list, x=[1]),
+                            score=np.float64(0.5), scores=np.arange(3.0), **more)
+
+
+def checkpoints(torch, state):
+  """Name -> what a trainer saves around these weights."""
+  optimizer = {'state': {0: {'step': torch.tensor(3.0), 'exp_avg': torch.ones(2)}},
+               'param_groups': [{'lr': 1e-4, 'betas': (0.9, 0.999), 'params': [0]}]}
+  prefixed = lambda prefix: collections.OrderedDict((prefix + name, value) for name, value in state.items())
+  other = {name: value * 0 for name, value in state.items()}
+  args = arguments(device=torch.device('cpu'), dtype=torch.float16, shape=torch.Size([3]))
+  return {
+      'timm': {'epoch': 3, 'arch': 'resnet50', 'state_dict': state, 'optimizer': optimizer, 'version': 2, 'args': args,
+               'metric': np.float64(0.7)},
+      'torchvision': {'model': state, 'optimizer': optimizer, 'lr_scheduler': {'last_epoch': 3, '_last_lr': [0.1]},
+                      'epoch': 3, 'args': args, 'scaler': {}},
+      'torchvision, averaged': {'model': other, 'args': args,
+                                'model_ema': {'n_averaged': torch.tensor(5), **prefixed('module.')}},
+      'timm, averaged': {'state_dict': other, 'state_dict_ema': state, 'args': args},
+      'Lightning': {'state_dict': prefixed('model.'), 'pytorch-lightning_version': '2.4.0', 'loops': {},
+                    'hyper_parameters': Settings(args=args), 'callbacks': {'ModelCheckpoint{}': {'best': None}},
+                    'optimizer_states': [optimizer]},
+      'Lightning, with weights of classes': {'state_dict': {'criterion.weight': torch.ones(8), **prefixed('net.')}},
+      'DistributedDataParallel and torch.compile': {'model': prefixed('module._orig_mod.')},
+      'a nest in a nest': {'args': args, 'model': {'epoch': 3, 'state_dict': prefixed('backbone.')}},
+      'a plain state dict': prefixed('encoder.resnet.')}
+
+
+@pytest.mark.parametrize('kind', ['timm', 'torchvision', 'torchvision, averaged', 'timm, averaged', 'Lightning',
+                                  'Lightning, with weights of classes', 'DistributedDataParallel and torch.compile',
+                                  'a nest in a nest', 'a plain state dict'])
+def test_a_checkpoint_is_read_for_its_weights_whatever_stands_beside_them(tmp_path, torch, kind):
+  state = {name: torch.from_numpy(np.asarray(value)).half() for name, value in weights().items()}
+  torch.save(checkpoints(torch, state)[kind], tmp_path / 'checkpoint.pth')
+  imported = detect.import_file(tmp_path / 'checkpoint.pth')
+  assert 'torchvision or timm' in imported.format
+  assert any('averaged weights' in note for note in imported.notes) == ('averaged' in kind)
+  for ours, theirs in ((('conv1', 'kernel'), 'conv1.weight'),
+                       (('stage4_unit3', 'conv2', 'kernel'), 'layer4.2.conv2.weight')):
+    found = imported.params['visual'][ours[0]]
+    for part in ours[1:]:
+      found = found[part]
+    np.testing.assert_array_equal(found, state[theirs].float().numpy().transpose(2, 3, 1, 0))
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_objects_beside_the_weights_are_never_made(tmp_path, torch, protocol):
+  made = tmp_path / 'made'
+  for args in (argparse.Namespace(deep=[{'x': Payload(made)}]), Payload(made)):
+    torch.save({'model': {'a': torch.zeros(2)}, 'args': args}, tmp_path / 'x.pth', pickle_protocol=protocol)
+    assert '.system, expected tensors and plain values' in refused(tmp_path / 'x.pth', 'asks for')
+  torch.save({'model': {'a': torch.zeros(2)}, 'args': arguments()}, tmp_path / 'x.pth', pickle_protocol=protocol)
+  np.testing.assert_array_equal(torch_file.read(tmp_path / 'x.pth')['a'].read(), [0, 0])
+  assert not made.exists()
+
+
+def test_a_whole_network_and_torchscript_are_refused_with_what_to_save_instead(tmp_path, torch):
+  torch.save(torch.nn.Conv2d(3, 5, 2), tmp_path / 'x.pth')
+  refused(tmp_path / 'x.pth', r'asks for torch\.nn\.modules\.conv\.Conv2d, expected a state dict: torch\.save\(model')
+  torch.jit.script(torch.nn.Conv2d(3, 5, 2)).save(tmp_path / 'y.pth')
+  refused(tmp_path / 'y.pth', 'TorchScript, a program with its weights; expected a state dict')
+
+
+def test_a_prefix_is_taken_off_in_safetensors_too(tmp_path):
+  half = {f'model.{name}': value.astype(np.float16) for name, value in weights().items() if value.dtype.kind == 'f'}
+  save_file(half, tmp_path / 'x.safetensors')
+  kernel = detect.import_file(tmp_path / 'x.safetensors').params['visual']['conv1']['kernel']
+  np.testing.assert_array_equal(kernel, half['model.conv1.weight'].transpose(2, 3, 1, 0))
+
+
+def numbered_keras(path, group, step, kinds=('conv2d', 'batch_normalization', 'dense')):
+  """ResNet50 as Keras 2.12 (group '_layer_checkpoint_dependencies', every second number) and 2.13 to 3.5 write it."""
+  import h5py
+  arrays = {}
+  with h5py.File(path, 'w') as f:
+    f.create_group('vars')
+    place = 0
+    for stage, units in enumerate(reference.UNITS, 1):
+      for unit in range(units):
+        layers = [f'layer{stage}.{unit}.{kind}{{}}' for kind in ('conv', 'bn')]
+        shortcut = [f'layer{stage}.{unit}.downsample.{i}' for i in (0, 1)]
+        order = [(layers[0].format(1), layers[1].format(1)), (layers[0].format(2), layers[1].format(2)), shortcut,
+                 (layers[0].format(3), layers[1].format(3))]
+        for conv, norm in [('conv1', 'bn1')] * (place == 0) + (order if unit == 0 else order[:2] + order[3:]):
+          number = f'_{place * step}' if place else ''
+          kernel = weights()[f'{conv}.weight'].transpose(2, 3, 1, 0).astype(np.float16)
+          arrays[conv] = kernel
+          f[f'{group}/{kinds[0]}{number}/vars/0'] = kernel
+          f[f'{group}/{kinds[0]}{number}/vars/1'] = np.full(kernel.shape[3], place, np.float16)
+          for i, leaf in enumerate(('weight', 'bias', 'running_mean', 'running_var')):
+            f[f'{group}/{kinds[1]}{number}/vars/{i}'] = weights()[f'{norm}.{leaf}'].astype(np.float16)
+          place += 1
+    f[f'{group}/{kinds[2]}/vars/0'] = np.zeros((2048, 7), np.float16)
+    f[f'{group}/{kinds[2]}/vars/1'] = np.zeros(7, np.float16)
+    f.create_group(f'{group}/activation/vars')
+    f['optimizer/vars/0'] = np.array(5)
+  return arrays
+
+
+@pytest.mark.parametrize('group, step, zipped', [('_layer_checkpoint_dependencies', 2, False), ('layers', 1, False),
+                                                 ('layers', 1, True)])
+def test_keras_weights_without_names_of_layers_are_told_by_their_order(tmp_path, group, step, zipped):
+  path = tmp_path / 'x.weights.h5'
+  kernels = numbered_keras(path, group, step)
+  if zipped:
+    with zipfile.ZipFile(tmp_path / 'x.keras', 'w') as f:
+      for name in ('metadata.json', 'config.json'):
+        f.writestr(name, '{}')
+      f.write(path, 'model.weights.h5')
+    path = tmp_path / 'x.keras'
+  imported = detect.import_file(path)
+  assert 'Keras' in imported.format and imported.ignored == ['predictions/bias', 'predictions/kernel']
+  ours = imported.params['visual']
+  np.testing.assert_array_equal(ours['conv1']['kernel'][:, :, ::-1], kernels['conv1'])
+  np.testing.assert_array_equal(ours['stage1_unit1']['conv3']['kernel'], kernels['layer1.0.conv3'])
+  np.testing.assert_array_equal(ours['stage1_unit1']['shortcut']['kernel'], kernels['layer1.0.downsample.0'])
+  np.testing.assert_array_equal(ours['stage4_unit3']['conv2']['kernel'], kernels['layer4.2.conv2'])
+  mean = weights()['layer4.2.bn2.running_mean'].astype(np.float16).astype(np.float32)
+  np.testing.assert_allclose(imported.batch_stats['visual']['stage4_unit3']['norm2']['mean'], mean - 51, rtol=1e-6)
+
+
+def test_other_networks_of_keras_are_refused_in_its_own_words(tmp_path):
+  import h5py
+  path = tmp_path / 'x.weights.h5'
+  with h5py.File(path, 'w') as f:
+    for i in range(3):
+      f[f'layers/conv2d{f"_{i}" * bool(i)}/vars/0'] = np.zeros((1, 1, 2, 3), np.float32)
+    for i, leaf in enumerate(range(4)):
+      f[f'layers/batch_normalization/vars/{i}'] = np.zeros(3, np.float32)
+  refused(path, r'a network of Keras of 3 convolutions, expected the 53 of keras\.applications\.ResNet50')
+  with zipfile.ZipFile(tmp_path / 'x.keras', 'w') as f:
+    for name in ('metadata.json', 'config.json', 'model.weights.json', 'model_00000.weights.h5'):
+      f.writestr(name, '{}')
+  refused(tmp_path / 'x.keras', r'weights lie in several pieces, expected model\.weights\.h5 in it')
+  with zipfile.ZipFile(tmp_path / 'y.keras', 'w', zipfile.ZIP_DEFLATED) as f:
+    for name in ('metadata.json', 'config.json', 'model.weights.h5'):
+      f.writestr(name, bytes(1 << 20))
+  refused(tmp_path / 'y.keras', 'compressed inside')
 
 
 def test_tensors_that_leave_their_storage(tmp_path, torch):

@@ -150,12 +150,31 @@ def random_keras(variance=(0.5, 1.0)):
   return model, run
 
 
+def as_older_keras(path, group, step):
+  """Takes off the names that Keras stores beside its weights now, and numbers the layers as 2.12 did with `step` 2."""
+  import h5py
+  with h5py.File(path, 'r+') as f:
+    for name in list(f['layers']):
+      kind, _, number = name.rpartition('_')
+      f['layers'][name]['vars'].attrs.pop('name', None)
+      if number.isdigit():
+        f.move(f'layers/{name}', f'numbered/{kind}_{step * int(number)}')
+      else:
+        f.move(f'layers/{name}', f'numbered/{name}')
+    del f['layers']
+    f.move('numbered', group)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['resnet50.weights.h5', 'whole.h5'])
+@pytest.mark.parametrize('kind', ['resnet50.weights.h5', 'whole.h5', 'whole.keras', '2.12.weights.h5',
+                                  '2.13.weights.h5'])
 def test_keras(tmp_path, kind):
   model, run = random_keras()
   path = tmp_path / kind
-  (model.save_weights if kind == 'resnet50.weights.h5' else model.save)(path)
+  (model.save_weights if kind.endswith('.weights.h5') else model.save)(path)
+  if kind.startswith('2.'):
+    group, step = {'2.12.weights.h5': ('_layer_checkpoint_dependencies', 2), '2.13.weights.h5': ('layers', 1)}[kind]
+    as_older_keras(path, group, step)
   imported = detect.import_file(path.rename(tmp_path / 'no_suffix'))
   assert 'Keras' in imported.format
   for size in SIZES:

@@ -1,16 +1,23 @@
 """File formats that are safe by themselves, as named arrays: safetensors, HDF5 and TensorFlow checkpoints."""
 
+import contextlib
+import io
 import pathlib
 
 import h5py
+import ml_dtypes
 import numpy as np
 import safetensors
 
 from data_prep.errors import DataError
+from e2e_affect.weights import archive, limits, tf_table
 from e2e_affect.weights.tensors import Stored
 
-_KERAS_3_VARIABLES = {  # Keras 3 numbers the variables of a layer; how many there are says which layer it is
+_KERAS_MEMBER = 'model.weights.h5'  # of a `.keras` file
+_KERAS_3_VARIABLES = {  # Keras numbers the variables of a layer; how many there are says which layer it is
     1: ('kernel',), 2: ('kernel', 'bias'), 4: ('gamma', 'beta', 'moving_mean', 'moving_variance')}
+_MOST_NODES, _MOST_DEPTH = 10_000, 16  # groups and arrays of an HDF5 file, and groups within groups
+_MOST_MEMBER = 1 << 30  # bytes of weights in a `.keras` file, which are read into memory
 
 
 def read_safetensors(path) -> dict[str, Stored]:
@@ -20,16 +27,19 @@ def read_safetensors(path) -> dict[str, Stored]:
     DataError: its header does not fit it, or it is cut off.
   """
   try:
+    limits.check_safetensors(path)
     with safetensors.safe_open(path, framework='numpy') as f:
       shapes = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}
-  except (safetensors.SafetensorError, OSError) as e:
+  except limits.Exceeded as e:
+    raise _exceeded(path, e) from None
+  except (safetensors.SafetensorError, OSError, ValueError) as e:
     raise _damaged(path, e) from None
 
   def read(name):
     try:
       with safetensors.safe_open(path, framework='numpy') as f:
         return f.get_tensor(name)
-    except (safetensors.SafetensorError, OSError, TypeError, KeyError, AttributeError) as e:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
       raise _damaged(path, e) from None
 
   return {name: Stored(shape, lambda name=name: read(name)) for name, shape in shapes.items()}
@@ -38,44 +48,106 @@ def read_safetensors(path) -> dict[str, Stored]:
 def read_keras_h5(path) -> dict[str, Stored]:
   """The variables of Keras weights or of a whole model in HDF5, as '<layer>/<variable>'.
 
+  Where the file does not say a layer's name, it is its kind and a number: 'conv2d_4' (see `keras`).
+
   Raises:
     DataError: it is damaged, or its numbers lie in other files.
   """
+  return _keras(path, lambda: h5py.File(path, 'r'))
+
+
+def read_keras_archive(path) -> dict[str, Stored]:
+  """The variables of a `.keras` file, as `read_keras_h5` has them.
+
+  Raises:
+    DataError: it is damaged, or holds no weights in one piece.
+  """
+  try:
+    members = archive.Archive(path)
+    if members.size(_KERAS_MEMBER) > _MOST_MEMBER:
+      raise limits.Exceeded(f'{_KERAS_MEMBER} has {members.size(_KERAS_MEMBER):,} bytes, expected at most '
+                            f'{_MOST_MEMBER:,}')
+    content = members.read(_KERAS_MEMBER)
+  except KeyError:
+    raise DataError(f'{path}: a Keras model whose weights lie in several pieces, expected {_KERAS_MEMBER} in it: '
+                    'model.save_weights(\'model.weights.h5\')') from None
+  except limits.Exceeded as e:
+    raise _exceeded(path, e) from None
+  except archive.ERRORS as e:
+    raise _damaged(path, e) from None
+  return _keras(path, lambda: h5py.File(io.BytesIO(content), 'r'))
+
+
+def _keras(path, opened):
+  """Names the variables of an HDF5 file, which `opened()` opens."""
   found = {}
 
-  def visit(name, node):
-    if not isinstance(node, h5py.Dataset):
-      return
-    if node.external or node.is_virtual:
-      raise DataError(f'{path}: {name} lies in another file, which is not opened; expected the numbers themselves')
-    *parents, variable = name.removesuffix(':0').split('/')
-    if 'optimizer_weights' in parents or 'optimizer' in parents:
-      return
-    if parents[-1:] == ['vars']:  # Keras 3: 'layers/conv2d_2/vars/0', the layer's own name beside it
-      kinds = _KERAS_3_VARIABLES.get(len(node.parent), ())
-      layer = node.parent.attrs.get('name', parents[-2])
-      variable = kinds[int(variable)] if variable.isdigit() and int(variable) < len(kinds) else variable
-    else:
-      layer = parents[-1] if parents else ''
-    key = f'{layer}/{variable}'
-    if key in found:
-      raise DataError(f'{path}: {key} is there twice, expected one network')
-    found[key] = Stored(tuple(node.shape), lambda: _read_h5(path, name))
+  @contextlib.contextmanager
+  def file():
+    try:
+      with opened() as f:
+        yield f
+    except limits.Exceeded as e:
+      raise _exceeded(path, e) from None
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as e:
+      raise _damaged(path, e) from None
 
-  try:
-    with h5py.File(path, 'r') as f:
-      f.visititems(visit)
-  except (OSError, RuntimeError, KeyError, ValueError) as e:
-    raise _damaged(path, e) from None
+  def read(name):
+    with file() as f:
+      return _numbers(path, name, f[name])
+
+  with file() as f:
+    for (*parents, variable), group, node in _datasets(f):
+      name = '/'.join((*parents, variable))
+      if node.external or node.is_virtual:
+        raise DataError(f'{path}: {limits.short(name)} lies in another file, which is not opened; expected the numbers '
+                        'themselves')
+      variable = variable.removesuffix(':0')
+      if parents[-1:] == ['vars']:  # 'layers/conv2d_2/vars/0', in newer files with the layer's own name beside it
+        kinds = _KERAS_3_VARIABLES.get(len(group), ())
+        own = group.attrs.get('name')
+        layer = own if isinstance(own, str) else ''.join(parents[-2:-1])
+        variable = kinds[int(variable)] if variable.isdecimal() and int(variable) < len(kinds) else variable
+      else:
+        layer = ''.join(parents[-1:])
+      key = f'{layer}/{variable}'
+      if key in found:
+        raise DataError(f'{path}: {limits.short(key)} is there twice, expected one network')
+      found[key] = Stored(tuple(node.shape or ()), lambda name=name: read(name))
   return found
 
 
-def _read_h5(path, name) -> np.ndarray:
-  try:
-    with h5py.File(path, 'r') as f:
-      return f[name][()]
-  except (OSError, RuntimeError, KeyError, ValueError) as e:
-    raise _damaged(path, e) from None
+def _datasets(file):
+  """(path in the file, its group, it) of every array that is no optimiser's; links are not followed."""
+  groups, count = [((), file)], 0
+  while groups:
+    place, group = groups.pop()
+    count += len(group)
+    if count > _MOST_NODES or len(place) > _MOST_DEPTH:
+      raise limits.Exceeded(f'more than {_MOST_NODES:,} groups and arrays, or groups more than {_MOST_DEPTH} deep')
+    for name in group:
+      if not isinstance(name, str) or len(name) > limits.LONGEST_NAME:
+        raise limits.Exceeded(f'the name {name[:40]!a}, expected UTF-8 of at most {limits.LONGEST_NAME} characters')
+      if name in ('optimizer_weights', 'optimizer') or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        continue
+      node = group[name]
+      if isinstance(node, h5py.Group):
+        groups.append(((*place, name), node))
+      elif isinstance(node, h5py.Dataset):
+        yield (*place, name), group, node
+
+
+def _numbers(path, name, node) -> np.ndarray:
+  """Reads an array whose bytes are all there: a filter, or a default value, may make gigabytes of a kilobyte."""
+  kept, size = node.id.get_storage_size(), node.size * node.dtype.itemsize
+  if node.id.get_create_plist().get_nfilters():
+    raise DataError(f'{path}: {limits.short(name)} is compressed, which Keras never does; `h5repack -f NONE` undoes it')
+  if node.dtype.kind not in 'fiubV' or node.dtype.itemsize > 8:
+    raise DataError(f'{path}: {limits.short(name)} holds {limits.short(str(node.dtype))}, expected numbers')
+  if kept < size:
+    raise _damaged(path, f'{limits.short(name)} has {kept} of {size} bytes')
+  array = node[()]
+  return array.view(ml_dtypes.bfloat16) if array.dtype == 'V2' else array
 
 
 def read_tf_checkpoint(path) -> dict[str, Stored]:
@@ -87,9 +159,20 @@ def read_tf_checkpoint(path) -> dict[str, Stored]:
   Raises:
     DataError: it is damaged or incomplete.
   """
-  from data_prep.quiet_tf import tf  # seconds of start-up, for this format alone
   prefix = tf_prefix(path)
-  errors = (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError)  # as its reader maps codes
+  index = prefix.with_name(prefix.name + '.index')
+  try:
+    if index.is_file():
+      tf_table.check_index(index)
+    else:
+      tf_table.check_footer(path)
+  except limits.Exceeded as e:
+    raise _exceeded(path, e) from None
+  except (OSError, IndexError) as e:
+    raise _damaged(path, e) from None
+  from data_prep.quiet_tf import tf  # seconds of start-up, for this format alone
+  errors = (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError,  # as its reader maps codes
+            MemoryError, OverflowError)
   try:
     reader = tf.train.load_checkpoint(str(prefix))
     shapes = reader.get_variable_to_shape_map()
@@ -114,6 +197,10 @@ def tf_prefix(path) -> pathlib.Path:
   return path.with_name(name.partition('.data-')[0])
 
 
+def _exceeded(path, error):
+  return DataError(f'{path}: {error}; nothing was imported: get the file again, or another one')
+
+
 def _damaged(path, error):
-  reason = getattr(error, 'message', None) or str(error) or type(error).__name__
-  return DataError(f'{path}: damaged ({reason.splitlines()[0][:120]}); nothing was imported: copy the file again')
+  reason = (getattr(error, 'message', None) or str(error) or type(error).__name__).partition('\n')[0]
+  return DataError(f'{path}: damaged ({limits.short(reason, 120)}); nothing was imported: copy the file again')

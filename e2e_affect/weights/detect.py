@@ -1,20 +1,27 @@
 """Detects what a weight file is, by its first bytes and then by the names in it, never by its own name."""
 
+from collections.abc import Iterator
+import dataclasses
 import pathlib
 
 from data_prep.errors import DataError, UserError
-from e2e_affect.weights import containers, end2you, huggingface, keras, released, slim, torch_file, torchvision
-from e2e_affect.weights.tensors import Imported
+from e2e_affect.weights import (archive, containers, end2you, huggingface, keras, limits, released, slim, torch_file,
+                                torchvision)
+from e2e_affect.weights.tensors import few, Imported, Stored
 
 _TF_MAGIC = bytes.fromhex('57fb808b247547db')  # the last bytes of a sorted string table, which TensorFlow writes
 FORMATS = {
     'torch': (end2you, torchvision, huggingface),
     'safetensors': (torchvision, huggingface),
     'hdf5': (keras,),
+    'keras': (keras,),
     'tensorflow': (released, slim),
 }
-_READERS = {'torch': torch_file.read, 'safetensors': containers.read_safetensors,
-            'hdf5': containers.read_keras_h5, 'tensorflow': containers.read_tf_checkpoint}
+_READERS = {'safetensors': containers.read_safetensors, 'hdf5': containers.read_keras_h5,
+            'keras': containers.read_keras_archive, 'tensorflow': containers.read_tf_checkpoint}
+# What training wraps a network of PyTorch in: DistributedDataParallel, a LightningModule, torch.compile.
+_WRAPPERS = ('module', 'model', '_orig_mod', 'net', 'network', 'backbone', 'encoder')
+_MOST_WRAPPERS = 4
 # Networks that look alike and are not ResNet-50, version 1: a name that only they have.
 _OTHERS = {'emo_net_2.0.conv1.weight': 'EmoNet', 'emo_fc_2.0.weight': 'EmoNet',
            'root.conv.weight': 'BiT (ResNet version 2)', 'resnet/root_block/standardized_conv2d/kernel': 'BiT',
@@ -36,20 +43,42 @@ def import_file(path) -> Imported:
   """
   path = pathlib.Path(path)
   container = container_of(path)
-  arrays = _READERS[container](path)
-  for source in FORMATS[container]:
-    if source.recognises(arrays):
-      return source.convert(path, arrays)
-  for name, words in _OTHERS.items():
-    if any(key.removeprefix('model.') == name for key in arrays):
-      raise DataError(f'{path}: {words}, expected ResNet-50 (version 1 or 1.5)')
-  example = ', '.join(sorted(arrays)[:3]) or 'nothing'
-  raise DataError(f'{path}: a {container} file of an unknown network ({len(arrays)} arrays: {example}, …), expected '
-                  'ResNet-50 or the authors\' network; see the README for what can be imported')
+  notes = []
+  arrays = torch_file.read(path, notes) if container == 'torch' else _READERS[container](path)
+  try:
+    limits.check_arrays({name: stored.shape for name, stored in arrays.items()})
+    for names in _unwrapped(arrays) if container in ('torch', 'safetensors') else (arrays,):
+      for source in FORMATS[container]:
+        if source.recognises(names):
+          imported = source.convert(path, names)
+          return dataclasses.replace(imported, notes=(*notes, *imported.notes))
+      for name, words in _OTHERS.items():
+        if name in names:
+          raise DataError(f'{path}: {words}, expected ResNet-50 (version 1 or 1.5)')
+  except limits.Exceeded as e:
+    raise DataError(f'{path}: {e}; nothing was imported: get the file again, or another one') from None
+  raise DataError(f'{path}: a {container} file of an unknown network ({len(arrays)} arrays: '
+                  f'{few(sorted(arrays), 60) or "nothing"}), expected ResNet-50 or the authors\' network; see the '
+                  'README for what can be imported')
+
+
+def _unwrapped(arrays: dict[str, Stored]) -> Iterator[dict[str, Stored]]:
+  """The arrays under their own names, then without what all of these begin with, or with a wrapper's name off."""
+  yield arrays
+  for _ in range(_MOST_WRAPPERS):
+    heads = {name.partition('.')[0] for name in arrays if '.' in name}
+    head = heads.pop() if len(heads) == 1 else next((wrapper for wrapper in _WRAPPERS if wrapper in heads), None)
+    if head is None:
+      return
+    bare = {name.removeprefix(f'{head}.'): stored for name, stored in arrays.items()}
+    if len(bare) != len(arrays):  # two arrays of one name: what is outside of the wrapper is of another network
+      return
+    arrays = bare
+    yield arrays
 
 
 def container_of(path) -> str:
-  """'torch', 'safetensors', 'hdf5' or 'tensorflow', by the bytes of the file.
+  """'torch', 'safetensors', 'hdf5', 'keras' or 'tensorflow', by the bytes of the file.
 
   Raises:
     UserError: it is not found.
@@ -59,6 +88,8 @@ def container_of(path) -> str:
   prefix = containers.tf_prefix(path)
   if prefix.with_name(prefix.name + '.index').is_file():
     return 'tensorflow'
+  if path.exists() and not path.is_file():
+    raise UserError(f'{path}: no file, expected a weight file')  # opening a pipe would wait for its other end
   try:
     with open(path, 'rb') as f:
       head = f.read(16)
@@ -66,7 +97,9 @@ def container_of(path) -> str:
       tail = f.read()
   except OSError as e:
     raise UserError(f'{path}: cannot be read ({e.strerror}); expected a weight file') from None
-  if head.startswith(b'PK\x03\x04') or head.startswith(torch_file.LEGACY_MAGIC[:len(head)]) and head:
+  if head.startswith(b'PK\x03\x04'):
+    return 'keras' if _is_keras(path) else 'torch'
+  if head.startswith(torch_file.LEGACY_MAGIC[:len(head)]) and head:
     return 'torch'
   if head.startswith(b'\x89HDF\r\n\x1a\n'):
     return 'hdf5'
@@ -78,3 +111,11 @@ def container_of(path) -> str:
     raise DataError(f'{path}: a pickle that PyTorch did not write; pickles can run programs and are never loaded')
   raise DataError(f'{path}: {len(head) and head[:4]!r} opens no known format; expected .pth, .safetensors, .h5 or a '
                   'TensorFlow checkpoint')
+
+
+def _is_keras(path):
+  """Whether this zip file is a `.keras` one; one that cannot be opened is not, and its reader says why."""
+  try:
+    return {'config.json', 'metadata.json'} <= set(archive.Archive(path))
+  except archive.ERRORS:
+    return False

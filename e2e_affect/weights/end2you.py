@@ -1,5 +1,8 @@
 """End2You's PyTorch checkpoints (`.pth.tar`): the visual network with a ResNet-50, an LSTM and a linear layer.
 
+Its class RNN builds an LSTM or a GRU, by a word. The code as published since 2020 asks for a GRU, so that only
+checkpoints of older or changed trees fit, which ask for 'lstm'; a GRU is refused by name.
+
 NOTE(paper): its speech network, emo16, is not loaded. It pads its two convolutions by 9 and 19, shifts both pools, and
 reads [channel, time] memory as [time, channel] before the maximum over channels: a mixture of times that no size of
 ours computes.
@@ -8,9 +11,8 @@ ours computes.
 import numpy as np
 
 from data_prep.errors import DataError
-from e2e_affect.weights import torchvision
-from e2e_affect.weights import resnet50
-from e2e_affect.weights.tensors import Imported, nest, Tensors
+from e2e_affect.weights import limits, resnet50, torchvision
+from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
 
 FORMAT = 'End2You\'s VisualRNNModel'
 # Places of torchvision's parts in their nn.Sequential: 2 and 3, ReLU and pool, hold nothing.
@@ -37,10 +39,14 @@ def convert(path, arrays) -> Imported:
     raise DataError(f'{path}: End2You\'s speech network (emo16 pads, pools and orders its features in a way that ours '
                     'does not), only its VisualRNNModel with a ResNet-50 can be loaded')
   hidden = shapes.get('rnn.rnn.weight_hh_l0', (0, 0))
-  units = hidden[-1]
-  if hidden != (4 * units, units) or not units:
-    raise DataError(f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, a GRU has three times as '
-                    'many rows as columns, an LSTM four times), only LSTMs can be loaded')
+  units = hidden[-1] if len(hidden) == 2 else 0
+  if units and hidden == (3 * units, units):
+    raise DataError(f'{path}: End2You\'s network with a GRU of {units} units (its code asks for one since 2020), which '
+                    'is no LSTM and which no network of ours computes; expected one that was built with \'lstm\'')
+  if not units or hidden != (4 * units, units):
+    raise DataError(f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, an LSTM has four times as '
+                    'many rows as columns), only LSTMs can be loaded')
+  limits.check_recurrent(units)
   stage_name = lambda stage: f'visual_model.model.{_FIRST_STAGE + stage - 1}'
   resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight',
                             'conv3.weight')
@@ -48,10 +54,11 @@ def convert(path, arrays) -> Imported:
   params, statistics = torchvision.fill(tensors, _STEM, stage_name)
   for layer in range(_LAYERS):
     _lstm(tensors, layer, units if layer else 2048, units, params)
-  targets = shapes['linear.weight'][0]
+  targets = shapes['linear.weight'][0] if shapes['linear.weight'] else 1
+  limits.check_recurrent(units, targets)
   params['recurrent/head/kernel'] = tensors.take('linear.weight', (targets, units), 'recurrent/head/kernel').T.copy()
   params['recurrent/head/bias'] = tensors.take('linear.bias', (targets,), 'recurrent/head/bias')
-  tensors.finish((r'.*\.num_batches_tracked',))
+  tensors.finish(COUNTERS)
   switches = {name: value for name, value in torchvision.SWITCHES.items() if name not in ('visual.mean', 'visual.std')}
   switches |= {'recurrent.layers': _LAYERS, 'recurrent.units': units, 'recurrent.peepholes': False,
                'recurrent.cell_clip': 0.0}

@@ -1,11 +1,10 @@
 """Hugging Face's ResNet-50, `microsoft/resnet-50`: `resnet.encoder.stages.0.layers.0.layer.0.convolution.weight`."""
 
-import json
 import pathlib
 
 from data_prep.errors import DataError
-from e2e_affect.weights import resnet50, torchvision
-from e2e_affect.weights.tensors import Imported, nest, Tensors
+from e2e_affect.weights import limits, resnet50, torchvision
+from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
 
 FORMAT = 'ResNet-50 of Hugging Face'
 _STEM = 'embedder.embedder.convolution.weight'
@@ -41,7 +40,7 @@ def convert(path, arrays) -> Imported:
     return {'kernel': f'{place}.convolution.weight', **torchvision.torch_norm(f'{place}.normalization')}
 
   params, statistics = resnet50.fill(tensors, name_of, torch_kernels=True)
-  tensors.finish((r'classifier\..*', r'.*\.num_batches_tracked'))
+  tensors.finish((r'classifier\..*', *COUNTERS))
   return Imported(FORMAT, nest(params), nest(statistics), torchvision.SWITCHES | {'visual.stride_on': stride_on},
                   tensors.mapping, tensors.ignored, (note,))
 
@@ -52,11 +51,12 @@ def _stride_on(path):
   if not config.exists():
     return '3x3', 'no config.json beside the file: stride on the 3×3 convolutions, as in microsoft/resnet-50'
   try:
-    said = json.loads(config.read_text(encoding='utf-8'))
+    said = limits.read_json_file(config)
     for field, expected in _EXPECTED.items():
       if said.get(field, expected) != expected:
-        raise DataError(f'{config}: {field} is {said[field]!r}, expected {expected!r}, as in microsoft/resnet-50')
+        raise DataError(f'{config}: {field} is {limits.short(repr(said[field]))}, expected {expected!r}, as in '
+                        'microsoft/resnet-50')
     in_bottleneck = said.get('downsample_in_bottleneck', False)
   except (OSError, ValueError, AttributeError) as e:
-    raise DataError(f'{config}: damaged ({e}); get it again, or remove it') from None
-  return '1x1' if in_bottleneck else '3x3', f'{config.name}: downsample_in_bottleneck is {in_bottleneck}'
+    raise DataError(f'{config}: damaged ({limits.short(str(e))}); get it again, or remove it') from None
+  return '1x1' if in_bottleneck else '3x3', f'{config.name}: downsample_in_bottleneck is {bool(in_bottleneck)}'

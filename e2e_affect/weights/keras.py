@@ -1,4 +1,10 @@
-"""Keras's ResNet50 in HDF5: `conv2_block1_1_conv/kernel`; its convolutions have biases and its images are B, G, R."""
+"""Keras's ResNet50: `conv2_block1_1_conv/kernel`; its convolutions have biases and its images are B, G, R.
+
+From 2.12 on, until it stored the layers' own names beside them, Keras wrote `.weights.h5` and `.keras` with names of
+kinds, `conv2d_3` and `batch_normalization_3`, numbered in the order of the model's layers.
+"""
+
+import re
 
 from data_prep.errors import DataError
 from e2e_affect.weights import resnet50
@@ -9,11 +15,13 @@ FORMAT = 'ResNet-50 of Keras'
 _BGR_MEAN = (103.939, 116.779, 123.68)
 SWITCHES = {'visual.stride_on': '1x1', 'visual.stem_pool_padding': 'SYMMETRIC', 'visual.batch_norm_epsilon': 1.001e-5,
             'visual.mean': tuple(m / 255 for m in _BGR_MEAN[::-1]), 'visual.std': (1 / 255,) * 3}
+_NUMBERED = re.compile(r'(conv2d|batch_normalization|dense)(?:_(\d{1,6}))?/(\w+)')
 
 
 def recognises(names) -> bool:
   """Whether these are the names of a residual network of keras.applications, of this or an older Keras."""
-  return 'conv1_conv/kernel' in names or any(name.startswith('res2a_branch2a') for name in names)
+  return ('conv1_conv/kernel' in names or {'conv2d/kernel', 'batch_normalization/gamma'} <= set(names) or
+          any(name.startswith('res2a_branch2a') for name in names))
 
 
 def convert(path, arrays) -> Imported:
@@ -22,6 +30,8 @@ def convert(path, arrays) -> Imported:
   Raises:
     DataError: it is not ResNet-50, version 1, or not whole.
   """
+  if 'conv2d/kernel' in arrays:
+    arrays = _named(path, arrays)
   if 'conv1_conv/kernel' not in arrays:
     raise DataError(f'{path}: of Keras 2.2 or older (res2a_branch2a), whose ResNet-50 differs; expected '
                     'keras.applications.ResNet50 of Keras 2.3 or newer')
@@ -42,3 +52,28 @@ def convert(path, arrays) -> Imported:
   params['visual/conv1/kernel'] = params['visual/conv1/kernel'][:, :, ::-1].copy()
   return Imported(FORMAT, nest(params), nest(statistics), SWITCHES, tensors.mapping, tensors.ignored,
                   ('biases of the convolutions are folded into the running means; B, G, R turned to R, G, B',))
+
+
+def _named(path, arrays):
+  """The arrays under the names of the layers, which the order of their numbers tells."""
+  layers = {'conv2d': [], 'batch_normalization': [], 'dense': []}
+  found = {name: match for name in arrays if (match := _NUMBERED.fullmatch(name))}
+  for kind, numbers in layers.items():
+    numbers += sorted({int(m[2] or 0) for m in found.values() if m[1] == kind})
+  places = ['conv1']
+  for stage, units in enumerate(resnet50.UNITS, 2):
+    for unit in range(1, units + 1):
+      places += [f'conv{stage}_block{unit}_{part}' for part in ((1, 2, 0, 3) if unit == 1 else (1, 2, 3))]
+  for kind, words in (('conv2d', 'convolutions'), ('batch_normalization', 'batch normalisations')):
+    if len(layers[kind]) != len(places):
+      raise DataError(f'{path}: a network of Keras of {len(layers[kind])} {words}, expected the {len(places)} of '
+                      'keras.applications.ResNet50')
+  own = {('conv2d', number): f'{place}_conv' for number, place in zip(layers['conv2d'], places)}
+  own |= {('batch_normalization', n): f'{place}_bn' for n, place in zip(layers['batch_normalization'], places)}
+  own |= {('dense', number): 'predictions' for number in layers['dense'][:1]}  # a second one is left over
+  renamed = {}
+  for name, stored in arrays.items():
+    match = found.get(name)
+    layer = own.get((match[1], int(match[2] or 0))) if match else None
+    renamed[f'{layer}/{match[3]}' if layer else name] = stored
+  return renamed

@@ -7,8 +7,8 @@ Speech, visual or fused. TensorFlow renamed the variables of recurrent cells twi
 import re
 
 from data_prep.errors import DataError
-from e2e_affect.weights import slim
-from e2e_affect.weights.tensors import Imported, nest, Tensors
+from e2e_affect.weights import limits, slim
+from e2e_affect.weights.tensors import few, Imported, nest, Tensors
 
 FORMAT = 'the authors\' network (TF1 checkpoint)'
 _CELL = re.compile(r'(?:.*/)?cell_?(\d)/(?:basic_)?lstm_?cell/(kernel|weights|w_0|bias|biases|b|w_([ifo])_diag)', re.I)
@@ -54,7 +54,7 @@ def _prefix(path, arrays, scope):
   """What stands before and with `scope` in the names: there may be an outer scope."""
   prefixes = {name.partition(scope)[0] + scope for name in arrays if scope in name}
   if len(prefixes) > 1:
-    raise DataError(f'{path}: {" and ".join(sorted(prefixes))}, expected one network')
+    raise DataError(f'{path}: {few(sorted(prefixes))}, expected one network')
   return prefixes.pop()
 
 
@@ -77,12 +77,13 @@ def _recurrent(path, tensors, arrays, features, params):
       layer, word, gate = match.groups()
       role = int(layer), f'peephole_{gate.lower()}' if gate else _KINDS[word.lower()]
       if role in found:
-        raise DataError(f'{path}: both {found[role]} and {name}, expected one network')
+        raise DataError(f'{path}: both {limits.short(found[role])} and {limits.short(name)}, expected one network')
       found[role] = name
   take = lambda layer, kind, shape, ours: tensors.take(
       found.get((layer, kind), f'…/cell_{layer}/lstm_cell/{kind}'), shape, f'recurrent/lstm_{layer}/{ours}')
   shape = arrays[found[0, 'bias']].shape if (0, 'bias') in found else ()
   units = shape[0] // 4 if len(shape) == 1 else 256
+  limits.check_recurrent(units)
   for layer in range(_LAYERS):
     inputs = units if layer else features
     kernel = take(layer, 'kernel', (inputs + units, 4 * units), 'kernel')
@@ -94,6 +95,7 @@ def _recurrent(path, tensors, arrays, features, params):
   heads = [name for name in arrays if re.fullmatch(r'(?:.*/)?fully_connected/biases', name)]
   head = heads[0].removesuffix('biases') if len(heads) == 1 else 'fully_connected/'
   targets = arrays[heads[0]].shape[0] if len(heads) == 1 and len(arrays[heads[0]].shape) == 1 else 2
+  limits.check_recurrent(units, targets)
   params['recurrent/head/kernel'] = tensors.take(f'{head}weights', (units, targets), 'recurrent/head/kernel')
   params['recurrent/head/bias'] = tensors.take(f'{head}biases', (targets,), 'recurrent/head/bias')
   return {'recurrent.layers': _LAYERS, 'recurrent.units': units, 'recurrent.peepholes': True,

@@ -83,7 +83,9 @@ def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int],
   Raises:
     DataError: it is another network.
   """
-  count = lambda stage: next(n for n in range(100) if not any(k.startswith(stages(stage, n + 1)) for k in names))
+  dots = stages(1, 1).count('.')
+  prefixes = {'.'.join(name.split('.', dots)[:dots]) + '.' for name in names}
+  count = lambda stage: next(n for n in range(len(names) + 1) if stages(stage, n + 1) not in prefixes)
   units = tuple(count(stage) for stage in (1, 2, 3, 4))
   known = {(2, 2, 2, 2): 'ResNet-18', (3, 4, 23, 3): 'ResNet-101', (3, 8, 36, 3): 'ResNet-152'}
   shape = names.get(stages(1, 1) + second, ())

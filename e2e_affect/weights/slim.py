@@ -2,7 +2,7 @@
 
 from data_prep.errors import DataError
 from e2e_affect.weights import resnet50
-from e2e_affect.weights.tensors import Imported, nest, Tensors
+from e2e_affect.weights.tensors import few, Imported, nest, Tensors
 
 FORMAT = 'ResNet-50 of TF-slim'
 SCOPE = 'resnet_v1_50'
@@ -27,7 +27,7 @@ def convert(path, arrays) -> Imported:
   """
   scopes = {name.split('/')[0] for name in arrays if name.startswith('resnet_v')}
   if scopes != {SCOPE}:
-    raise DataError(f'{path}: {", ".join(sorted(scopes))}, expected {SCOPE}')
+    raise DataError(f'{path}: {few(sorted(scopes))}, expected {SCOPE}')
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors, '')
   tensors.finish((rf'{SCOPE}/logits/.*', r'(.*/)?mean_rgb', *IGNORED))

@@ -10,6 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from data_prep.errors import DataError, DiskFullError, UserError, WorkdirError
+from e2e_affect.weights import limits
 from e2e_affect.weights.tensors import Imported, nest
 
 FILE = 'weights.safetensors'
@@ -56,16 +57,18 @@ def read_header(path) -> dict:
   """
   file = _file(path)
   try:
+    limits.check_safetensors(file)
     with safetensors.safe_open(file, framework='numpy') as f:
       text = (f.metadata() or {}).get(_HEADER)
-  except (safetensors.SafetensorError, OSError) as e:
+  except (safetensors.SafetensorError, OSError, ValueError) as e:
     raise _not_imported(file, e) from None
   if text is None:
     raise _not_imported(file, 'a safetensors file of another program')
   try:
-    header = json.loads(text)
+    header = limits.read_json(text)
     if header['version'] != _VERSION:
-      raise DataError(f'{file}: version {header["version"]}, this program reads {_VERSION}; import the weights again')
+      raise DataError(f'{file}: version {limits.short(repr(header["version"]))}, this program reads {_VERSION}; import '
+                      'the weights again')
     as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
     switches = {str(name): as_set(value) for name, value in header['switches'].items()}
     return {'format': header['format'], 'source': header['source'], 'sha256': header['sha256'], 'switches': switches}
@@ -82,7 +85,7 @@ def read(path) -> tuple[dict, dict]:
   header, file = read_header(path), _file(path)
   try:
     flat = safetensors.numpy.load_file(file)
-  except (safetensors.SafetensorError, OSError) as e:
+  except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
     raise _not_imported(file, e) from None
   if digest(flat) != header['sha256']:
     raise DataError(f'{file}: its SHA-256 differs from the one in its header; import the weights again')
@@ -115,5 +118,5 @@ def _file(path):
 
 
 def _not_imported(file, reason):
-  return UserError(f'{file}: no imported weights ({str(reason).splitlines()[0][:100]}); make them with '
+  return UserError(f'{file}: no imported weights ({limits.short(str(reason), 100)}); make them with '
                    '`python -m e2e_affect.import_weights FILE --out=DIR`')

@@ -7,7 +7,9 @@ import re
 import numpy as np
 
 from data_prep.errors import DataError
+from e2e_affect.weights import limits
 
+COUNTERS = (r'(.*\.)?num_batches_tracked', 'n_averaged')  # PyTorch's, of batches and of averaged networks
 _SHOWN = 3  # names of each kind in an error
 
 
@@ -68,7 +70,7 @@ class Tensors:
       self._wrong.append(f'{name} is {list(stored.shape)}, expected {list(shape)}')
     else:
       array = np.asarray(stored.read())
-      if array.shape != shape or array.dtype.kind not in 'fV':  # V: bfloat16, as ml_dtypes calls it
+      if array.shape != shape or array.dtype.kind != 'f' and array.dtype.name != 'bfloat16':
         self._wrong.append(f'{name} holds {array.dtype.name}{list(array.shape)}, expected float32{list(shape)}')
       else:
         array = array.astype(np.float32)
@@ -92,16 +94,17 @@ class Tensors:
     """
     left = sorted(self._arrays.keys() - {name for name, _, _ in self.mapping})
     self.ignored = [name for name in left if any(re.fullmatch(pattern, name) for pattern in ignored)]
-    left = [name for name in left if name not in self.ignored]
-    faults = [f'{words}: {_few(names)}' for words, names in
+    left = sorted(set(left).difference(self.ignored))
+    faults = [f'{words}: {few(names)}' for words, names in
               (('missing', self._missing), ('wrong', self._wrong), ('left over', left)) if names]
     if faults:
       raise DataError(f'{self._path}: {"; ".join(faults)}; nothing was imported: get the file again, or another one')
 
 
-def _few(names):
+def few(names: list[str], most: int = 120) -> str:
+  """The first of these names or faults, and how many more there are, as a message can hold them."""
   more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-  return ', '.join(names[:_SHOWN]) + more
+  return ', '.join(limits.short(name, most) for name in names[:_SHOWN]) + more
 
 
 def nest(flat: dict[str, np.ndarray]) -> dict:

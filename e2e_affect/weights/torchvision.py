@@ -1,10 +1,11 @@
 """torchvision's and timm's ResNet-50: `layer1.0.conv1.weight`."""
 
 from e2e_affect.weights import resnet50
-from e2e_affect.weights.tensors import Imported, nest, Tensors
+from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
 
 FORMAT = 'ResNet-50 of torchvision or timm'
-IGNORED = (r'fc\.(weight|bias)', r'.*\.num_batches_tracked')
+# The classifier, counters, and the weights of classes in the loss that a LightningModule saves with the network.
+IGNORED = (r'fc\.(weight|bias)', r'(criterion|loss|loss_fn|loss_func|loss_function)\.(pos_)?weight', *COUNTERS)
 SWITCHES = {'visual.stride_on': '3x3', 'visual.stem_pool_padding': 'SYMMETRIC', 'visual.batch_norm_epsilon': 1e-5,
             'visual.mean': resnet50.IMAGENET_MEAN, 'visual.std': resnet50.IMAGENET_STD}
 
