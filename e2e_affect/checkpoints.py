@@ -1,10 +1,12 @@
 """Checkpoints: saved whole, checked bit by bit when they are read. The only file that imports Orbax."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import pathlib
+import sys
 from typing import Any
 
 from absl import logging
@@ -99,8 +101,9 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
                                  digest=ocp.args.JsonSave({'sha256': _digest(host),
                                                            'metrics_sha256': _metrics_digest(metrics)}))
   try:
-    manager.save(step, args=arguments, metrics=metrics, force=True)
-    manager.wait_until_finished()
+    with _no_late_callbacks():
+      manager.save(step, args=arguments, metrics=metrics, force=True)
+      manager.wait_until_finished()
   except Exception as e:  # the writer below Orbax wraps the system's error in types of its own
     if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or _says_disk_full(e):
       raise DiskFullError(f'{manager.directory}: no space left for the checkpoint of step {step}; older ones are '
@@ -115,6 +118,23 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
       raise CheckpointError(f'{manager.directory}/{step}: was just saved, and is not what is read back ({e}); the '
                             'training ends here, before more is lost: look at the disk, or choose another --workdir'
                             ) from None
+
+
+@contextlib.contextmanager
+def _no_late_callbacks():
+  """Says nothing of arrays that report to an event loop which was closed because another array could not be written.
+
+  They do so until the program ends: after an exception nothing is taken back.
+  """
+  before = sys.unraisablehook
+
+  def hook(unraisable):
+    if unraisable.exc_type is not RuntimeError or str(unraisable.exc_value) != 'Event loop is closed':
+      before(unraisable)
+
+  sys.unraisablehook = hook
+  yield
+  sys.unraisablehook = before
 
 
 def restore_newest(manager: ocp.CheckpointManager, template: TrainState) -> TrainState | None:
@@ -262,8 +282,8 @@ def _check_readable(manager, step, error) -> None:
 
 
 def _unreadable(path, error):
-  return CheckpointError(f'{path}: cannot be read ({error.strerror}); nothing was changed: mend that and start the same '
-                         'command again')
+  return CheckpointError(f'{path}: cannot be read ({error.strerror}); nothing was changed: mend that and start the '
+                         'same command again')
 
 
 def _raise(error):

@@ -7,9 +7,11 @@ line: `{"step": 1200, "kind": "train", "loss": …}`. Strict JSON: what is not f
 import json
 import math
 import pathlib
+import time
 
-import tensorboardX
 from absl import logging
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from data_prep.errors import DataError, write_error
 from e2e_affect.traces import write_atomically
@@ -74,15 +76,19 @@ class MetricWriter:
       self._file.write(_line(row))
       self._file.flush()  # what a kill leaves behind is then at most one cut line
       if self._events is None:
-        self._events = tensorboardX.SummaryWriter(str(self._workdir), purge_step=self._first_step)
+        # Not tensorboardX.SummaryWriter: its thread dies of a full disk, and then the queue to it fills up and waits.
+        self._events = event_file_writer.EventsWriter(str(self._workdir / 'events'))
+        self._add_event(self._first_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
       for name, value in row.items():
         if name not in ('step', 'kind') and math.isfinite(value):
-          self._events.add_scalar(f'{kind}/{name}', value, row['step'])
-      if kind != 'train':  # rare and wanted at once
-        self._events.flush()
+          self._add_event(row['step'], summary=summary.scalar(f'{kind}/{name}', value))
+      self._events.flush()
     except OSError as e:
       raise write_error(self._path, e) from None
     logging.info('%s', _log_line(row, seconds_left))
+
+  def _add_event(self, step, **content):
+    self._events.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
 
   def close(self) -> None:
     self._file.close()

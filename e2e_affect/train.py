@@ -190,8 +190,8 @@ def _refuse_other_config(folder, begun, config):
   """A resumed run must be the one that was begun: another order or rate would make it neither."""
   for field, before, now in _differences(begun.to_json(), config.to_json()):
     if field not in _MAY_CHANGE:
-      raise UserError(f'{folder}: was begun with config.{field} = {before!r}, now {now!r}; choose another --workdir, or '
-                      'the old value')
+      raise UserError(f'{folder}: was begun with config.{field} = {before!r}, now {now!r}; choose another --workdir, '
+                      'or the old value')
 
 
 def _refuse_other_data(folder, manifest, moved):
@@ -208,8 +208,9 @@ def _refuse_other_data(folder, manifest, moved):
                     f'{", ".join(now["targets"])}; prepare them as they were, or choose another --workdir')
   if moved:
     for what, before, now in _differences(json.dumps(begun), json.dumps(now)):
-      raise DataError(f'{folder}: was begun with other data: {what} was {str(before)[:100]}, in --config.data.dir it is '
-                      f'{str(now)[:100]}; name the folder that the same data were moved to, or choose another --workdir')
+      raise DataError(f'{folder}: was begun with other data: {what} was {str(before)[:100]}, in --config.data.dir it '
+                      f'is {str(now)[:100]}; name the folder that the same data were moved to, or choose another '
+                      '--workdir')
 
 
 def _differences(before, now):

@@ -223,12 +223,17 @@ def test_another_type_is_an_error(manager, state):
 _FULL_DISK = """
 import json, pathlib, resource, sys
 import numpy as np
+from absl import logging
 from e2e_affect import checkpoints
+from e2e_affect.log import ours_or_warning
 from e2e_affect.steps import TrainState
+logging.use_absl_handler()
+logging.get_absl_handler().addFilter(ours_or_warning)
 def state(step):
   rng = np.random.default_rng(step)
   zero = np.zeros((), np.int32)
-  return TrainState(np.int32(step), {'w': rng.normal(size=300_000).astype(np.float32)}, {}, (), zero, zero, {})
+  params = {f'w{k}': rng.normal(size=15_000).astype(np.float32) for k in range(20)}
+  return TrainState(np.int32(step), params, {}, (), zero, zero, {})
 manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
 checkpoints.save(manager, state(1), None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -248,6 +253,7 @@ def test_a_full_disk_loses_that_step_alone(tmp_path):
   error, step = done.stdout.strip().splitlines()[-2:]
   assert json.loads(error)[0] == 'DiskFullError' and 'older ones are intact' in json.loads(error)[1]
   assert step == '1'
+  assert 'Traceback' not in done.stderr and 'Event loop' not in done.stderr
 
 
 def test_the_first_checkpoint_is_read_back_and_what_cannot_be_read_is_known_at_once(manager, state, monkeypatch):

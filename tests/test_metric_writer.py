@@ -3,6 +3,8 @@
 import json
 import logging as std_logging
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -104,6 +106,28 @@ def test_unwritable_folder(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(WorkdirError, match='choose another folder'):
     MetricWriter(tmp_path / 'file' / 'run')
+
+
+_FULL_DISK = '''
+import resource, sys
+from data_prep.errors import DiskFullError
+from e2e_affect.metric_writer import MetricWriter
+writer = MetricWriter(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+  for step in range(1, 200):
+    writer.write(step, 'train', dict.fromkeys('abc', 0.5))
+except DiskFullError as e:
+  print(step, e)
+'''
+
+
+def test_a_full_disk_ends_the_record_in_one_line(tmp_path):
+  done = subprocess.run([sys.executable, '-c', _FULL_DISK, tmp_path], capture_output=True, text=True, check=False,
+                        timeout=60)
+  # A row is 3 events of 8 + 4 + ~30 + 4 bytes: 4000 bytes hold about 29 rows.
+  assert 15 < int(done.stdout.split()[0]) < 40 and 'metrics.jsonl: no space left' in done.stdout, done
+  assert not done.stderr and len(read_metrics(tmp_path)) >= 15
 
 
 def read_events(path):

@@ -535,6 +535,57 @@ def test_an_unwritable_workdir_is_refused_within_seconds_and_before_the_corpus_i
   assert time.monotonic() - started < 10 and [p.name for p in tmp_path.iterdir()] == ['file']  # 2 s on an idle machine
 
 
+_HELD = '''
+import resource, sys
+from absl import logging
+from data_prep.errors import UserError
+from e2e_affect import hold
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+  with hold.held(sys.argv[1], writes=True):
+    for k in range(9):
+      logging.error('line %d %s', k, 'x' * 100)
+    print('went on')
+except UserError as e:
+  print(e.exit_code, e)
+'''
+
+
+@pytest.mark.parametrize('limit, said', [(0, '74 .*run: no space left '), (200, 'went on\n')])
+def test_a_disk_without_a_byte_for_the_lock_is_one_line_and_one_without_place_for_the_log_is_none(tmp_path, limit, said):
+  done = run([sys.executable, '-c', _HELD, tmp_path / 'run', str(limit)])
+  assert re.match(said, done.stdout) and done.stdout.count('\n') == 1, done
+  assert 'Traceback' not in done.stderr and 'Logging error' not in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 1.4 MB and a function that makes it larger."""
+  disk = tmp_path / 'disk'
+  disk.mkdir()
+  if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1400k', 'tmpfs', disk], check=False,
+                    capture_output=True).returncode:
+    pytest.skip('no permission to mount a file system of a size')
+  yield disk, lambda: subprocess.run(['mount', '-o', 'remount,size=99m', disk], check=True)
+  subprocess.run(['umount', disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_in_one_line_and_74_and_the_run_goes_on_exactly(uninterrupted, small_disk, data_dir):
+  disk, enlarge = small_disk
+  (disk / 'fill').write_bytes(bytes(2**20 - 2**17))
+  arguments = command('speech.py', disk / 'run', data_dir, total_steps=9)
+  done = run(arguments)
+  assert done.returncode == 74, done.stderr[-2000:]
+  assert last_line(done).startswith('error: ') and 'no space left' in last_line(done)
+  assert 'Traceback' not in done.stderr and 'Event loop' not in done.stderr
+  (disk / 'fill').write_bytes(bytes(2**20))
+  enlarge()
+  assert run(arguments).returncode == 0
+  assert final_digest(disk / 'run') == final_digest(uninterrupted[0])
+
+
 def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
   (tmp_path / 'mine.py').write_text('from e2e_affect import default_config\n\n\ndef get_config():\n'
                                     '  c = default_config.get_config()\n  c.epochs = -1\n  return c\n')
