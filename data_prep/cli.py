@@ -11,6 +11,8 @@ from data_prep import signals
 from data_prep.errors import UserError
 from data_prep.errors import write_error
 
+flags.disclaim_key_flags()  # a flag that is defined here is that of the caller, in whose --help it stands
+
 
 def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
   """Parses the flags and calls `main(*arguments)`; exits with the code of design.md, section 8.

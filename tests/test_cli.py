@@ -93,6 +93,11 @@ def test_a_full_standard_output_is_said_so():
   assert child.returncode == 74 and err.startswith('error: standard output: no space left') and err.count('\n') == 1
 
 
+def test_a_flag_that_is_a_path_stands_in_the_help():
+  out, _ = start('', '--help').communicate(timeout=20)
+  assert '--out: A path.' in out
+
+
 def test_a_tilde_in_a_path_flag_is_the_home_folder(tmp_path):
   child = start('', '--out=~/x', env={**os.environ, 'HOME': str(tmp_path)})
   assert child.communicate(timeout=20)[0] == f'{tmp_path}/x\n'

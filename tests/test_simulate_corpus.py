@@ -151,14 +151,26 @@ def test_refuses_to_mix(tmp_path):
 
 @pytest.mark.parametrize('number,error', [(errno.ENOSPC, DiskFullError), (errno.EACCES, WorkdirError)])
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch, number, error):
-  def fail(path, frames, samples):
-    path.write_bytes(b'half a vid')
-    raise OSError(number, 'as if')
+  write_bytes = pathlib.Path.write_bytes
 
-  monkeypatch.setattr(corpus, '_write_video', fail)
+  def write(path, content):
+    if path.suffixes[:1] == ['.mp4']:
+      write_bytes(path, content[:99])
+      raise OSError(number, 'as if')
+    write_bytes(path, content)
+
+  monkeypatch.setattr(pathlib.Path, 'write_bytes', write)
   with pytest.raises(error, match=r'P25\.mp4'):
     corpus.simulate(tmp_path / 'corpus', 3, 4, 5, 1)
   assert list((tmp_path / 'corpus' / 'RECOLA-Video-recordings').iterdir()) == []
+
+
+def test_a_folder_whose_name_is_no_utf_8_holds_the_same_bytes(tmp_path):
+  made = []
+  for name in ('coffee', 'caf\udce9'):
+    corpus._make(tmp_path / name, 'P14', 2, 5)
+    made.append(_sums(tmp_path / name))
+  assert len(made[0]) == 6 and made[0] == made[1]
 
 
 def test_command(tmp_path):

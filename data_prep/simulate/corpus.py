@@ -17,6 +17,7 @@ arousal shows mostly in the voice and valence mostly in the face, as the paper f
 import contextlib
 import fcntl
 import functools
+import io
 import json
 import pathlib
 import sys
@@ -187,21 +188,27 @@ def _make(out, subject, seconds, seed):
   for target in TARGETS:
     with atomic.whole(paths[target]) as temporary:
       raters.write(temporary, ratings(subject, seconds, seed, target))
+  # Sound and video go through memory: their libraries take no path whose name is no UTF-8, and hide the system's error
+  # where an open file cannot be written.
   with atomic.whole(paths['audio']) as temporary:
-    soundfile.write(temporary, spoken.samples, voice.SAMPLE_RATE, subtype='PCM_16', format='WAV')
+    sound = io.BytesIO()
+    soundfile.write(sound, spoken.samples, voice.SAMPLE_RATE, subtype='PCM_16', format='WAV')
+    temporary.write_bytes(sound.getvalue())
   with atomic.whole(paths['turns']) as temporary:
     np.savetxt(temporary, spoken.turns, fmt='%.3f', delimiter=';', header='start;stop', comments='')
   with atomic.whole(paths['box']) as temporary:
     np.savetxt(temporary, [face.box(moved, 0)], fmt='%d', delimiter=';', header='x;y;width;height', comments='')
   with atomic.whole(paths['video']) as temporary:
-    _write_video(temporary, face.frames(looks_rng, portrait.looks(looks_rng), moved), spoken.samples)
+    video = io.BytesIO()
+    _write_video(video, face.frames(looks_rng, portrait.looks(looks_rng), moved), spoken.samples)
+    temporary.write_bytes(video.getvalue())
 
 
-def _write_video(path, frames, samples):
+def _write_video(file, frames, samples):
   """Writes an mp4: frames (B, G, R) at 25 fps as h264, samples (int16, 44.1 kHz) as FLAC, the very sound of the wav."""
   per_frame = voice.SAMPLE_RATE // processes.STEPS_PER_SECOND
   # bitexact: no version of the encoder and no date in the file, so that the same input gives the same bytes.
-  with av.open(str(path), 'w', format='mp4', options={'fflags': '+bitexact'}) as container:
+  with av.open(file, 'w', format='mp4', options={'fflags': '+bitexact'}) as container:
     # mbtree=0: with it x264 0.165 lets whatever lay in memory before change the bits (seen, and reproduced).
     video = container.add_stream('libx264', rate=processes.STEPS_PER_SECOND, options={
         'preset': 'veryfast', 'crf': '23', 'x264-params': 'threads=1:mbtree=0'})
