@@ -1,6 +1,8 @@
 """The command: `python -m e2e_affect.main --config=configs/fused.py`."""
 
 import difflib
+import functools
+import operator
 import os
 import re
 
@@ -14,6 +16,9 @@ from data_prep.errors import UserError
 from data_prep.records import PARTITIONS
 from e2e_affect import hold
 from e2e_affect.log import ours_or_warning
+
+
+_PATHS = ('data.dir', 'pretrained', 'postprocessing_from', 'init_from.speech', 'init_from.visual')
 
 
 def _define_flags():
@@ -66,6 +71,11 @@ def _parse(argv):
     lines = str(e.args[0] if isinstance(e, KeyError) else e).strip().splitlines() or [repr(e)]
     in_file = isinstance(e, OSError) or any('Traceback' in line for line in lines)
     raise UserError(lines[-1].strip().removeprefix('ValueError: ') if in_file else ' '.join(lines)) from None
+  if flags.FLAGS.config is not None:
+    for field in _PATHS:  # a shell leaves the tilde of --config.field=~/x as it is
+      *parents, name = field.split('.')
+      of = functools.reduce(operator.getitem, parents, flags.FLAGS.config)
+      of[name] = cli.path(of[name])
   return rest
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from data_prep import embedded
 from data_prep.errors import DataError, UserError
 from data_prep.records import Manifest, PARTITIONS
-from e2e_affect import checkpoints, chunks, config_check, evaluate, feed, hold, init_from, input_pipeline, results
-from e2e_affect import steps, stop
+from e2e_affect import checkpoints, chunks, config_check, evaluate, feed, hold, init_from, input_pipeline, memory
+from e2e_affect import results, steps, stop
 from e2e_affect import workdir as workdirs
 from e2e_affect.metric_writer import MetricWriter
 from e2e_affect.metrics import Moments
@@ -26,6 +26,8 @@ _MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the ru
 # What a run that goes on may have otherwise: where things lie, how long, how fast, how much is said.
 _MAY_CHANGE = ('name', 'log_every_steps', 'total_steps', 'epochs', 'evaluate_chunk_seconds', 'postprocessing_from',
                'data.dir', 'data.cache', 'data.read_threads')
+_LESS_MEMORY = ('lower --config.batch_size, --config.data.sequence_steps or --config.evaluate_chunk_seconds, or set '
+                '--config.model.visual.remat=True')
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
@@ -49,7 +51,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   if embedded.is_absent(config.data.dir):
     _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
   first_host = jax.process_index() == 0
-  with hold.held(workdir, writes=first_host) as folder:
+  with hold.held(workdir, writes=first_host) as folder, memory.told(_LESS_MEMORY):
+    memory.refuse_absurd_batch(config)
     embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the run
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
     devices = jax.local_device_count()
@@ -158,7 +161,7 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     partition: to evaluate, beside those that its `results.json` already has: no result is lost.
   """
   config = workdirs.read_config(workdir)
-  with hold.held(workdir, writes=jax.process_index() == 0) as folder:
+  with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(_LESS_MEMORY):
     try:
       manifest = input_pipeline.read_manifest(config.data.dir)
     except DataError as e:

@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -163,6 +164,11 @@ def setting(text: str) -> tuple[str, str]:
   return name, value
 
 
+def path(text: str) -> pathlib.Path:
+  """`~` is the home folder: a shell leaves it as it is in --out=~/x."""
+  return pathlib.Path(os.path.expanduser(text))
+
+
 def stages(text: str) -> tuple[str, ...]:
   """'fused,final' -> ('fused', 'final'), in the order they are trained in."""
   asked = text.split(',')
@@ -175,10 +181,11 @@ def parse() -> argparse.Namespace:
   """The flags; a wrong one ends the program with one line and 64."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.error = lambda message: parser.exit(64, f'error: {message}\n')
-  parser.add_argument('--data', required=True, type=pathlib.Path, help='data folder, as data_prep.prepare wrote it')
-  parser.add_argument('--out', required=True, type=pathlib.Path, help='folder of all workdirs')
+  parser.add_argument('--data', required=True, type=path, help='data folder, as data_prep.prepare wrote it')
+  parser.add_argument('--out', required=True, type=path, help='folder of all workdirs')
   parser.add_argument('--stages', type=stages, default=STAGES, help=f'some of {",".join(STAGES)}; default: all')
-  parser.add_argument('--imagenet', help='published weights of ResNet-50, any file that import_weights takes')
+  parser.add_argument('--imagenet', type=os.path.expanduser,
+                      help='published weights of ResNet-50, any file that import_weights takes')
   parser.add_argument('--landmarks', default='mtcnn', help='--source of data_prep.landmarks; default: mtcnn')
   parser.add_argument('--demo', dest='variant', action='store_const', const=':demo', default='',
                       help='the small networks of `make demo`, from scratch')

@@ -12,6 +12,7 @@ children, which save. Exit codes: 0 done, 1 a point failed, 64 usage, 73 --out n
 import argparse
 import itertools
 import json
+import os
 import pathlib
 import shlex
 import signal
@@ -26,6 +27,11 @@ def axis(setting: str) -> tuple[str, list[str]]:
   if not name or '' in values.split(','):
     raise argparse.ArgumentTypeError(f'found {setting!r}, expected field=value,value')
   return name, values.split(',')
+
+
+def path(text: str) -> pathlib.Path:
+  """`~` is the home folder: a shell leaves it as it is in --out=~/x."""
+  return pathlib.Path(os.path.expanduser(text))
 
 
 def score(workdir: pathlib.Path) -> tuple[float | None, str]:
@@ -89,7 +95,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.error = lambda message: parser.exit(64, f'error: {message}\n')
   parser.add_argument('--config', required=True, help='experiment, e.g. configs/speech.py or configs/speech.py:demo')
-  parser.add_argument('--out', required=True, type=pathlib.Path, help='folder of all workdirs')
+  parser.add_argument('--out', required=True, type=path, help='folder of all workdirs')
   parser.add_argument('--set', required=True, type=axis, action='append', help='field=value,value; once for each field')
   parser.add_argument('--jobs', type=int, default=1, help='points at once; more than one compete for one GPU')
   parser.add_argument('--dry_run', action='store_true', help='print the commands and do nothing')

@@ -114,6 +114,12 @@ def test_sweep_dry_run_prints_the_commands_and_does_nothing(sweep, tmp_path):
   assert second.endswith('--config.seed=1')
 
 
+def test_sweep_takes_a_tilde_for_the_home_folder(sweep, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  out, _ = sweep('--set', 'seed=0', '--dry_run', '--out=~/out').communicate(timeout=30)
+  assert f'--workdir={tmp_path}/home/out/seed=0' in out
+
+
 @pytest.mark.parametrize('flags', [['--set', 'seed'], ['--set', 'seed=1,'], ['--set', 'seed=1,1'], ['--set', '=1'],
                                    ['--set', 'seed=1', '--set', 'seed=2'], ['--set', 'd=a/b,a_b'], [],
                                    ['--set', 'seed=1', '--jobs=0']])

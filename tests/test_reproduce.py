@@ -76,6 +76,14 @@ def test_the_plan(run, tmp_path):
   assert not runs.exists()
 
 
+def test_a_tilde_is_the_home_folder(run, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  code, out, err = run('--data=~/', '--out=~/there', '--imagenet=~/resnet_v1_50.ckpt', '--stages=visual')
+  assert code == 0, err
+  for part in (f'--config.data.dir={tmp_path}', f'--workdir={tmp_path}/there/visual', f' {tmp_path}/resnet_v1_50.ckpt'):
+    assert part in out
+
+
 def test_commands_are_shown_as_a_shell_takes_them(reproduce):
   parts = ["('train',)", 'a"b', '$HOME `x`', 'back\\slash', 'plain=1']
   assert subprocess.check_output(['sh', '-c', f'printf "%s\n" {reproduce.shown(parts)}'], text=True).split('\n') == [

@@ -21,6 +21,7 @@ from data_prep.errors import UserError
 from data_prep.errors import WorkdirError
 from e2e_affect import checkpoints
 from e2e_affect import init_from
+from e2e_affect import memory
 from e2e_affect import steps
 from e2e_affect import train
 from e2e_affect import workdir
@@ -595,6 +596,34 @@ def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
                           capture_output=True, text=True, check=False, cwd=tmp_path,
                           env={**environment(), 'HOME': str(tmp_path)})
     assert said in last_line(done) and not (tmp_path / '~').exists(), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('field', ['data.dir', 'init_from.speech', 'init_from.visual', 'pretrained',
+                                   'postprocessing_from'])
+def test_a_tilde_in_a_field_that_is_a_path_is_the_home_folder(tmp_path, field):
+  done = subprocess.run([sys.executable, '-m', 'e2e_affect.main', f'--config={ROOT}/configs/fused.py', '--workdir=run',
+                         f'--config.{field}=~/there', '--config.data.dir=data' if field != 'data.dir' else '--mode=train'],
+                        capture_output=True, text=True, check=False, cwd=tmp_path,
+                        env={**environment(), 'HOME': str(tmp_path / 'home')})
+  assert last_line(done).startswith(f'error: {tmp_path}/home/there') and 'not found' in last_line(done)
+
+
+def test_a_batch_that_is_larger_than_the_memory_is_refused_before_the_corpus_is_made(small_config, tmp_path,
+                                                                                     monkeypatch):
+  monkeypatch.setattr(train.embedded, 'make_if_absent', fail)
+  small_config.batch_size, small_config.data.sequence_steps, small_config.total_steps = 100_000, 90_000, 1
+  # 9e9 steps of 2 · 640 bytes of sound and 3 · 96² of pictures
+  with pytest.raises(UserError, match='config.batch_size = 100000: .* take 2.6e.05 GB, this machine has .* GB; lower'):
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+def test_a_device_without_memory_ends_the_training_in_one_line(small_config, tmp_path, monkeypatch):
+  monkeypatch.setattr(train.steps, 'init_state', lambda *_: jax.numpy.zeros(2**55, 'int8'))
+  with pytest.raises(UserError, match='out of memory .RESOURCE_EXHAUSTED: .*; lower --config.batch_size, ') as e:
+    train.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 64 and '\n' not in str(e.value)
+  with pytest.raises(ZeroDivisionError), memory.told(''):
+    1 / 0
 
 
 def test_a_folder_named_configs_does_not_hide_the_defaults_of_the_program(tmp_path):
