@@ -173,6 +173,9 @@ class Sound:
       if end <= 0:
         raise DataError(f'{path}: the sound track holds no samples')
       track.check_length(end / rate)
+      declared = containers.declared_end(container, container.streams[index])
+      if declared is not None and not 0 < declared >= end / rate - containers.MAX_PADDING_SECONDS:
+        declared = None  # no codec pads so much: the number is wrong
       channels = {}
       for number, of in levels.items():
         channels[number] = None if self._channel is None else self._channel - 1
@@ -190,8 +193,7 @@ class Sound:
       if gain != 1:
         notes.append(f'the sound peaks at {20 * math.log10(peak):+.0f} dB of full scale: stored times {gain:g}')
       return _Survey(track=index, rate=rate, pieces=pieces, end=end, channels=channels, peak=peak,
-                     declared=containers.declared_end(container, container.streams[index]) or None,
-                     notes=notes + track.notes)
+                     declared=declared, notes=notes + track.notes)
 
   def _placed(self, survey) -> Iterator[np.ndarray]:
     """Yields float32 [n] at the file's rate, from time zero on."""

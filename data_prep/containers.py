@@ -11,17 +11,21 @@ import pathlib
 
 import av
 
+from data_prep import endings
 from data_prep.errors import DataError
 from data_prep.records import STEP_SECONDS
 
 FORMATS = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,'
            'wav,w64,aiff,caf,flac,ogg,mp3,aac,au,wv,ac3,eac3,dts,dv,amr,tta,ape,mxf')
-_DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length is itself an estimate
+_DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length may itself be an estimate
+_LENGTH_HOLDS = ('mov', 'avi', 'flac')  # a file that is shorter than it declares was cut off, whole as it may seem
+_ONE_LENGTH = ('matroska', 'flv')  # formats that say one length for all tracks
 MAX_PIXELS = 4096 * 4096
 MAX_LOST = 0.05  # share of a track's packets that cannot be decoded; more, and the file is refused
 MAX_LOST_LEARNT = 0.01  # the same for a file that a network learns from, or is scored on
 MAX_HOLE_SECONDS = 10.0  # a longer hole between two frames is believed if the next timestamp agrees
 MAX_START_SECONDS = 600.0  # a track may start that long after the other
+MAX_PADDING_SECONDS = 5 * STEP_SECONDS  # of codecs: declared lengths may hold it, and samples may go beyond them
 _RESTART_SECONDS = 0.5  # a clock that goes back by more has started again; by less, its packets are out of order
 _RESTARTS = ('mpegts', 'mpeg')  # formats that may be joined byte by byte: a jump of every track is such a joint
 _MAX_READ_FAILURES = 8  # in a row, of a file that cannot be read any further
@@ -232,12 +236,20 @@ class Track:
     Raises:
       DataError: the file was cut off.
     """
+    formats = self._container.format.name.split(',')
     declared = declared_end(self._container, self._stream)
-    if 'matroska' in self._container.format.name:  # its one length is that of the longest track
+    if declared is None and self._container.duration and endings.tells_length(self._path, formats):
+      declared = self._container.duration / 1e6
+    if any(name in _ONE_LENGTH for name in formats):  # that of the longest track
       decoded = max([decoded, *self._clock.ends.values()])
-    if declared is not None and declared - decoded > 5 * STEP_SECONDS:  # codecs may declare their padding
-      raise DataError(f'{self._path}: the {self._stream.type} track declares {declared:.2f} s and holds {decoded:.2f} '
-                      's; the file was cut off: copy it again')
+    short = declared is not None and declared - decoded > MAX_PADDING_SECONDS
+    broken = endings.break_off(self._path, formats)
+    words = f'the {self._stream.type} track declares {declared:.2f} s and holds {decoded:.2f} s' if short else ''
+    if short and (broken or any(name in _LENGTH_HOLDS for name in formats)):
+      raise DataError(f'{self._path}: {words}; the file was cut off: copy it again')
+    # A length alone may have been written by a clock on the wall, or by the program that cut the rest away.
+    self.notes += [words] if short else []
+    self.notes += [f'the file breaks off: {broken}'] if broken else []
 
 
 class _Clock:

@@ -19,6 +19,7 @@ LAYERS = [
     ['e2e_affect.weights.huggingface', 'e2e_affect.weights.released', 'e2e_affect.weights.end2you'],
     ['e2e_affect.weights.detect'],
     ['data_prep.records', 'data_prep.cli'],
+    ['data_prep.endings'],
     ['data_prep.containers', 'data_prep.sound_clock', 'data_prep.sound_levels', 'data_prep.wav_header'],
     ['e2e_affect.traces', 'e2e_affect.losses', 'e2e_affect.models.long_conv', 'e2e_affect.models.dropout', 'e2e_affect.page', 'e2e_affect.pcm',
      'data_prep.audio_track', 'data_prep.video_track', 'data_prep.faces', 'data_prep.labels', 'data_prep.gold_standard'],
