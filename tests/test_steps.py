@@ -205,6 +205,44 @@ def test_a_nan_skips_the_update_and_is_counted(small_config):
 
 
 @pytest.mark.usefixtures('shallow')
+@pytest.mark.parametrize('modality, change', [
+    ('speech', {}),
+    ('speech', {'model.speech.variant': 'released', 'model.recurrent.peepholes': True,
+                'model.recurrent.cell_clip': 100.0}),
+    ('visual', {'model.visual.stem_pool_padding': 'SYMMETRIC', 'model.visual.stride_on': '3x3'}),
+    pytest.param('visual', {'model.visual.stem_pool_padding': 'SAME'}, marks=pytest.mark.slow),
+    pytest.param('visual', {'model.visual.batch_norm': 'frozen'}, marks=pytest.mark.slow),
+    pytest.param('visual', {'model.visual.remat': True}, marks=pytest.mark.slow),
+    pytest.param('geometric', {}, marks=pytest.mark.slow)])
+def test_a_compiled_gradient_with_a_constant_mask_is_that_of_single_operations(modality, change):
+  """What is constant is computed beforehand, and the rest in another order: no maximum may lose its place by that."""
+  config = fused.get_config()
+  config.update_from_flattened_dict({
+      'model.modalities': (modality,), 'model.speech.taps': 20, 'model.speech.long_taps': 40,
+      'model.visual.width': 4, 'model.visual.image_size': 32, 'model.recurrent.units': 8, **change})
+  model = steps.make_model(config, 2, None)
+  rng = np.random.default_rng(6)
+  constant = {'valid': np.array([[1, 1, 1, 1], [1, 1, 1, 0]], np.float32), 'audio_found': np.ones(2, np.float32),
+              'face_found': np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.float32)}
+  given = {'audio': rng.normal(size=(2, 4, 640)), 'face': rng.normal(size=(2, 4, 32, 32, 3)),
+           'landmarks': rng.normal(size=(2, 4, 68, 2))}
+  given = {name: jnp.asarray(value, jnp.float32) for name, value in given.items()}
+  variables = jax.jit(lambda: model.init(jax.random.key(0), {**constant, **given}, train=False))()
+  weight = rng.normal(size=(2, 4, 2)).astype(np.float32)
+  keys = jax.random.split(jax.random.key(1), 2)
+
+  def loss(params, given):
+    (y, _), _ = model.apply({**variables, 'params': params}, {**constant, **given}, train=True, keys=keys,
+                            mutable=['batch_stats'])
+    return (weight * y).sum()
+
+  gradients = [f(variables['params'], given) for f in (jax.grad(loss), jax.jit(jax.grad(loss)))]
+  single, compiled = (dict(jax.tree_util.tree_leaves_with_path(g)) for g in gradients)
+  for path, expected in single.items():
+    assert np.linalg.norm(compiled[path] - expected) <= 1e-5 * np.linalg.norm(expected), jax.tree_util.keystr(path)
+
+
+@pytest.mark.usefixtures('shallow')
 def test_frozen_batch_norm_keeps_its_statistics(small_config):
   batch = one_batch(small_config)
   start = fresh(small_config)
