@@ -85,6 +85,8 @@ def _gradients_on(devices, config_json):
   config = ml_collections.ConfigDict(json.loads(config_json))
   batch_size = -(-config.batch_size // devices) * devices
   batch = one_batch(config, batch_size=batch_size)
+  batch['face_found'] = batch['face_found'].copy()
+  batch['face_found'][0, 5:20] = batch['face_found'][1] = 0  # a face is lost, and one sequence has none
   state = steps.init_state(config, 2)
   model = steps.make_model(config, 2, steps.AXIS)
   frozen = ml_collections.FrozenConfigDict(config)
@@ -242,15 +244,78 @@ def test_a_compiled_gradient_with_a_constant_mask_is_that_of_single_operations(m
     assert np.linalg.norm(compiled[path] - expected) <= 1e-5 * np.linalg.norm(expected), jax.tree_util.keystr(path)
 
 
+def statistics_after(config, batch, start):
+  return jax.tree.map(np.asarray, train_once(config, batch, start)[0].batch_stats)
+
+
+def moved(before, after):
+  return sum(float(np.abs(a - b).sum()) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+
 @pytest.mark.usefixtures('shallow')
-def test_frozen_batch_norm_keeps_its_statistics(small_config):
-  batch = one_batch(small_config)
+@pytest.mark.parametrize('frozen', ['visual', 'speech'])
+def test_frozen_batch_norm_keeps_the_statistics_of_its_part_alone(small_config, frozen):
+  small_config.model.speech.variant = 'released'
+  if frozen == 'visual':
+    small_config.model.visual.batch_norm = 'frozen'
+  else:
+    small_config.model.frozen = ('speech',)
   start = fresh(small_config)
-  moved = lambda config: sum(float(np.abs(a - b).sum()) for a, b in zip(
-      jax.tree.leaves(start.batch_stats), jax.tree.leaves(train_once(config, batch, start)[0].batch_stats)))
-  assert moved(small_config) > 0
-  small_config.model.visual.batch_norm = 'frozen'
-  assert moved(small_config) == 0
+  after = statistics_after(small_config, one_batch(small_config), start)
+  for part in ('speech', 'visual'):
+    assert (moved(start.batch_stats[part], after[part]) == 0) == (part == frozen), part
+
+
+@pytest.mark.usefixtures('shallow')
+def test_frames_without_a_face_do_not_enter_batch_statistics(small_config):
+  """They repeat the last crop that was found, so what they show is neither new nor there."""
+  small_config.model.modalities = ('visual',)
+  start, batch = fresh(small_config), one_batch(small_config)
+  rng = np.random.default_rng(3)
+  batch['face'] = rng.integers(0, 256, batch['face'].shape, np.uint8)
+  batch['face_found'] = np.float32(rng.uniform(size=batch['face_found'].shape) < 0.5) * batch['valid']
+  other = batch | {'face': np.where(batch['face_found'][..., None, None, None] > 0, batch['face'], 255 - batch['face'])}
+  (one, logged), (two, logged_two) = (train_once(small_config, b, start) for b in (batch, other))
+  assert moved(start.batch_stats, one.batch_stats) > 0
+  jax.tree.map(np.testing.assert_array_equal, one.batch_stats, two.batch_stats)
+  jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
+  # The first layer's mean, by hand: a tenth of that of the convolution of the frames with a face, augmented as they are.
+  model = steps.make_model(small_config, 2, None)
+  keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.key(7), start.step), i))(batch['index'])
+  augmented = augment.prepare(batch, model.config, small_config.augment, jax.vmap(jax.random.split)(keys)[:, 0])['face']
+  convolved = jax.lax.conv_general_dilated(
+      augmented.reshape(-1, 32, 32, 3), start.params['visual']['conv1']['kernel'], (2, 2), ((3, 3), (3, 3)),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  seen = np.asarray(convolved, np.float64)[batch['face_found'].ravel() > 0]
+  np.testing.assert_allclose(one.batch_stats['visual']['norm1']['mean'], 0.1 * seen.mean((0, 1, 2)), atol=1e-6)
+
+
+@pytest.mark.usefixtures('shallow')
+@pytest.mark.parametrize('faces', [0, 1])
+def test_a_batch_with_next_to_no_face_spoils_nothing(small_config, faces):
+  """Without a face there are no statistics; of one, of which the last maps are a pixel, there is no variance."""
+  small_config.model.modalities = ('visual',)
+  start, batch = fresh(small_config), one_batch(small_config)
+  batch['face'] = np.random.default_rng(4).integers(0, 256, batch['face'].shape, np.uint8)
+  batch['face_found'] = np.zeros_like(batch['face_found'])
+  batch['face_found'][0, 3] = faces
+  after, logged = train_once(small_config, batch, start)
+  assert int(logged['skipped']) == 0 and np.isfinite(logged['grad_norm'])
+  assert (moved(start.batch_stats, after.batch_stats) > 0) == bool(faces)
+
+
+def test_a_recording_without_sound_does_not_enter_batch_statistics(small_config):
+  small_config.update_from_flattened_dict({'model.modalities': ('speech',), 'model.speech.variant': 'released',
+                                           'model.speech.dropout': 0.0})
+  start, batch = fresh(small_config), one_batch(small_config)
+  batch['audio'] = np.random.default_rng(5).integers(-900, 900, batch['audio'].shape).astype(np.int16)
+  batch['audio'][1], batch['audio_std'] = 0, np.array([500, 0, 300], np.float32)
+  padding = batch | {'valid': batch['valid'] * np.array([[1], [0], [1]], np.float32)}
+  silent, without = (statistics_after(small_config, b, start) for b in (batch, padding))
+  assert moved(start.batch_stats, silent) > 0
+  jax.tree.map(np.testing.assert_array_equal, silent, without)
+  none = batch | {'audio': np.zeros_like(batch['audio']), 'audio_std': np.zeros(3, np.float32)}
+  assert moved(start.batch_stats, statistics_after(small_config, none, start)) == 0
 
 
 @pytest.mark.slow

@@ -48,24 +48,32 @@ class AffectNetwork(nn.Module):
     """
     valid = inputs['valid']
     core = slice(context, valid.shape[1] - context)
-    norms = {part: functools.partial(MaskedBatchNorm, axis_name=self.axis_name, dtype=self.dtype,
-                                     frozen=self.config.visual.batch_norm == 'frozen' or part in self.config.frozen)
-             for part in ('speech', 'visual')}
+    norm = functools.partial(MaskedBatchNorm, axis_name=self.axis_name, dtype=self.dtype)
     features = []
     if 'speech' in self.config.modalities:
       # [B, C+T+C, S] -> [B, T, 1280]
-      x = self._speech(norms['speech'])(inputs['audio'], valid, train=train, keys=keys)[:, core]
-      features.append(x * inputs['audio_found'][:, None, None].astype(x.dtype))
+      found = inputs['audio_found'][:, None] > 0
+      # NOTE(paper): the released speech network's normalisation always learns from the batch, published weights or not,
+      # as its authors trained it: a batch has hundreds of samples a step. `frozen` keeps it as it is.
+      x = self._speech(functools.partial(norm, frozen='speech' in self.config.frozen))(
+          inputs['audio'], valid, found=found, train=train, keys=keys)[:, core]
+      features.append(jnp.where(found[:, :, None], x, 0))
     if 'visual' in self.config.modalities:
       # [B, T, H, W, 3] -> [B·T, H, W, 3] -> [B, T, 2048]
       face = inputs['face']
       options = self.config.visual
+      found = inputs['face_found'] > 0
+      mask = (valid[:, core] * found).reshape(-1)
+      frames = face.reshape(-1, *face.shape[2:])
+      if train:
+        # Batch normalisation of few frames, much alike, makes others a hundred times larger in every layer, until
+        # 0 · inf is NaN: what is not to count looks like a frame that does.
+        frames = jnp.where(mask[:, None, None, None] > 0, frames, frames[mask.argmax()])
+      norm = functools.partial(norm, epsilon=options.batch_norm_epsilon,
+                               frozen=options.batch_norm == 'frozen' or 'visual' in self.config.frozen)
       x = ResNet50(width=options.width, stride_on=options.stride_on, stem_pool_padding=options.stem_pool_padding,
-                   norm=functools.partial(norms['visual'], epsilon=options.batch_norm_epsilon), remat=options.remat,
-                   dtype=self.dtype, name='visual')(
-                       face.reshape(-1, *face.shape[2:]), valid[:, core].reshape(-1), train)
-      found = (inputs['face_found'] > 0)[:, :, None]
-      features.append(x.reshape(*face.shape[:2], -1) * found.astype(x.dtype))
+                   norm=norm, remat=options.remat, dtype=self.dtype, name='visual')(frames, mask, train)
+      features.append(jnp.where(found[:, :, None], x.reshape(*face.shape[:2], -1), 0))
     if 'geometric' in self.config.modalities:
       # [B, T, L, 2] -> [B, T, 2L]
       x = inputs['landmarks']

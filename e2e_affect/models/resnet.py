@@ -21,7 +21,8 @@ _BRANCH_SCALE = 0.25
 class MaskedBatchNorm(nn.Module):
   """Batch normalisation over the valid frames of the global batch.
 
-  Flax's own weighs uneven devices equally and returns NaN where one device holds nothing but padding.
+  Flax's own weighs uneven devices equally and returns NaN where one device holds nothing but padding. A batch without a
+  single valid frame leaves the running statistics as they are.
 
   Attributes:
     axis_name: of the devices that share the batch, or None for one device.
@@ -78,8 +79,10 @@ class MaskedBatchNorm(nn.Module):
       deviation = x32 - jax.lax.stop_gradient(mean)
       var = total((weight * (deviation ** 2).sum(within)).sum(0)) / count
       if not self.is_initializing():
-        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-        running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+        seen = total(weight.sum()) > 0
+        for running_value, of_batch in ((running_mean, mean), (running_var, var)):
+          new = self.momentum * running_value.value + (1 - self.momentum) * of_batch
+          running_value.value = jnp.where(seen, new, running_value.value)
     # The mean first: x · gain − mean · gain would cancel where the mean is large.
     return ((x32 - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias).astype(self.dtype)
 

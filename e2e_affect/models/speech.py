@@ -33,7 +33,7 @@ class SpeechNetwork(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, audio: jax.Array, valid: jax.Array, *, train: bool = False,
+  def __call__(self, audio: jax.Array, valid: jax.Array, *, found: jax.Array | None = None, train: bool = False,
                keys: jax.Array | None = None) -> jax.Array:
     """Computes the features of every step.
 
@@ -42,6 +42,7 @@ class SpeechNetwork(nn.Module):
       valid: [B, T], 0 where the step lies outside of the recording; such steps look to their neighbours
         as the zero padding at the edges does, so that a recording gives the same features in one piece
         and in chunks with enough context.
+      found: [B, 1], False where a recording has no sound; only read where there is batch normalisation.
       train: dropout on.
       keys: [B] PRNG keys of the sequences; only read in training.
 
@@ -95,13 +96,14 @@ class ReleasedSpeechNetwork(nn.Module):
   norm: type[nn.Module] = None  # bound `resnet.MaskedBatchNorm`
 
   @nn.compact
-  def __call__(self, audio: jax.Array, valid: jax.Array, *, train: bool, keys: jax.Array | None) -> jax.Array:
+  def __call__(self, audio: jax.Array, valid: jax.Array, *, found: jax.Array | None = None, train: bool = False,
+               keys: jax.Array | None = None) -> jax.Array:
     """As `SpeechNetwork`."""
     _check_audio(audio, valid)
     batch, steps, _ = audio.shape
     if train:
       audio = dropout(audio, keys, self.dropout_rate)
-    mask = valid.reshape(-1)
+    mask = (valid if found is None else valid * found).reshape(-1)
     # [B, T, S] -> [B·T, S, 1] -> [B·T, S, F]
     x = audio.reshape(batch * steps, SAMPLES_PER_STEP, 1).astype(self.dtype)
     x = nn.Conv(self.filters, (self.taps,), use_bias=False, dtype=self.dtype, name='conv')(x)
