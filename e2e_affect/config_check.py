@@ -28,6 +28,8 @@ _RANGES = {
     'model.visual.image_size': (32, 1024),  # the network halves it five times
     'model.visual.batch_norm_epsilon': (0, 1),
     'model.recurrent.cell_clip': (0, 1e9), 'model.recurrent.warm_up': (0, 1000),
+    'model.recurrent.restart_steps': (0, 2**31 - 1),
+    'weight_decay': (0, 1),
     'batch_size': (1, 100_000),
     'epochs': (0, 1_000_000),
     'total_steps': (0, 2**31 - 1),
@@ -60,7 +62,8 @@ def check(config: ml_collections.ConfigDict) -> None:
                                 ('std', lambda x: 0 < x < math.inf, 'numbers above 0')):
     _require(config, f'model.visual.{field}', lambda v: not v or len(v) == 3 and all(
         isinstance(x, (int, float)) and good(x) for x in v), f'() or three {expected}')
-  for field in ('average_decay', 'model.speech.dropout'):
+  _require(config, 'model.recurrent.input_scale', lambda v: 0 < v <= 10, 'above 0 and at most 10')
+  for field in ('average_decay', 'model.speech.dropout', 'model.visual.batch_norm_momentum'):
     _require(config, field, lambda v: 0 <= v < 1, 'at least 0 and under 1')
   _require(config, 'augment.resize', lambda v: 1 <= v < 4, 'at least 1 and under 4')
   _require(config, 'model.modalities', lambda v: v and tuple(m for m in MODALITIES if m in v) == tuple(v),

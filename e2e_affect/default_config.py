@@ -24,6 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.epochs = 60  # passes over the train partition; 0 evaluates `pretrained` as it is
   c.total_steps = 0  # updates; 0: as many as `epochs` makes
   c.learning_rate = 1e-4  # of Adam, fixed
+  c.weight_decay = 0.0  # half the sum of the squares of convolution kernels, times this, is added to the loss
   c.average_decay = 0.0  # an update, of the moving average of parameters that evaluation uses; 0: the newest themselves
   c.loss = 'ccc'  # 'ccc' or 'mse'
   c.dtype = 'float32'  # of the computation: 'float32' or 'bfloat16'; parameters and loss stay float32
@@ -59,6 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.visual.stem_pool_padding = 'auto'  # 'SAME' or 'SYMMETRIC' (one pixel on every side)
   c.model.visual.batch_norm = 'auto'  # 'train', or 'frozen' (with `pretrained`): running statistics in training, too
   c.model.visual.batch_norm_epsilon = 0.0  # 1e-5; added to variances
+  c.model.visual.batch_norm_momentum = 0.9  # of running statistics: what is kept of them at an update
   c.model.visual.mean = ()  # (0.485, 0.456, 0.406), ImageNet's; subtracted from RGB in [0, 1]
   c.model.visual.std = ()  # (0.229, 0.224, 0.225), ImageNet's; what it is divided by then
   c.model.visual.remat = False  # recompute activations in the backward pass: longer sequences in less memory
@@ -69,12 +71,18 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.recurrent = ml_collections.ConfigDict()
   c.model.recurrent.layers = 2  # LSTM layers
   c.model.recurrent.units = 256  # cells a layer
+  c.model.recurrent.input_scale = 0.2  # range of the fresh input kernels over Glorot's; 1 is the paper's
   c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
   c.model.recurrent.warm_up = 0  # times the LSTM reads a training sequence, without learning from it, before it counts
   c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
+  c.model.recurrent.restart_steps = 0  # evaluation starts again from zero every so many steps of a recording; 0: never
 
   c.augment = ml_collections.ConfigDict()
   c.augment.resize = 110 / 96  # faces are enlarged by this before a crop of image_size
+  c.augment.tf1_resize = False  # as TensorFlow 1 does: pixels lie at corners, and shrinking skips some
+  c.augment.whole_face = False  # evaluation sees the whole face, not the centre at the scale of training's crops
+  c.augment.per_frame = False  # crop and colours are drawn for every frame, not once a sequence
+  c.augment.saturation_first = False  # saturation is changed before brightness, not after
   c.augment.brightness = 32 / 255  # largest shift of RGB in [0, 1] (the paper gives no number)
   c.augment.saturation = 0.5  # largest relative change of saturation (the paper gives no number)
   return c.lock()

@@ -75,4 +75,17 @@ def global_moments(*, prediction: jax.Array, target: jax.Array, mask: jax.Array,
           'sum_pp': sums(p * p), 'sum_gg': sums(g * g), 'sum_pg': sums(p * g)}
 
 
+def weight_penalty(params: dict) -> jax.Array:
+  """Half the sum of the squares of all convolution kernels, as slim's `l2_regularizer` has it in `resnet_arg_scope`.
+
+  Biases, gains, the recurrent part and its head are left out, as there.
+
+  Args:
+    params: the network's, or those of its parts that are trained.
+  """
+  kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+             if path[0].key in ('speech', 'visual') and path[-1].key.endswith('kernel')]
+  return 0.5 * sum((jnp.sum(kernel ** 2) for kernel in kernels), jnp.zeros(()))
+
+
 LOSSES = {'ccc': ccc_loss, 'mse': mse_loss}

@@ -10,7 +10,7 @@ import ml_collections
 import optax
 
 from e2e_affect import augment, switches
-from e2e_affect.losses import LOSSES
+from e2e_affect.losses import LOSSES, weight_penalty
 from e2e_affect.models import recurrent
 from e2e_affect.models.affect import AffectNetwork
 
@@ -139,6 +139,8 @@ def train_step(state: TrainState, batch: dict, seed: jax.Array, *, model: Affect
     (prediction, _), updated = model.apply(variables, inputs, train=True, keys=dropout_keys, mutable=['batch_stats'])
     loss, moments = LOSSES[config.loss](prediction=prediction, target=batch['label'], mask=batch['mask'],
                                   axis_name=model.axis_name)
+    if config.weight_decay:
+      loss += config.weight_decay * weight_penalty(trained)
     return loss, (moments, updated.get('batch_stats', {}))
 
   (loss, (moments, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)

@@ -148,7 +148,7 @@ def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num
   features = jnp.pad(y, ((0, 0), (0, 0), (0, wanted - y.shape[2])))
   recurrent = config.model.recurrent
   network = RecurrentNetwork(num_targets, recurrent.layers, recurrent.units, recurrent.peepholes, recurrent.cell_clip,
-                             jnp.dtype(config.dtype))
+                             jnp.dtype(config.dtype), restart_steps=recurrent.restart_steps)
   prediction, carry = network.apply({'params': params['recurrent']}, features, state['carry'])
   # Before the first step of the recording there is nothing to remember.
   carry = jax.tree.map(lambda new, old: jnp.where(emit, new, old), carry, state['carry'])

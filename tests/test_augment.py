@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import fused
+from configs import fused, released
 from e2e_affect import augment, steps
 
 B, T = 3, 2
@@ -57,6 +57,47 @@ def test_augmentation_is_one_for_all_frames_of_a_sequence_and_another_for_each(b
   assert np.abs(face[0] - face[1]).max() > 0.05 and np.abs(face[1] - face[2]).max() > 0.05
   alone = prepare(fused.get_config(), {name: value[1:2] for name, value in batch.items()}, keys[1:2])['face']
   np.testing.assert_allclose(alone[0], face[1], atol=1e-6)  # keyed by the sequence, not by its place
+
+
+@pytest.mark.parametrize('source, target', [(96, 110), (96, 37), (96, 96), (96, 55)])
+def test_tf1_resize_equals_tensorflows(source, target):
+  tf = pytest.importorskip('tensorflow')
+  face = np.random.default_rng(1).uniform(size=(3, source, source, 3)).astype(np.float32)
+  theirs = tf.compat.v1.image.resize_bilinear(face, [target, target], align_corners=False).numpy()
+  matrix = augment._bilinear_tf1(source, target)
+  ours = np.einsum('ys,bstc,xt->byxc', matrix, face, matrix)
+  np.testing.assert_allclose(ours, theirs, atol=2e-5)  # TensorFlow rounds a pixel's place to float32
+  if target == 110:  # what is ours otherwise is another picture
+    usual = augment._bilinear(source, target)
+    assert 0.01 < np.abs(np.einsum('ys,bstc,xt->byxc', usual, face, usual) - theirs).mean()
+
+
+def test_the_authors_augmentation_equals_tensorflows_of_every_frame(batch):
+  """Their order: resize, crop, saturation, brightness, clip, drawn anew for every frame."""
+  tf = pytest.importorskip('tensorflow')
+  config = released.get_config()
+  assert config.augment.resize == 110 / 96
+  config.model.visual.update(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+  keys = jax.random.split(jax.random.key(2), B)
+  found = np.asarray(prepare(config, batch, keys)['face'])
+  seen = set()
+  for b in range(B):
+    for t, key in enumerate(jax.random.split(keys[b], T)):
+      crop, brightness, saturation = jax.random.split(key, 3)
+      y, x = (int(o) for o in jax.random.randint(crop, (2,), 0, 15))
+      seen.add((y, x))
+      frame = tf.compat.v1.image.resize_bilinear(batch['face'][b, t][None] / np.float32(255), [110, 110])[0]
+      frame = frame[y:y + 96, x:x + 96]
+      frame = tf.image.adjust_saturation(frame, jax.random.uniform(saturation, (), minval=0.5, maxval=1.5).item())
+      frame += jax.random.uniform(brightness, (), minval=-32 / 255, maxval=32 / 255).item()
+      np.testing.assert_allclose(found[b, t], np.clip(frame, 0, 1), atol=3e-5)
+  assert len(seen) > 3
+
+
+def test_the_authors_evaluation_sees_the_whole_face(batch):
+  face = prepare(released.get_config(), batch)['face']
+  expected = (batch['face'] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+  np.testing.assert_allclose(face, expected, atol=1e-5)
 
 
 def test_saturation():

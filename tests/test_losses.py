@@ -144,6 +144,21 @@ def test_a_mean_of_ccc_per_device_is_another_loss():
   assert abs(whole - parts) > 0.1
 
 
+def test_the_weight_penalty_is_that_of_convolution_kernels_alone():
+  """Half of the squares, as `tf.nn.l2_loss`; slim leaves biases, batch normalisation, LSTM and head out."""
+  rng = np.random.default_rng(4)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+  params = {'speech': {'conv': {'kernel': draw(5, 1, 4), 'bias': draw(4)}, 'long_conv_kernel': draw(6, 4, 3),
+                       'long_conv_bias': draw(3), 'conv_1_norm': {'scale': draw(4), 'bias': draw(4)}},
+            'visual': {'stage1_unit1': {'conv2': {'kernel': draw(3, 3, 2, 7)}, 'norm2': {'scale': draw(7)}}},
+            'recurrent': {'lstm_0': {'kernel': draw(9, 8), 'recurrent_kernel': draw(2, 8)}, 'head': {'kernel': draw(2, 2)}}}
+  kernels = (params['speech']['conv']['kernel'], params['speech']['long_conv_kernel'],
+             params['visual']['stage1_unit1']['conv2']['kernel'])
+  expected = sum((np.asarray(kernel, np.float64) ** 2).sum() / 2 for kernel in kernels)
+  np.testing.assert_allclose(losses.weight_penalty(params), expected, rtol=1e-6)
+  assert losses.weight_penalty({'recurrent': params['recurrent']}) == 0
+
+
 def test_refuses_shapes_that_differ():
   with pytest.raises(ValueError, match='mask'):
     loss_of(jnp.zeros((2, 3, 4)), jnp.zeros((2, 3, 4)), jnp.zeros((3, 2)))

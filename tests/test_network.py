@@ -249,3 +249,17 @@ def test_a_gain_is_taken_back_where_samples_are_not_normalised():
   hot = 8.0 * sound(30) / 32768  # peaks above full scale
   traces = network(audio=hot / 2)
   assert np.abs(traces['arousal'] - network(audio=hot / 16)['arousal']).max() > 1e-3  # the level counts here
+
+
+def test_restarts_of_the_lstm_stand_at_fixed_steps_of_the_recording(speech):
+  """As the authors evaluate, in pieces of 150 steps; here of 40, which no chunk divides."""
+  config = speech.config.copy_and_resolve_references()
+  config.model.recurrent.restart_steps = 40
+  restarting = networks.Network(config, speech.variables, speech.about)
+  clip = recording(130, sound(130))
+  found = [restarting.predict(clip, chunk_seconds=seconds) for seconds in (1, 2, 8)]
+  for other in found[1:]:
+    np.testing.assert_allclose(other, found[0], atol=1e-5)
+  forever = speech.predict(clip, chunk_seconds=8)
+  np.testing.assert_allclose(found[0][:40], forever[:40], atol=1e-5)
+  assert (np.abs(found[0] - forever).max(1)[40:] > 1e-5).mean() > 0.9

@@ -179,3 +179,33 @@ def test_state_goes_on_over_chunks():
 def test_refuses_a_missing_axis():
   with pytest.raises(ValueError, match=r'\[B, T, D\].*\(4, 5\)'):
     recurrent.RecurrentNetwork(3).init(jax.random.key(0), jnp.zeros((4, 5)))
+
+
+@pytest.mark.parametrize('scale', [None, 0.2, 1.0, 0.03])
+def test_input_kernels_start_in_the_stated_share_of_glorots_range(scale):
+  """Section III-D names Glorot: limits of √(6 / (inputs + outputs)), reached to a hundredth by thousands of draws."""
+  settings = {} if scale is None else {'input_scale': scale}
+  network = recurrent.RecurrentNetwork(3, layers=2, units=60, **settings)
+  params = network.init(jax.random.key(0), jnp.zeros((1, 2, 90)))['params']
+  for layer, inputs in (('lstm_0', 90), ('lstm_1', 60)):
+    limit = (6 / (inputs + 240)) ** 0.5
+    np.testing.assert_allclose(np.abs(params[layer]['kernel']).max(), (scale or 0.2) * limit, rtol=0.01)
+    np.testing.assert_allclose(np.abs(params[layer]['recurrent_kernel']).max(), (6 / 300) ** 0.5, rtol=0.01)
+
+
+@pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.2)])
+def test_a_restart_forgets_at_fixed_steps_whatever_the_chunks(peepholes, cell_clip):
+  rng = np.random.default_rng(7)
+  x = rng.normal(size=(B, T, D)).astype(np.float32)
+  plain = recurrent.RecurrentNetwork(3, 2, H, peepholes, cell_clip)
+  restarting = recurrent.RecurrentNetwork(3, 2, H, peepholes, cell_clip, restart_steps=4)
+  variables = plain.init(jax.random.key(2), x)
+  expected = np.concatenate([plain.apply(variables, x[:, first:first + 4])[0] for first in range(0, T, 4)], 1)
+  assert np.abs(expected - plain.apply(variables, x)[0]).max() > 1e-3
+  for ends in ((T,), (3, 4, 9, T), (4, 8, 12, T), tuple(range(1, T + 1))):
+    carry, rows, first = None, [], 0
+    for end in ends:
+      y, carry = restarting.apply(variables, x[:, first:end], carry)
+      rows.append(y)
+      first = end
+    np.testing.assert_allclose(np.concatenate(rows, 1), expected, atol=1e-6)

@@ -1,5 +1,7 @@
 """The authors' network, as configs/released.py runs it, against the same in plain TensorFlow operations."""
 
+import functools
+
 import jax
 import ml_collections
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from configs import released
 from data_prep.errors import DataError, UserError
-from e2e_affect import augment, init_from, steps
+from e2e_affect import augment, default_config, init_from, losses, steps
 from e2e_affect.weights import detect, store
 from tests import reference_networks as reference
 
@@ -114,3 +116,25 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_nothing_to_evaluate_is_refused():
   with pytest.raises(UserError, match='epochs = 0'):
     init_from.settle(released.get_config())
+
+
+def test_the_training_of_the_authors_is_that_of_the_config():
+  """Their emotion_train.py, data_provider.py and resnet_arg_scope; the defaults are the paper's."""
+  ours, theirs = (module.get_config() for module in (default_config, released))
+  fields = ('weight_decay', 'model.recurrent.restart_steps', 'model.visual.batch_norm_momentum', 'augment.tf1_resize',
+            'augment.whole_face', 'augment.per_frame', 'augment.saturation_first')
+  value = lambda config, field: functools.reduce(lambda c, name: c[name], field.split('.'), config)
+  assert [value(theirs, field) for field in fields] == [1e-4, 150, 0.997, True, True, True, True]
+  assert [value(ours, field) for field in fields] == [0.0, 0, 0.9, False, False, False, False]
+
+
+@pytest.mark.slow
+def test_the_weight_penalty_is_slims_over_the_authors_variables(tmp_path):
+  tf = pytest.importorskip('tensorflow')
+  variables = reference.random_authors_network(('speech', 'visual'))
+  config = init_from.settle(imported_config(tmp_path, variables))
+  params = init_from.start(shapes(config), config).params
+  decayed = [value for name, value in variables.items() if name.endswith('/weights') and '_model/' in name]
+  assert len(decayed) == 2 + 53
+  expected = sum(float(tf.nn.l2_loss(value.astype(np.float64))) for value in decayed)
+  np.testing.assert_allclose(losses.weight_penalty(params), expected, rtol=1e-5)

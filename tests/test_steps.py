@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import fused, speech, visual
-from e2e_affect import augment, input_pipeline, steps
+from e2e_affect import augment, input_pipeline, losses, steps
 from e2e_affect.models import recurrent, resnet
 from e2e_affect.models.affect import AffectNetwork
 
@@ -316,6 +316,33 @@ def test_a_recording_without_sound_does_not_enter_batch_statistics(small_config)
   jax.tree.map(np.testing.assert_array_equal, silent, without)
   none = batch | {'audio': np.zeros_like(batch['audio']), 'audio_std': np.zeros(3, np.float32)}
   assert moved(start.batch_stats, statistics_after(small_config, none, start)) == 0
+
+
+@pytest.mark.usefixtures('shallow')
+def test_weight_decay_enters_the_loss_and_its_gradient(small_config):
+  small_config.model.modalities = ('speech',)
+  start, batch = fresh(small_config), one_batch(small_config)
+  _, plain = train_once(small_config, batch, start)
+  small_config.weight_decay = 0.03
+  _, decayed = train_once(small_config, batch, start)
+  np.testing.assert_allclose(decayed['loss'] - plain['loss'], 0.03 * losses.weight_penalty(start.params), rtol=1e-4)
+  assert abs(decayed['grad_norm'] - plain['grad_norm']) > 1e-5
+  small_config.model.frozen = ('speech',)  # what is not trained does not decay
+  _, frozen = train_once(small_config, batch, fresh(small_config))
+  np.testing.assert_allclose(frozen['loss'], plain['loss'], rtol=1e-6)
+
+
+@pytest.mark.usefixtures('shallow')
+def test_the_momentum_of_visual_batch_normalisation_is_the_configs(small_config):
+  small_config.model.modalities = ('visual',)
+  start, batch = fresh(small_config), one_batch(small_config)
+  batch['face'] = np.random.default_rng(3).integers(0, 256, batch['face'].shape, np.uint8)
+  usual = statistics_after(small_config, batch, start)
+  small_config.model.visual.batch_norm_momentum = 0.997
+  slow = statistics_after(small_config, batch, start)
+  # 0.9 · start + 0.1 · batch, and 0.997 · start + 0.003 · batch
+  jax.tree.map(lambda s, u, v: np.testing.assert_allclose(v - s, 0.03 * (u - s), rtol=2e-3, atol=2e-7),
+               start.batch_stats, usual, slow)
 
 
 @pytest.mark.slow

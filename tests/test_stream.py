@@ -71,3 +71,14 @@ def test_the_command(capsys):
   assert 'comes 80 ms after its end' in err and '5 steps (0.20 s); real-time factor' in err
   with pytest.raises(DataError, match='standard input is empty'):
     stream.run(small_network('speech'), io.BytesIO(), io.StringIO())
+
+
+def test_the_stream_restarts_where_evaluation_does():
+  network = small_network('speech')
+  config = network.config.copy_and_resolve_references()
+  config.model.recurrent.restart_steps = 17
+  network = type(network)(config, network.variables, network.about)
+  samples = sound(50)
+  traces = network(audio=samples)
+  online = streamed(network, samples, statistics=assemble.sound_statistics(samples))
+  np.testing.assert_allclose(online, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)

@@ -69,7 +69,7 @@ class AffectNetwork(nn.Module):
         # Batch normalisation of few frames, much alike, makes others a hundred times larger in every layer, until
         # 0 · inf is NaN: what is not to count looks like a frame that does.
         frames = jnp.where(mask[:, None, None, None] > 0, frames, frames[mask.argmax()])
-      norm = functools.partial(norm, epsilon=options.batch_norm_epsilon,
+      norm = functools.partial(norm, epsilon=options.batch_norm_epsilon, momentum=options.batch_norm_momentum,
                                frozen=options.batch_norm == 'frozen' or 'visual' in self.config.frozen)
       x = ResNet50(width=options.width, stride_on=options.stride_on, stem_pool_padding=options.stem_pool_padding,
                    norm=norm, remat=options.remat, dtype=self.dtype, name='visual')(frames, mask, train)
@@ -81,7 +81,8 @@ class AffectNetwork(nn.Module):
     x = jnp.concatenate(features, axis=-1)
     options = self.config.recurrent
     network = recurrent.RecurrentNetwork(self.num_targets, options.layers, options.units, options.peepholes,
-                                         options.cell_clip, self.dtype, name='recurrent')
+                                         options.cell_clip, self.dtype, options.input_scale,
+                                         0 if train else options.restart_steps, name='recurrent')
     if train and options.warm_up:
       # Evaluation carries the state through whole recordings; a short sequence that begins at zero never meets such
       # states. Its own features, repeated, lead to one of this person.

@@ -1,39 +1,56 @@
 """Recurrent network: features of every step in, targets out (paper, section III-D)."""
 
 import functools
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-Carry = list[tuple[jax.Array, jax.Array]]  # per layer: cell state [B, H], hidden state [B, H]
 
+class Carry(NamedTuple):
+  """State between two steps.
 
-# NOTE(paper): the paper names no initialisation. Glorot's is made for inputs of mean 0 and variance 1; features behind
-# a ReLU and a maximum are neither, and would open or close most gates for good: cells then add up what is a person's
-# own over a whole recording. A fifth of Glorot's range keeps the gates where they can learn.
-_small = nn.initializers.variance_scaling(0.2 ** 2, 'fan_avg', 'uniform')
+  Attributes:
+    layers: cell state [B, H] and hidden state [B, H] of each.
+    steps: [B] int32, taken since the start of the recording.
+  """
+
+  layers: list[tuple[jax.Array, jax.Array]]
+  steps: jax.Array
 
 
 class LSTM(nn.Module):
   """One LSTM layer; gates in the order input, candidate, forget, output, as in TensorFlow's cell.
+
+  NOTE(paper): section III-D initialises by Glorot's method, which is made for inputs of mean 0 and variance 1. Features
+  behind a ReLU and a maximum are neither, and would open or close most gates for good: cells then add up what is a
+  person's own over a whole recording. A fifth of Glorot's range for the input kernels keeps the gates where they can
+  learn; an `input_scale` of 1 is the paper's. Recurrent kernels are Glorot's.
 
   Attributes:
     units: H.
     peepholes: gates see the cell, as in the authors' code: input and forget the old one, output the new one.
     cell_clip: the cell is kept in ±cell_clip; 0 is no clip.
     dtype: of the two matrix products; the state and the sums over time are float32.
+    input_scale: range that the input kernel is drawn from, over Glorot's.
   """
 
   units: int
   peepholes: bool = False
   cell_clip: float = 0.0
   dtype: jnp.dtype = jnp.float32
+  input_scale: float = 0.2
 
   @nn.compact
-  def __call__(self, x: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
-    """[B, T, D] and the state before the first step -> the state after the last step and [B, T, H]."""
-    kernel = self.param('kernel', _small, (x.shape[-1], 4 * self.units), jnp.float32)
+  def __call__(self, x: jax.Array, carry: tuple[jax.Array, jax.Array],
+               keep: jax.Array | None = None) -> tuple[tuple, jax.Array]:
+    """[B, T, D] and the state before the first step -> the state after the last step and [B, T, H].
+
+    Before the steps for which `keep` [B, T] is False, the state becomes zero.
+    """
+    glorot = nn.initializers.variance_scaling(self.input_scale ** 2, 'fan_avg', 'uniform')
+    kernel = self.param('kernel', glorot, (x.shape[-1], 4 * self.units), jnp.float32)
     recurrent_kernel = self.param('recurrent_kernel', nn.initializers.glorot_uniform(),
                                   (self.units, 4 * self.units), jnp.float32)
     bias = self.param('bias', nn.initializers.zeros_init(), (4 * self.units,), jnp.float32)
@@ -46,7 +63,9 @@ class LSTM(nn.Module):
     # in TensorFlow: stored biases then mean the same.
     projected = (x.astype(self.dtype) @ kernel.astype(self.dtype)).astype(jnp.float32)
     projected += bias + jnp.repeat(jnp.array([0.0, 0.0, 1.0, 0.0]), self.units)
-    y, cell, hidden = recurrence(projected, recurrent_kernel.astype(self.dtype), peepholes, *carry, self.cell_clip)
+    arguments = projected, recurrent_kernel.astype(self.dtype), peepholes, *carry, self.cell_clip
+    # Restarts are for evaluation: the derivative that `recurrence` brings does without them.
+    y, cell, hidden = recurrence(*arguments) if keep is None else _recurrence_forward(*arguments, keep)[0]
     return (cell, hidden), y
 
 
@@ -71,10 +90,13 @@ def recurrence(projected: jax.Array, kernel: jax.Array, peepholes: jax.Array | N
   return _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip)[0]
 
 
-def _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip):
+def _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip, keep=None):
   product = _product_in_a_loop(kernel, rows=len(cell))
 
   def step(state, inputs):
+    if keep is not None:
+      inputs, kept = inputs
+      state = [jnp.where(kept[:, None], part, 0) for part in state]
     cell, hidden = state
     gates = inputs + product(hidden)
     if peepholes is not None:
@@ -91,8 +113,9 @@ def _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip):
     hidden = o * jnp.tanh(cell)
     return (cell, hidden), (activated, cell, hidden)
 
+  inputs = jnp.moveaxis(projected, 1, 0)
   (last_cell, last_hidden), (activated, cells, y) = jax.lax.scan(
-      step, (cell, hidden), jnp.moveaxis(projected, 1, 0))
+      step, (cell, hidden), inputs if keep is None else (inputs, keep.T))
   residuals = activated, jnp.concatenate([cell[None], cells]), jnp.concatenate([hidden[None], y]), kernel, peepholes
   return (jnp.moveaxis(y, 0, 1), last_cell, last_hidden), residuals
 
@@ -166,7 +189,8 @@ class RecurrentNetwork(nn.Module):
 
   Attributes:
     num_targets: K.
-    layers, units, peepholes, cell_clip, dtype: see `LSTM`.
+    layers, units, peepholes, cell_clip, dtype, input_scale: see `LSTM`.
+    restart_steps: the state becomes zero again every so many steps of a recording; 0: never.
   """
 
   num_targets: int
@@ -175,6 +199,8 @@ class RecurrentNetwork(nn.Module):
   peepholes: bool = False
   cell_clip: float = 0.0
   dtype: jnp.dtype = jnp.float32
+  input_scale: float = 0.2
+  restart_steps: int = 0
 
   @nn.compact
   def __call__(self, x: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
@@ -191,16 +217,22 @@ class RecurrentNetwork(nn.Module):
       raise ValueError(f'recurrent: features [B, T, D] expected, got {x.shape}')
     if carry is None:
       carry = initial_carry(x.shape[0], self.layers, self.units)
+    keep = None
+    if self.restart_steps:
+      # [B, T], counted from the recording's start, whatever the chunks
+      keep = (carry.steps[:, None] + jnp.arange(x.shape[1])) % self.restart_steps != 0
+    steps = carry.steps + x.shape[1]
     after = []
     for layer in range(self.layers):
       # [B, T, D] -> [B, T, H]
-      state, x = LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, name=f'lstm_{layer}')(x, carry[layer])
+      state, x = LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, self.input_scale,
+                      name=f'lstm_{layer}')(x, carry.layers[layer], keep)
       after.append(state)
     # [B, T, H] -> [B, T, K]
-    return nn.Dense(self.num_targets, name='head')(x), after
+    return nn.Dense(self.num_targets, name='head')(x), Carry(after, steps)
 
 
 def initial_carry(batch: int, layers: int, units: int) -> Carry:
   """Zero states for `layers` layers of `units` cells."""
   zeros = jnp.zeros((batch, units), jnp.float32)
-  return [(zeros, zeros) for _ in range(layers)]
+  return Carry([(zeros, zeros) for _ in range(layers)], jnp.zeros(batch, jnp.int32))

@@ -65,6 +65,7 @@ class SpeechNetwork(nn.Module):
                         (self.long_taps, self.filters, self.filters), jnp.float32)
     bias = self.param('long_conv_bias', nn.initializers.zeros_init(), (self.filters,), jnp.float32)
     x = long_conv(x, kernel) + bias.astype(self.dtype)
+    # NOTE(paper): section III-B has a half-wave rectifier behind the first convolution alone; this one is ours.
     x = nn.relu(largest(x.reshape(batch, x.shape[1], -1, self.pool_channels), 3))
     # -> [B, T, D]
     x = x.reshape(batch, steps, -1)
