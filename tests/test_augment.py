@@ -18,7 +18,8 @@ def batch():
   smooth = rng.integers(0, 255, (B, 1, 7, 7, 3)).astype(np.uint8)
   face = np.stack([np.stack([np.asarray(Image.fromarray(f[0]).resize((96, 96), Image.BILINEAR))] * T) for f in smooth])
   return {'audio': rng.integers(-900, 1100, (B, T, 640)).astype(np.int16), 'audio_mean': np.array([100., -5., 0.]),
-          'audio_std': np.array([50., 7., 0.]), 'valid': np.array([[1, 1], [1, 0], [1, 1.]]), 'face': face,
+          'audio_std': np.array([50., 7., 0.]), 'audio_gain': np.ones(B), 'face': face,
+          'valid': np.array([[1, 1], [1, 0], [1, 1.]]),
           'face_found': np.ones((B, T))}
 
 

@@ -151,7 +151,8 @@ def test_the_weight_penalty_is_that_of_convolution_kernels_alone():
   params = {'speech': {'conv': {'kernel': draw(5, 1, 4), 'bias': draw(4)}, 'long_conv_kernel': draw(6, 4, 3),
                        'long_conv_bias': draw(3), 'conv_1_norm': {'scale': draw(4), 'bias': draw(4)}},
             'visual': {'stage1_unit1': {'conv2': {'kernel': draw(3, 3, 2, 7)}, 'norm2': {'scale': draw(7)}}},
-            'recurrent': {'lstm_0': {'kernel': draw(9, 8), 'recurrent_kernel': draw(2, 8)}, 'head': {'kernel': draw(2, 2)}}}
+            'recurrent': {'lstm_0': {'kernel': draw(9, 8), 'recurrent_kernel': draw(2, 8)},
+                          'head': {'kernel': draw(2, 2)}}}
   kernels = (params['speech']['conv']['kernel'], params['speech']['long_conv_kernel'],
              params['visual']['stage1_unit1']['conv2']['kernel'])
   expected = sum((np.asarray(kernel, np.float64) ** 2).sum() / 2 for kernel in kernels)

@@ -279,7 +279,7 @@ def test_frames_without_a_face_do_not_enter_batch_statistics(small_config):
   assert moved(start.batch_stats, one.batch_stats) > 0
   jax.tree.map(np.testing.assert_array_equal, one.batch_stats, two.batch_stats)
   jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
-  # The first layer's mean, by hand: a tenth of that of the convolution of the frames with a face, augmented as they are.
+  # The first layer's mean, by hand: a tenth of that of the convolution of the frames with a face, as augmented.
   model = steps.make_model(small_config, 2, None)
   keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.key(7), start.step), i))(batch['index'])
   augmented = augment.prepare(batch, model.config, small_config.augment, jax.vmap(jax.random.split)(keys)[:, 0])['face']
