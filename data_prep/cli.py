@@ -34,8 +34,8 @@ def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
 
 def start(program) -> None:
   """Calls `program()`, which reads its own flags; signals and standard streams are as in `run`."""
-  signals.install()
   try:
+    signals.install()
     _open_streams()
     program()
   except BaseException:  # pylint: disable=broad-except

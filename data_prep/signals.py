@@ -67,6 +67,7 @@ def in_worker() -> None:
 
 def _install(deadline, end):
   _asked.clear()
+  _ask_again_where_ignored()
   _handle(_stop)
   # The descriptor is written to by the C handler, also while the main thread is deep in a library.
   read, write = os.pipe()
@@ -86,6 +87,18 @@ def _install(deadline, end):
     end(number)
 
   _thread(watch)
+
+
+def _ask_again_where_ignored():
+  """Python drops what is raised in a destructor or a callback of the garbage collector, where a signal may arrive."""
+  before = sys.unraisablehook
+
+  def hook(unraisable):
+    if isinstance(unraisable.exc_value, Stopped):
+      _asked.clear()  # the thread below sends it again
+    else:
+      before(unraisable)
+  sys.unraisablehook = hook
 
 
 def _thread(target):

@@ -11,8 +11,9 @@ Start it in the root of a checkout. Stages, each a child process with a workdir 
     final       fused and geometric once more, on train + validation for twice the epochs (section V-D), with the
                 post-processing that was fitted on validation before, evaluated on test once
 
-The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM is
-passed on to the child, which saves. Exit codes: 0 done, 64 usage, 143 terminated, else that of the stage that failed.
+The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM and
+SIGINT reach the child as SIGTERM, and it saves. Exit codes: 0 done, 64 usage, 143 after SIGTERM, 130 after SIGINT, else
+that of the stage that failed.
 """
 
 import argparse
@@ -117,11 +118,11 @@ def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
 
 
 def run(step: Step, out: pathlib.Path) -> int:
-  """Runs a step to its end; returns its exit code, 143 after a signal."""
+  """Runs a step to its end; returns its exit code, 128 + the signal after one."""
   asked, child = [], None
 
-  def pass_on(*_):
-    asked.append(True)
+  def pass_on(number, _):
+    asked.append(number)
     if child is not None:
       child.terminate()
 
@@ -131,7 +132,9 @@ def run(step: Step, out: pathlib.Path) -> int:
     print(f'\n== {step.name}: {step.what}\n{shown(command)}', flush=True)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     code = child.wait()
-    return 143 if asked or code in (143, -signal.SIGTERM) else code
+    if asked:
+      return 128 + asked[0]
+    return code if code >= 0 else 128 - code  # a child that a signal killed
   finally:
     for number, handler in old.items():
       signal.signal(number, handler)
@@ -198,6 +201,12 @@ def parse() -> argparse.Namespace:
   return args
 
 
+def stop(number: int, _) -> None:
+  """The answer to a signal between two steps."""
+  os.write(2, f'stopped by {signal.Signals(number).name}: the same command goes on\n'.encode())
+  os._exit(128 + number)
+
+
 def main() -> int:
   sys.path.insert(0, str(ROOT))  # for configs and e2e_affect
   args = parse()
@@ -229,4 +238,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+  for n in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(n, stop)
   sys.exit(main())

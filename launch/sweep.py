@@ -5,8 +5,9 @@
 
 Start it in the root of a checkout, with one --out per --config. Each point is a child process
 `python -m e2e_affect.main` with the workdir `<out>/learning_rate=1e-4,seed=0`, which also holds its `output.log`.
-The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM is passed on to the
-children, which save. Exit codes: 0 done, 1 a point failed, 64 usage, 73 --out not writable, 143 terminated.
+The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM and SIGINT
+reach the children as SIGTERM, which save. Exit codes: 0 done, 1 a point failed, 64 usage, 73 --out not writable, 143
+after SIGTERM, 130 after SIGINT.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import signal
 import subprocess
 import sys
 import time
+
+STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
 
 def axis(setting: str) -> tuple[str, list[str]]:
@@ -46,11 +49,11 @@ def score(workdir: pathlib.Path) -> tuple[float | None, str]:
   return sum(ccc.values()) / len(ccc), '  '.join(f'{target} {value:.3f}' for target, value in ccc.items())
 
 
-def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pathlib.Path, int], bool]:
-  """Runs the commands, `jobs` at once; returns the exit code of each workdir and whether a signal ended it early."""
+def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pathlib.Path, int], int | None]:
+  """Runs the commands, `jobs` at once; returns the exit code of each workdir and the signal that ended it early."""
   asked = []
   for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda *_: asked.append(True))
+    signal.signal(number, lambda number, _: asked.append(number))
   waiting, running, codes, told = list(commands), {}, dict.fromkeys(commands, 143), False
   while running or waiting and not asked:
     if asked and not told:
@@ -67,7 +70,7 @@ def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pa
     for workdir in [w for w, child in running.items() if child.poll() is not None]:
       codes[workdir] = running.pop(workdir).returncode
       print(f'{workdir}: exit {codes[workdir]}', flush=True)
-  return codes, bool(asked)
+  return codes, asked[0] if asked else None
 
 
 def table(codes: dict[pathlib.Path, int]) -> bool:
@@ -75,7 +78,7 @@ def table(codes: dict[pathlib.Path, int]) -> bool:
   rows = []
   for workdir, code in codes.items():
     mean, note = None, f'failed (exit {code}), see {workdir}/output.log'
-    if code in (143, -signal.SIGTERM):
+    if code in STOPPED:
       note = 'stopped; start the same command again to go on'
     elif code == 0:
       try:
@@ -118,7 +121,7 @@ def main() -> int:
     parser.exit(73, f'error: {args.out}: cannot be written ({e.strerror}); choose another --out\n')
   codes, stopped = run_all(todo, args.jobs)
   complete = table(done | codes)
-  return 143 if stopped else 0 if complete else 1
+  return 128 + stopped if stopped else 0 if complete else 1
 
 
 if __name__ == '__main__':

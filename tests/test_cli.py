@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+
+from tests.conftest import make_data
 
 REPO = __file__.rsplit('/tests/', 1)[0]
 COMMAND = '''
@@ -63,6 +66,54 @@ def test_a_signal_while_libraries_are_imported_gives_no_traceback():
   child.send_signal(signal.SIGINT)
   _, err = child.communicate(timeout=20)
   assert child.returncode == 130 and err.count('\n') == 1 and err.startswith('stopped by SIGINT')
+
+
+def test_a_signal_that_arrives_where_python_drops_exceptions_ends_the_command_all_the_same():
+  child = start('class Slow:\n    def __del__(self): print("begun", flush=True); time.sleep(1)\n'
+                '  Slow()\n  time.sleep(30)', '--out=x')
+  assert child.stdout.readline() and child.stdout.readline() == 'begun\n'
+  started = time.monotonic()
+  child.send_signal(signal.SIGTERM)
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == 143 and err.count('\n') == 1 and err.startswith('stopped by SIGTERM')
+  assert time.monotonic() - started < 5  # and not by the deadline of 10 s
+
+
+_STALLED = '''
+import hashlib, runpy, sys, time
+from data_prep import records
+from matplotlib.figure import Figure
+def stall(first=None, file=None, *_, **__):
+  if hasattr(file, 'write_bytes'): file.write_bytes(b'half a sheet')
+  print('begun', flush=True)
+  time.sleep(30)
+Figure.savefig = records.encode = hashlib.file_digest = stall
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+'''
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize('module, flags', [
+    ('data_prep.preview', ['{data}', '--out={out}']), ('data_prep.shards', ['--verify={data}']),
+    ('data_prep.landmarks', ['--data={data}', '--source={points}', '--out={out}'])])
+def test_a_signal_ends_preview_landmarks_and_verify_in_one_line_and_leaves_nothing_half(tmp_path, module, flags, number,
+                                                                                        code):
+  data, out, points = (tmp_path / name for name in ('data', 'out', 'points'))
+  make_data(data, [('A', 'train', 50)])
+  points.mkdir()
+  np.savez(points / 'A.npz', landmarks=np.random.default_rng(0).normal(size=(50, 4, 2)))
+  before = {path: path.read_bytes() for path in data.iterdir() if path.is_file()}
+  arguments = [module, *(flag.format(data=data, out=out, points=points) for flag in flags)]
+  child = subprocess.Popen([sys.executable, '-c', _STALLED, *arguments], cwd=REPO, text=True, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+  assert child.stdout.readline() == 'begun\n', child.communicate()[1]
+  child.send_signal(number)
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == code and err.splitlines()[-1].startswith('stopped by SIG') and 'Traceback' not in err
+  assert before == {path: path.read_bytes() for path in data.iterdir() if path.is_file()}
+  assert not [path for path in out.rglob('*') if path.suffix in ('.tmp', '.png', '.tfrecord')]
+  assert subprocess.run([sys.executable, '-m', *arguments], cwd=REPO, check=False, capture_output=True).returncode == 0
 
 
 def test_output_that_nobody_reads_does_not_end_the_work(tmp_path):

@@ -48,7 +48,9 @@ def sweep(tmp_path):
   (tmp_path / 'e2e_affect' / 'main.py').write_text(STAND_IN)
   return lambda *flags: subprocess.Popen(
       [sys.executable, LAUNCH / 'sweep.py', '--config=configs/speech.py', '--out=out', *flags], cwd=tmp_path, text=True,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+      # A shell in the background ignores SIGINT for its children.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def started(tmp_path):
@@ -82,15 +84,16 @@ def test_sweep_skips_what_is_done(sweep, tmp_path):
   assert re.search(r'- +learning_rate=1e-3,seed=3 +no labels', out)
 
 
-def test_sweep_passes_sigterm_on_and_starts_nothing_more(sweep, tmp_path):
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sweep_passes_a_signal_on_starts_nothing_more_and_exits_with_its_code(sweep, tmp_path, number, code):
   child = sweep('--set', 'learning_rate=1e-3', '--set', 'seed=9,1')
   listening = tmp_path / 'out' / 'learning_rate=1e-3,seed=9' / 'listening'
   deadline = time.monotonic() + 20
   while not listening.exists() and time.monotonic() < deadline:
     time.sleep(0.05)
-  child.send_signal(signal.SIGTERM)
+  child.send_signal(number)
   out, _ = child.communicate(timeout=20)
-  assert child.returncode == 143
+  assert child.returncode == code
   assert started(tmp_path) == ['learning_rate=1e-3,seed=9']
   assert 'seed=9: exit 143' in out and out.count('start the same command again') == 2
 

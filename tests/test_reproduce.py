@@ -103,7 +103,8 @@ def test_refusals(run, options, said):
   assert re.search(said, err), err
 
 
-def test_a_signal_reaches_the_child_and_a_failure_stops(tmp_path):
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_reaches_the_child_and_is_the_exit_code_and_a_failure_stops(tmp_path, number, code):
   """Stand-ins for trainings: one saves on SIGTERM as ours do, one fails."""
   (tmp_path / 'child.py').write_text(
       'import pathlib, signal, sys, time\n'
@@ -115,8 +116,8 @@ def test_a_signal_reaches_the_child_and_a_failure_stops(tmp_path):
   process = subprocess.Popen([sys.executable, '-c', driver.format(command=['child.py'])], cwd=tmp_path)
   while not (tmp_path / 'started').exists():
     time.sleep(0.02)
-  process.send_signal(signal.SIGTERM)
-  assert process.wait(20) == 143 and (tmp_path / 'saved').exists()
+  process.send_signal(number)
+  assert process.wait(20) == code and (tmp_path / 'saved').exists()
   failed = subprocess.run([sys.executable, '-c', driver.format(command=['-c', 'raise SystemExit(65)'])], check=False,
                           cwd=tmp_path)
   assert failed.returncode == 65
