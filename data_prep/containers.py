@@ -275,6 +275,8 @@ class _Clock:
 
   def place(self, packet):
     """Takes the next packet of the file; returns those that have their place now."""
+    if None not in (packet.pts, packet.dts) and (packet.dts - packet.pts) * packet.time_base > _RESTART_SECONDS:
+      packet.dts = packet.pts  # counted on over a joint by FFmpeg: nothing is decoded after it is shown
     track, time = packet.stream.index, _time(packet)
     ready = []
     if track in self._held:

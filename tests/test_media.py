@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pathlib
 import re
 import struct
 from fractions import Fraction
@@ -15,6 +16,8 @@ import soundfile
 from tests import clips
 from data_prep import audio_track, containers, video_track
 from data_prep.errors import DataError
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 
 def spectrum_peak(samples, rate=16_000):
@@ -316,6 +319,40 @@ def test_decode_times_alone_give_every_frame_its_time(tmp_path, codec, b_frames,
   seen = brightness(video)
   assert len(seen) == 100 and video.notes == []
   np.testing.assert_allclose(seen, [10 + 2 * i for i in range(100)], atol=1)
+
+
+def test_mpeg_program_streams_that_were_joined_byte_by_byte_follow_each_other(tmp_path):
+  path = tmp_path / 'a.mpg'
+  for i in range(2):
+    with av.open(str(tmp_path / f'{i}.mpg'), 'w', options={'preload': '0'}) as container:
+      video = container.add_stream('mpeg1video', rate=25, options={'bf': '2'})
+      video.width, video.height, video.pix_fmt, video.bit_rate = 80, 64, 'yuv420p', 4_000_000
+      for number in range(50):
+        frame = av.VideoFrame.from_ndarray(np.full((64, 80, 3), 60 + 100 * i + number, np.uint8), format='rgb24')
+        frame.pts = number
+        container.mux(video.encode(frame))
+      container.mux(video.encode(None))
+  path.write_bytes((tmp_path / '0.mpg').read_bytes() + (tmp_path / '1.mpg').read_bytes())
+  video = video_track.Video(path)
+  seen = brightness(video)
+  assert len(video.notes) == 1 and video.notes[0].startswith('the clock starts again at 2.0'), video.notes
+  np.testing.assert_allclose(seen[:50], 60 + np.arange(50), atol=3)
+  np.testing.assert_allclose(seen[-50:], 160 + np.arange(50), atol=3)
+  assert len(seen) <= 103
+
+
+@pytest.mark.skipif(not (SHARED / 'grid').is_dir(), reason='no real clips: ../shared/data is absent')
+def test_a_real_mpeg_1_file_twice_is_twice_as_long(tmp_path):
+  one = next((SHARED / 'grid').glob('*.mpg'))
+  (tmp_path / 'a.mpg').write_bytes(2 * one.read_bytes())
+  video = video_track.Video(tmp_path / 'a.mpg')
+  seen = [frame.copy() for frame in video]
+  assert video.notes == ['the clock starts again at 3.00 s: several recordings in one file, joined here']
+  single = list(video_track.Video(one))
+  assert len(single) == 75 and len(seen) == 150
+  for i in range(150):
+    # A decoder cannot start anew without a mark between the two; one frame at the joint may differ.
+    assert 73 < i < 77 or np.array_equal(seen[i], single[i % 75]), i
 
 
 def joined_file(tmp_path, suffix):

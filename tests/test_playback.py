@@ -1,14 +1,19 @@
 """What a browser can play, and the copy of what it cannot."""
 
+import fractions
 import os
 import pathlib
 
+import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
 
-from data_prep import audio_track, playback, video_track
+from data_prep import audio_track, clip, faces, playback, video_track
+from data_prep.corpora.recording import Recording
 from tests import clips
+from tests.test_faces import face, scene  # pylint: disable=unused-import
 
 
 def colours(count, height=96, width=130):
@@ -87,3 +92,69 @@ def test_what_browsers_would_show_mirrored_or_with_another_track_is_copied(name,
   if not path.is_file():
     pytest.skip('no real clips: ../shared/data is absent')
   assert playback.playable_as(path) == suffix
+
+
+def squeezed(path, pictures):
+  """Half as wide, with pixels that are twice as wide as high."""
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=25)
+    stream.width, stream.height, stream.pix_fmt = pictures[0].shape[1] // 2, pictures[0].shape[0], 'yuv420p'
+    stream.codec_context.sample_aspect_ratio = fractions.Fraction(2)
+    for i, picture in enumerate(pictures):
+      frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(cv2.resize(picture, (stream.width, stream.height))),
+                                         format='rgb24')
+      frame.pts = i
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def with_matrix(stored, numbers):
+  """A writer of pictures that are stored otherwise than they are shown, with the display matrix that says so."""
+  def write(path, pictures):
+    clips.write_clip(path, [np.ascontiguousarray(stored(picture)) for picture in pictures], codec='libx264')
+    data = path.read_bytes()
+    old, new = (b''.join(int(x * 65536).to_bytes(4, 'big', signed=True) for x in (a, b, 0, c, d, 0))
+                for a, b, c, d in ((1, 0, 0, 1), numbers))
+    place = data.index(old, data.index(b'tkhd'))
+    path.write_bytes(data[:place] + new + data[place + len(new):])
+  return write
+
+
+def of_two_sizes(path, pictures):
+  """The second half is recorded smaller, beside black, as by a telephone that is turned."""
+  half = len(pictures) // 2
+  narrow = [np.ascontiguousarray(cv2.resize(picture, (160, 120))[:, 20:140]) for picture in pictures[half:]]
+  parts = []
+  for i, part in enumerate((pictures[:half], narrow)):
+    clips.write_clip(path.with_name(f'{i}.ts'), part, codec='libx264')
+    parts.append(path.with_name(f'{i}.ts').read_bytes())
+  path.write_bytes(b''.join(parts))
+
+
+@pytest.mark.parametrize('name, write, size', [
+    ('a.mp4', squeezed, (320, 240)),
+    ('a.mp4', with_matrix(lambda picture: picture[::-1], (1, 0, 0, -1)), (320, 240)),
+    ('a.mp4', with_matrix(lambda picture: picture[:, ::-1], (-1, 0, 0, 1)), (320, 240)),
+    ('a.mp4', with_matrix(lambda picture: np.rot90(picture), (0, 1, -1, 0)), (320, 240)),
+    ('a.ts', of_two_sizes, (320, 240))], ids=['anamorphic', 'upside down', 'mirrored', 'rotated', 'two sizes'])
+def test_boxes_lie_on_the_copy_where_the_network_saw_the_face(tmp_path, monkeypatch, face, name, write, size):
+  monkeypatch.setattr(playback, 'MAX_SIDE', 240)  # smaller than the clip: the page knows boxes as shares of the frame
+  write(tmp_path / name, [scene(face, 140 + i, 120) for i in range(40)])
+  copy = playback.Copy(tmp_path)
+  recording = Recording(recording='a', subject='a', partition='test', video=tmp_path / name, audio=None)
+  prepared = clip.prepare(recording, tmp_path, picture=True, watch=copy)
+  video = video_track.Video(copy.finish(None, tmp_path / 'copy'))
+  shown = [frame for frame in video]
+  assert prepared.frame_size == size and video.size == (240, 180) and prepared.steps == len(shown)
+  seen = np.flatnonzero(prepared.face_found)
+  assert len(seen) > 0.9 * prepared.steps
+  for step in seen[::3]:
+    x, y, side = prepared.boxes[step] * video.size[0] / prepared.frame_size[0]
+    margin = side * (1 + 2 * faces.MARGIN)
+    there = cv2.resize(cv2.getRectSubPix(shown[step], (round(margin),) * 2, (x + side / 2 - 0.5, y + side / 2 - 0.5)),
+                       (96, 96))
+    crop = prepared.crops[int(step):int(step) + 1][0]
+    assert np.corrcoef(there.ravel().astype(float), crop.ravel().astype(float))[0, 1] > 0.93, step
+    # The drawn face is upright: its mouth, below the middle, is the only red in it.
+    red = crop[..., 0].astype(int) - crop[..., 1]
+    assert red[56:80, 30:66].mean() > red[16:40, 30:66].mean() + 5, step
