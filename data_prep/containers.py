@@ -105,7 +105,7 @@ class Track:
   * A clock that starts again (recordings that were joined byte by byte) goes on where it was, all tracks alike.
   * A jump that the next packet confirms is a hole, of whatever length. One that it does not is a damaged number: that
     packet's time is None, and it follows the one before.
-  * Containers that store decode times alone (AVI, and what was copied from it) give presentation times too.
+  * Containers that store decode times alone (AVI, and what was copied from it), or none, give presentation times too.
 
   The reader of sound uses it as the reader of pictures does:
 
@@ -190,7 +190,7 @@ class Track:
     first = ahead[0] if ahead else None
     if first is None or first.dts is None and first.pts is None:
       return None
-    if self._is_avi():
+    if self._is_avi() or self._stream.start_time is None:  # the latter: no container, FFmpeg counts
       return lambda packet: packet.dts if packet.dts is not None else packet.pts
     times = [packet.pts for packet in ahead if packet.size]
     if None in times or times != sorted(times) or not _reorders(self._path, self._stream.index):

@@ -49,8 +49,9 @@ def video_end(path) -> float:
     duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
     track = containers.Track(path, container, stream)
     for packet in track.packets():
-      if packet.pts is not None:
-        time = float(packet.pts * packet.time_base) - containers.origin(container)
+      shown = packet.dts if stream.start_time is None else packet.pts  # without a container FFmpeg counts decode times
+      if shown is not None:
+        time = float(shown * packet.time_base) - containers.origin(container)
         end = max(end, time + (_showing(track, packet, time) or duration))
   if not end:
     raise DataError(f'{path}: the video track holds no frames')

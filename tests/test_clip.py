@@ -1,5 +1,6 @@
 """One clip in constant memory, against the records that training reads of the same files."""
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -98,6 +99,46 @@ def test_short_and_otherwise_sampled_sound(tmp_path, rate, channels, seconds, st
   prepared = clip.prepare(source(tmp_path / 'a.wav'), tmp_path, picture=True)
   assert prepared.steps == steps and abs(len(prepared.samples) - min(640 * steps, 16_000 * seconds)) <= 1
   assert prepared.audio_std == pytest.approx(0.5 * 32768 / 2**0.5, rel=0.05)
+
+
+def one_short_picture(path, milliseconds):
+  """A picture that is shown for so long, with a second of sound."""
+  clips.write_clip(path, portrait(1), sound=clips.tone(1, 16_000), rate=16_000, sound_codec='aac', codec='libx264',
+                   options={'video_track_timescale': '1000'})
+  data = path.read_bytes()
+  place = data.index(b'stts') + 4  # version and flags, one entry: one picture, its duration
+  assert data[place + 4:place + 12] == b'\0\0\0\1' * 2
+  path.write_bytes(data[:place + 12] + milliseconds.to_bytes(4, 'big') + data[place + 16:])
+
+
+def test_a_picture_too_short_for_a_step_leaves_the_sound(tmp_path):
+  one_short_picture(tmp_path / 'a.mp4', 1)
+  prepared = clip.prepare(source(tmp_path / 'a.mp4'), tmp_path, picture=True)
+  assert prepared.steps == len(prepared.crops) == 25 and not prepared.face_found.any()
+  assert prepared.audio_std > 1000 and 'no face' in prepared.notes and 'picture ends at 0.00 s' in prepared.notes
+  grey = prepared.crops[0:25]
+  assert grey.shape == (25, 96, 96, 3) and np.ptp(grey) <= 2
+
+
+def test_a_cover_as_an_ordinary_track_is_no_picture_for_prediction_and_preparation_alike(tmp_path):
+  path = tmp_path / 'a.mp4'
+  rng = np.random.default_rng(0)
+  noise = rng.normal(0, 0.1, round(1.32 * 16_000))
+  with av.open(str(path), 'w') as container:
+    cover = container.add_stream('mjpeg', rate=25)
+    cover.width, cover.height, cover.pix_fmt = 160, 120, 'yuvj420p'
+    audio = container.add_stream('aac', rate=16_000)
+    audio.layout = 'mono'
+    container.mux(cover.encode(av.VideoFrame.from_ndarray(portrait(1)[0], format='rgb24')) + cover.encode(None))
+    frame = av.AudioFrame.from_ndarray(noise[None].astype(np.float32), format='fltp', layout='mono')
+    frame.sample_rate = 16_000
+    container.mux(audio.encode(frame) + audio.encode(None))
+  prepared = clip.prepare(source(path), tmp_path, picture=True)
+  made, summary = assemble.assemble(source(path), SETTINGS)
+  assert prepared.crops is None and prepared.notes == ['no picture']
+  assert summary.video_seconds is None and summary.notes == ['no video: grey']
+  assert prepared.steps == summary.steps >= 33
+  np.testing.assert_array_equal(joined(made, 'audio').ravel()[:len(prepared.samples)], prepared.samples)
 
 
 def test_refusals(tmp_path):

@@ -1,10 +1,13 @@
 """Files, folders and lists -> clips with names that no two share."""
 
+import fractions
 import unicodedata
 
+import av
+import numpy as np
 import pytest
 
-from data_prep import audio_track, containers
+from data_prep import audio_track, containers, video_track
 from data_prep.errors import DataError, WorkdirError
 from e2e_affect import clip_sources
 from tests import clips as made
@@ -104,3 +107,28 @@ def test_suffixes_that_players_know_are_found_in_folders(tmp_path, suffix):
 def test_sounds_of_such_suffixes_are_read(tmp_path, name, codec):
   made.write_clip(tmp_path / name, sound=made.tone(1, 48_000), rate=48_000, sound_codec=codec)
   assert audio_track.read_audio(tmp_path / name).end == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize('name, codec, size', [
+    ('a.mpe', 'mpeg1video', (64, 48)), ('a.m1v', 'mpeg1video', (64, 48)),
+    ('a.m2v', 'mpeg2video', (64, 48)), ('a.vob', 'mpeg2video', (64, 48)),
+    ('a.f4v', 'libx264', (64, 48)), ('a.dv', 'dvvideo', (768, 576))])  # dv has 720 × 576 pixels that are not square
+def test_pictures_of_such_suffixes_are_read(tmp_path, name, codec, size):
+  kind = {'mpe': 'mpeg', 'm1v': 'mpeg1video', 'm2v': 'mpeg2video', 'f4v': 'mp4'}.get(name[2:], name[2:])
+  with av.open(str(tmp_path / name), 'w', format=kind) as container:
+    stream = container.add_stream(codec, rate=25)
+    stream.width, stream.height = (720, 576) if codec == 'dvvideo' else size
+    stream.pix_fmt = 'yuv420p'
+    if codec == 'dvvideo':
+      stream.codec_context.sample_aspect_ratio = fractions.Fraction(16, 15)
+    for i in range(25):
+      image = np.full((stream.height, stream.width, 3), 40 + 4 * i, np.uint8)
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts = i
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+  video = video_track.Video(tmp_path / name)
+  seen = [float(frame.mean()) for frame in video]
+  assert video.size == size and len(seen) in (25, 26)
+  assert video_track.video_end(tmp_path / name) == pytest.approx(video.end, abs=0.001)
+  np.testing.assert_allclose(seen[:25], 40 + 4 * np.arange(25), atol=4)
