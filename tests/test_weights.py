@@ -151,7 +151,7 @@ def random_keras(variance=(0.5, 1.0)):
 
 
 def as_older_keras(path, group, step):
-  """Takes off the names that Keras stores beside its weights now, and numbers the layers as 2.12 did with `step` 2."""
+  """Takes off the names that Keras stores beside its weights now, and numbers the layers with gaps, as 2.12 did."""
   import h5py
   with h5py.File(path, 'r+') as f:
     for name in list(f['layers']):

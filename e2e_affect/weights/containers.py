@@ -48,7 +48,7 @@ def read_safetensors(path) -> dict[str, Stored]:
 def read_keras_h5(path) -> dict[str, Stored]:
   """The variables of Keras weights or of a whole model in HDF5, as '<layer>/<variable>'.
 
-  Where the file does not say a layer's name, it is its kind and a number: 'conv2d_4' (see `keras`).
+  Since Keras 2.12 a layer's name is its kind and a number: 'conv2d_4' (see `keras`).
 
   Raises:
     DataError: it is damaged, or its numbers lie in other files.
@@ -103,10 +103,11 @@ def _keras(path, opened):
         raise DataError(f'{path}: {limits.short(name)} lies in another file, which is not opened; expected the numbers '
                         'themselves')
       variable = variable.removesuffix(':0')
-      if parents[-1:] == ['vars']:  # 'layers/conv2d_2/vars/0', in newer files with the layer's own name beside it
+      if parents[-1:] == ['vars']:  # 'layers/conv2d_2/vars/0'
         kinds = _KERAS_3_VARIABLES.get(len(group), ())
-        own = group.attrs.get('name')
-        layer = own if isinstance(own, str) else ''.join(parents[-2:-1])
+        # Newer files have the layer's own name in an attribute, a text on HDF5's heap: where that is damaged, the
+        # library reads it for minutes. Keras does not use it either.
+        layer = ''.join(parents[-2:-1])
         variable = kinds[int(variable)] if variable.isdecimal() and int(variable) < len(kinds) else variable
       else:
         layer = ''.join(parents[-1:])

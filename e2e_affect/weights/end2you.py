@@ -46,7 +46,8 @@ def convert(path, arrays) -> Imported:
   if not units or hidden != (4 * units, units):
     raise DataError(f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, an LSTM has four times as '
                     'many rows as columns), only LSTMs can be loaded')
-  limits.check_recurrent(units)
+  targets = shapes['linear.weight'][0] if shapes['linear.weight'] else 1
+  limits.check_recurrent(units, targets)
   stage_name = lambda stage: f'visual_model.model.{_FIRST_STAGE + stage - 1}'
   resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight',
                             'conv3.weight')
@@ -54,8 +55,6 @@ def convert(path, arrays) -> Imported:
   params, statistics = torchvision.fill(tensors, _STEM, stage_name)
   for layer in range(_LAYERS):
     _lstm(tensors, layer, units if layer else 2048, units, params)
-  targets = shapes['linear.weight'][0] if shapes['linear.weight'] else 1
-  limits.check_recurrent(units, targets)
   params['recurrent/head/kernel'] = tensors.take('linear.weight', (targets, units), 'recurrent/head/kernel').T.copy()
   params['recurrent/head/bias'] = tensors.take('linear.bias', (targets,), 'recurrent/head/bias')
   tensors.finish(COUNTERS)

@@ -1,7 +1,7 @@
 """Keras's ResNet50: `conv2_block1_1_conv/kernel`; its convolutions have biases and its images are B, G, R.
 
-From 2.12 on, until it stored the layers' own names beside them, Keras wrote `.weights.h5` and `.keras` with names of
-kinds, `conv2d_3` and `batch_normalization_3`, numbered in the order of the model's layers.
+Keras 2.12 and newer write `.weights.h5` and `.keras` with names of kinds, `conv2d_3` and `batch_normalization_3`,
+numbered in the order of the model's layers, by which they load them too.
 """
 
 import re
@@ -66,7 +66,8 @@ def _named(path, arrays):
       places += [f'conv{stage}_block{unit}_{part}' for part in ((1, 2, 0, 3) if unit == 1 else (1, 2, 3))]
   for kind, words in (('conv2d', 'convolutions'), ('batch_normalization', 'batch normalisations')):
     if len(layers[kind]) != len(places):
-      raise DataError(f'{path}: a network of Keras of {len(layers[kind])} {words}, expected the {len(places)} of '
+      known = {104: ' (ResNet-101)', 155: ' (ResNet-152)'}.get(len(layers[kind]), '')
+      raise DataError(f'{path}: a network of Keras of {len(layers[kind])} {words}{known}, expected the {len(places)} of '
                       'keras.applications.ResNet50')
   own = {('conv2d', number): f'{place}_conv' for number, place in zip(layers['conv2d'], places)}
   own |= {('batch_normalization', n): f'{place}_bn' for n, place in zip(layers['batch_normalization'], places)}

@@ -8,6 +8,8 @@ import io
 
 from e2e_affect.weights import limits
 
+_TYPES = range(1, 24)  # DT_FLOAT to DT_UINT64, without references and the types of fewer than eight bits
+_MOST_INDEX = 2 << 20  # bytes; ten thousand names take half of it
 _FOOTER = 48  # bytes: the places of two blocks, padded, and a magic number
 _TRAILER = 5  # bytes of type and checksum behind each block
 
@@ -18,16 +20,18 @@ def check_index(path):
   Raises:
     limits.Exceeded, IndexError: it is. OSError: it cannot be read.
   """
-  if path.stat().st_size > limits.MOST_HEADER:
-    raise limits.Exceeded(f'its index has {path.stat().st_size:,} bytes, expected at most {limits.MOST_HEADER:,}')
+  if path.stat().st_size > _MOST_INDEX:
+    raise limits.Exceeded(f'its index has {path.stat().st_size:,} bytes, expected at most {_MOST_INDEX:,}')
   content = memoryview(path.read_bytes())
   _, root = _footer(content[-_FOOTER:], len(content))
   blocks = names = 0
   for _, value in _entries(content, root):
     blocks += 1
     block, _ = _handle(value, 0, len(content))
-    for length, _ in _entries(content, block):
+    for length, entry in _entries(content, block):
       names += 1
+      if length:  # the first has no name and describes the checkpoint
+        _check_entry(entry)
       if names > limits.MOST_ARRAYS or length > limits.LONGEST_NAME:
         raise limits.Exceeded(f'more than {limits.MOST_ARRAYS:,} names, or one longer than {limits.LONGEST_NAME}')
     if blocks > limits.MOST_ARRAYS:
@@ -44,8 +48,42 @@ def check_footer(path):
     size = f.seek(0, io.SEEK_END)
     f.seek(max(size - _FOOTER, 0))
     _, (_, length) = _footer(f.read(), size)
-  if length > limits.MOST_HEADER:
-    raise limits.Exceeded(f'its index has {length:,} bytes, expected at most {limits.MOST_HEADER:,}')
+  if length > _MOST_INDEX:
+    raise limits.Exceeded(f'its index has {length:,} bytes, expected at most {_MOST_INDEX:,}')
+
+
+def _check_entry(entry):
+  """Refuses a BundleEntryProto of a type, shape or slice for which TensorFlow ends the process."""
+  kind, shape, slices = 0, [], []
+  for field, value in _fields(entry):
+    if field == 1:
+      kind = value
+    elif field == 2:
+      shape += [size for number, dim in _fields(value) if number == 2 for part, size in _fields(dim) if part == 1]
+    elif field == 7:  # of a partitioned variable: extents of a start and a length
+      slices.append([n for number, extent in _fields(value) if number == 1 for _, n in _fields(extent)])
+  if kind not in _TYPES:
+    raise limits.Exceeded(f'an array of an unknown type ({kind!r:.20})')
+  for sizes, most in ((shape, limits.MOST_DIMENSIONS), *((extents, 2 * limits.MOST_DIMENSIONS) for extents in slices)):
+    if len(sizes) > most or any(not isinstance(size, int) or size >= 1 << 31 for size in sizes):
+      raise limits.Exceeded(f'an array of more than {limits.MOST_DIMENSIONS} dimensions, or of an impossible size')
+
+
+def _fields(message):
+  """(number, value) of the fields of a protocol buffer; values are numbers, or the bytes of what has a length."""
+  if isinstance(message, int):
+    raise limits.Exceeded('damaged: a number in the place of a message')
+  place = 0
+  while place < len(message):
+    tag, place = _varint(message, place)
+    if tag & 7 == 0:
+      value, place = _varint(message, place)
+    else:
+      size, place = _varint(message, place) if tag & 7 == 2 else ({1: 8, 5: 4}.get(tag & 7, len(message)), place)
+      value, place = message[place:place + size], place + size
+      if place > len(message):
+        raise limits.Exceeded('damaged: a message is cut off')
+    yield tag >> 3, value
 
 
 def _footer(footer, size):
