@@ -54,10 +54,10 @@ PICKLES = {  # name -> (its program, what is said)
         b'}(' + LONG + b'q\x01K\x01' + LONG + b'q\x02K\x01' + b'h\x01K\x01h\x02K\x01' * 50_000 + b'u', 'no tensors'),
     'a list copied again and again': (
         b'](' + NAME + b'K\x01\x86q\x01' + b'h\x01' * 100_000 + b'eq\x02ccollections\nOrderedDict\nq\x03' +
-        b'h\x03h\x02\x85R' * 50_000, 'more than 500,000 instructions'),
-    'many marks above a high stack': (b')' * 100_000 + b'(t' * 100_000, 'holds a tuple'),
-    'many instructions': (b'}' * (4 << 20), 'more than 500,000 instructions'),
-    'tuples in tuples': (b')' + b'\x85' * 300_000, 'holds a tuple'),
+        b'h\x03h\x02\x85R' * 50_000, 'more than 250,000 instructions'),
+    'many marks above a high stack': (b')' * 60_000 + b'(t' * 60_000, 'holds a tuple'),
+    'many instructions': (b'}' * (4 << 20), 'more than 250,000 instructions'),
+    'tuples in tuples': (b')' + b'\x85' * 200_000, 'holds a tuple'),
     'dictionaries in dictionaries': (
         b'}X\x05\x00\x00\x00modelq\x01}' + b'h\x01}' * 50_000 + b's' * 50_001, 'damaged'),
     'a shape of many dimensions': (

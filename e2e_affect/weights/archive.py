@@ -9,6 +9,7 @@ import zlib
 from e2e_affect.weights import limits
 
 ERRORS = (OSError, ValueError, NotImplementedError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile)
+_MOST_DIRECTORY = 2 << 20  # bytes; ten thousand members of a .pth file take half of it
 _LOCAL = 30  # bytes before a member's name
 
 
@@ -64,6 +65,6 @@ class _Sparing(io.FileIO):
   def read(self, size=-1):
     rest = max(self.size - self.tell(), 0)
     size = rest if size is None or size < 0 else min(size, rest)
-    if size > limits.MOST_HEADER:
-      raise limits.Exceeded(f'{size:,} bytes of directory, expected at most {limits.MOST_HEADER:,}')
+    if size > _MOST_DIRECTORY:
+      raise limits.Exceeded(f'{size:,} bytes of directory, expected at most {_MOST_DIRECTORY:,}')
     return super().read(size)

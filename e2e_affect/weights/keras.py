@@ -67,8 +67,8 @@ def _named(path, arrays):
   for kind, words in (('conv2d', 'convolutions'), ('batch_normalization', 'batch normalisations')):
     if len(layers[kind]) != len(places):
       known = {104: ' (ResNet-101)', 155: ' (ResNet-152)'}.get(len(layers[kind]), '')
-      raise DataError(f'{path}: a network of Keras of {len(layers[kind])} {words}{known}, expected the {len(places)} of '
-                      'keras.applications.ResNet50')
+      raise DataError(f'{path}: a network of Keras of {len(layers[kind])} {words}{known}, expected the {len(places)} '
+                      'of keras.applications.ResNet50')
   own = {('conv2d', number): f'{place}_conv' for number, place in zip(layers['conv2d'], places)}
   own |= {('batch_normalization', n): f'{place}_bn' for n, place in zip(layers['batch_normalization'], places)}
   own |= {('dense', number): 'predictions' for number in layers['dense'][:1]}  # a second one is left over

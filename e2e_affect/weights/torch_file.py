@@ -41,7 +41,10 @@ _BESIDE = {(module, name) for modules, names in (
     (('numpy.core.numeric', 'numpy._core.numeric'), ('_frombuffer',)), (('_codecs',), ('encode',)),
     (('torch',), ('Size', 'device', 'Generator')),
     (('torch.serialization',), ('_get_layout',)),
-    (('__builtin__', 'builtins'), ('set', 'frozenset', 'slice', 'complex', 'bytearray', 'range', 'xrange')),
+    (('numpy.random._pickle',), ('__randomstate_ctor', '__generator_ctor', '__bit_generator_ctor')),
+    (('numpy.random.bit_generator',), ('__pyx_unpickle_SeedSequence',)),
+    (('operator', '_operator'), ('getitem',)),  # of types in settings: List[int]
+    (('__builtin__', 'builtins'), ('getattr', 'set', 'frozenset', 'slice', 'complex', 'bytearray', 'range', 'xrange')),
     (('collections',), ('defaultdict', 'Counter', 'deque')),
     (('copy_reg', 'copyreg'), ('_reconstructor',)), (('functools',), ('partial',)), (('uuid',), ('UUID',)),
     (('datetime',), ('datetime', 'date', 'time', 'timedelta', 'timezone')), (('decimal',), ('Decimal',)),
@@ -58,7 +61,7 @@ _AVERAGED = ('model_ema', 'state_dict_ema', 'ema_state_dict', 'params_ema', 'ema
 _NESTS = _AVERAGED + ('state_dict', 'model_state_dict', 'model_state', 'model', 'module', 'net', 'network', 'params',
                       'weights')
 _MOST_PICKLE = 16 << 20  # bytes; the one of ResNet-50 with an optimiser has a quarter of a million
-_MOST_WORK = 500_000  # instructions and copied items; the same has thirty thousand
+_MOST_WORK = 250_000  # instructions and copied items; the same has thirty thousand
 
 
 @dataclasses.dataclass(frozen=True)
