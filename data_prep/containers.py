@@ -129,6 +129,7 @@ class Track:
     """
     self.notes = []
     self.read = self.lost = 0
+    self._why = None  # the first was lost
     self._path, self._container, self._stream, self._max_lost = path, container, stream, max_lost
     self._clock = _Clock(container, stream)
 
@@ -138,7 +139,7 @@ class Track:
     Raises:
       DataError: too many packets are lost, or the file cannot be read to its end.
     """
-    zero, time, why = origin(self._container), 0.0, None
+    zero, time = origin(self._container), 0.0
     # The sound of AVI is counted, not timed: its times follow from bytes, and some writers leave nonsense there.
     counted, anew = self._is_avi() and self._stream.type == 'audio', True
     for packet, frames, error in self._decoded():
@@ -146,14 +147,14 @@ class Track:
       if error is not None:
         self.lost += 1
         anew = True
-        why = why or f'the first after {time:.2f} s: {error}'
+        self._why = self._why or f'the first after {time:.2f} s: {error}'
       for frame, pts in frames:
         pts = None if counted and not anew else pts
         anew = False
         time = time if pts is None else float(pts * packet.stream.time_base) - zero
         yield frame, None if pts is None else time
     if self.lost:
-      words = f'{self.lost} of {self.read} packets of the {_WORDS[self._stream.type]} cannot be decoded ({why})'
+      words = f'{self.lost} of {self.read} packets of the {_WORDS[self._stream.type]} cannot be decoded ({self._why})'
       if self.lost > self._max_lost * self.read:
         raise DataError(f'{self._path}: {words}; at most {100 * self._max_lost:g} % are allowed: the file is damaged')
       self.notes.append(words)
@@ -174,7 +175,7 @@ class Track:
         if time is not None and time in waiting:
           waiting.remove(time)
           heapq.heapify(waiting)
-        yield packet, [], reason(e)
+        yield packet, [], _fault(e)
         continue
       # Frames come in the order of presentation, so each has the earliest time that is left.
       yield packet, [(f, f.pts if waiting is None else heapq.heappop(waiting) if waiting else None)
@@ -206,20 +207,28 @@ class Track:
     Raises:
       DataError: the file cannot be read to its end.
     """
-    failures = 0
+    failures, packets = 0, self._container.demux(*self._clock.streams)
     while True:
       try:
-        for packet in self._container.demux(*self._clock.streams):
-          failures = 0
-          yield from (ready for ready in self._clock.place(packet) if ready.stream.index == self._stream.index)
-        break
+        packet = next(packets, None)
       except (av.error.FFmpegError, ValueError) as e:  # the next call reads behind the damage
         failures += 1
         self.lost += 1
         self.read += 1
+        at = self._clock.ends.get(self._stream.index, 0.0)
+        self._why = self._why or f'the first after {at:.2f} s: {_fault(e)}'
         if failures == _MAX_READ_FAILURES:
-          raise DataError(f'{self._path}: the {self._stream.type} track is damaged after '
-                          f'{self._clock.ends.get(self._stream.index, 0.0):.2f} s ({reason(e)})') from None
+          raise DataError(f'{self._path}: the {self._stream.type} track is damaged after {at:.2f} s ({_fault(e)})'
+                          ) from None
+        packets = self._container.demux(*self._clock.streams)
+        continue
+      except IndexError:  # at the end PyAV does not know a track that began on the way; the others are through
+        packet = None
+      else:
+        failures = 0
+      if packet is None:
+        break
+      yield from (ready for ready in self._clock.place(packet) if ready.stream.index == self._stream.index)
     self.notes += self._clock.notes
 
   def reach(self) -> float:
@@ -341,14 +350,14 @@ def _reorders(path, index) -> bool:
     if not container.streams[index].codec_context.has_b_frames:
       return False
     newest = None
-    for packet in itertools.islice(container.demux(container.streams[index]), _LOOK_AHEAD):
-      try:
+    try:
+      for packet in itertools.islice(container.demux(container.streams[index]), _LOOK_AHEAD):
         for frame in packet.decode():
           if newest is not None and frame.pts is not None and frame.pts < newest:
             return True
           newest = frame.pts if frame.pts is not None else newest
-      except (av.error.FFmpegError, ValueError):
-        return False  # the reader will say so
+    except (av.error.FFmpegError, ValueError, IndexError):
+      return False  # the reader will say so
   return False
 
 
@@ -376,6 +385,11 @@ def declared_end(container, stream) -> float | None:
   if container.duration is not None and (stream.type == 'video' or not container.streams.video):
     return container.duration / 1e6  # Matroska declares one length for all tracks
   return None
+
+
+def _fault(error) -> str:
+  """Why a packet cannot be read or decoded; decoders return -1 where they have no word, which is the system's EPERM."""
+  return 'invalid data' if isinstance(error, PermissionError) else reason(error)
 
 
 def reason(error) -> str:

@@ -49,7 +49,7 @@ def _is_mirrored(container, stream) -> bool:
   """Whether the first frame's display matrix mirrors, as front cameras have it; every browser turns as it says."""
   try:
     frame = next(container.decode(stream), None)
-  except (av.error.FFmpegError, ValueError):  # to be refused by whoever reads it whole
+  except (av.error.FFmpegError, ValueError, IndexError):  # to be refused by whoever reads it whole
     return False
   if frame is None:
     return False

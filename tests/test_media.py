@@ -355,6 +355,19 @@ def test_a_real_mpeg_1_file_twice_is_twice_as_long(tmp_path):
     assert 73 < i < 77 or np.array_equal(seen[i], single[i % 75]), i
 
 
+def test_a_track_that_begins_on_the_way_does_not_end_the_reading(tmp_path):
+  path = tmp_path / 'a.flv'
+  clips.write_clip(path, [np.full((48, 64, 3), 10 + i, np.uint8) for i in range(240)], codec='flv1',
+                   sound=clips.tone(1, 44_100), sound_codec='libmp3lame', sound_start=8)
+  data = bytearray(path.read_bytes())
+  data[4] = 1  # the header promises a picture alone
+  path.write_bytes(bytes(data))
+  assert not audio_track.has_audio(path)  # it is too late to be seen from the beginning
+  video = video_track.Video(path)
+  np.testing.assert_allclose(brightness(video), 10 + np.arange(240), atol=4)
+  assert video.notes == []
+
+
 def joined_file(tmp_path, suffix):
   """Two recordings of 2 s, the second brighter, joined byte by byte; the sound is a click at 1 s."""
   click = np.zeros(96_000)
