@@ -15,6 +15,12 @@ class DataError(UserError):
   exit_code = 65
 
 
+class HostLostError(UserError):
+  """Of several hosts that train together, another one is lost."""
+
+  exit_code = 69
+
+
 class CheckpointError(UserError):
   """No usable checkpoint."""
 

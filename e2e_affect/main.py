@@ -1,5 +1,6 @@
 """The command: `python -m e2e_affect.main --config=configs/fused.py`."""
 
+import contextlib
 import difflib
 import functools
 import operator
@@ -8,13 +9,13 @@ import re
 
 from absl import flags
 from absl import logging
-import jax
 from ml_collections import config_flags
 
 from data_prep import cli
 from data_prep.errors import UserError
 from data_prep.records import PARTITIONS
 from e2e_affect import hold
+from e2e_affect import hosts
 from e2e_affect.log import ours_or_warning
 
 
@@ -46,12 +47,13 @@ def main() -> None:
   if asked.mode == 'train':
     hold.check(workdir)  # the imports below take seconds, the corpus minutes
   if asked.distributed:
-    jax.distributed.initialize()
+    hosts.initialize()
   from e2e_affect import train  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
-  if asked.mode == 'evaluate':
-    train.evaluate_only(workdir, asked.partition)
-  else:
-    train.train_and_evaluate(asked.config, workdir)
+  with hosts.together() if asked.distributed else contextlib.nullcontext():
+    if asked.mode == 'evaluate':
+      train.evaluate_only(workdir, asked.partition)
+    else:
+      train.train_and_evaluate(asked.config, workdir)
   logging.info('results: %s', os.path.join(workdir, 'report.html'))
 
 

@@ -11,9 +11,9 @@ Start it in the root of a checkout. Stages, each a child process with a workdir 
     final       fused and geometric once more, on train + validation for twice the epochs (section V-D), with the
                 post-processing that was fitted on validation before, evaluated on test once
 
-The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM and
-SIGINT reach the child as SIGTERM, and it saves. Exit codes: 0 done, 64 usage, 143 after SIGTERM, 130 after SIGINT, else
-that of the stage that failed.
+The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM
+and SIGINT reach the child as SIGTERM, and it saves. Exit codes: 0 done, 64 usage, 143 after SIGTERM, 130 after SIGINT,
+else that of the stage that failed.
 """
 
 import argparse

@@ -28,7 +28,7 @@ LAYERS = [
     ['e2e_affect.models.affect', 'e2e_affect.postprocess', 'e2e_affect.chunks', 'e2e_affect.clip_files',
      'e2e_affect.clip_sources'],
     ['e2e_affect.steps', 'e2e_affect.clip_folder', 'e2e_affect.results', 'e2e_affect.config_check', 'e2e_affect.input_pipeline'],
-    ['e2e_affect.workdir', 'e2e_affect.hold', 'e2e_affect.memory', 'e2e_affect.stop'],
+    ['e2e_affect.workdir', 'e2e_affect.hold', 'e2e_affect.hosts', 'e2e_affect.memory', 'e2e_affect.stop'],
     ['e2e_affect.checkpoints', 'e2e_affect.plots', 'e2e_affect.network', 'e2e_affect.model_card', 'e2e_affect.feed'],
     ['e2e_affect.report', 'e2e_affect.init_from', 'e2e_affect.export', 'e2e_affect.clip_page', 'e2e_affect.stream'],
     ['e2e_affect.evaluate', 'e2e_affect.clip_index'],

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
+from e2e_affect import hosts
 from e2e_affect.metric_writer import read_metrics
 from tests.test_train import SMALL
 
@@ -38,6 +40,20 @@ def start(workdir, data_dir, total_steps):
           for index in range(2)]
 
 
+def start_through_slurm(workdir, data_dir):
+  """The command itself, as `srun` starts it on two nodes."""
+  with socket.socket() as s:
+    s.bind(('localhost', 0))
+    port = s.getsockname()[1]
+  environment = {**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', 'JAX_COORDINATOR_ADDRESS': f'localhost:{port}',
+                 'SLURM_JOB_ID': '7', 'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': '2', 'SLURM_LOCALID': '0',
+                 'SLURM_STEP_NUM_NODES': '2', 'JAX_LOCAL_DEVICE_IDS': '0'}
+  return [subprocess.Popen([sys.executable, '-m', 'e2e_affect.main', '--distributed', '--config=configs/speech.py',
+                            f'--workdir={workdir}', f'--config.data.dir={data_dir}', '--config.total_steps=100000',
+                            *(f'--config.{k}={v}' for k, v in SMALL.items())], stderr=subprocess.PIPE, text=True,
+                           env={**environment, 'SLURM_PROCID': str(index)}) for index in range(2)]
+
+
 def finish(processes):
   logs = [process.communicate(timeout=300)[1] for process in processes]
   return [process.returncode for process in processes], logs
@@ -59,6 +75,28 @@ def test_two_processes_train_as_one(tmp_path, data_dir):
   assert rows('two')[0]['loss'] == pytest.approx(rows('one')[0]['loss'], rel=1e-5)
   assert rows('two')[3]['loss'] == pytest.approx(rows('one')[3]['loss'], rel=1e-2)
   assert (tmp_path / 'two' / 'results.json').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('victim, number', [(1, signal.SIGKILL), (1, signal.SIGSTOP)])
+def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, data_dir, victim, number):
+  processes = start_through_slurm(tmp_path / 'run', data_dir)
+  try:
+    log = ''
+    for line in processes[0].stderr:
+      log += line
+      if 'step 2  train' in line:
+        break
+    processes[victim].send_signal(number)
+    struck = time.monotonic()
+    log = processes[1 - victim].communicate(timeout=150)[1]
+    assert processes[1 - victim].returncode == 69, log[-3000:]
+    assert time.monotonic() - struck < 2 * hosts.HEARTBEAT_SECONDS
+    assert log.splitlines()[-1].startswith('error: another host is lost (') and 'goes on from the newest' in log
+    assert 'Traceback' not in log and 'stack trace' not in log
+  finally:
+    for process in processes:
+      process.kill()
 
 
 @pytest.mark.slow
