@@ -28,7 +28,7 @@ _PASSING = [getattr(errno, name) for name in (
 
 
 def open_manager(workdir: pathlib.Path) -> ocp.CheckpointManager:
-  """Opens the checkpoints of a run to write; keeps the newest and the best by mean validation CCC.
+  """Opens the checkpoints of a run to write; keeps the two newest and the best by mean validation CCC.
 
   Only the run's own trainer, which holds the lock of the folder, opens them so: a step whose metrics are not those
   that were saved is renamed `<step>.corrupt`, with a warning.
@@ -55,7 +55,7 @@ def open_to_read(workdir: pathlib.Path) -> ocp.CheckpointManager:
 
 def _manager(folder, read_only):
   policy = checkpoint_managers.AnyPreservationPolicy([
-      checkpoint_managers.LatestN(1),
+      checkpoint_managers.LatestN(2),  # where the newest is the best and damaged, the one before goes on
       checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[BEST_METRIC], n=1,
                                 keep_checkpoints_without_metrics=False),
   ])

@@ -50,11 +50,11 @@ def equal(a, b):
   return all((np.asarray(x) == np.asarray(y)).all() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def test_newest_and_best_are_kept(manager, state):
+def test_the_two_newest_and_the_best_are_kept(manager, state):
   for step, score in [(1, 0.2), (2, 0.7), (3, 0.4), (4, 0.5)]:
     checkpoints.save(manager, at(state, step), {'ccc_mean': score})
   checkpoints.save(manager, at(state, 5), None)  # as on SIGTERM
-  assert sorted(manager.all_steps()) == [2, 5]
+  assert sorted(manager.all_steps()) == [2, 4, 5]
   assert equal(checkpoints.restore_newest(manager, state), at(state, 5))
   best, metrics = checkpoints.restore_best(manager, state)
   assert equal(best, at(state, 2)) and metrics['ccc_mean'] == 0.7
@@ -97,6 +97,13 @@ def test_a_damaged_newest_is_set_aside_for_the_one_before(manager, state, how, c
   assert (folder / '2.corrupt').is_dir() and not (folder / '2').exists()
   assert 'renamed 2.corrupt' in caplog.text
   checkpoints.save(manager, at(state, 2), None)  # the step can be made again
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
+
+
+def test_a_damaged_newest_that_is_also_the_best_does_not_lose_the_run(manager, state):
+  for step, score in [(1, 0.2), (2, 0.4), (3, 0.7)]:
+    checkpoints.save(manager, at(state, step), {'ccc_mean': score})
+  damage(pathlib.Path(manager.directory) / '3', 'flipped bit')
   assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
 
 
