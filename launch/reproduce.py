@@ -105,13 +105,18 @@ def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
     return f'{args.data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
   made = {step.name for step in steps}
   for step in steps:
-    if step.name == 'imagenet' and not step.done.exists() and not any(
+    if step.done.exists():
+      continue
+    # A run that goes on does not need what it started from.
+    begun = any((step.done.parent / 'checkpoints').glob('[0-9]*'))
+    if step.name == 'imagenet' and not any(
         pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
       return f'--imagenet={args.imagenet}: not found; expected weights, or the beginning of a TensorFlow checkpoint'
     for part in step.command:
       field, _, value = part.partition('=')
       source = pathlib.Path(value)
-      if field.startswith(('--config.init_from', '--config.postprocessing_from')) and source.name not in made and not (
+      needed = ('--config.postprocessing_from',) if begun else ('--config.init_from', '--config.postprocessing_from')
+      if field.startswith(needed) and source.name not in made and not (
           source / 'results.json').exists():
         return f'{step.name} starts from {source}, which is not there; add {source.name} to --stages'
   return None

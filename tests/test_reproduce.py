@@ -76,6 +76,13 @@ def test_the_plan(run, tmp_path):
   assert not runs.exists()
 
 
+def test_a_stage_that_has_begun_needs_no_more_what_it_started_from(run, tmp_path):
+  assert run('--stages=fused')[0] == 64
+  (tmp_path / 'runs' / 'fused' / 'checkpoints' / '3').mkdir(parents=True)
+  code, out, err = run('--stages=fused')
+  assert code == 0 and out.startswith('fused           goes on'), err
+
+
 def test_a_tilde_is_the_home_folder(run, tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   code, out, err = run('--data=~/', '--out=~/there', '--imagenet=~/resnet_v1_50.ckpt', '--stages=visual')
