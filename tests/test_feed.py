@@ -49,7 +49,7 @@ def test_a_cache_allocates_the_corpus_once(small_config, monkeypatch):
   allocated, zeros = [], np.zeros
   monkeypatch.setattr(np, 'zeros', lambda shape, *rest, **kw: allocated.append(shape) or zeros(shape, *rest, **kw))
   corpus = input_pipeline.read_corpus(small_config, manifest)
-  assert len(corpus) == 8  # audio, its mean and deviation, face, face_found, label, valid, mask
+  assert len(corpus) == 9  # audio, its mean, deviation and gain, face, face_found, label, valid, mask
   of_the_corpus = [shape for shape in allocated if np.ndim(shape) == 1 and shape[0] == 6]  # 5 sequences and a blank one
   assert sorted(of_the_corpus) == sorted(values.shape for values in corpus.values())
 

@@ -207,7 +207,7 @@ def test_processes_end_with_their_parent_and_leave_no_files(tmp_path, number, co
       env={**os.environ, 'MARK_OF_A_TEST': str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
       start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
   deadline = time.monotonic() + 60
-  while not list(out.rglob('.*.mp4.*.tmp')) and time.monotonic() < deadline:
+  while not list(out.rglob('*.wav')) and time.monotonic() < deadline:  # then its video is drawn, which takes seconds
     time.sleep(0.02)
   for _ in range(2 if number == signal.SIGINT else 1):  # Ctrl-C reaches the whole group; twice ends at once, too
     (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
