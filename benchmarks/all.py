@@ -14,10 +14,21 @@ import sys
 from benchmarks import measure
 
 # What Makefile sets for training: glibc hands big temporaries back to the system at every step otherwise.
-_MALLOC = {'MALLOC_MMAP_THRESHOLD_': '17179869184', 'MALLOC_TRIM_THRESHOLD_': '17179869184',
-           'MALLOC_TOP_PAD_': '268435456', 'MALLOC_ARENA_MAX': '1'}
-_NEEDS = {'long_conv': (), 'recurrent': (), 'step': (), 'growth': (), 'input': ('tensorflow', 'cv2'),
-          'prepare': ('cv2', 'av'), 'predict': ('cv2', 'av')}
+_MALLOC = {
+  'MALLOC_MMAP_THRESHOLD_': '17179869184',
+  'MALLOC_TRIM_THRESHOLD_': '17179869184',
+  'MALLOC_TOP_PAD_': '268435456',
+  'MALLOC_ARENA_MAX': '1',
+}
+_NEEDS = {
+  'long_conv': (),
+  'recurrent': (),
+  'step': (),
+  'growth': (),
+  'input': ('tensorflow', 'cv2'),
+  'prepare': ('cv2', 'av'),
+  'predict': ('cv2', 'av'),
+}
 
 
 def main(out: str, repeats: int, quick: bool) -> None:

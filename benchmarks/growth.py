@@ -1,6 +1,6 @@
 """Time and memory of the speech step against the length of the sequence and the batch, a process for each.
 
-    python -m benchmarks.growth --out=benchmarks/results
+python -m benchmarks.growth --out=benchmarks/results
 """
 
 import json
@@ -26,21 +26,29 @@ def one(batch: int, steps: int, repeats: int, quick: bool) -> dict:
   [side] = measure.alternate([measure.Side('ours', run)], repeats)
   statistics = jax.local_devices()[0].memory_stats() or {}
   resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-  return {'side': side, 'gib': statistics.get('peak_bytes_in_use', resident) / 2 ** 30}
+  return {'side': side, 'gib': statistics.get('peak_bytes_in_use', resident) / 2**30}
 
 
 def main(out, repeats, quick):
   rows = []
   for batch, steps in ((1, 2), (2, 3)) if quick else _CASES:
     # A process of its own: the most that a process has held never falls again.
-    code = f'import json; from benchmarks import growth; print(json.dumps(growth.one({batch}, {steps}, {repeats}, {quick})))'
+    code = (
+      f'import json; from benchmarks import growth; print(json.dumps(growth.one({batch}, {steps}, {repeats}, {quick})))'
+    )
     done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     if done.returncode:
       print(f'batch {batch}, {steps} steps: failed with exit code {done.returncode}; out of memory?', flush=True)
       continue
     found = json.loads(done.stdout.splitlines()[-1])
-    rows.append(measure.row(f'speech training step, batch {batch}, {steps} steps', [found['side']],
-                            items=(batch * steps / 25, 'seconds of sound'), peak_gib=round(found['gib'], 2)))
+    rows.append(
+      measure.row(
+        f'speech training step, batch {batch}, {steps} steps',
+        [found['side']],
+        items=(batch * steps / 25, 'seconds of sound'),
+        peak_gib=round(found['gib'], 2),
+      )
+    )
   measure.write(out, 'growth', rows, measure.peak(quick))
 
 

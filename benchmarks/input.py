@@ -14,9 +14,10 @@ import numpy as np
 
 from benchmarks import measure
 from configs import fused
-from data_prep import records, shards
-from data_prep.faces import encode_crop
-from e2e_affect import input_pipeline
+from data_prep.face.faces import encode_crop
+from data_prep.schema import records
+from data_prep.shards import write
+from e2e_affect.input import pipeline
 
 _SEQUENCES = 24  # a timing
 _AHEAD = 8  # more than any side reads ahead while the other one is timed: these are read first, and not timed
@@ -30,45 +31,65 @@ def make_records(seconds: int) -> list[records.Record]:
   for second in range(seconds):
     noise = [cv2.GaussianBlur(rng.integers(0, 256, (96, 96, 3), np.uint8), (0, 0), 2) for _ in range(25)]
     faces = [encode_crop(cv2.normalize(face, None, 40, 220, cv2.NORM_MINMAX)) for face in noise]
-    rows.append(records.Record(
-        recording='A', subject='A', second=second, audio=rng.integers(-999, 999, (25, 640)).astype(np.int16),
-        audio_mean=0.0, audio_std=500.0, face=faces, face_found=ones, valid=ones, label_mask=ones,
-        label=rng.uniform(-1, 1, (25, 2)).astype(np.float32)))
+    rows.append(
+      records.Record(
+        recording='A',
+        subject='A',
+        second=second,
+        audio=rng.integers(-999, 999, (25, 640)).astype(np.int16),
+        audio_mean=0.0,
+        audio_std=500.0,
+        face=faces,
+        face_found=ones,
+        valid=ones,
+        label_mask=ones,
+        label=rng.uniform(-1, 1, (25, 2)).astype(np.float32),
+      )
+    )
   return rows
 
 
 def our_shards(folder, rows):
   """Writes the records as the data folder of one train recording."""
-  written = shards.write_recording(folder, rows, partition='train')
+  written = write.write_recording(folder, rows, partition='train')
   targets = ['arousal', 'valence']
-  shards.finish(folder, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets},
-                preparation={})
+  write.finish(
+    folder, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets}, preparation={}
+  )
 
 
 def our_side(folder, modalities=('speech', 'visual'), cache=''):
   """The pipeline as in training, one sequence a batch."""
   config = fused.get_config()
   config.data.dir, config.batch_size, config.model.modalities = str(folder), 1, modalities
-  manifest = input_pipeline.read_manifest(config.data.dir)
-  arguments = dict(first_step=0, last_step=10 ** 6, batch_size=1)
+  manifest = pipeline.read_manifest(config.data.dir)
+  arguments = dict(first_step=0, last_step=10**6, batch_size=1)
   if cache:
-    batches = input_pipeline.cached_train_batches(config, manifest, input_pipeline.read_corpus(config, manifest),
-                                                  **arguments)
+    batches = pipeline.cached_train_batches(config, manifest, pipeline.read_corpus(config, manifest), **arguments)
   else:
-    batches = input_pipeline.train_batches(config, manifest, **arguments)
+    batches = pipeline.train_batches(config, manifest, **arguments)
   return _side('ours', batches)
 
 
 def authors_side(path, rows):
   """One Example a frame, parsed one by one, augmented in TensorFlow, 150 frames a batch."""
   import tensorflow as tf
+
   with tf.io.TFRecordWriter(str(path)) as writer:
     for row in rows:
       for k in range(25):
         raw = lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        writer.write(tf.train.Example(features=tf.train.Features(feature={
-            'audio': raw(row.audio[k].astype(np.float32).tobytes()), 'label': raw(row.label[k].tobytes()),
-            'frame': raw(row.face[k])})).SerializeToString())
+        writer.write(
+          tf.train.Example(
+            features=tf.train.Features(
+              feature={
+                'audio': raw(row.audio[k].astype(np.float32).tobytes()),
+                'label': raw(row.label[k].tobytes()),
+                'frame': raw(row.face[k]),
+              }
+            )
+          ).SerializeToString()
+        )
   text = tf.io.FixedLenFeature([], tf.string)
 
   def parse(serialized):
@@ -94,12 +115,20 @@ def main(out, repeats, quick):
     size = np.mean([len(face) for row in content for face in row.face])
     our_shards(pathlib.Path(folder) / 'ours', content)
     peer = authors_side(pathlib.Path(folder) / 'authors.tfrecord', content)
-    for what, options in (('face and sound', {}), ('face and sound, cache=host', {'cache': 'host'}),
-                          ('sound alone', {'modalities': ('speech',)})):
+    for what, options in (
+      ('face and sound', {}),
+      ('face and sound, cache=host', {'cache': 'host'}),
+      ('sound alone', {'modalities': ('speech',)}),
+    ):
       sides = [our_side(pathlib.Path(folder) / 'ours', **options), peer]
-      rows.append(measure.row(f'input, {what}, {_SEQUENCES} sequences of {_STEPS} steps',
-                              measure.alternate(sides if 'face' in what else sides[:1], repeats),
-                              items=(_SEQUENCES, 'sequences'), jpeg_bytes=round(float(size))))
+      rows.append(
+        measure.row(
+          f'input, {what}, {_SEQUENCES} sequences of {_STEPS} steps',
+          measure.alternate(sides if 'face' in what else sides[:1], repeats),
+          items=(_SEQUENCES, 'sequences'),
+          jpeg_bytes=round(float(size)),
+        )
+      )
   measure.write(out, 'input', rows, measure.peak(quick))
 
 

@@ -1,6 +1,6 @@
 """The 4000-tap convolution by blocks of transforms, against the backend's direct one; and other blocks.
 
-    python -m benchmarks.long_conv --out=benchmarks/results
+python -m benchmarks.long_conv --out=benchmarks/results
 """
 
 import functools
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure, work
-from e2e_affect.models import long_conv
+from e2e_affect.layers import long_conv
 
 
 def direct(x, kernel):
@@ -40,10 +40,12 @@ def errors(x, kernel, g, found) -> dict[str, float]:
   # y[t] = Σ_k kernel[k] x[t + k − left], so that d_x is a convolution and d_kernel a correlation.
   cut = lambda a, first, size: np.take(a, np.arange(first, first + size) % n, axis=0)
   expected = {
-      'forward': (found[0][0][:, :2],
-                  cut(back(np.einsum('fi,fio->fo', x_f, transform(kernel[:, :, :2]).conj())), -left, length)),
-      'd_x': (found[1][0][:, :2], cut(back(np.einsum('fo,fio->fi', g_f, transform(kernel[:, :2]))), left, length)),
-      'd_kernel': (found[2][:, :2, :2], cut(back(x_f[:, :2, None] * g_f[:, None, :2].conj()), -left, taps)),
+    'forward': (
+      found[0][0][:, :2],
+      cut(back(np.einsum('fi,fio->fo', x_f, transform(kernel[:, :, :2]).conj())), -left, length),
+    ),
+    'd_x': (found[1][0][:, :2], cut(back(np.einsum('fo,fio->fi', g_f, transform(kernel[:, :2]))), left, length)),
+    'd_kernel': (found[2][:, :2, :2], cut(back(x_f[:, :2, None] * g_f[:, None, :2].conj()), -left, taps)),
   }
   return {name: float(np.abs(ours - exact).max() / np.abs(exact).max()) for name, (ours, exact) in expected.items()}
 
@@ -62,12 +64,20 @@ def main(out, repeats, quick):
     arguments = data(batch, length, taps, channels)
     for name, part in (('forward', forward), ('forward + backward', both)):
       run = lambda conv: functools.partial(_wait, jax.jit(functools.partial(part, conv)), arguments)
-      sides = [measure.Side('blocks of transforms', run(long_conv.long_conv)),
-               measure.Side('lax.conv_general_dilated', run(direct), 2)]
+      sides = [
+        measure.Side('blocks of transforms', run(long_conv.long_conv)),
+        measure.Side('lax.conv_general_dilated', run(direct), 2),
+      ]
       gflop = work.long_conv(batch, length, taps, channels, channels, name != 'forward') * 1e-9
       more = errors(*arguments, jax.jit(functools.partial(both, long_conv.long_conv))(*arguments)) if batch == 1 else {}
-      rows.append(measure.row(f'long convolution, {name}, batch {batch}', measure.alternate(sides, repeats), gflop=gflop,
-                              **({'error': more} if more else {})))
+      rows.append(
+        measure.row(
+          f'long convolution, {name}, batch {batch}',
+          measure.alternate(sides, repeats),
+          gflop=gflop,
+          **({'error': more} if more else {}),
+        )
+      )
   for batch in (1,) if quick else (1, 2, 4, 8, 25):
     rows.append(_tables(batch, length, taps, channels, min(repeats, 3)))
   measure.write(out, 'long_conv', rows, measure.peak(quick))
@@ -88,8 +98,10 @@ def _tables(batch, length, taps, channels, repeats):
       run = jax.jit(functools.partial(both, long_conv.long_conv)).lower(*arguments).compile()
       sides[name] = measure.Side(name, functools.partial(_wait, run, arguments))
   long_conv._BLOCK_PER_TAP, long_conv._COLUMNS = chosen
-  return measure.row(f'long convolution, forward + backward by other blocks, batch {batch}',
-                     measure.alternate([*sides.values()], repeats))
+  return measure.row(
+    f'long convolution, forward + backward by other blocks, batch {batch}',
+    measure.alternate([*sides.values()], repeats),
+  )
 
 
 def _wait(run, arguments):

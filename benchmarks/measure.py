@@ -58,12 +58,15 @@ def alternate(sides: list[Side], repeats: int) -> list[dict]:
         started = time.perf_counter()
         side.run()
         seconds[side.name].append(time.perf_counter() - started)
-  return [{'name': name, 'median': statistics.median(times), 'min': min(times), 'max': max(times),
-           'repeats': len(times)} for name, times in seconds.items()]
+  return [
+    {'name': name, 'median': statistics.median(times), 'min': min(times), 'max': max(times), 'repeats': len(times)}
+    for name, times in seconds.items()
+  ]
 
 
-def row(what: str, sides: list[dict], *, gflop: float | None = None, items: tuple[float, str] | None = None,
-        **more) -> dict:
+def row(
+  what: str, sides: list[dict], *, gflop: float | None = None, items: tuple[float, str] | None = None, **more
+) -> dict:
   """One line of a benchmark; prints it.
 
   Args:
@@ -82,8 +85,10 @@ def row(what: str, sides: list[dict], *, gflop: float | None = None, items: tupl
   print(what)
   for side in sides:
     ratio = f'{side["median"] / ours:8.2f} × ours' if side is not sides[0] else ''
-    print(f'  {side["name"]:44s} {_ms(side["median"])} ms, {_ms(side["min"])} to {_ms(side["max"])}, '
-          f'{side["repeats"]} times {ratio}')
+    print(
+      f'  {side["name"]:44s} {_ms(side["median"])} ms, {_ms(side["min"])} to {_ms(side["max"])}, '
+      f'{side["repeats"]} times {ratio}'
+    )
   notes = [f'{values["gflop_per_second"]:.1f} GFLOP/s'] if gflop else []
   notes += [f'{values["rate"][0]:.4g} {values["rate"][1]}'] if items else []
   notes += [f'{name}: {value}' for name, value in more.items()]
@@ -108,7 +113,7 @@ def peak(quick: bool = False) -> dict:
     if dtype == 'bfloat16' and jax.default_backend() == 'cpu':
       continue  # emulated, and nothing here computes in it on a CPU
     a = jnp.ones((size, size), dtype)
-    rates[f'gflop_per_second_{dtype}'] = 2e-9 * size ** 3 / _best(lambda: product(a).block_until_ready())
+    rates[f'gflop_per_second_{dtype}'] = 2e-9 * size**3 / _best(lambda: product(a).block_until_ready())
   a = jnp.ones((1 if quick else 64 if jax.default_backend() == 'cpu' else 1024, 1 << 20), jnp.float32)
   update = jax.jit(lambda a: a + 1, donate_argnums=0)  # in place: fresh memory would time the system's pages
 
@@ -151,9 +156,15 @@ def machine() -> dict:
       versions[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       pass
-  return {'date': datetime.datetime.now(datetime.timezone.utc).date().isoformat(), 'cores': len(os.sched_getaffinity(0)),
-          'cpu': _cpu(), 'device': jax.devices()[0].device_kind, 'platform': jax.default_backend(),
-          'malloc_thresholds_raised': 'MALLOC_MMAP_THRESHOLD_' in os.environ, 'versions': versions}
+  return {
+    'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
+    'cores': len(os.sched_getaffinity(0)),
+    'cpu': _cpu(),
+    'device': jax.devices()[0].device_kind,
+    'platform': jax.default_backend(),
+    'malloc_thresholds_raised': 'MALLOC_MMAP_THRESHOLD_' in os.environ,
+    'versions': versions,
+  }
 
 
 def _cpu():

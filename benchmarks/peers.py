@@ -74,8 +74,8 @@ class ResNet50(nn.Module):
     layers, inputs = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)], 64
     for stage, count in enumerate((3, 4, 6, 3)):
       for unit in range(count):
-        layers.append(Unit(inputs, 64 * 2 ** stage, 2 if stage and not unit else 1))
-        inputs = 256 * 2 ** stage
+        layers.append(Unit(inputs, 64 * 2**stage, 2 if stage and not unit else 1))
+        inputs = 256 * 2**stage
     self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
   def forward(self, x):

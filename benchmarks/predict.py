@@ -15,9 +15,12 @@ import jax
 import numpy as np
 
 from benchmarks import measure, step
-from data_prep import audio_track
+from data_prep.media import audio_track
 from data_prep.simulate import corpus
-from e2e_affect import network as networks, predict, steps, stream
+from e2e_affect import predict
+from e2e_affect.clips import network as networks
+from e2e_affect.clips import stream
+from e2e_affect.train import train_state
 
 
 def random_network(modality: str, quick: bool) -> networks.Network:
@@ -25,13 +28,21 @@ def random_network(modality: str, quick: bool) -> networks.Network:
   config = step.config_of(modality, 'float32', quick)
   if quick:
     config.model.speech.long_taps = 2000  # a short filter makes many blocks of a whole clip, each to be compiled
-  state = jax.eval_shape(lambda: steps.init_state(config, 2))
+  state = jax.eval_shape(lambda: train_state.init_state(config, 2))
   rng = np.random.default_rng(0)
   # Positive, since variances must be; 0.01 keeps what comes out finite.
   variables = jax.tree.map(lambda leaf: np.abs(rng.normal(0, 0.01, leaf.shape)).astype(np.float32), state.evaluated())
-  return networks.Network(config, variables, {
-      'targets': ['arousal', 'valence'], 'label_scale': {}, 'postprocessing': {'fitted_on': None, 'reason': 'random'},
-      'checkpoint': {'step': 0}, 'commit': ''})
+  return networks.Network(
+    config,
+    variables,
+    {
+      'targets': ['arousal', 'valence'],
+      'label_scale': {},
+      'postprocessing': {'fitted_on': None, 'reason': 'random'},
+      'checkpoint': {'step': 0},
+      'commit': '',
+    },
+  )
 
 
 def analysis(what, network, path, out, seconds, repeats):
@@ -46,8 +57,13 @@ def analysis(what, network, path, out, seconds, repeats):
   middle = sorted(summaries[1:], key=lambda content: content['cost']['real_time_factor'])[(len(summaries) - 1) // 2]
   cost = middle['cost']['seconds']
   shares = {kind: round(value / sum(cost.values()), 3) for kind, value in cost.items()}
-  return measure.row(what, times, items=(seconds, 'seconds of recording'),
-                     real_time_factor=round(times[0]['median'] / seconds, 4), shares=shares)
+  return measure.row(
+    what,
+    times,
+    items=(seconds, 'seconds of recording'),
+    real_time_factor=round(times[0]['median'] / seconds, 4),
+    shares=shares,
+  )
 
 
 def streamed(network, path):
@@ -56,12 +72,21 @@ def streamed(network, path):
   costs = []
   online = stream.Stream(network)
   count = len(list(stream.predictions(online, io.BytesIO(samples.tobytes()), costs)))
-  costs = np.array(costs[online.ahead:])  # before that nothing is waited for
-  side = {'name': 'ours: a step of 40 ms, streamed', 'median': float(np.median(costs)), 'min': float(costs.min()),
-          'max': float(costs.max()), 'repeats': len(costs)}
+  costs = np.array(costs[online.ahead :])  # before that nothing is waited for
+  side = {
+    'name': 'ours: a step of 40 ms, streamed',
+    'median': float(np.median(costs)),
+    'min': float(costs.min()),
+    'max': float(costs.max()),
+    'repeats': len(costs),
+  }
   slow = round(1e3 * float(np.quantile(costs, 0.99)), 2)
-  return measure.row('a step of a stream, speech', [side], ms_of_99_percent=slow,
-                     real_time_factor=round(float(costs.sum()) / (0.04 * count), 4))
+  return measure.row(
+    'a step of a stream, speech',
+    [side],
+    ms_of_99_percent=slow,
+    real_time_factor=round(float(costs.sum()) / (0.04 * count), 4),
+  )
 
 
 def main(out, repeats, quick):

@@ -12,7 +12,9 @@ import tempfile
 import cv2
 
 from benchmarks import measure
-from data_prep import assemble, faces, video_track
+from data_prep.face import faces
+from data_prep.media import video_track
+from data_prep.recordings import assemble
 from data_prep.simulate import corpus
 
 
@@ -27,7 +29,7 @@ def peer(path) -> int:
     boxes = cascade.detectMultiScale(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
     if len(boxes):
       x, y, width, height = max(boxes, key=lambda box: box[2])
-      crop = cv2.resize(frame[y:y + height, x:x + width], (96, 96), interpolation=cv2.INTER_AREA)
+      crop = cv2.resize(frame[y : y + height, x : x + width], (96, 96), interpolation=cv2.INTER_AREA)
       cv2.imencode('.jpg', crop, [cv2.IMWRITE_JPEG_QUALITY, faces.JPEG_QUALITY])
       found += 1
 
@@ -37,13 +39,23 @@ def main(out, repeats, quick):
   with tempfile.TemporaryDirectory() as folder:
     corpus.simulate(folder, 3, seconds, 0, 2)
     path = sorted(pathlib.Path(folder).rglob('*.mp4'))[0]
-    sides = [measure.Side('ours: flow between detections', lambda: sum(1 for _ in assemble.follow(video_track.Video(path), None))),
-             measure.Side('a cascade on every frame', lambda: peer(path), 3)]
+    sides = [
+      measure.Side(
+        'ours: flow between detections', lambda: sum(1 for _ in assemble.follow(video_track.Video(path), None))
+      ),
+      measure.Side('a cascade on every frame', lambda: peer(path), 3),
+    ]
     video = video_track.Video(path)
     frames = sum(1 for _ in video)
     times = measure.alternate(sides, min(repeats, 5))
-    rows = [measure.row(f'faces of a video of {video.size[0]}×{video.size[1]}', times, items=(frames, 'frames'),
-                        times_real_time=seconds / times[0]['median'])]
+    rows = [
+      measure.row(
+        f'faces of a video of {video.size[0]}×{video.size[1]}',
+        times,
+        items=(frames, 'frames'),
+        times_real_time=seconds / times[0]['median'],
+      )
+    ]
   measure.write(out, 'prepare', rows, measure.peak(quick))
 
 

@@ -1,6 +1,6 @@
 """The LSTM, forward and backward, against Flax's optimised cell, PyTorch's layer and, on a GPU, cuDNN's.
 
-    python -m benchmarks.recurrent --out=benchmarks/results
+python -m benchmarks.recurrent --out=benchmarks/results
 """
 
 from flax import linen as nn
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure, work
-from e2e_affect.models.recurrent import LSTM
+from e2e_affect.layers.recurrent import LSTM
 
 
 class Ours(nn.Module):
@@ -64,7 +64,7 @@ def cudnn_side(x, g, units, layers):
 
 
 def torch_side(torch, x, g, units, layers):
-  """Forward and backward of PyTorch's LSTM on the same x [B, T, D] and gradient g [B, T, H], to call again and again."""
+  """Forward and backward of PyTorch's LSTM on the same x [B, T, D] and gradient g [B, T, H], to call repeatedly."""
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   layer = torch.nn.LSTM(x.shape[2], units, layers, batch_first=True).to(device)
   x = torch.tensor(np.asarray(x), device=device, requires_grad=True)
@@ -87,15 +87,21 @@ def main(out, repeats, quick):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(batch, steps, inputs)), jnp.float32)
     g = jnp.asarray(rng.normal(size=(batch, steps, units)), jnp.float32)
-    sides = [measure.Side('own derivative, one product for the weights', jax_side(Ours(units, layers), x, g)),
-             measure.Side('nn.RNN(nn.OptimizedLSTMCell)', jax_side(Flax(units, layers), x, g))]
+    sides = [
+      measure.Side('own derivative, one product for the weights', jax_side(Ours(units, layers), x, g)),
+      measure.Side('nn.RNN(nn.OptimizedLSTMCell)', jax_side(Flax(units, layers), x, g)),
+    ]
     if jax.default_backend() == 'gpu':
       sides.append(measure.Side('jax.experimental.rnn (cuDNN)', cudnn_side(x, g, units, layers)))
     if torch:
       sides.append(measure.Side('torch.nn.LSTM', torch_side(torch, x, g, units, layers)))
-    rows.append(measure.row(f'LSTM {layers} × {units}, {steps} steps, {inputs} inputs, batch {batch}, forward + backward',
-                            measure.alternate(sides, repeats),
-                            gflop=3e-9 * work.lstm(batch, steps, inputs, units, layers)))
+    rows.append(
+      measure.row(
+        f'LSTM {layers} × {units}, {steps} steps, {inputs} inputs, batch {batch}, forward + backward',
+        measure.alternate(sides, repeats),
+        gflop=3e-9 * work.lstm(batch, steps, inputs, units, layers),
+      )
+    )
   measure.write(out, 'recurrent', rows, measure.peak(quick))
 
 

@@ -1,6 +1,6 @@
 """The JSON files of a folder as tables in Markdown.
 
-    python -m benchmarks.report --out=benchmarks/results
+python -m benchmarks.report --out=benchmarks/results
 """
 
 import json
@@ -11,7 +11,7 @@ from absl import app, flags
 
 
 def table(results: list[dict]) -> str:
-  """What is stated of every row: ours in ms, how many times as long each peer takes, the rate, the share of the peak."""
+  """Of every row: ours in ms, how many times as long each peer takes, the rate, the share of the peak."""
   lines = ['| what | ours, ms | the others take | rate | of the measured peak |', '|---|---|---|---|---|']
   for result in results:
     for row in result['rows']:
@@ -30,8 +30,10 @@ def provenance(result: dict) -> str:
   peaks = ', '.join(f'{name.replace("_", " ")} {value:.0f}' for name, value in result['peak'].items())
   versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
   malloc = 'raised' if result['malloc_thresholds_raised'] else 'default'
-  return (f'{result["benchmark"]}: {result["date"]}, {result["cpu"]}, {result["cores"]} cores, device {result["device"]}; '
-          f'peak {peaks}; malloc thresholds {malloc}; {versions}')
+  return (
+    f'{result["benchmark"]}: {result["date"]}, {result["cpu"]}, {result["cores"]} cores, device {result["device"]}; '
+    f'peak {peaks}; malloc thresholds {malloc}; {versions}'
+  )
 
 
 def read(folder: str) -> list[dict]:
@@ -46,7 +48,9 @@ def _ms(side):
 def main(_):
   results = read(flags.FLAGS.out)
   if not results:
-    sys.exit(f'error: {flags.FLAGS.out}: no results found; run `python -m benchmarks.all --out={flags.FLAGS.out}` first')
+    sys.exit(
+      f'error: {flags.FLAGS.out}: no results found; run `python -m benchmarks.all --out={flags.FLAGS.out}` first'
+    )
   print(table(results))
   print()
   for result in results:

@@ -15,14 +15,18 @@ import numpy as np
 
 from benchmarks import measure, work
 from configs import fused, speech, visual
-from e2e_affect import steps
+from e2e_affect.models import affect
+from e2e_affect.train import train_state, update
 
 _CONFIGS = {'speech': speech, 'visual': visual, 'fused': fused}
 # (modality, batch, type): a CPU has neither the memory nor the time for more; of an accelerator the largest fills it.
 _CPU = [('speech', 1, 'float32'), ('speech', 25, 'float32'), ('visual', 1, 'float32'), ('fused', 1, 'float32')]
-_ACCELERATOR = [(modality, batch, dtype) for dtype in ('float32', 'bfloat16')
-                for modality, batches in (('speech', (25, 200)), ('visual', (2, 16, 32)), ('fused', (2, 16, 32)))
-                for batch in batches]
+_ACCELERATOR = [
+  (modality, batch, dtype)
+  for dtype in ('float32', 'bfloat16')
+  for modality, batches in (('speech', (25, 200)), ('visual', (2, 16, 32)), ('fused', (2, 16, 32)))
+  for batch in batches
+]
 
 
 def config_of(modality: str, dtype: str, quick: bool) -> ml_collections.ConfigDict:
@@ -38,17 +42,23 @@ def config_of(modality: str, dtype: str, quick: bool) -> ml_collections.ConfigDi
 def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int):
   """A function that does one whole step of ours and waits for it."""
   rng = np.random.default_rng(0)
-  batch = steps.example_batch(config, 2, batch_size, num_steps)
-  batch |= {'mask': jnp.ones((batch_size, num_steps)),
-            'label': jnp.asarray(rng.normal(size=(batch_size, num_steps, 2)), jnp.float32)}
+  batch = affect.example_batch(config, 2, batch_size, num_steps)
+  batch |= {
+    'mask': jnp.ones((batch_size, num_steps)),
+    'label': jnp.asarray(rng.normal(size=(batch_size, num_steps, 2)), jnp.float32),
+  }
   if 'audio' in batch:
     batch['audio'] = jnp.asarray(rng.integers(-9999, 9999, batch['audio'].shape), jnp.int16)
     batch['audio_std'] = jnp.full(batch_size, 5000.0)
   if 'face' in batch:
     batch['face'] = jnp.asarray(rng.integers(0, 256, batch['face'].shape), jnp.uint8)
-  state = jax.tree.map(jnp.copy, steps.init_state(config, 2))  # no buffer twice: they are donated
-  train = jax.jit(functools.partial(steps.train_step, model=steps.make_model(config, 2, None),
-                                    config=ml_collections.FrozenConfigDict(config)), donate_argnums=0)
+  state = jax.tree.map(jnp.copy, train_state.init_state(config, 2))  # no buffer twice: they are donated
+  train = jax.jit(
+    functools.partial(
+      update.train_step, model=affect.make_model(config, 2, None), config=ml_collections.FrozenConfigDict(config)
+    ),
+    donate_argnums=0,
+  )
 
   def step():
     nonlocal state
@@ -64,14 +74,18 @@ def peer_steps(modality, batch_size, num_steps, dtype, timings):
   if not torch or modality == 'fused':
     return []
   from benchmarks import peers
+
   rng = np.random.default_rng(0)
   dtype = getattr(torch, dtype)
   if modality == 'visual':
     faces = rng.normal(size=(batch_size, num_steps, 3, 96, 96)).astype(np.float32)
     return [measure.Side('PyTorch, channels last', peers.train_step(peers.ResNet50(), faces, dtype), timings)]
   sound = rng.normal(size=(batch_size, num_steps, 640)).astype(np.float32)
-  sides = [measure.Side('PyTorch, shortened (20 and 40 taps)', peers.train_step(peers.ShortenedSpeech(), sound, dtype),
-                        timings)]
+  sides = [
+    measure.Side(
+      'PyTorch, shortened (20 and 40 taps)', peers.train_step(peers.ShortenedSpeech(), sound, dtype), timings
+    )
+  ]
   if batch_size == 1 or jax.default_backend() != 'cpu':  # on a CPU half a minute a sequence
     sides.append(measure.Side('PyTorch, direct convolution', peers.train_step(peers.DirectSpeech(), sound, dtype), 1))
   return sides
@@ -86,9 +100,14 @@ def main(out, repeats, quick):
     timings = 5 if on_cpu and (modality != 'speech' or batch == 25) else None  # where a step takes seconds
     ours = measure.Side('ours', our_step(config_of(modality, dtype, quick), batch, num_steps), timings)
     sides = measure.alternate([ours, *peer_steps(modality, batch, num_steps, dtype, timings)], repeats)
-    rows.append(measure.row(f'training step, {modality}, batch {batch}, {num_steps} steps, {dtype}', sides,
-                            gflop=None if quick else 1e-9 * work.train_step(modality, batch, num_steps),
-                            items=(batch, 'sequences')))
+    rows.append(
+      measure.row(
+        f'training step, {modality}, batch {batch}, {num_steps} steps, {dtype}',
+        sides,
+        gflop=None if quick else 1e-9 * work.train_step(modality, batch, num_steps),
+        items=(batch, 'sequences'),
+      )
+    )
   measure.write(out, 'step', rows, measure.peak(quick))
 
 

@@ -3,8 +3,8 @@
 Forward and backward together are counted as three times forward, less what needs no gradient of its input.
 """
 
-from e2e_affect.models import resnet
-from e2e_affect.models.long_conv import block_table
+from e2e_affect.layers import resnet
+from e2e_affect.layers.long_conv import block_table
 
 
 def long_conv(batch: int, length: int, taps: int, c_in: int, c_out: int, backward: bool) -> float:
@@ -15,8 +15,9 @@ def long_conv(batch: int, length: int, taps: int, c_in: int, c_out: int, backwar
   def transform(count, channels):
     return 2 * frequencies * columns * channels * (2 * count + 4 * columns)
 
-  transforms = (transform(hop + tail, rows * c_in) + transform(-(-taps // columns), c_in * c_out)
-                + transform(hop, rows * c_out))
+  transforms = (
+    transform(hop + tail, rows * c_in) + transform(-(-taps // columns), c_in * c_out) + transform(hop, rows * c_out)
+  )
   product = 2 * frequencies * columns * 2 * rows * 2 * c_in * c_out
   return 2 * transforms + 3 * product if backward else transforms + product
 
@@ -34,14 +35,14 @@ def lstm(batch: int, steps: int, inputs: int, units: int, layers: int) -> float:
 def resnet50(width: int, size: int) -> float:
   """Operations of one frame forward: convolutions only, all as if done directly, which on a CPU not all are."""
   side = -(-size // 2)
-  total = 2 * side ** 2 * 49 * 3 * width
+  total = 2 * side**2 * 49 * 3 * width
   side, channels = -(-side // 2), width
   for stage, units in enumerate(resnet._BLOCKS):
-    maps = width * 2 ** stage
+    maps = width * 2**stage
     for unit in range(units):
       side = -(-side // 2) if stage and not unit else side
-      total += 2 * side ** 2 * (channels * maps + 9 * maps ** 2 + 4 * maps ** 2)
-      total += 2 * side ** 2 * channels * 4 * maps if not unit else 0
+      total += 2 * side**2 * (channels * maps + 9 * maps**2 + 4 * maps**2)
+      total += 2 * side**2 * channels * 4 * maps if not unit else 0
       channels = 4 * maps
   return total
 

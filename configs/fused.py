@@ -9,18 +9,18 @@ Paper: CCC on AVEC 2016's test partition .789 arousal, .691 valence.
 
 import ml_collections
 
-from e2e_affect import default_config
+from e2e_affect.config import defaults
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The paper's values; `arg` is what follows the colon of --config: '' or 'demo'."""
-  c = default_config.get_config()
+  c = defaults.get_config()
   c.batch_size = 2
-  default_config.apply_argument(c, arg, demo=_demo)
+  defaults.apply_argument(c, arg, demo=_demo)
   return c
 
 
 def _demo(c):
-  default_config.small_visual(c)
+  defaults.small_visual(c)
   c.epochs = 4
   c.average_decay = 0.98

@@ -12,23 +12,23 @@ aligner; the paper does not say how many.
 
 import ml_collections
 
-from e2e_affect import default_config
+from e2e_affect.config import defaults
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The paper's values; `arg` is what follows the colon of --config: '' or 'demo'."""
-  c = default_config.get_config()
+  c = defaults.get_config()
   c.name = 'fused_geometric'
   c.data.dir = 'data/simulated_geometric'
   c.model.modalities = ('speech', 'visual', 'geometric')
   c.model.frozen = ('speech', 'visual')
   c.batch_size = 2
-  default_config.apply_argument(c, arg, demo=_demo)
+  defaults.apply_argument(c, arg, demo=_demo)
   return c
 
 
 def _demo(c):
-  default_config.small_visual(c)
+  defaults.small_visual(c)
   c.model.geometric.landmarks = 5
   c.batch_size = 4
   c.epochs = 6

@@ -13,12 +13,12 @@ decay, and every frame has a crop and colours of its own. No result of theirs is
 
 import ml_collections
 
-from e2e_affect import default_config
+from e2e_affect.config import defaults
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The authors' values; `arg` is what follows the colon of --config: '', 'speech', 'visual' or 'demo'."""
-  c = default_config.get_config()
+  c = defaults.get_config()
   c.name = 'released'
   c.batch_size = 2
   c.epochs = 0
@@ -35,7 +35,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   c.augment.whole_face = True
   c.augment.per_frame = True
   c.augment.saturation_first = True
-  default_config.apply_argument(c, arg, speech=_speech, visual=_visual, demo=_demo)
+  defaults.apply_argument(c, arg, speech=_speech, visual=_visual, demo=_demo)
   return c
 
 
@@ -48,7 +48,7 @@ def _visual(c):
 
 
 def _demo(c):
-  default_config.small_visual(c)
+  defaults.small_visual(c)
   c.model.recurrent.restart_steps = 0  # it learns from warm states
   c.augment.tf1_resize = False  # their faces are enlarged; of these it would skip two pixels of three
   c.batch_size = 4

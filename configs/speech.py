@@ -8,15 +8,15 @@ Paper: CCC on RECOLA's test partition .699 arousal, .311 valence.
 
 import ml_collections
 
-from e2e_affect import default_config
+from e2e_affect.config import defaults
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The paper's values; `arg` is what follows the colon of --config: '' or 'demo'."""
-  c = default_config.get_config()
+  c = defaults.get_config()
   c.name = 'speech'
   c.model.modalities = ('speech',)
-  default_config.apply_argument(c, arg, demo=_demo)
+  defaults.apply_argument(c, arg, demo=_demo)
   return c
 
 

@@ -10,20 +10,20 @@ normalisation keeps their statistics ('frozen'); without it the network starts f
 
 import ml_collections
 
-from e2e_affect import default_config
+from e2e_affect.config import defaults
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """The paper's values; `arg` is what follows the colon of --config: '' or 'demo'."""
-  c = default_config.get_config()
+  c = defaults.get_config()
   c.name = 'visual'
   c.model.modalities = ('visual',)
   c.batch_size = 2
-  default_config.apply_argument(c, arg, demo=_demo)
+  defaults.apply_argument(c, arg, demo=_demo)
   return c
 
 
 def _demo(c):
-  default_config.small_visual(c)
+  defaults.small_visual(c)
   c.epochs = 10
   c.average_decay = 0.98

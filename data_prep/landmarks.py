@@ -21,21 +21,19 @@ import cv2
 import numpy as np
 import tqdm
 
-from data_prep import atomic
-from data_prep import cli
-from data_prep import landmark_providers
 from data_prep import prepare
-from data_prep import procrustes
-from data_prep import records
-from data_prep import shards
-from data_prep.errors import DataError
-from data_prep.errors import UserError
+from data_prep.core import atomic, cli
+from data_prep.core.errors import DataError, UserError
+from data_prep.face import landmark_providers, procrustes
+from data_prep.schema import records
+from data_prep.schema.manifest import Manifest
+from data_prep.shards import verify, write
 
 LIMIT = 5.0  # deviations that a point may be from the mean's: what is farther was not found where it is
 _LEAST_DEVIATION = 1e-6  # of a coordinate of a shape of norm 1; below, it is constant and stays 0
 
 
-def add_landmarks(data, source: str, out) -> records.Manifest:
+def add_landmarks(data, source: str, out) -> Manifest:
   """Writes the data folder `out`: that of `data`, with landmarks.
 
   Args:
@@ -48,7 +46,7 @@ def add_landmarks(data, source: str, out) -> records.Manifest:
     UserError: `source` or `out` makes no sense. WorkdirError, LockedError, DiskFullError: about `out`.
   """
   data, out = pathlib.Path(data), pathlib.Path(out)
-  manifest = records.Manifest.read(data)
+  manifest = Manifest.read(data)
   if data.resolve() == out.resolve():
     raise UserError(f'--out={out} is the data folder itself; give another one')
   provider = landmark_providers.open_provider(source)
@@ -60,25 +58,37 @@ def add_landmarks(data, source: str, out) -> records.Manifest:
     points = {name: _points(data, out, provider, name, of) for name, of in progress(by_recording.items(), 'landmarks')}
     counts = {p.shape[1] for p in points.values()}
     if len(counts) > 1:
-      raise DataError(f'{source}: recordings have {" and ".join(map(str, sorted(counts)))} landmarks, expected as many '
-                      'in each')
+      raise DataError(
+        f'{source}: recordings have {" and ".join(map(str, sorted(counts)))} landmarks, expected as many in each'
+      )
     train = [points[name] for name, of in by_recording.items() if of[0].partition == 'train']
     mean, deviation = fit(np.concatenate(train) if train else np.zeros((0, counts.pop(), 2)))
-    shards.unname(out)
+    write.unname(out)
     written = []
     for name, of in progress(by_recording.items(), 'writing'):
       rows = list(_records(data, of, features(points[name], mean, deviation)))
-      written += shards.write_recording(out, rows, partition=of[0].partition)
-    landmarks = {'provider': provider.words, 'mean_shape': mean.tolist(), 'deviation': deviation.tolist(),
-                 'limit': LIMIT}
-    result = shards.finish(out, written, targets=manifest.targets, num_landmarks=mean.shape[0],
-                           label_scale=manifest.label_scale,
-                           preparation={**manifest.preparation, 'landmarks': landmarks})
+      written += write.write_recording(out, rows, partition=of[0].partition)
+    landmarks = {
+      'provider': provider.words,
+      'mean_shape': mean.tolist(),
+      'deviation': deviation.tolist(),
+      'limit': LIMIT,
+    }
+    result = write.finish(
+      out,
+      written,
+      targets=manifest.targets,
+      num_landmarks=mean.shape[0],
+      label_scale=manifest.label_scale,
+      preparation={**manifest.preparation, 'landmarks': landmarks},
+    )
   for name, of in by_recording.items():
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()
     cli.say(f'{name}  {of[0].partition:<10}  landmarks in {100 * found:.1f} % of {len(points[name])} steps')
-  cli.say(f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
-        f'--config.model.geometric.landmarks={mean.shape[0]}')
+  cli.say(
+    f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
+    f'--config.model.geometric.landmarks={mean.shape[0]}'
+  )
   return result
 
 
@@ -108,7 +118,7 @@ def features(points: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.
 def _points(data, out, provider, name, of) -> np.ndarray:
   """A recording's landmarks [T, L, 2]; those found before an interruption are kept in `out/.parts`."""
   key = hashlib.sha256(json.dumps([provider.words, [shard.sha256 for shard in of]]).encode()).hexdigest()
-  kept = out / shards.PARTS / f'{shards.part_stem(name)}-{key[:16]}.npy'
+  kept = out / write.PARTS / f'{write.part_stem(name)}-{key[:16]}.npy'
   if provider.sees_crops and kept.is_file():
     return np.load(kept, allow_pickle=False)
   steps = sum(shard.steps for shard in of)
@@ -116,7 +126,7 @@ def _points(data, out, provider, name, of) -> np.ndarray:
 
   def crops():
     for shard in of:
-      for feature in shards.examples(data / shard.file):
+      for feature in verify.examples(data / shard.file):
         valid = int(_floats(feature, 'valid').sum())
         found.extend(_floats(feature, 'face_found')[:valid])
         for jpeg in feature['face'].bytes_list.value[:valid]:
@@ -134,18 +144,25 @@ def _records(data, of, landmarks):
   """The recording's records again, with landmarks [T, L, 2]."""
   per_record = records.STEPS_PER_RECORD
   padded = np.zeros((-(-len(landmarks) // per_record) * per_record, *landmarks.shape[1:]), np.float32)
-  padded[:len(landmarks)] = landmarks
+  padded[: len(landmarks)] = landmarks
   for shard in of:
-    for k, feature in enumerate(shards.examples(data / shard.file)):
+    for k, feature in enumerate(verify.examples(data / shard.file)):
       second = shard.first_second + k
       yield records.Record(
-          recording=shard.recording, subject=shard.subject, second=second,
-          audio=np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(per_record, -1),
-          audio_mean=feature['audio_mean'].float_list.value[0], audio_std=feature['audio_std'].float_list.value[0],
-          audio_gain=feature['audio_gain'].float_list.value[0] if 'audio_gain' in feature else 1.0,
-          face=list(feature['face'].bytes_list.value), face_found=_floats(feature, 'face_found'),
-          label=_floats(feature, 'label').reshape(per_record, -1), label_mask=_floats(feature, 'label_mask'),
-          valid=_floats(feature, 'valid'), landmarks=padded[second * per_record:(second + 1) * per_record])
+        recording=shard.recording,
+        subject=shard.subject,
+        second=second,
+        audio=np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(per_record, -1),
+        audio_mean=feature['audio_mean'].float_list.value[0],
+        audio_std=feature['audio_std'].float_list.value[0],
+        audio_gain=feature['audio_gain'].float_list.value[0] if 'audio_gain' in feature else 1.0,
+        face=list(feature['face'].bytes_list.value),
+        face_found=_floats(feature, 'face_found'),
+        label=_floats(feature, 'label').reshape(per_record, -1),
+        label_mask=_floats(feature, 'label_mask'),
+        valid=_floats(feature, 'valid'),
+        landmarks=padded[second * per_record : (second + 1) * per_record],
+      )
 
 
 def _floats(feature, name) -> np.ndarray:
@@ -155,8 +172,11 @@ def _floats(feature, name) -> np.ndarray:
 def _define_flags():
   cli.define_path('data', None, 'Data folder, as data_prep.prepare wrote it.', required=True)
   cli.define_path('out', None, 'Data folder to write.', required=True)
-  cli.define_path('source', landmark_providers.MTCNN,
-                  'mtcnn, a folder of CSV or NPZ files, a manifest, or a model file (.onnx, .dat, .task).')
+  cli.define_path(
+    'source',
+    landmark_providers.MTCNN,
+    'mtcnn, a folder of CSV or NPZ files, a manifest, or a model file (.onnx, .dat, .task).',
+  )
 
 
 def main() -> None:

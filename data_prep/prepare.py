@@ -24,26 +24,17 @@ import cv2
 import soxr
 import tqdm
 
-from data_prep import assemble
-from data_prep import atomic
-from data_prep import batch
-from data_prep import cli
-from data_prep import faces
-from data_prep import gold_standard as gold_standards
-from data_prep import labels as label_files
-from data_prep import pool
-from data_prep import records
-from data_prep import shards
-from data_prep import summary_table
-from data_prep.corpora import avec2016
-from data_prep.corpora import own
-from data_prep.corpora import recola
-from data_prep.corpora.recording import check_subjects
-from data_prep.corpora.recording import read_split_file
-from data_prep.errors import DataError
-from data_prep.errors import LockedError
-from data_prep.errors import UserError
-from data_prep.errors import write_error
+from data_prep.core import atomic, cli, pool
+from data_prep.core.errors import DataError, LockedError, UserError, write_error
+from data_prep.corpora import avec2016, own, recola
+from data_prep.corpora.recording import check_subjects, read_split_file
+from data_prep.face import faces
+from data_prep.labels import gold_standard as gold_standards
+from data_prep.labels import label_files
+from data_prep.recordings import assemble
+from data_prep.schema import records
+from data_prep.schema.manifest import inside, Manifest, Shard
+from data_prep.shards import summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
@@ -62,16 +53,28 @@ class Result:
     absent: (recording, partition, what is missing).
   """
 
-  manifest: records.Manifest
+  manifest: Manifest
   summaries: dict[str, assemble.Summary]
   rejects: list[dict]
   absent: list[tuple[str, str, str]]
 
 
-def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, gold_standard: str = 'ccc_centred',
-            label_range=(-1.0, 1.0), labels: str = 'linear', max_lost: float = MAX_LOST,
-            max_difference: float = assemble.MAX_DIFFERENCE_SECONDS, channel: int | None = None,
-            allow_rejects: bool = False, jobs: int | None = None) -> Result:
+def prepare(
+  *,
+  corpus: str,
+  source,
+  out,
+  split: str = 'full',
+  split_file=None,
+  gold_standard: str = 'ccc_centred',
+  label_range=(-1.0, 1.0),
+  labels: str = 'linear',
+  max_lost: float = MAX_LOST,
+  max_difference: float = assemble.MAX_DIFFERENCE_SECONDS,
+  channel: int | None = None,
+  allow_rejects: bool = False,
+  jobs: int | None = None,
+) -> Result:
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
   Args:
@@ -93,8 +96,9 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
     DataError: recordings were refused (the others are prepared), or nothing at all could be prepared.
     UserError: an argument has no meaning. WorkdirError, LockedError, DiskFullError: about `out`.
   """
-  found, settings = _read_corpus(corpus, source, split, split_file, gold_standard, label_range, labels, max_lost,
-                                 max_difference, channel)
+  found, settings = _read_corpus(
+    corpus, source, split, split_file, gold_standard, label_range, labels, max_lost, max_difference, channel
+  )
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
@@ -105,17 +109,23 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
     done, rejects = {}, []
     todo = []
     for recording in found.recordings:
-      before = batch.done_before(out, recording, parameters)
+      before = workers.done_before(out, recording, parameters)
       if before is None:
         todo.append(recording)
       else:
         done[recording.recording] = before
     fresh = set()
-    with contextlib.closing(batch.run(todo, out, settings, parameters, jobs)) as results:
+    with contextlib.closing(workers.run(todo, out, settings, parameters, jobs)) as results:
       for recording, result in tqdm.tqdm(results, total=len(todo), unit='recording', disable=not sys.stderr.isatty()):
         if 'reason' in result:
-          rejects.append({'recording': recording.recording, 'subject': recording.subject,
-                          'partition': recording.partition, 'reason': result['reason']})
+          rejects.append(
+            {
+              'recording': recording.recording,
+              'subject': recording.subject,
+              'partition': recording.partition,
+              'reason': result['reason'],
+            }
+          )
         else:
           done[recording.recording] = result
           fresh.add(recording.recording)
@@ -128,16 +138,19 @@ def prepare(*, corpus: str, source, out, split: str = 'full', split_file=None, g
   partitions = {recording.recording: recording.partition for recording in found.recordings}
   cli.say(summary_table.format_table(summaries, partitions, fresh, time.perf_counter() - begin, found.absent, rejects))
   if manifest is None:
-    raise DataError(f'{source}: no recording could be prepared ({len(rejects)} refused, {len(found.absent)} absent)'
-                    + (f'; the first: {rejects[0]["reason"]}' if rejects else ''))
+    raise DataError(
+      f'{source}: no recording could be prepared ({len(rejects)} refused, {len(found.absent)} absent)'
+      + (f'; the first: {rejects[0]["reason"]}' if rejects else '')
+    )
   if rejects and not allow_rejects:
-    raise DataError(f'{len(rejects)} of {len(found.recordings)} recordings refused, reasons in {out / REJECTS}; '
-                    'mend them, or accept with --allow_rejects')
+    raise DataError(
+      f'{len(rejects)} of {len(found.recordings)} recordings refused, reasons in {out / REJECTS}; '
+      'mend them, or accept with --allow_rejects'
+    )
   return Result(manifest=manifest, summaries=summaries, rejects=rejects, absent=found.absent)
 
 
-def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels, max_lost, max_difference,
-                 channel):
+def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels, max_lost, max_difference, channel):
   """Runs the reader; returns its `Corpus` and the settings."""
   if corpus not in CORPORA:
     raise UserError(f'--corpus={corpus}; expected one of {", ".join(CORPORA)}')
@@ -148,8 +161,9 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels,
   if labels not in label_files.METHODS:
     raise UserError(f'--labels={labels}; expected one of {", ".join(label_files.METHODS)}')
   if not records.STEP_SECONDS <= max_difference < math.inf:
-    raise UserError(f'--max_difference={max_difference}; expected seconds, at least one step of '
-                    f'{records.STEP_SECONDS:g}')
+    raise UserError(
+      f'--max_difference={max_difference}; expected seconds, at least one step of {records.STEP_SECONDS:g}'
+    )
   low, high = label_range
   # Of ends too far apart or too close the labels would be NaN or 0.
   if not (low < high and 0 < 2 / (high - low) < math.inf and math.isfinite(high + low)):
@@ -167,9 +181,16 @@ def _read_corpus(corpus, source, split, split_file, recipe, label_range, labels,
     found = own.read(source, label_range=(low, high))
   check_subjects(found.recordings)
   return found, assemble.Settings(
-      targets=tuple(found.targets), label_range=found.label_range, label_slack=found.label_slack,
-      annotated_seconds=found.annotated_seconds, recipe=recipe, max_lost=max_lost, max_difference=max_difference,
-      channel=channel, labels=labels)
+    targets=tuple(found.targets),
+    label_range=found.label_range,
+    label_slack=found.label_slack,
+    annotated_seconds=found.annotated_seconds,
+    recipe=recipe,
+    max_lost=max_lost,
+    max_difference=max_difference,
+    channel=channel,
+    labels=labels,
+  )
 
 
 def _parameters(corpus, settings, simulated) -> dict:
@@ -178,42 +199,45 @@ def _parameters(corpus, settings, simulated) -> dict:
   if settings.channel is None:  # what was prepared before there was a choice stays valid
     del chosen['channel']
   parameters = {
-      'corpus': corpus, **({'simulated': True} if simulated else {}), **chosen,
-      'faces': faces.PARAMETERS,
-      'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
+    'corpus': corpus,
+    **({'simulated': True} if simulated else {}),
+    **chosen,
+    'faces': faces.PARAMETERS,
+    'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
   }
   return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples
 
 
-def _publish(out, done, settings, parameters) -> records.Manifest:
+def _publish(out, done, settings, parameters) -> Manifest:
   """Final names and manifest; nothing is touched if the folder already is what it should be."""
-  wanted = [records.Shard(**shard) for content in done.values() for shard in content['shards']]
-  names = shards.names(out)
+  wanted = [Shard(**shard) for content in done.values() for shard in content['shards']]
+  names = write.names(out)
   try:
-    manifest = records.Manifest.read(out)
+    manifest = Manifest.read(out)
     listed = {(shard.file, shard.sha256) for shard in manifest.shards}
     complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
-    rewritten = any((out / shards.PARTS / shard.file).exists() for shard in wanted)
+    rewritten = any((out / write.PARTS / shard.file).exists() for shard in wanted)
     if complete and not rewritten and manifest.preparation == parameters:
       return manifest
   except DataError:
     pass
-  shards.unname(out)
+  write.unname(out)
   parts = {shard.file for shard in wanted}
-  for path in (out / shards.PARTS).glob('*.tfrecord'):
+  for path in (out / write.PARTS).glob('*.tfrecord'):
     if path.name not in parts:
       path.unlink()  # of a recording that is no longer in the corpus, or is refused now
-  return shards.finish(out, wanted, targets=settings.targets, num_landmarks=0, label_scale=settings.label_scale(),
-                       preparation=parameters)
+  return write.finish(
+    out, wanted, targets=settings.targets, num_landmarks=0, label_scale=settings.label_scale(), preparation=parameters
+  )
 
 
 @contextlib.contextmanager
 def locked(out):
   """Holds a data folder against a second preparation."""
-  parts = pathlib.Path(out) / shards.PARTS
+  parts = pathlib.Path(out) / write.PARTS
   try:
     parts.mkdir(parents=True, exist_ok=True)
-    records.inside(out, shards.PARTS, out)
+    inside(out, write.PARTS, out)
     file = open(parts / 'lock', 'a')  # never 'w', which empties what a link leads to
   except OSError as e:
     raise write_error(parts, e) from None
@@ -226,7 +250,7 @@ def locked(out):
       raise write_error(parts, e) from None
     for folder in (parts, parts.parent):
       atomic.sweep(folder)  # of runs that were killed
-    shards.names(out)  # refused now rather than at the end
+    write.names(out)  # refused now rather than at the end
     yield
 
 
@@ -236,16 +260,28 @@ def _define_flags():
   cli.define_path('out', None, 'Data folder to write.', required=True)
   flags.DEFINE_enum('split', 'full', tuple(recola.SPLITS), 'Split of RECOLA.')
   cli.define_path('split_file', None, 'CSV recording,partition that replaces the split.')
-  flags.DEFINE_enum('gold_standard', 'ccc_centred', tuple(gold_standards.RECIPES), 'Recipe: raters -> one trace. ewe '
-                    'weighs a rater by the correlation with the mean of the others.')
+  flags.DEFINE_enum(
+    'gold_standard',
+    'ccc_centred',
+    tuple(gold_standards.RECIPES),
+    'Recipe: raters -> one trace. ewe weighs a rater by the correlation with the mean of the others.',
+  )
   flags.DEFINE_list('label_range', ['-1', '1'], 'LOW,HIGH of the labels of own data.')
-  flags.DEFINE_enum('labels', 'linear', label_files.METHODS, 'Between two labels: a line, or the former until the '
-                    'latter (values stored on change).')
-  flags.DEFINE_float('max_difference', assemble.MAX_DIFFERENCE_SECONDS, 'Seconds by which labels, sound and picture '
-                     'may differ in length; the longer ones are cut.')
+  flags.DEFINE_enum(
+    'labels',
+    'linear',
+    label_files.METHODS,
+    'Between two labels: a line, or the former until the latter (values stored on change).',
+  )
+  flags.DEFINE_float(
+    'max_difference',
+    assemble.MAX_DIFFERENCE_SECONDS,
+    'Seconds by which labels, sound and picture may differ in length; the longer ones are cut.',
+  )
   flags.DEFINE_float('max_lost', MAX_LOST, 'Share of steps without a face above which a recording is refused.')
-  flags.DEFINE_integer('channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.',
-                       lower_bound=1)
+  flags.DEFINE_integer(
+    'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
+  )
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
   flags.DEFINE_integer('jobs', None, 'Processes; default: one per core.')
 
@@ -256,10 +292,21 @@ def main() -> None:
     low, high = map(float, values.label_range)
   except ValueError:
     raise UserError(f'--label_range={",".join(values.label_range)}; expected LOW,HIGH') from None
-  prepare(corpus=values.corpus, source=values.source, out=values.out, split=values.split, split_file=values.split_file,
-          gold_standard=values.gold_standard, label_range=(low, high), labels=values.labels,
-          max_lost=values.max_lost, max_difference=values.max_difference,
-          channel=values.channel, allow_rejects=values.allow_rejects, jobs=values.jobs)
+  prepare(
+    corpus=values.corpus,
+    source=values.source,
+    out=values.out,
+    split=values.split,
+    split_file=values.split_file,
+    gold_standard=values.gold_standard,
+    label_range=(low, high),
+    labels=values.labels,
+    max_lost=values.max_lost,
+    max_difference=values.max_difference,
+    channel=values.channel,
+    allow_rejects=values.allow_rejects,
+    jobs=values.jobs,
+  )
 
 
 if __name__ == '__main__':

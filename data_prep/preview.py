@@ -14,13 +14,11 @@ from absl import flags
 import cv2
 import numpy as np
 
-from data_prep import atomic
-from data_prep import cli
-from data_prep import records
-from data_prep import shards
-from data_prep.errors import DataError
-from data_prep.errors import UserError
-from data_prep.errors import WorkdirError
+from data_prep.core import atomic, cli
+from data_prep.core.errors import DataError, UserError, WorkdirError
+from data_prep.schema import records
+from data_prep.schema.manifest import Manifest
+from data_prep.shards import verify, write
 
 FACES_PER_ROW, ROWS = 12, 2
 LOST_COLOUR = (220, 30, 30)
@@ -41,7 +39,7 @@ def preview(folder, out, recordings=None) -> list[pathlib.Path]:
     DataError: an id is unknown, or a shard is damaged.
   """
   folder, out = pathlib.Path(folder), pathlib.Path(out)
-  manifest = records.Manifest.read(folder)
+  manifest = Manifest.read(folder)
   by_recording = collections.defaultdict(list)
   for shard in manifest.shards:
     by_recording[shard.recording].append(shard)
@@ -54,7 +52,7 @@ def preview(folder, out, recordings=None) -> list[pathlib.Path]:
     raise WorkdirError(f'{out}: cannot be written ({e.strerror}); give another --out') from None
   written = []
   for name in sorted(recordings or by_recording):
-    path = out / f'{name if re.fullmatch("[A-Za-z0-9_-]{1,60}", name) else shards.part_stem(name)}.png'
+    path = out / f'{name if re.fullmatch("[A-Za-z0-9_-]{1,60}", name) else write.part_stem(name)}.png'
     _draw(path, name, by_recording[name], manifest, _read(folder, by_recording[name]))
     written.append(path)
   return written
@@ -64,7 +62,7 @@ def _read(folder, recording_shards):
   """The recording's fields over all its valid steps: name -> array; `face` stays JPEG."""
   columns = collections.defaultdict(list)
   for shard in recording_shards:
-    for feature in shards.examples(folder / shard.file):
+    for feature in verify.examples(folder / shard.file):
       audio = np.frombuffer(feature['audio'].bytes_list.value[0], '<i2')
       columns['audio'].append(audio.reshape(records.STEPS_PER_RECORD, -1))
       columns['face'].extend(feature['face'].bytes_list.value)
@@ -77,6 +75,7 @@ def _read(folder, recording_shards):
 
 def _draw(path, name, recording_shards, manifest, data) -> None:
   import matplotlib
+
   matplotlib.use('Agg')
   from matplotlib import pyplot as plt
 
@@ -86,18 +85,27 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
   found = data['face_found'][:, 0]
   label = np.where(data['label_mask'] > 0, data['label'], np.nan)
   # Inches; the faces get what their tiles fill at this width. A plot of labels only where there are some.
-  heights = [2.35, 0.9, 1.2, 2.0][:4 if data['label_mask'].any() else 3]
-  figure, axes = plt.subplots(len(heights), 1, figsize=(14, sum(heights) + 1.1), layout='constrained',
-                              gridspec_kw={'height_ratios': heights})
+  heights = [2.35, 0.9, 1.2, 2.0][: 4 if data['label_mask'].any() else 3]
+  figure, axes = plt.subplots(
+    len(heights), 1, figsize=(14, sum(heights) + 1.1), layout='constrained', gridspec_kw={'height_ratios': heights}
+  )
   axes[0].imshow(_sheet(data['face'], found, shown))
   axes[0].set_axis_off()
   first = recording_shards[0]
-  axes[0].set_title(f'{name} (subject {first.subject}, {first.partition}): {steps} steps, face found in '
-                    f'{100 * np.mean(found > 0):.1f} %')
+  axes[0].set_title(
+    f'{name} (subject {first.subject}, {first.partition}): {steps} steps, face found in '
+    f'{100 * np.mean(found > 0):.1f} %'
+  )
   size = records.FACE_SIZE
   for i, k in enumerate(shown):
-    axes[0].text(i % FACES_PER_ROW * size + 3, i // FACES_PER_ROW * size + 12, f'{time[k]:.2f} s', color='white',
-                 fontsize=7, bbox={'facecolor': 'black', 'alpha': 0.5, 'pad': 1, 'linewidth': 0})
+    axes[0].text(
+      i % FACES_PER_ROW * size + 3,
+      i // FACES_PER_ROW * size + 12,
+      f'{time[k]:.2f} s',
+      color='white',
+      fontsize=7,
+      bbox={'facecolor': 'black', 'alpha': 0.5, 'pad': 1, 'linewidth': 0},
+    )
   axes[1].fill_between(time, found, step='mid', color='tab:green', linewidth=0)
   axes[1].set_ylim(0, 1.05)
   axes[1].set_ylabel('face found')
@@ -132,8 +140,9 @@ def _sheet(faces, found, shown):
     if found[k] == 0:
       cv2.rectangle(tile, (1, 1), (tile.shape[1] - 2, tile.shape[0] - 2), LOST_COLOUR, 3)
     tiles.append(tile)
-  return np.concatenate([np.concatenate(tiles[i:i + FACES_PER_ROW], axis=1)
-                         for i in range(0, len(tiles), FACES_PER_ROW)])
+  return np.concatenate(
+    [np.concatenate(tiles[i : i + FACES_PER_ROW], axis=1) for i in range(0, len(tiles), FACES_PER_ROW)]
+  )
 
 
 def _define_flags():

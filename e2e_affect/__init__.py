@@ -2,8 +2,7 @@
 
 import warnings
 
-
-import data_prep  # pylint: disable=unused-import  # its answer to signals, before libraries are imported
+import data_prep  # its answer to signals, before libraries are imported
 
 
 def load(folder):
@@ -13,9 +12,13 @@ def load(folder):
       network = e2e_affect.load('exported/fused')
       traces = network(audio=samples, faces=crops)  # {'time': [T], 'arousal': [T], 'valence': [T], …}
 
-  Shapes, units and errors: see `e2e_affect.network.Network`. A network of a simulated corpus warns that it is one.
+  Shapes, units and errors: see `e2e_affect.clips.network.Network`. A network of a simulated corpus says so in a
+  warning.
   """
-  from e2e_affect import network  # JAX takes a second to import, and most modules of this package do without `load`
+  from e2e_affect.clips import (
+    network,  # JAX takes a second to import, and most modules of this package do without `load`
+  )
+
   loaded = network.load(folder)
   if loaded.simulated:
     warnings.warn(network.SIMULATED, stacklevel=2)

@@ -7,15 +7,17 @@ The folder holds parameters, config, labels, post-processing and a model card; `
 import json
 import pathlib
 
-from absl import flags
-from absl import logging
+from absl import flags, logging
 import jax
 
-from data_prep import cli
-from data_prep.errors import UserError
-from e2e_affect import checkpoints, model_card, network, results, steps, version
-from e2e_affect import workdir as workdirs
-from e2e_affect.log import ours_or_warning
+from data_prep.core import cli
+from data_prep.core.errors import UserError
+from e2e_affect.clips import model_card, network
+from e2e_affect.evaluate import results
+from e2e_affect.run import version
+from e2e_affect.run import workdir as workdirs
+from e2e_affect.run.log import ours_or_warning
+from e2e_affect.train import checkpoints, train_state
 
 
 def from_run(workdir: str) -> network.Network:
@@ -33,22 +35,39 @@ def from_run(workdir: str) -> network.Network:
   if not (folder / 'checkpoints').is_dir():
     raise UserError(f'{folder}: no checkpoints in it yet; let the training go on')
   state, checkpoint = checkpoints.best_of_run(
-      folder, jax.eval_shape(lambda: steps.init_state(config, len(targets))))
+    folder, jax.eval_shape(lambda: train_state.init_state(config, len(targets)))
+  )
   evaluated, fitted = {}, {'fitted_on': None, 'reason': 'the run was not evaluated; do so with --mode=evaluate'}
   if (folder / results.RESULTS_FILE).exists():
     evaluated = results.read_results(folder)
     of_step, fitted = evaluated.pop('checkpoint')['step'], evaluated.pop('postprocessing')
     if of_step != checkpoint['step']:
       # Fitted to the traces of another network: applied to this one it would be wrong without a sign of it.
-      evaluated, fitted = {}, {'fitted_on': None, 'reason': f'{results.RESULTS_FILE} is of step {of_step}, the best '
-                               f'checkpoint of step {checkpoint["step"]}; bring it up to date with --mode=evaluate'}
+      evaluated, fitted = (
+        {},
+        {
+          'fitted_on': None,
+          'reason': f'{results.RESULTS_FILE} is of step {of_step}, the best '
+          f'checkpoint of step {checkpoint["step"]}; bring it up to date with --mode=evaluate',
+        },
+      )
   if not fitted['fitted_on']:
     logging.warning('%s: no post-processing: %s', folder, fitted['reason'])
   variables = jax.tree.map(jax.numpy.asarray, state.evaluated())
-  return network.Network(config, variables, {
-      'targets': targets, 'label_scale': scale, 'postprocessing': fitted, 'checkpoint': checkpoint,
-      'dataset': dataset, 'simulated': bool(dataset['preparation'].get('simulated', False)),
-      'results': evaluated, 'commit': version.commit()})
+  return network.Network(
+    config,
+    variables,
+    {
+      'targets': targets,
+      'label_scale': scale,
+      'postprocessing': fitted,
+      'checkpoint': checkpoint,
+      'dataset': dataset,
+      'simulated': bool(dataset['preparation'].get('simulated', False)),
+      'results': evaluated,
+      'commit': version.commit(),
+    },
+  )
 
 
 def export(workdir: str, out: str) -> network.Network:
@@ -69,8 +88,10 @@ def main() -> None:
   logging.get_absl_handler().addFilter(ours_or_warning)
   exported = export(flags.FLAGS.workdir, flags.FLAGS.out)
   count = sum(leaf.size for leaf in jax.tree.leaves(exported.variables['params']))
-  cli.say(f'{flags.FLAGS.out}: {" + ".join(exported.modalities)} network, {count:,} parameters, step '
-          f'{exported.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.')
+  cli.say(
+    f'{flags.FLAGS.out}: {" + ".join(exported.modalities)} network, {count:,} parameters, step '
+    f'{exported.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.'
+  )
   if exported.simulated:
     cli.say(f'warning: {network.SIMULATED}')
 

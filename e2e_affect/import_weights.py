@@ -10,16 +10,15 @@ from its content; what the network must be set to for it is stored with the weig
 
 from collections.abc import Callable
 
-from absl import flags
-from absl import logging
+from absl import flags, logging
 import numpy as np
 
-from data_prep import cli
-from data_prep.errors import UserError
-from data_prep.records import SAMPLES_PER_STEP
-from e2e_affect import switches
-from e2e_affect.models.resnet import MaskedBatchNorm, ResNet50
-from e2e_affect.models.speech import ReleasedSpeechNetwork
+from data_prep.core import cli
+from data_prep.core.errors import UserError
+from data_prep.schema.records import SAMPLES_PER_STEP
+from e2e_affect.config import switches
+from e2e_affect.layers.resnet import MaskedBatchNorm, ResNet50
+from e2e_affect.layers.speech import ReleasedSpeechNetwork
 from e2e_affect.weights import detect, store
 from e2e_affect.weights.tensors import Imported
 
@@ -65,22 +64,41 @@ def check(imported: Imported) -> list[str]:
   if 'visual' in imported.params:
     network, normalise = visual_network(imported.switches)
     pixels = rng.uniform(0, 1, (1, 12, 12, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
-    lines.append(_says('one frame of coloured squares', network.apply(
-        {'params': imported.params['visual'], 'batch_stats': imported.batch_stats['visual']}, normalise(pixels),
-        np.ones(1), False)))
+    lines.append(
+      _says(
+        'one frame of coloured squares',
+        network.apply(
+          {'params': imported.params['visual'], 'batch_stats': imported.batch_stats['visual']},
+          normalise(pixels),
+          np.ones(1),
+          False,
+        ),
+      )
+    )
   if 'speech' in imported.params:
     network = ReleasedSpeechNetwork(norm=MaskedBatchNorm)
     audio = rng.normal(0, 0.1, (1, 3, SAMPLES_PER_STEP)).astype(np.float32)
-    lines.append(_says('three steps of noise', network.apply(
-        {'params': imported.params['speech'], 'batch_stats': imported.batch_stats['speech']}, audio, np.ones((1, 3)),
-        train=False, keys=None)))
+    lines.append(
+      _says(
+        'three steps of noise',
+        network.apply(
+          {'params': imported.params['speech'], 'batch_stats': imported.batch_stats['speech']},
+          audio,
+          np.ones((1, 3)),
+          train=False,
+          keys=None,
+        ),
+      )
+    )
   return lines
 
 
 def visual_network(settings: dict) -> tuple[ResNet50, Callable[[np.ndarray], np.ndarray]]:
   """The network and the normalisation of RGB in [0, 1] that these switches ask for."""
-  visual = {name: settings.get(f'visual.{name}', default) for name, default in
-            ((field.split('.')[1], value) for field, value in switches.DEFAULTS.items())}
+  visual = {
+    name: settings.get(f'visual.{name}', default)
+    for name, default in ((field.split('.')[1], value) for field, value in switches.DEFAULTS.items())
+  }
   norm = lambda **kwargs: MaskedBatchNorm(epsilon=visual['batch_norm_epsilon'], **kwargs)
   network = ResNet50(stride_on=visual['stride_on'], stem_pool_padding=visual['stem_pool_padding'], norm=norm)
   return network, lambda pixels: (pixels - np.float32(visual['mean'])) / np.float32(visual['std'])
@@ -90,8 +108,10 @@ def _says(what, features):
   features = np.asarray(features)
   if not np.isfinite(features).all() or features.std() == 0:
     raise UserError(f'the features of {what} are {features.ravel()[:3]}, …: these weights are of no trained network')
-  return (f'features {list(features.shape)} of {what}: mean {features.mean():.4g}, deviation {features.std():.4g}, '
-          f'{100 * (features == 0).mean():.0f} % zero')
+  return (
+    f'features {list(features.shape)} of {what}: mean {features.mean():.4g}, deviation {features.std():.4g}, '
+    f'{100 * (features == 0).mean():.0f} % zero'
+  )
 
 
 def _define_flags():

@@ -7,29 +7,34 @@ import operator
 import os
 import re
 
-from absl import flags
-from absl import logging
+from absl import flags, logging
 from ml_collections import config_flags
 
-from data_prep import cli
-from data_prep.errors import UserError
-from data_prep.records import PARTITIONS
-from e2e_affect import hold
-from e2e_affect import hosts
-from e2e_affect.log import ours_or_warning
-
+from data_prep.core import cli
+from data_prep.core.errors import UserError
+from data_prep.schema.manifest import PARTITIONS
+from e2e_affect.run import hold, hosts
+from e2e_affect.run.log import ours_or_warning
 
 _PATHS = ('data.dir', 'pretrained', 'postprocessing_from', 'init_from.speech', 'init_from.visual')
 
 
 def _define_flags():
   config_flags.DEFINE_config_file(
-      'config', None, 'Experiment, e.g. configs/fused.py or configs/fused.py:demo; --config.field=value changes a '
-      'field; e2e_affect/default_config.py explains every field.', lock_config=True)
+    'config',
+    None,
+    'Experiment, e.g. configs/fused.py or configs/fused.py:demo; --config.field=value changes a '
+    'field; e2e_affect/config/defaults.py explains every field.',
+    lock_config=True,
+  )
   flags.FLAGS['config'].default_as_str = None  # the help would say (default: 'None')
   cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it goes on.')
-  flags.DEFINE_enum('mode', 'train', ['train', 'evaluate'],
-                    'train: train and evaluate; evaluate: the best checkpoint of --workdir, with its own config.')
+  flags.DEFINE_enum(
+    'mode',
+    'train',
+    ['train', 'evaluate'],
+    'train: train and evaluate; evaluate: the best checkpoint of --workdir, with its own config.',
+  )
   flags.DEFINE_enum('partition', 'test', PARTITIONS, 'What --mode=evaluate evaluates.')
   flags.DEFINE_bool('distributed', False, 'Several hosts: call jax.distributed.initialize() first.')
 
@@ -48,19 +53,22 @@ def main() -> None:
     hold.check(workdir)  # the imports below take seconds, the corpus minutes
   if asked.distributed:
     hosts.initialize()
-  from e2e_affect import train  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
+  from e2e_affect.train import loop  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
+
   with hosts.together() if asked.distributed else contextlib.nullcontext():
     if asked.mode == 'evaluate':
-      train.evaluate_only(workdir, asked.partition)
+      loop.evaluate_only(workdir, asked.partition)
     else:
-      train.train_and_evaluate(asked.config, workdir)
+      loop.train_and_evaluate(asked.config, workdir)
   logging.info('results: %s', os.path.join(workdir, 'report.html'))
 
 
 def _parse(argv):
   """Parses the flags and loads the config; what is wrong with it is told in one line."""
-  argv = [re.sub('^(--?config=)(~.*)', lambda found: found[1] + cli.path(found[2]), argument, flags=re.DOTALL)
-          for argument in argv]
+  argv = [
+    re.sub('^(--?config=)(~.*)', lambda found: found[1] + cli.path(found[2]), argument, flags=re.DOTALL)
+    for argument in argv
+  ]
   try:
     rest = flags.FLAGS(argv)
     if flags.FLAGS.config is not None:
@@ -83,16 +91,20 @@ def _parse(argv):
 
 def _unknown_field(argv):
   """What is wrong with the first --config.field that no config has; None where all are known."""
-  from e2e_affect import default_config
   from flax import traverse_util
-  known = list(traverse_util.flatten_dict(default_config.get_config().to_dict(), sep='.'))
+
+  from e2e_affect.config import defaults
+
+  known = list(traverse_util.flatten_dict(defaults.get_config().to_dict(), sep='.'))
   for argument in argv[1:]:
     name = re.sub('^--?config[.]|=.*', '', argument, flags=re.DOTALL)
     if re.match('--?config[.]', argument) and name not in known:
       near = difflib.get_close_matches(name, known, 1) or [field for field in known if field.endswith('.' + name)]
       file = next((a.partition('=')[2].partition(':')[0] for a in argv if re.match('--?config=', a)), 'the config')
-      return (f'--config.{name}: {file} has no such field; '
-              f'{f"did you mean {near[0]}? " if near else ""}e2e_affect/default_config.py explains all')
+      return (
+        f'--config.{name}: {file} has no such field; '
+        f'{f"did you mean {near[0]}? " if near else ""}e2e_affect/config/defaults.py explains all'
+      )
   return None
 
 

@@ -56,10 +56,20 @@ def plan(args: argparse.Namespace) -> list[Step]:
 
   def train(name, config, what, data=args.data, **fields):
     pairs = {'data.dir': data, **fields, **dict(args.set)}
-    steps.append(Step(name, ['-m', 'e2e_affect.main', f'--config=configs/{config}.py' + args.variant,
-                             f'--workdir={out / name}',
-                             *(f'--config.{field}={value}' for field, value in pairs.items())],
-                      out / name / 'results.json', what))
+    steps.append(
+      Step(
+        name,
+        [
+          '-m',
+          'e2e_affect.main',
+          f'--config=configs/{config}.py' + args.variant,
+          f'--workdir={out / name}',
+          *(f'--config.{field}={value}' for field, value in pairs.items()),
+        ],
+        out / name / 'results.json',
+        what,
+      )
+    )
 
   def final(of, config, what, **fields):
     epochs = 2 * float(dict(args.set).get('epochs', default_epochs(config, args.variant)))
@@ -73,19 +83,35 @@ def plan(args: argparse.Namespace) -> list[Step]:
     train('speech', 'speech', 'the speech network, from scratch')
   if 'visual' in args.stages:
     if args.imagenet:
-      steps.append(Step('imagenet', ['-m', 'e2e_affect.import_weights', args.imagenet, f'--out={out / "imagenet"}'],
-                        out / 'imagenet' / 'weights.safetensors', 'the weights of ImageNet, imported'))
+      steps.append(
+        Step(
+          'imagenet',
+          ['-m', 'e2e_affect.import_weights', args.imagenet, f'--out={out / "imagenet"}'],
+          out / 'imagenet' / 'weights.safetensors',
+          'the weights of ImageNet, imported',
+        )
+      )
     what, fields = ('from ImageNet', {'pretrained': out / 'imagenet'}) if args.imagenet else ('from scratch', {})
     train('visual', 'visual', f'the visual network, {what}', **fields)
   if 'fused' in args.stages:
     train('fused', 'fused', 'both, from their features', **starts('speech', 'visual'))
   geometric = {'data': geometric_data, 'model.geometric.landmarks': '{landmarks}'}
   if 'geometric' in args.stages:
-    steps.append(Step('landmarks', ['-m', 'data_prep.landmarks', f'--data={args.data}', f'--out={geometric_data}',
-                                    f'--source={args.landmarks}'], geometric_data / 'manifest.json',
-                      f'landmarks, by {args.landmarks}'))
-    train('geometric', 'fused_geometric', 'landmarks, too; only the recurrent part is trained', **geometric,
-          **starts('fused', 'fused'))
+    steps.append(
+      Step(
+        'landmarks',
+        ['-m', 'data_prep.landmarks', f'--data={args.data}', f'--out={geometric_data}', f'--source={args.landmarks}'],
+        geometric_data / 'manifest.json',
+        f'landmarks, by {args.landmarks}',
+      )
+    )
+    train(
+      'geometric',
+      'fused_geometric',
+      'landmarks, too; only the recurrent part is trained',
+      **geometric,
+      **starts('fused', 'fused'),
+    )
   if 'final' in args.stages:
     final('fused', 'fused', 'both', **starts('speech', 'visual'))
     if 'geometric' in args.stages or (out / 'geometric' / 'results.json').exists():
@@ -100,7 +126,7 @@ def default_epochs(config: str, variant: str) -> float:
 
 def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
   """What is not there and will not be made: the data, the published weights, what a step starts from."""
-  embedded = importlib.import_module('e2e_affect.default_config').get_config().data.dir  # the first training makes it
+  embedded = importlib.import_module('e2e_affect.config.defaults').get_config().data.dir  # the first training makes it
   if str(args.data) != embedded and not (args.data / 'manifest.json').is_file():
     return f'{args.data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
   made = {step.name for step in steps}
@@ -109,15 +135,13 @@ def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
       continue
     # A run that goes on does not need what it started from.
     begun = any((step.done.parent / 'checkpoints').glob('[0-9]*'))
-    if step.name == 'imagenet' and not any(
-        pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
+    if step.name == 'imagenet' and not any(pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
       return f'--imagenet={args.imagenet}: not found; expected weights, or the beginning of a TensorFlow checkpoint'
     for part in step.command:
       field, _, value = part.partition('=')
       source = pathlib.Path(value)
       needed = ('--config.postprocessing_from',) if begun else ('--config.init_from', '--config.postprocessing_from')
-      if field.startswith(needed) and source.name not in made and not (
-          source / 'results.json').exists():
+      if field.startswith(needed) and source.name not in made and not (source / 'results.json').exists():
         return f'{step.name} starts from {source}, which is not there; add {source.name} to --stages'
   return None
 
@@ -154,7 +178,8 @@ def shown(command: list[str]) -> str:
 def landmarks(out: pathlib.Path) -> str:
   """The number of landmarks, '{landmarks}' as long as there are none."""
   try:
-    return str(json.loads((out / 'geometric_data' / 'manifest.json').read_text(encoding='utf-8'))['num_landmarks'])
+    manifest = json.loads((out / 'geometric_data' / 'manifest.json').read_text(encoding='utf-8'))
+    return str(manifest['streams']['geometric'][0]['shape'][0])
   except (OSError, ValueError, KeyError):
     return '{landmarks}'
 
@@ -164,11 +189,11 @@ def setting(text: str) -> tuple[str, str]:
   name, found, value = text.partition('=')
   if not name or not found:
     raise argparse.ArgumentTypeError(f'found {text!r}, expected field=value')
-  config = importlib.import_module('e2e_affect.default_config').get_config().to_dict()
+  config = importlib.import_module('e2e_affect.config.defaults').get_config().to_dict()
   for part in name.split('.'):
     config = config.get(part) if isinstance(config, dict) else None
   if config is None or isinstance(config, dict):
-    raise argparse.ArgumentTypeError(f'no config has a field {name!r}; e2e_affect/default_config.py explains all')
+    raise argparse.ArgumentTypeError(f'no config has a field {name!r}; e2e_affect/config/defaults.py explains all')
   return name, value
 
 
@@ -192,13 +217,26 @@ def parse() -> argparse.Namespace:
   parser.add_argument('--data', required=True, type=path, help='data folder, as data_prep.prepare wrote it')
   parser.add_argument('--out', required=True, type=path, help='folder of all workdirs')
   parser.add_argument('--stages', type=stages, default=STAGES, help=f'some of {",".join(STAGES)}; default: all')
-  parser.add_argument('--imagenet', type=os.path.expanduser,
-                      help='published weights of ResNet-50, any file that import_weights takes')
+  parser.add_argument(
+    '--imagenet', type=os.path.expanduser, help='published weights of ResNet-50, any file that import_weights takes'
+  )
   parser.add_argument('--landmarks', default='mtcnn', help='--source of data_prep.landmarks; default: mtcnn')
-  parser.add_argument('--demo', dest='variant', action='store_const', const=':demo', default='',
-                      help='the small networks of `make demo`, from scratch')
-  parser.add_argument('--set', type=setting, action='append', default=[], metavar='FIELD=VALUE',
-                      help='a field of the config, for every training')
+  parser.add_argument(
+    '--demo',
+    dest='variant',
+    action='store_const',
+    const=':demo',
+    default='',
+    help='the small networks of `make demo`, from scratch',
+  )
+  parser.add_argument(
+    '--set',
+    type=setting,
+    action='append',
+    default=[],
+    metavar='FIELD=VALUE',
+    help='a field of the config, for every training',
+  )
   parser.add_argument('--dry_run', action='store_true', help='print the plan and do nothing')
   args = parser.parse_args()
   if args.variant and args.imagenet:
@@ -220,7 +258,7 @@ def main() -> int:
   if lacking:
     print(f'error: {lacking}', file=sys.stderr)
     return 64
-  state = lambda step: ('done' if step.done.exists() else 'goes on' if step.done.parent.exists() else 'to do')
+  state = lambda step: 'done' if step.done.exists() else 'goes on' if step.done.parent.exists() else 'to do'
   for step in steps:
     print(f'{step.name:<15} {state(step):<8} {step.what}')
     if args.dry_run:
@@ -238,8 +276,13 @@ def main() -> int:
         return code
   runs = [str(step.done.parent) for step in steps if step.done.name == 'results.json']
   print(flush=True)
-  return subprocess.run([sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}'],
-                        check=False).returncode if runs else 0
+  return (
+    subprocess.run(
+      [sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}'], check=False
+    ).returncode
+    if runs
+    else 0
+  )
 
 
 if __name__ == '__main__':

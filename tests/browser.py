@@ -26,14 +26,27 @@ class Browser:
     # The browser reads commands from its descriptor 3 and writes replies to 4, each ended by a zero byte.
     command_read, self._command = os.pipe()
     self._reply, reply_write = os.pipe()
-    flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--mute-audio', '--remote-debugging-pipe',
-             f'--user-data-dir={folder}', '--no-first-run', '--disable-background-networking',
-             '--autoplay-policy=no-user-gesture-required', '--disable-component-update', '--disable-dev-shm-usage',
-             'about:blank']
+    flags = [
+      '--headless=new',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--mute-audio',
+      '--remote-debugging-pipe',
+      f'--user-data-dir={folder}',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--autoplay-policy=no-user-gesture-required',
+      '--disable-component-update',
+      '--disable-dev-shm-usage',
+      'about:blank',
+    ]
     launch = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
     self._process = subprocess.Popen(
-        ['bash', '-c', launch, 'bash', str(command_read), str(reply_write), BINARY, *flags],
-        pass_fds=(command_read, reply_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+      ['bash', '-c', launch, 'bash', str(command_read), str(reply_write), BINARY, *flags],
+      pass_fds=(command_read, reply_write),
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
     os.close(command_read)
     os.close(reply_write)
     self.events, self._rest, self._number, self._session = [], b'', 0, None
@@ -57,8 +70,9 @@ class Browser:
 
   def size(self, width, height, scheme='light'):
     """Sets the viewport in CSS pixels and the colour scheme, 'light' or 'dark'."""
-    self._call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1,
-               mobile=width < 600)
+    self._call(
+      'Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+    )
     self._call('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': scheme}])
 
   def open(self, path):
@@ -94,8 +108,11 @@ class Browser:
     """Writes a PNG of the whole page."""
     height = self.run('document.documentElement.scrollHeight')
     width = self.run('window.innerWidth')
-    shot = self._call('Page.captureScreenshot', captureBeyondViewport=True,
-                      clip={'x': 0, 'y': 0, 'width': width, 'height': height, 'scale': 1})
+    shot = self._call(
+      'Page.captureScreenshot',
+      captureBeyondViewport=True,
+      clip={'x': 0, 'y': 0, 'width': width, 'height': height, 'scale': 1},
+    )
     path.write_bytes(base64.b64decode(shot['data']))
 
   def complaints(self):

@@ -16,8 +16,17 @@ def counted_frames(count, height=64, width=80):
   return [np.full((height, width, 3), 10 + 2 * i, np.uint8) for i in range(count)]
 
 
-def write_clip(path, frames=(), times=None, sound=None, rate=44_100, sound_start=0.0, options=None, codec='ffv1',
-               sound_codec='pcm_s16le'):
+def write_clip(
+  path,
+  frames=(),
+  times=None,
+  sound=None,
+  rate=44_100,
+  sound_start=0.0,
+  options=None,
+  codec='ffv1',
+  sound_codec='pcm_s16le',
+):
   """Writes a clip; lossless unless told otherwise.
 
   Args:
@@ -43,7 +52,7 @@ def write_clip(path, frames=(), times=None, sound=None, rate=44_100, sound_start
       audio = container.add_stream(sound_codec, rate=rate)
       audio.layout = 'stereo' if len(sound) == 2 else 'mono'
       for first in range(0, sound.shape[1], 1024):
-        piece = np.ascontiguousarray(sound[:, first:first + 1024].astype(np.float32))
+        piece = np.ascontiguousarray(sound[:, first : first + 1024].astype(np.float32))
         frame = av.AudioFrame.from_ndarray(piece, format='fltp', layout=audio.layout.name)
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = first + round(sound_start * rate)

@@ -20,7 +20,8 @@ from PIL import Image
 import pytest
 
 from configs import fused
-from data_prep import records, shards
+from data_prep.schema import records
+from data_prep.shards import write
 
 
 def pytest_unconfigure():
@@ -48,15 +49,26 @@ def make_data(out, recordings, num_targets=2, seed=0):
     for second in range(seconds):
       k = np.arange(25 * second, 25 * (second + 1))
       valid = (k < steps).astype(np.float32)
-      rows.append(records.Record(
-          recording=name, subject='S' + name, second=second,
+      rows.append(
+        records.Record(
+          recording=name,
+          subject='S' + name,
+          second=second,
           audio=np.repeat((k % 1000 + 1)[:, None] * valid[:, None], 640, 1).astype(np.int16),
-          audio_mean=0.0, audio_std=500.0, face=[_flat(i % 251) for i in k], face_found=valid,
-          label=label[k] * valid[:, None], label_mask=valid * (k % 7 != 0), valid=valid))
-    written += shards.write_recording(out, rows, partition=partition)
+          audio_mean=0.0,
+          audio_std=500.0,
+          face=[_flat(i % 251) for i in k],
+          face_found=valid,
+          label=label[k] * valid[:, None],
+          label_mask=valid * (k % 7 != 0),
+          valid=valid,
+        )
+      )
+    written += write.write_recording(out, rows, partition=partition)
   targets = ['arousal', 'valence', 'liking'][:num_targets]
-  shards.finish(out, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets},
-                preparation={})
+  write.finish(
+    out, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets}, preparation={}
+  )
   return str(out)
 
 
@@ -69,8 +81,10 @@ def _flat(level):
 @pytest.fixture(scope='session')
 def data_dir(tmp_path_factory):
   """Five recordings of 2 to 5 seconds, with partly filled last records."""
-  return make_data(tmp_path_factory.mktemp('data'), [
-      ('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('D', 'validation', 110), ('E', 'test', 70)])
+  return make_data(
+    tmp_path_factory.mktemp('data'),
+    [('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('D', 'validation', 110), ('E', 'test', 70)],
+  )
 
 
 @pytest.fixture

@@ -7,14 +7,23 @@ import jax
 import numpy as np
 
 from configs import fused
-from e2e_affect import network, steps
+from e2e_affect.clips import network
+from e2e_affect.train import train_state
 
-POSTPROCESSING = {'fitted_on': 'validation', 'min_gain': 0.02, 'targets': {
-    target: {'ccc_raw': 0.1, 'median_filter': {'kept': True, 'steps': 11, 'ccc': 0.2},
-             'centring': {'kept': True, 'bias': bias, 'ccc': 0.3},
-             'scaling': {'kept': False, 'factor': 2.0, 'mean': 0.0, 'ccc': 0.3},
-             'time_shift': {'kept': True, 'steps': 5, 'ccc': 0.4}} for target, bias in
-    (('arousal', 0.125), ('valence', -0.25))}}
+POSTPROCESSING = {
+  'fitted_on': 'validation',
+  'min_gain': 0.02,
+  'targets': {
+    target: {
+      'ccc_raw': 0.1,
+      'median_filter': {'kept': True, 'steps': 11, 'ccc': 0.2},
+      'centring': {'kept': True, 'bias': bias, 'ccc': 0.3},
+      'scaling': {'kept': False, 'factor': 2.0, 'mean': 0.0, 'ccc': 0.3},
+      'time_shift': {'kept': True, 'steps': 5, 'ccc': 0.4},
+    }
+    for target, bias in (('arousal', 0.125), ('valence', -0.25))
+  },
+}
 
 
 def small_config(*modalities):
@@ -46,13 +55,23 @@ def random_network(config):
     if kind in ('scale', 'var'):
       return np.ones(leaf.shape, np.float32)
     fan_in = max(1, np.prod(leaf.shape[:-1]))
-    return rng.normal(0, fan_in ** -0.5 if 'kernel' in kind else 0.1, leaf.shape).astype(np.float32)
+    return rng.normal(0, fan_in**-0.5 if 'kernel' in kind else 0.1, leaf.shape).astype(np.float32)
 
-  state = jax.eval_shape(lambda: steps.init_state(config, 2))
+  state = jax.eval_shape(lambda: train_state.init_state(config, 2))
   variables = jax.tree_util.tree_map_with_path(draw, {'params': state.params, 'batch_stats': state.batch_stats})
-  return network.Network(config, variables, {
-      'targets': ['arousal', 'valence'], 'label_scale': {'arousal': [1.0, 0.0], 'valence': [0.5, 0.25]},
-      'postprocessing': json.loads(json.dumps(POSTPROCESSING)), 'results': {},
-      'checkpoint': {'step': 7, 'chosen_by': 'validation ccc_mean', 'validation_raw_ccc': {}}, 'commit': 'abc',
-      'dataset': {'preparation': {'corpus': 'csv', 'simulated': True}, 'partitions': {
-          'train': {'recordings': 3, 'subjects': 2, 'hours': 0.5}}}})
+  return network.Network(
+    config,
+    variables,
+    {
+      'targets': ['arousal', 'valence'],
+      'label_scale': {'arousal': [1.0, 0.0], 'valence': [0.5, 0.25]},
+      'postprocessing': json.loads(json.dumps(POSTPROCESSING)),
+      'results': {},
+      'checkpoint': {'step': 7, 'chosen_by': 'validation ccc_mean', 'validation_raw_ccc': {}},
+      'commit': 'abc',
+      'dataset': {
+        'preparation': {'corpus': 'csv', 'simulated': True},
+        'partitions': {'train': {'recordings': 3, 'subjects': 2, 'hours': 0.5}},
+      },
+    },
+  )

@@ -12,8 +12,12 @@ def random_resnet50(seed: int = 0) -> dict[str, np.ndarray]:
 
   def layer(conv, norm, outputs, inputs, size):
     weights[f'{conv}.weight'] = rng.normal(0, (2 / (inputs * size * size)) ** 0.5, (outputs, inputs, size, size))
-    for name, low, high in (('weight', 0.5, 1.0), ('bias', -0.3, 0.3), ('running_mean', -0.3, 0.3),
-                            ('running_var', 0.5, 1.5)):
+    for name, low, high in (
+      ('weight', 0.5, 1.0),
+      ('bias', -0.3, 0.3),
+      ('running_mean', -0.3, 0.3),
+      ('running_var', 0.5, 1.5),
+    ):
       weights[f'{norm}.{name}'] = rng.uniform(low, high, outputs)
     weights[f'{norm}.num_batches_tracked'] = np.array(7)
 
@@ -37,12 +41,20 @@ def torch_resnet50(weights: dict, images: np.ndarray, stride_on: str = '3x3') ->
   """[N, H, W, 3] normalised images -> output of the stem, of every unit [N, h, w, C], and the pooled features."""
   import torch
   from torch.nn import functional
+
   w = {name: torch.from_numpy(np.asarray(value)) for name, value in weights.items()}
 
   def layer(x, conv, norm, stride=1, padding=0):
     x = functional.conv2d(x, w[f'{conv}.weight'], stride=stride, padding=padding)
-    return functional.batch_norm(x, w[f'{norm}.running_mean'], w[f'{norm}.running_var'], w[f'{norm}.weight'],
-                                 w[f'{norm}.bias'], training=False, eps=1e-5)
+    return functional.batch_norm(
+      x,
+      w[f'{norm}.running_mean'],
+      w[f'{norm}.running_var'],
+      w[f'{norm}.weight'],
+      w[f'{norm}.bias'],
+      training=False,
+      eps=1e-5,
+    )
 
   x = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32))
   x = functional.max_pool2d(torch.relu(layer(x, 'conv1', 'bn1', 2, 3)), 3, 2, 1)
@@ -77,7 +89,8 @@ def slim_names(weights: dict, prefix: str = '') -> dict[str, np.ndarray]:
       layer = f'block{place[0][-1]}/unit_{int(place[1]) + 1}/bottleneck_v1/{part}'
     layer = f'{prefix}resnet_v1_50/{layer}'
     renamed[f'{layer}/BatchNorm/{norms[leaf]}' if is_norm else f'{layer}/weights'] = (
-        value if is_norm else value.transpose(2, 3, 1, 0))
+      value if is_norm else value.transpose(2, 3, 1, 0)
+    )
   return renamed
 
 
@@ -111,6 +124,7 @@ def slim_resnet50(variables: dict, images: np.ndarray, prefix: str = '') -> list
 def write_tf_checkpoint(prefix, variables: dict, version: int = 2) -> None:
   """Writes variables as a TensorFlow checkpoint of version 1 or 2."""
   import tensorflow as tf
+
   names = sorted(variables)
   values = [tf.constant(variables[name]) for name in names]
   if version == 1:
@@ -126,8 +140,12 @@ def random_authors_network(parts: tuple[str, ...], seed: int = 1) -> dict[str, n
   if 'speech' in parts:
     for name, shape in (('Conv', (1, 20, 1, 40)), ('Conv_1', (1, 40, 40, 40))):
       variables[f'audio_model/{name}/weights'] = rng.normal(0, 1 / np.prod(shape[:3]) ** 0.5, shape)
-      for kind, low, high in (('gamma', 0.5, 1.5), ('beta', -0.3, 0.3), ('moving_mean', -0.1, 0.1),
-                              ('moving_variance', 0.05, 0.2)):
+      for kind, low, high in (
+        ('gamma', 0.5, 1.5),
+        ('beta', -0.3, 0.3),
+        ('moving_mean', -0.1, 0.1),
+        ('moving_variance', 0.05, 0.2),
+      ):
         variables[f'audio_model/{name}/BatchNorm/{kind}'] = rng.uniform(low, high, 40)
   if 'visual' in parts:
     variables |= slim_names(random_resnet50(seed), 'video_model/')
@@ -143,13 +161,16 @@ def random_authors_network(parts: tuple[str, ...], seed: int = 1) -> dict[str, n
 
 def old_names(variables: dict) -> dict[str, np.ndarray]:
   """The names of TensorFlow 0.12."""
+
   def rename(name):
     if not name.startswith('rnn/'):
       return name
     _, _, cell, _, leaf = name.split('/')
-    leaf = {'kernel': 'W_0', 'bias': 'B'}.get(leaf, leaf.replace('w_', 'W_').replace('f_', 'F_').replace('i_', 'I_')
-                                              .replace('o_', 'O_'))
+    leaf = {'kernel': 'W_0', 'bias': 'B'}.get(
+      leaf, leaf.replace('w_', 'W_').replace('f_', 'F_').replace('i_', 'I_').replace('o_', 'O_')
+    )
     return f'RNN/MultiRNNCell/Cell{cell[-1]}/LSTMCell/{leaf}'
+
   return {rename(name): value for name, value in variables.items()}
 
 
@@ -165,13 +186,17 @@ def authors_network(variables: dict, audio: np.ndarray | None, video: np.ndarray
     [T, 2].
   """
   import tensorflow as tf
+
   features = []
   if audio is not None:
+
     def conv(x, name):
       x = tf.nn.conv2d(x, variables[f'audio_model/{name}/weights'], 1, 'SAME')
       norm = lambda kind: variables[f'audio_model/{name}/BatchNorm/{kind}']
-      return tf.nn.relu(tf.nn.batch_normalization(x, norm('moving_mean'), norm('moving_variance'), norm('beta'),
-                                                  norm('gamma'), 1e-5))
+      return tf.nn.relu(
+        tf.nn.batch_normalization(x, norm('moving_mean'), norm('moving_variance'), norm('beta'), norm('gamma'), 1e-5)
+      )
+
     steps = len(audio)
     x = conv(tf.reshape(tf.constant(audio), [steps, 1, 640, 1]), 'Conv')
     x = conv(tf.nn.max_pool2d(x, (1, 2), (1, 2), 'SAME'), 'Conv_1')
@@ -181,20 +206,22 @@ def authors_network(variables: dict, audio: np.ndarray | None, video: np.ndarray
     features.append(slim_resnet50(variables, video, 'video_model/')[-1])
   x = tf.concat(features, axis=1)
   for layer in (0, 1):
-    x = _peephole_lstm(x, {name.rpartition('/')[2]: value for name, value in variables.items()
-                           if f'cell_{layer}/' in name})
+    x = _peephole_lstm(
+      x, {name.rpartition('/')[2]: value for name, value in variables.items() if f'cell_{layer}/' in name}
+    )
   return (x @ variables['fully_connected/weights'] + variables['fully_connected/biases']).numpy()
 
 
 def _peephole_lstm(x, v):
   """tf.nn.rnn_cell.LSTMCell with peepholes and a cell clip of 100: [T, D] -> [T, H], from zero."""
   import tensorflow as tf
+
   units = v['bias'].shape[0] // 4
   cell, hidden, outputs = tf.zeros(units), tf.zeros(units), []
   for row in x:
     gates = tf.linalg.matvec(v['kernel'], tf.concat([row, hidden], 0), transpose_a=True) + v['bias']
     i, j, f, o = tf.split(gates, 4)
-    cell = (tf.sigmoid(f + 1.0 + v['w_f_diag'] * cell) * cell + tf.sigmoid(i + v['w_i_diag'] * cell) * tf.tanh(j))
+    cell = tf.sigmoid(f + 1.0 + v['w_f_diag'] * cell) * cell + tf.sigmoid(i + v['w_i_diag'] * cell) * tf.tanh(j)
     cell = tf.clip_by_value(cell, -100.0, 100.0)
     hidden = tf.sigmoid(o + v['w_o_diag'] * cell) * tf.tanh(cell)
     outputs.append(hidden)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import long_conv, measure, recurrent, report, work
-from e2e_affect.models.speech import SpeechNetwork
+from e2e_affect.layers.speech import SpeechNetwork
 
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
 
@@ -54,8 +54,11 @@ def test_errors_tell_a_right_convolution_from_a_shifted_one():
 
 def test_sides_take_turns():
   turns = []
-  sides = [measure.Side('a', lambda: turns.append('a')), measure.Side('b', lambda: turns.append('b'), 1),
-           measure.Side('c', lambda: turns.append('c'), before=lambda: turns.append('not timed'))]
+  sides = [
+    measure.Side('a', lambda: turns.append('a')),
+    measure.Side('b', lambda: turns.append('b'), 1),
+    measure.Side('c', lambda: turns.append('c'), before=lambda: turns.append('not timed')),
+  ]
   times = measure.alternate(sides, 2)
   short, long = ['a', 'a'], ['b']  # a short side twice in its turn
   last = ['c', 'not timed', 'c']
@@ -79,14 +82,18 @@ def test_a_benchmark_leaves_a_table(tmp_path, capsys):
 
 
 def test_report_of_an_empty_folder(tmp_path):
-  done = subprocess.run([sys.executable, '-m', 'benchmarks.report', f'--out={tmp_path}'], capture_output=True, text=True)
+  done = subprocess.run(
+    [sys.executable, '-m', 'benchmarks.report', f'--out={tmp_path}'], capture_output=True, text=True
+  )
   assert done.returncode and done.stderr == (
-      f'error: {tmp_path}: no results found; run `python -m benchmarks.all --out={tmp_path}` first\n')
+    f'error: {tmp_path}: no results found; run `python -m benchmarks.all --out={tmp_path}` first\n'
+  )
 
 
 def test_peers_have_the_published_sizes():
   pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
   from benchmarks import peers
+
   count = lambda module: sum(p.numel() for p in module.parameters())
   assert count(peers.ResNet50()) == 23_508_032
   assert count(peers.ShortenedSpeech()) == 40 * 20 + 40 + 40 * 40 * 40 + 40
@@ -98,6 +105,7 @@ def test_peers_have_the_published_sizes():
 def test_peers_compute_what_they_are_named_for():
   torch = pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
   from benchmarks import peers
+
   rng = np.random.default_rng(0)
   sound = rng.normal(size=(2, 3, 640)).astype(np.float32)
   assert peers.ShortenedSpeech()(torch.tensor(sound)).shape == (2, 3, peers.ShortenedSpeech.features)
@@ -108,8 +116,10 @@ def test_peers_compute_what_they_are_named_for():
   direct = peers.DirectSpeech().eval()
   params = variables['params']
   with torch.no_grad():
-    for layer, kernel, bias in ((direct.conv1, params['conv']['kernel'], params['conv']['bias']),
-                                (direct.conv2, params['long_conv_kernel'], params['long_conv_bias'])):
+    for layer, kernel, bias in (
+      (direct.conv1, params['conv']['kernel'], params['conv']['bias']),
+      (direct.conv2, params['long_conv_kernel'], params['long_conv_bias']),
+    ):
       layer.weight.copy_(torch.tensor(np.asarray(kernel).transpose(2, 1, 0)))
       layer.bias.copy_(torch.tensor(np.asarray(bias)))
     expected = direct(torch.tensor(sound)).numpy()
@@ -120,10 +130,12 @@ def test_peers_compute_what_they_are_named_for():
 def test_peers_learn():
   pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
   # A process of its own: PyTorch's optimisers load Triton, which aborts where TensorFlow has loaded its LLVM.
-  code = ('import numpy as np, torch; from benchmarks import peers; torch.manual_seed(0); '
-          'sound = np.random.default_rng(0).normal(size=(2, 3, 640)).astype(np.float32); '
-          'step = peers.train_step(peers.ShortenedSpeech(), sound); '
-          'losses = [step() for _ in range(6)]; print(losses[0] - losses[-1])')
+  code = (
+    'import numpy as np, torch; from benchmarks import peers; torch.manual_seed(0); '
+    'sound = np.random.default_rng(0).normal(size=(2, 3, 640)).astype(np.float32); '
+    'step = peers.train_step(peers.ShortenedSpeech(), sound); '
+    'losses = [step() for _ in range(6)]; print(losses[0] - losses[-1])'
+  )
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
   assert done.returncode == 0, done.stderr[-2000:]
   assert float(done.stdout) > 0
@@ -132,12 +144,14 @@ def test_peers_learn():
 @pytest.mark.slow
 def test_all_but_input_and_prepare_run_without_tensorflow(tmp_path):
   block = 'import sys; sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None; '
-  code = block + ('from e2e_affect.models import resnet; resnet._BLOCKS = (1, 1, 1, 1); '
-                  'from benchmarks import growth, step; step.main(r"{0}", 1, True); print(growth.one(1, 2, 1, True)["gib"])'
-                  ).format(tmp_path)
+  code = block + (
+    'from e2e_affect.models import resnet; resnet._BLOCKS = (1, 1, 1, 1); '
+    f'from benchmarks import growth, step; step.main(r"{tmp_path}", 1, True); print(growth.one(1, 2, 1, True)["gib"])'
+  )
   # One thread: PyTorch's wait for each other long where the cores are taken.
-  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                        env=os.environ | {'OMP_NUM_THREADS': '1'})
+  done = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | {'OMP_NUM_THREADS': '1'}
+  )
   assert done.returncode == 0, done.stderr[-2000:]
   assert 0.1 < float(done.stdout.splitlines()[-1]) < 20
   assert len(json.loads((tmp_path / 'step.json').read_text())['rows']) == 2
@@ -146,7 +160,10 @@ def test_all_but_input_and_prepare_run_without_tensorflow(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['input', 'prepare'])
 def test_input_and_preparation_run(tmp_path, name):
-  done = subprocess.run([sys.executable, '-m', f'benchmarks.{name}', '--quick', '--repeats=1', f'--out={tmp_path}'],
-                        capture_output=True, text=True)
+  done = subprocess.run(
+    [sys.executable, '-m', f'benchmarks.{name}', '--quick', '--repeats=1', f'--out={tmp_path}'],
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 0, done.stderr[-2000:]
   assert json.loads((tmp_path / f'{name}.json').read_text())['rows'][0]['sides'][1]['median'] > 0

@@ -9,13 +9,19 @@ import time
 
 import pytest
 
-from data_prep import embedded
-from data_prep.records import Manifest
+from data_prep.schema.manifest import Manifest
+from data_prep.simulate import embedded
 
 
 def run(*arguments, cwd=None):
-  done = subprocess.run([sys.executable, '-m', *map(str, arguments)], capture_output=True, text=True, check=False,
-                        cwd=cwd, env={**os.environ, 'XLA_FLAGS': ''})
+  done = subprocess.run(
+    [sys.executable, '-m', *map(str, arguments)],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=cwd,
+    env={**os.environ, 'XLA_FLAGS': ''},
+  )
   assert done.returncode == 0, done.stderr[-3000:]
   return done
 
@@ -28,16 +34,29 @@ def test_recordings_to_report(tmp_path):
   assert 'all shards are what the manifest says' in run('data_prep.shards', f'--verify={shards}').stdout
 
   # 2 train subjects of 12 s: 4 sequences of 6 s, one batch an epoch.
-  for name, extra in (('speech', []), ('visual', []),
-                      ('fused', [f'--config.init_from.{m}={tmp_path / m}' for m in ('speech', 'visual')])):
-    done = run('e2e_affect.main', f'--config=configs/{name}.py:demo', f'--workdir={tmp_path / name}',
-               f'--config.data.dir={shards}', '--config.total_steps=2', '--config.log_every_steps=1', *extra)
+  for name, extra in (
+    ('speech', []),
+    ('visual', []),
+    ('fused', [f'--config.init_from.{m}={tmp_path / m}' for m in ('speech', 'visual')]),
+  ):
+    done = run(
+      'e2e_affect.main',
+      f'--config=configs/{name}.py:demo',
+      f'--workdir={tmp_path / name}',
+      f'--config.data.dir={shards}',
+      '--config.total_steps=2',
+      '--config.log_every_steps=1',
+      *extra,
+    )
     for word in ('loss', 'ccc_arousal', 'grad_norm', 'learning_rate', 'steps/s'):
       assert word in done.stderr
   assert 'speech: features of' in done.stderr and 'visual: features of' in done.stderr
 
-  done = run('e2e_affect.report', *(tmp_path / name for name in ('speech', 'visual', 'fused')),
-             f'--out={tmp_path / "report.html"}')
+  done = run(
+    'e2e_affect.report',
+    *(tmp_path / name for name in ('speech', 'visual', 'fused')),
+    f'--out={tmp_path / "report.html"}',
+  )
   for name in ('speech', 'visual', 'fused'):
     results = json.loads((tmp_path / name / 'results.json').read_text())
     assert set(results) >= {'validation', 'test', 'postprocessing', 'checkpoint'}

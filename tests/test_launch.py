@@ -1,7 +1,6 @@
 """launch/ without a TPU, a cluster or a training: commands are taken down by stand-ins; requirements.lock."""
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import re
@@ -22,7 +21,7 @@ LAUNCH = ROOT / 'launch'
 SHELL = sorted([*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')])
 
 # Stands for e2e_affect.main: seed 3 fails, seed 9 waits for SIGTERM, the others score seed / 10 and rate * 1000 / 10.
-STAND_IN = '''
+STAND_IN = """
 import json, pathlib, signal, sys, time
 flags = dict(argument[2:].split('=', 1) for argument in sys.argv[1:])
 seed = int(flags['config.seed'])
@@ -37,7 +36,7 @@ if seed == 9:
   time.sleep(60)
 ccc = {'arousal': seed / 10, 'valence': 100 * float(flags['config.learning_rate'])}
 (workdir / 'results.json').write_text(json.dumps({'validation': {'raw': {'ccc': ccc}}}))
-'''
+"""
 
 
 @pytest.fixture
@@ -47,10 +46,14 @@ def sweep(tmp_path):
   (tmp_path / 'e2e_affect' / '__init__.py').touch()
   (tmp_path / 'e2e_affect' / 'main.py').write_text(STAND_IN)
   return lambda *flags: subprocess.Popen(
-      [sys.executable, LAUNCH / 'sweep.py', '--config=configs/speech.py', '--out=out', *flags], cwd=tmp_path, text=True,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-      # A shell in the background ignores SIGINT for its children.
-      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    [sys.executable, LAUNCH / 'sweep.py', '--config=configs/speech.py', '--out=out', *flags],
+    cwd=tmp_path,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    # A shell in the background ignores SIGINT for its children.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+  )
 
 
 def started(tmp_path):
@@ -65,9 +68,13 @@ def test_sweep_trains_every_point_and_puts_the_best_first(sweep, tmp_path):
   assert len(started(tmp_path)) == 6
   rows = [line.split() for line in out.split('raw\n')[1].splitlines()]
   assert [row[:2] for row in rows] == [  # (seed / 10 + 100 * rate) / 2
-      ['0.450', 'learning_rate=4e-3,seed=5'], ['0.300', 'learning_rate=1e-3,seed=5'],
-      ['0.250', 'learning_rate=4e-3,seed=1'], ['0.100', 'learning_rate=1e-3,seed=1'],
-      ['-', 'learning_rate=1e-3,seed=3'], ['-', 'learning_rate=4e-3,seed=3']]
+    ['0.450', 'learning_rate=4e-3,seed=5'],
+    ['0.300', 'learning_rate=1e-3,seed=5'],
+    ['0.250', 'learning_rate=4e-3,seed=1'],
+    ['0.100', 'learning_rate=1e-3,seed=1'],
+    ['-', 'learning_rate=1e-3,seed=3'],
+    ['-', 'learning_rate=4e-3,seed=3'],
+  ]
   assert rows[0][2:] == ['arousal', '0.500', 'valence', '0.400']
   assert rows[4][2:] == ['failed', '(exit', '1),', 'see', 'out/learning_rate=1e-3,seed=3/output.log']
   assert (tmp_path / 'out/learning_rate=1e-3,seed=3/output.log').read_text() == 'error: seed 3\n'
@@ -112,8 +119,10 @@ def test_sweep_dry_run_prints_the_commands_and_does_nothing(sweep, tmp_path):
   out, _ = child.communicate(timeout=30)
   assert child.returncode == 0 and not (tmp_path / 'out').exists()
   first, second = out.splitlines()
-  assert first.endswith("-m e2e_affect.main --config=configs/speech.py '--workdir=out/data.dir=data_my shards,seed=0' "
-                        "'--config.data.dir=data/my shards' --config.seed=0")
+  assert first.endswith(
+    "-m e2e_affect.main --config=configs/speech.py '--workdir=out/data.dir=data_my shards,seed=0' "
+    "'--config.data.dir=data/my shards' --config.seed=0"
+  )
   assert second.endswith('--config.seed=1')
 
 
@@ -123,9 +132,19 @@ def test_sweep_takes_a_tilde_for_the_home_folder(sweep, tmp_path, monkeypatch):
   assert f'--workdir={tmp_path}/home/out/seed=0' in out
 
 
-@pytest.mark.parametrize('flags', [['--set', 'seed'], ['--set', 'seed=1,'], ['--set', 'seed=1,1'], ['--set', '=1'],
-                                   ['--set', 'seed=1', '--set', 'seed=2'], ['--set', 'd=a/b,a_b'], [],
-                                   ['--set', 'seed=1', '--jobs=0']])
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ['--set', 'seed'],
+    ['--set', 'seed=1,'],
+    ['--set', 'seed=1,1'],
+    ['--set', '=1'],
+    ['--set', 'seed=1', '--set', 'seed=2'],
+    ['--set', 'd=a/b,a_b'],
+    [],
+    ['--set', 'seed=1', '--jobs=0'],
+  ],
+)
 def test_sweep_refuses_bad_flags_in_one_line(sweep, tmp_path, flags):
   child = sweep(*flags)
   _, err = child.communicate(timeout=30)
@@ -164,11 +183,14 @@ def pretend(folder, *names, body=''):
   return {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}'}
 
 
-@pytest.mark.parametrize('code, nodes, calls', [
+@pytest.mark.parametrize(
+  'code, nodes, calls',
+  [
     (0, 1, ['srun .venv/bin/python -m e2e_affect.main --config=c.py']),
     (65, 1, ['srun .venv/bin/python -m e2e_affect.main --config=c.py']),
     (143, 2, ['srun .venv/bin/python -m e2e_affect.main --distributed --config=c.py', 'scontrol requeue 17']),
-])
+  ],
+)
 def test_slurm_queues_again_only_what_was_terminated(tmp_path, code, nodes, calls):
   pretend(tmp_path, 'scontrol')
   env = pretend(tmp_path, 'srun', body=f'echo "$JAX_LOCAL_DEVICE_IDS" > {tmp_path}/devices; exit {code}')
@@ -187,8 +209,13 @@ def test_slurm_warns_the_trainer_and_may_requeue():
 def test_gpu_installs_checks_and_becomes_the_trainer(tmp_path):
   env = pretend(tmp_path, '.venv/bin/python', body='[[ $* != *e2e_affect* ]] || echo $$')
   env = {**env, 'PATH': os.environ['PATH']}
-  with subprocess.Popen(['bash', LAUNCH / 'gpu.sh', '--config=c.py', '--workdir=a b'], cwd=tmp_path, env=env,
-                        stdout=subprocess.PIPE, text=True) as child:
+  with subprocess.Popen(
+    ['bash', LAUNCH / 'gpu.sh', '--config=c.py', '--workdir=a b'],
+    cwd=tmp_path,
+    env=env,
+    stdout=subprocess.PIPE,
+    text=True,
+  ) as child:
     out, _ = child.communicate(timeout=20)
   assert child.returncode == 0 and int(out) == child.pid  # exec: a signal reaches the trainer
   calls = (tmp_path / 'calls').read_text()
@@ -202,20 +229,27 @@ def test_tpu_vm_sends_the_checkout_and_starts_every_worker(tmp_path):
   pretend(tmp_path, 'git')
   pretend(tmp_path, 'tar', body=f'mkdir -p {worker}/e2e_affect/.venv')
   python = pretend(worker / 'e2e_affect', '.venv/bin/python') and worker / 'e2e_affect' / 'calls'
-  env = pretend(tmp_path, 'gcloud', body=(
-      f'for a in "$@"; do case $a in --command=*) cd {worker} && bash -c "${{a#--command=}}";; esac; done'))
+  env = pretend(
+    tmp_path,
+    'gcloud',
+    body=(f'for a in "$@"; do case $a in --command=*) cd {worker} && bash -c "${{a#--command=}}";; esac; done'),
+  )
   script = ['bash', LAUNCH / 'tpu_vm.sh', 'my-tpu', 'here-1', '--config=c.py', "--workdir=it's a run"]
   subprocess.run(script, env=env, cwd=tmp_path, check=True)
   calls = (tmp_path / 'calls').read_text()
-  assert re.search(r'^git archive --format=tar.gz --output=\S+ HEAD\n'
-                   r'gcloud compute tpus tpu-vm scp \S+ my-tpu:e2e_affect.tar.gz --zone=here-1 --worker=all\n'
-                   r'gcloud compute tpus tpu-vm ssh my-tpu --zone=here-1 --worker=all --command=', calls)
+  assert re.search(
+    r'^git archive --format=tar.gz --output=\S+ HEAD\n'
+    r'gcloud compute tpus tpu-vm scp \S+ my-tpu:e2e_affect.tar.gz --zone=here-1 --worker=all\n'
+    r'gcloud compute tpus tpu-vm ssh my-tpu --zone=here-1 --worker=all --command=',
+    calls,
+  )
   deadline = time.monotonic() + 20
   while 'main' not in python.read_text() and time.monotonic() < deadline:  # it runs on after the connection
     time.sleep(0.05)
   assert python.read_text().splitlines() == [
-      'python -m pip install --quiet --constraint requirements.lock .[tpu]',
-      "python -m e2e_affect.main --distributed --config=c.py --workdir=it's a run"]
+    'python -m pip install --quiet --constraint requirements.lock .[tpu]',
+    "python -m e2e_affect.main --distributed --config=c.py --workdir=it's a run",
+  ]
   assert int((worker / 'e2e_affect' / 'run.pid').read_text()) > 1
 
 
@@ -229,7 +263,7 @@ def test_kubernetes_job_can_save_and_go_on():
   job = next(d for d in documents if d['kind'] == 'Job')
   claims = {d['metadata']['name'] for d in documents if d['kind'] == 'PersistentVolumeClaim'}
   pod = job['spec']['template']['spec']
-  container, = pod['containers']
+  (container,) = pod['containers']
   assert pod['restartPolicy'] == 'OnFailure' and pod['terminationGracePeriodSeconds'] >= 120
   assert container['command'] == ['python', '-m', 'e2e_affect.main']  # no shell that would keep SIGTERM to itself
   assert container['resources']['limits']['nvidia.com/gpu'] == 1
@@ -262,8 +296,11 @@ def test_lock_satisfies_setup_cfg_and_every_dependency_of_it():
     if requirement.marker is None or requirement.marker.evaluate():
       pinned[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix('==')
   options = (ROOT / 'setup.cfg').read_text(encoding='utf-8')
-  wanted = [(text, 'setup.cfg') for section in ('install_requires', 'test')
-            for text in re.search(rf'^{section} =\n((?:    .*\n)+)', options, re.MULTILINE)[1].splitlines()]
+  wanted = [
+    (text, 'setup.cfg')
+    for section in ('install_requires', 'test')
+    for text in re.search(rf'^{section} =\n((?:    .*\n)+)', options, re.MULTILINE)[1].splitlines()
+  ]
   seen = set()
   while wanted:
     text, by = wanted.pop()

@@ -16,17 +16,30 @@ import numpy as np
 import pytest
 
 from data_prep import landmarks, prepare
-from data_prep.records import Manifest
+from data_prep.schema.manifest import Manifest
 from data_prep.simulate import corpus
-from e2e_affect import checkpoints, init_from, steps, train, workdir
-from e2e_affect.models import resnet
+from e2e_affect.layers import resnet
+from e2e_affect.run import workdir
+from e2e_affect.train import checkpoints, init_from, loop, train_state
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / 'launch' / 'reproduce.py'
-SMALL = {'data.sequence_steps': 50, 'batch_size': 3, 'learning_rate': 1e-3, 'epochs': 1, 'log_every_steps': 1,
-         'evaluate_chunk_seconds': 2, 'average_decay': 0.9, 'model.speech.filters': 10, 'model.speech.taps': 9,
-         'model.speech.long_taps': 400, 'model.speech.pool_channels': 5, 'model.visual.width': 4,
-         'model.visual.image_size': 32, 'model.recurrent.units': 8}
+SMALL = {
+  'data.sequence_steps': 50,
+  'batch_size': 3,
+  'learning_rate': 1e-3,
+  'epochs': 1,
+  'log_every_steps': 1,
+  'evaluate_chunk_seconds': 2,
+  'average_decay': 0.9,
+  'model.speech.filters': 10,
+  'model.speech.taps': 9,
+  'model.speech.long_taps': 400,
+  'model.speech.pool_channels': 5,
+  'model.visual.width': 4,
+  'model.visual.image_size': 32,
+  'model.recurrent.units': 8,
+}
 
 
 @pytest.fixture
@@ -45,8 +58,9 @@ def run(reproduce, tmp_path, monkeypatch, capsys):
   (tmp_path / 'resnet_v1_50.ckpt.index').touch()
 
   def main(*options):
-    monkeypatch.setattr(sys, 'argv', ['reproduce.py', f'--data={tmp_path}', f'--out={tmp_path / "runs"}', '--dry_run',
-                                      *options])
+    monkeypatch.setattr(
+      sys, 'argv', ['reproduce.py', f'--data={tmp_path}', f'--out={tmp_path / "runs"}', '--dry_run', *options]
+    )
     try:
       code = reproduce.main()
     except SystemExit as e:
@@ -94,16 +108,24 @@ def test_a_tilde_is_the_home_folder(run, tmp_path, monkeypatch):
 def test_commands_are_shown_as_a_shell_takes_them(reproduce):
   parts = ["('train',)", 'a"b', '$HOME `x`', 'back\\slash', 'plain=1']
   assert subprocess.check_output(['sh', '-c', f'printf "%s\n" {reproduce.shown(parts)}'], text=True).split('\n') == [
-      *parts, '']
+    *parts,
+    '',
+  ]
 
 
-@pytest.mark.parametrize('options, said', [
+@pytest.mark.parametrize(
+  'options, said',
+  [
     (('--stages=fused',), 'fused starts from .*/speech, which is not there; add speech to --stages'),
     (('--stages=speech,everything',), "found 'speech,everything', expected some of speech,visual,fused"),
-    (('--demo', '--imagenet=x'), 'narrower network'), (('--set', 'seed'), "found 'seed', expected field=value"),
-    (('--set', 'bogus=4'), "no config has a field 'bogus'; e2e_affect/default_config.py"), (('--set', 'data=4'), 'no config'),
+    (('--demo', '--imagenet=x'), 'narrower network'),
+    (('--set', 'seed'), "found 'seed', expected field=value"),
+    (('--set', 'bogus=4'), "no config has a field 'bogus'; e2e_affect/config/defaults.py"),
+    (('--set', 'data=4'), 'no config'),
     (('--data=/nowhere',), '/nowhere/manifest.json: not found; make the shards'),
-    (('--imagenet=/nowhere',), '--imagenet=/nowhere: not found')])
+    (('--imagenet=/nowhere',), '--imagenet=/nowhere: not found'),
+  ],
+)
 def test_refusals(run, options, said):
   code, _, err = run(*options)
   assert code == 64 and err.count('\n') == 1
@@ -114,19 +136,23 @@ def test_refusals(run, options, said):
 def test_a_signal_reaches_the_child_and_is_the_exit_code_and_a_failure_stops(tmp_path, number, code):
   """Stand-ins for trainings: one saves on SIGTERM as ours do, one fails."""
   (tmp_path / 'child.py').write_text(
-      'import pathlib, signal, sys, time\n'
-      'signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path("saved").touch(), sys.exit(143)))\n'
-      'pathlib.Path("started").touch()\ntime.sleep(60)\n')
-  driver = (f'import pathlib, runpy, sys; sys.argv = ["x"]; m = runpy.run_path({str(SCRIPT)!r});'
-            'step = m["Step"]("s", sys.argv[1:] or {command}, pathlib.Path("done"), "a stand-in");'
-            'sys.exit(m["run"](step, pathlib.Path(".")))')
+    'import pathlib, signal, sys, time\n'
+    'signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path("saved").touch(), sys.exit(143)))\n'
+    'pathlib.Path("started").touch()\ntime.sleep(60)\n'
+  )
+  driver = (
+    f'import pathlib, runpy, sys; sys.argv = ["x"]; m = runpy.run_path({str(SCRIPT)!r});'
+    'step = m["Step"]("s", sys.argv[1:] or {command}, pathlib.Path("done"), "a stand-in");'
+    'sys.exit(m["run"](step, pathlib.Path(".")))'
+  )
   process = subprocess.Popen([sys.executable, '-c', driver.format(command=['child.py'])], cwd=tmp_path)
   while not (tmp_path / 'started').exists():
     time.sleep(0.02)
   process.send_signal(number)
   assert process.wait(20) == code and (tmp_path / 'saved').exists()
-  failed = subprocess.run([sys.executable, '-c', driver.format(command=['-c', 'raise SystemExit(65)'])], check=False,
-                          cwd=tmp_path)
+  failed = subprocess.run(
+    [sys.executable, '-c', driver.format(command=['-c', 'raise SystemExit(65)'])], check=False, cwd=tmp_path
+  )
   assert failed.returncode == 65
 
 
@@ -146,12 +172,12 @@ def in_process(step, out, number_of_landmarks):
       text = text.replace('{landmarks}', number_of_landmarks(out))
       value = text if isinstance(default, str) else type(default)(ast.literal_eval(text))
       config.update_from_flattened_dict({field.removeprefix('config.'): value})
-  train.train_and_evaluate(config, options['workdir'])
+  loop.train_and_evaluate(config, options['workdir'])
   return 0
 
 
 def shapes(config):
-  return jax.eval_shape(lambda: steps.init_state(config, 2))
+  return jax.eval_shape(lambda: train_state.init_state(config, 2))
 
 
 def best(folder):
@@ -197,8 +223,16 @@ def test_all_stages(tmp_path, monkeypatch, capsys, reproduce):
     return 65 if len(ran) == 2 else in_process(step, out, reproduce.landmarks)
 
   monkeypatch.setattr(reproduce, 'run', run_step)
-  monkeypatch.setattr(sys, 'argv', ['reproduce.py', f'--data={tmp_path / "data"}', f'--out={out}', *(
-      part for item in SMALL.items() for part in ('--set', '{}={}'.format(*item)))])
+  monkeypatch.setattr(
+    sys,
+    'argv',
+    [
+      'reproduce.py',
+      f'--data={tmp_path / "data"}',
+      f'--out={out}',
+      *(part for item in SMALL.items() for part in ('--set', '{}={}'.format(*item))),
+    ],
+  )
   assert reproduce.main() == 65 and ran == ['speech', 'visual']  # the second step fails
   assert reproduce.main() == 0  # and the same command goes on with it
   assert ran[2:] == ['visual', 'fused', 'landmarks', 'geometric', 'final_fused', 'final_geometric']

@@ -1,17 +1,19 @@
 """AVEC 2015/2016: 27 subjects of RECOLA under other names.
 
-    recordings_audio/train_1.wav   recordings_video/train_1.mp4   (train|dev|test)_(1..9)
-    ratings_gold_standard/{arousal,valence}/train_1.arff          or else ratings_individual/…/train_1.csv
+recordings_audio/train_1.wav   recordings_video/train_1.mp4   (train|dev|test)_(1..9)
+ratings_gold_standard/{arousal,valence}/train_1.arff          or else ratings_individual/…/train_1.csv
 """
 
 import pathlib
 
+from data_prep.core.errors import DataError
 from data_prep.corpora import recola
 from data_prep.corpora.recording import Corpus
-from data_prep.errors import DataError
 
-SPLIT = {partition: tuple(f'{name}_{i}' for i in range(1, 10))
-         for partition, name in (('train', 'train'), ('validation', 'dev'), ('test', 'test'))}
+SPLIT = {
+  partition: tuple(f'{name}_{i}' for i in range(1, 10))
+  for partition, name in (('train', 'train'), ('validation', 'dev'), ('test', 'test'))
+}
 
 
 def read(source, *, split=None) -> Corpus:
@@ -23,7 +25,8 @@ def read(source, *, split=None) -> Corpus:
 
   def find_labels(name):
     # The organisers' gold standard goes before one of our own making.
-    return (recola.labels_of([source / 'ratings_gold_standard'], [f'{name}.arff'])
-            or recola.labels_of([source / 'ratings_individual'], [f'{name}.csv']))
+    return recola.labels_of([source / 'ratings_gold_standard'], [f'{name}.arff']) or recola.labels_of(
+      [source / 'ratings_individual'], [f'{name}.csv']
+    )
 
   return recola.collect(split or SPLIT, [source / 'recordings_audio'], [source / 'recordings_video'], find_labels)

@@ -9,16 +9,10 @@ import collections
 import pathlib
 import re
 
-from data_prep import labels as label_files
-from data_prep import records
-from data_prep.corpora.recording import Corpus
-from data_prep.corpora.recording import LabelSource
-from data_prep.corpora.recording import PARTITION_NAMES
-from data_prep.corpora.recording import Recording
-from data_prep.corpora.recording import TARGETS
-from data_prep.corpora.recording import read_csv
-from data_prep.errors import DataError
-from data_prep.records import PARTITIONS
+from data_prep.core.errors import DataError
+from data_prep.corpora.recording import Corpus, LabelSource, PARTITION_NAMES, read_csv, Recording, TARGETS
+from data_prep.labels import label_files
+from data_prep.schema.manifest import inside, PARTITIONS
 
 REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
 OPTIONAL = ('boxes', 'landmarks')
@@ -44,16 +38,20 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
     if row['partition'] not in PARTITION_NAMES:
       raise DataError(f'{where}: partition {row["partition"]!r}; expected {", ".join(PARTITIONS)}')
     # `landmarks` is for `data_prep.landmarks`, which reads the same manifest; here only its path is looked at.
-    paths = {name: inside(source.parent, row.get(name, ''), where)
-             for name in ('video', 'audio', 'labels', 'boxes', 'landmarks')}
+    paths = {
+      name: path_of_cell(source.parent, row.get(name, ''), where)
+      for name in ('video', 'audio', 'labels', 'boxes', 'landmarks')
+    }
     if paths['video'] is None and paths['audio'] is None:
       raise DataError(f'{where}: neither video nor audio')
     for path in (paths['video'], paths['audio']):
       if path is not None:
         known, first = media.setdefault(path.resolve(), (row['partition'], row['recording']))
         if PARTITION_NAMES[known] != PARTITION_NAMES[row['partition']]:
-          raise DataError(f'{where}: {path} is in {row["partition"]} (recording {row["recording"]}) and in {known} '
-                          f'(recording {first}); a file belongs to one partition')
+          raise DataError(
+            f'{where}: {path} is in {row["partition"]} (recording {row["recording"]}) and in {known} '
+            f'(recording {first}); a file belongs to one partition'
+          )
     recordings[row['recording']] = (row, paths)
   if not recordings:
     raise DataError(f'{source}: no recordings; expected a row for each')
@@ -61,15 +59,23 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
   found = []
   for name, (row, paths) in sorted(recordings.items()):
     sources = tuple(LabelSource(target=target, path=paths['labels'], column=target) for target in targets)
-    found.append(Recording(
-        recording=name, subject=row['subject'], partition=PARTITION_NAMES[row['partition']], video=paths['video'],
-        audio=paths['audio'], labels=sources if paths['labels'] is not None else (), boxes=paths['boxes']))
+    found.append(
+      Recording(
+        recording=name,
+        subject=row['subject'],
+        partition=PARTITION_NAMES[row['partition']],
+        video=paths['video'],
+        audio=paths['audio'],
+        labels=sources if paths['labels'] is not None else (),
+        boxes=paths['boxes'],
+      )
+    )
   return Corpus(recordings=found, absent=[], targets=targets, label_range=label_range, label_slack=0.0)
 
 
-def inside(folder, text: str, where: str):
-  """The path of a manifest's cell, or None where it is empty; see `records.inside`."""
-  return records.inside(folder, text, where) if text else None
+def path_of_cell(folder, text: str, where: str):
+  """The path of a manifest's cell, or None where it is empty; see `inside`."""
+  return inside(folder, text, where) if text else None
 
 
 def _targets(paths):
@@ -89,6 +95,8 @@ def _targets(paths):
   for name in targets:
     if not re.fullmatch('[A-Za-z0-9_-]+', name) or re.fullmatch(_RESERVED, name.lower()):
       path = next(path for columns, path in chosen if columns == targets)
-      raise DataError(f'{path}: column {name[:40]!r}; expected a name of letters (A to Z, a to z), digits, _ and -, '
-                      'and not recording, valid, face_…, …_post or …_gold')
+      raise DataError(
+        f'{path}: column {name[:40]!r}; expected a name of letters (A to Z, a to z), digits, _ and -, '
+        'and not recording, valid, face_…, …_post or …_gold'
+      )
   return targets

@@ -9,14 +9,9 @@ or, in other people's copies, `Ratings_affective_behaviour_CCC_centred/` (one tr
 
 import pathlib
 
-from data_prep import splits
-from data_prep.corpora.recording import Corpus
-from data_prep.corpora.recording import LabelSource
-from data_prep.corpora.recording import Recording
-from data_prep.corpora.recording import TARGETS
-from data_prep.corpora.recording import first_file
-from data_prep.errors import DataError
-from data_prep.errors import UserError
+from data_prep.core.errors import DataError, UserError
+from data_prep.corpora import splits
+from data_prep.corpora.recording import Corpus, first_file, LabelSource, Recording, TARGETS
 
 ANNOTATION = ('RECOLA-Annotation/emotional_behaviour', 'Ratings_affective_behaviour_CCC_centred')
 AUDIO = ('RECOLA-Audio-recordings', 'Audio_recordings_WAV')
@@ -40,13 +35,15 @@ def read(source, *, split='full') -> Corpus:
     if split not in SPLITS:
       raise UserError(f'--split={split}; expected {" or ".join(SPLITS)}, or give --split_file')
     split = SPLITS[split]
-  annotation, audio, video = ([source / name for name in names if (source / name).is_dir()]
-                              for names in (ANNOTATION, AUDIO, VIDEO))
+  annotation, audio, video = (
+    [source / name for name in names if (source / name).is_dir()] for names in (ANNOTATION, AUDIO, VIDEO)
+  )
   for found, names in ((annotation, ANNOTATION), (audio, AUDIO), (video, VIDEO)):
     if not found:
       raise DataError(f'{source}: no folder {" or ".join(names)}; expected RECOLA as it is released')
-  return collect(split, audio, video, lambda name: labels_of(annotation, [f'{name}.csv']),
-                 boxes=[source / 'RECOLA-Face_boxes'])
+  return collect(
+    split, audio, video, lambda name: labels_of(annotation, [f'{name}.csv']), boxes=[source / 'RECOLA-Face_boxes']
+  )
 
 
 def collect(split, audio, video, find_labels, boxes=()) -> Corpus:
@@ -69,8 +66,16 @@ def collect(split, audio, video, find_labels, boxes=()) -> Corpus:
       if missing:
         absent.append((name, partition, ', '.join(missing)))
         continue
-      recordings.append(Recording(recording=name, subject=name, partition=partition, labels=labels,
-                                  boxes=first_file(boxes, [f'{name}.csv']), **files))
+      recordings.append(
+        Recording(
+          recording=name,
+          subject=name,
+          partition=partition,
+          labels=labels,
+          boxes=first_file(boxes, [f'{name}.csv']),
+          **files,
+        )
+      )
   recordings.sort(key=lambda recording: recording.recording)
   return Corpus(recordings=recordings, absent=absent, annotated_seconds=ANNOTATED_SECONDS)
 

@@ -5,8 +5,8 @@ import dataclasses
 import io
 import pathlib
 
-from data_prep.errors import DataError
-from data_prep.records import PARTITIONS
+from data_prep.core.errors import DataError
+from data_prep.schema.manifest import PARTITIONS
 
 TARGETS = ('arousal', 'valence')
 # RECOLA's and AVEC's values are "about" [−1, 1]: centred gold standards pass the ends a little.
@@ -77,8 +77,10 @@ def check_subjects(recordings) -> None:
   for recording in recordings:
     known, first = partitions.setdefault(recording.subject, (recording.partition, recording.recording))
     if known != recording.partition:
-      raise DataError(f'subject {recording.subject} is in {known} (recording {first}) and in {recording.partition} '
-                      f'(recording {recording.recording}); a subject belongs to one partition')
+      raise DataError(
+        f'subject {recording.subject} is in {known} (recording {first}) and in {recording.partition} '
+        f'(recording {recording.recording}); a subject belongs to one partition'
+      )
 
 
 def read_split_file(path) -> dict[str, tuple[str, ...]]:
@@ -124,8 +126,9 @@ def read_csv(path, *, required, optional):
       raise DataError(f'{path}, line 1: no column {name!r} among {", ".join(header)}; the delimiter is `,`, `;` or tab')
   for name in header:
     if name not in (*required, *optional) or header.count(name) > 1:
-      raise DataError(f'{path}, line 1: column {name!r} is unknown or there twice; '
-                      f'expected {", ".join((*required, *optional))}')
+      raise DataError(
+        f'{path}, line 1: column {name!r} is unknown or there twice; expected {", ".join((*required, *optional))}'
+      )
   for line, row in rows[1:]:
     if not row:
       continue

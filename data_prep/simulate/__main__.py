@@ -2,8 +2,8 @@
 
 from absl import flags
 
-from data_prep import cli, embedded, pool
-from data_prep.simulate import corpus
+from data_prep.core import cli, pool
+from data_prep.simulate import corpus, embedded
 
 
 def _define_flags():

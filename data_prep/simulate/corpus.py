@@ -28,18 +28,10 @@ import numpy as np
 import soundfile
 import tqdm
 
-from data_prep import atomic
-from data_prep import cli
-from data_prep import pool
-from data_prep import splits
-from data_prep.errors import DataError
-from data_prep.errors import LockedError
-from data_prep.errors import UserError
-from data_prep.simulate import face
-from data_prep.simulate import portrait
-from data_prep.simulate import processes
-from data_prep.simulate import raters
-from data_prep.simulate import voice
+from data_prep.core import atomic, cli, pool
+from data_prep.core.errors import DataError, LockedError, UserError
+from data_prep.corpora import splits
+from data_prep.simulate import face, portrait, processes, raters, voice
 
 TARGETS = ('arousal', 'valence')
 RATINGS = 'RECOLA-Annotation/emotional_behaviour'
@@ -97,8 +89,9 @@ def _locked(out):
 def _make_missing(out, ids, seconds, seed, jobs) -> int:
   """Makes the subjects that are not there; returns how many."""
   missing = [subject for subject in ids if not all(path.exists() for path in files(out, subject).values())]
-  bar = tqdm.tqdm(total=len(ids), initial=len(ids) - len(missing), desc='simulate', unit='subject',
-                  disable=not sys.stderr.isatty())
+  bar = tqdm.tqdm(
+    total=len(ids), initial=len(ids) - len(missing), desc='simulate', unit='subject', disable=not sys.stderr.isatty()
+  )
   with bar:
     if jobs == 1 or len(missing) < 2:
       for subject in missing:
@@ -125,16 +118,19 @@ def subject_ids(subjects: int) -> dict[str, tuple[str, ...]]:
     # The partition that lacks most of its share gets the next subject.
     open_ = [partition for partition in full if counts[partition] < len(full[partition])]
     counts[min(open_, key=lambda partition: (counts[partition] + 0.5) / _SHARES[partition])] += 1
-  return {partition: ids[:counts[partition]] for partition, ids in full.items()}
+  return {partition: ids[: counts[partition]] for partition, ids in full.items()}
 
 
 def files(out, subject: str) -> dict[str, pathlib.Path]:
   """Every file of a subject: 'arousal', 'valence', 'audio', 'video', 'turns', 'box'."""
   out = pathlib.Path(out)
   return {
-      **{target: out / RATINGS / target / f'{subject}.csv' for target in TARGETS},
-      'audio': out / AUDIO / f'{subject}.wav', 'video': out / VIDEO / f'{subject}.mp4',
-      'turns': out / TURNS / f'{subject}.csv', 'box': out / BOXES / f'{subject}.csv'}
+    **{target: out / RATINGS / target / f'{subject}.csv' for target in TARGETS},
+    'audio': out / AUDIO / f'{subject}.wav',
+    'video': out / VIDEO / f'{subject}.mp4',
+    'turns': out / TURNS / f'{subject}.csv',
+    'box': out / BOXES / f'{subject}.csv',
+  }
 
 
 def latents(subject: str, seconds: int, seed: int) -> processes.Latents:
@@ -169,8 +165,10 @@ def _claim(out, parameters):
     except ValueError:
       found = None
     if found != parameters:
-      raise DataError(f'{path}: made with other parameters than --subjects, --seconds and --seed now say; '
-                      'remove the folder or give another --out')
+      raise DataError(
+        f'{path}: made with other parameters than --subjects, --seconds and --seed now say; '
+        'remove the folder or give another --out'
+      )
   elif out.exists() and (not out.is_dir() or not all(map(atomic.is_temporary, out.iterdir()))):
     raise DataError(f'{out}: holds something that is no simulated corpus; give another --out')
   else:
@@ -210,15 +208,20 @@ def _write_video(file, frames, samples):
   # bitexact: no version of the encoder and no date in the file, so that the same input gives the same bytes.
   with av.open(file, 'w', format='mp4', options={'fflags': '+bitexact'}) as container:
     # mbtree=0: with it x264 0.165 lets whatever lay in memory before change the bits (seen, and reproduced).
-    video = container.add_stream('libx264', rate=processes.STEPS_PER_SECOND, options={
-        'preset': 'veryfast', 'crf': '23', 'x264-params': 'threads=1:mbtree=0'})
+    video = container.add_stream(
+      'libx264',
+      rate=processes.STEPS_PER_SECOND,
+      options={'preset': 'veryfast', 'crf': '23', 'x264-params': 'threads=1:mbtree=0'},
+    )
     video.width, video.height, video.pix_fmt = face.WIDTH, face.HEIGHT, 'yuv420p'
     audio = container.add_stream('flac', rate=voice.SAMPLE_RATE, layout='mono')
     for k, picture in enumerate(frames):
       frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), format='yuv420p')
       frame.pts = k
       container.mux(video.encode(frame))
-      sound = av.AudioFrame.from_ndarray(samples[None, k * per_frame:(k + 1) * per_frame], format='s16', layout='mono')
+      sound = av.AudioFrame.from_ndarray(
+        samples[None, k * per_frame : (k + 1) * per_frame], format='s16', layout='mono'
+      )
       sound.sample_rate, sound.pts = voice.SAMPLE_RATE, k * per_frame
       container.mux(audio.encode(sound))
     container.mux(video.encode(None))

@@ -5,13 +5,13 @@ stand and how much the head moves follow, faintly, arousal. The mouth opens with
 the whole recording at once; the loop over frames only fills polygons.
 """
 
-from typing import Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from data_prep.simulate import portrait
-from data_prep.simulate import processes
+from data_prep.simulate import portrait, processes
 
 WIDTH, HEIGHT = 320, 240  # pixels
 
@@ -140,7 +140,7 @@ def _leaving(rng, n):
   away = np.zeros(n)
   if rng.random() < 0.5 and n > 12 * _SECOND:
     for start in rng.integers(4 * _SECOND, n - 4 * _SECOND, size=rng.integers(1, 3)):
-      away[start:start + rng.integers(_SECOND, 2 * _SECOND)] = 1
+      away[start : start + rng.integers(_SECOND, 2 * _SECOND)] = 1
   kernel = np.hanning(17)
   return np.convolve(away, kernel / kernel.sum(), mode='same') * 280 * rng.choice([-1, 1])
 
@@ -149,11 +149,19 @@ def _colours(look):
   """Name -> [3] colour of what moves."""
   lip = look.skin * (np.array([0.72, 0.62, 0.90]) * look.redness + 0.80 * (1 - look.redness)) * 0.88
   dark = look.skin * 0.35
-  return {'brow': look.hair * 0.6 + dark * 0.3, 'lid': dark * 0.6, 'white': np.array([215.0, 220, 225]),
-          'iris': look.iris, 'pupil': np.array([12.0, 12, 12]), 'fold': look.skin * 0.70, 'lip': lip,
-          # Redder than the skin, as light as its cheeks.
-          'cheek': look.skin * np.array([0.82, 0.86, 1.16]) * 1.05,
-          'mouth': np.array([25.0, 20, 45]), 'teeth': np.array([225.0, 232, 235])}
+  return {
+    'brow': look.hair * 0.6 + dark * 0.3,
+    'lid': dark * 0.6,
+    'white': np.array([215.0, 220, 225]),
+    'iris': look.iris,
+    'pupil': np.array([12.0, 12, 12]),
+    'fold': look.skin * 0.70,
+    'lip': lip,
+    # Redder than the skin, as light as its cheeks.
+    'cheek': look.skin * np.array([0.82, 0.86, 1.16]) * 1.05,
+    'mouth': np.array([25.0, 20, 45]),
+    'teeth': np.array([225.0, 232, 235]),
+  }
 
 
 def _shapes(look, motion):
@@ -172,7 +180,7 @@ def _shapes(look, motion):
     return np.stack(np.broadcast_arrays(x, y), axis=2)
 
   # Cheeks glow with pleasure and lose their colour with displeasure.
-  glow = (6.5 + 5.5 * smile)
+  glow = 6.5 + 5.5 * smile
   around = np.linspace(0, 2 * np.pi, 20, endpoint=False)
   add('cheek', [curve(side * 24 + 1.1 * glow * np.cos(around), 15 + 0.9 * glow * np.sin(around)) for side in (-1, 1)])
 
@@ -202,8 +210,11 @@ def _shapes(look, motion):
   add('brow', brows, max(3, round(4.2 * look.brow_weight)))
 
   # The folds beside the nose deepen and widen with a smile.
-  folds = [curve(s * (12 + (9 + 4 * grin) * u01), 15 + (15 - 5 * grin) * u01**1.3) for s in (-1, 1)
-           for u01 in [np.linspace(0, 1, 7)]]
+  folds = [
+    curve(s * (12 + (9 + 4 * grin) * u01), 15 + (15 - 5 * grin) * u01**1.3)
+    for s in (-1, 1)
+    for u01 in [np.linspace(0, 1, 7)]
+  ]
   add('fold', folds, 1)
 
   # The mouth: lips along a line that bends, and what lies between them when it opens.

@@ -58,13 +58,22 @@ def looks(rng: np.random.Generator) -> Looks:
   hair = _HAIR[rng.integers(2 if dark else len(_HAIR))] * rng.uniform(0.85, 1.15)
   long_hair = bool(rng.random() < 0.5)
   return Looks(
-      skin=skin, hair=hair, iris=rng.uniform([20, 30, 30], [60, 55, 60] if dark else [150, 120, 90]),
-      cloth=rng.uniform(30, 190) + rng.uniform(-30, 30, size=3),
-      width=rng.uniform(0.92, 1.08), jaw=rng.uniform(0.72, 0.86), eye_distance=rng.uniform(0.94, 1.06),
-      eye_size=rng.uniform(0.92, 1.1), brow_weight=rng.uniform(0.9, 1.2), mouth_width=rng.uniform(0.95, 1.06),
-      lip_weight=rng.uniform(0.9, 1.15), redness=rng.uniform(0.7, 1.0),
-      light=rng.uniform([-0.15, -0.05], [0.15, 0.15]), long_hair=long_hair,
-      stubble=0.0 if long_hair or rng.random() < 0.6 else rng.uniform(0.1, 0.25))
+    skin=skin,
+    hair=hair,
+    iris=rng.uniform([20, 30, 30], [60, 55, 60] if dark else [150, 120, 90]),
+    cloth=rng.uniform(30, 190) + rng.uniform(-30, 30, size=3),
+    width=rng.uniform(0.92, 1.08),
+    jaw=rng.uniform(0.72, 0.86),
+    eye_distance=rng.uniform(0.94, 1.06),
+    eye_size=rng.uniform(0.92, 1.1),
+    brow_weight=rng.uniform(0.9, 1.2),
+    mouth_width=rng.uniform(0.95, 1.06),
+    lip_weight=rng.uniform(0.9, 1.15),
+    redness=rng.uniform(0.7, 1.0),
+    light=rng.uniform([-0.15, -0.05], [0.15, 0.15]),
+    long_hair=long_hair,
+    stubble=0.0 if long_hair or rng.random() < 0.6 else rng.uniform(0.1, 0.25),
+  )
 
 
 def exposure(look: Looks) -> float:

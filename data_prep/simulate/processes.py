@@ -3,8 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from scipy import signal
+from scipy import ndimage, signal
 
 STEPS_PER_SECOND = 25
 PREROLL_SECONDS = 4.0  # raters lag by up to this much: they still rate what happened before the recording began

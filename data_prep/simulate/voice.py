@@ -7,8 +7,7 @@ of the fricatives follow, faintly, valence. All of it is vectorised over the rec
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft
-from scipy import ndimage
+from scipy import fft, ndimage
 import soxr
 
 from data_prep.simulate import processes
@@ -24,8 +23,9 @@ _AROUSAL_FIDELITY = 0.96
 _VALENCE_FIDELITY = 0.6
 
 # F1, F2, F3 in Hz of a man's vowels: i e a o u and the neutral one.
-_VOWELS = np.array([
-    [280, 2250, 2900], [420, 2000, 2600], [720, 1250, 2500], [450, 850, 2450], [310, 800, 2300], [500, 1500, 2500]])
+_VOWELS = np.array(
+  [[280, 2250, 2900], [420, 2000, 2600], [720, 1250, 2500], [450, 850, 2450], [310, 800, 2300], [500, 1500, 2500]]
+)
 _LOCUS = np.array([330, 1600, 2500])  # where the formants come from and go to between vowels
 _BANDWIDTHS = np.array([70, 90, 130, 200])
 
@@ -178,5 +178,5 @@ def _filter(voiced, hiss, time, formants, corner):
   frames = fft.irfft(spectrum, _FFT, axis=1)
   total = np.zeros((count + 3, _HOP), np.float32)
   for part in range(_FFT // _HOP):
-    total[part:part + count] += frames[:, part * _HOP:(part + 1) * _HOP]
-  return total.ravel()[_HOP:_HOP + n]
+    total[part : part + count] += frames[:, part * _HOP : (part + 1) * _HOP]
+  return total.ravel()[_HOP : _HOP + n]

@@ -46,12 +46,12 @@ class Archive:
     with open(self._path, 'rb') as f:
       f.seek(info.header_offset)
       header = f.read(_LOCAL)
-      f.seek(sum(int.from_bytes(header[place:place + 2], 'little') for place in (26, 28)), io.SEEK_CUR)
+      f.seek(sum(int.from_bytes(header[place : place + 2], 'little') for place in (26, 28)), io.SEEK_CUR)
       if size > os.fstat(f.fileno()).st_size - f.tell():
         raise zipfile.BadZipFile('a member is cut off')
       content = f.read(size)
     if not header.startswith(b'PK\x03\x04') or zlib.crc32(content) != info.CRC:
-      raise zipfile.BadZipFile('a member\'s checksum differs')
+      raise zipfile.BadZipFile("a member's checksum differs")
     return content
 
 

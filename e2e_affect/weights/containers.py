@@ -9,13 +9,16 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import archive, limits, tf_table
 from e2e_affect.weights.tensors import Stored
 
 _KERAS_MEMBER = 'model.weights.h5'  # of a `.keras` file
 _KERAS_3_VARIABLES = {  # Keras numbers the variables of a layer; how many there are says which layer it is
-    1: ('kernel',), 2: ('kernel', 'bias'), 4: ('gamma', 'beta', 'moving_mean', 'moving_variance')}
+  1: ('kernel',),
+  2: ('kernel', 'bias'),
+  4: ('gamma', 'beta', 'moving_mean', 'moving_variance'),
+}
 _MOST_NODES, _MOST_DEPTH = 10_000, 16  # groups and arrays of an HDF5 file, and groups within groups
 _MOST_MEMBER = 1 << 30  # bytes of weights in a `.keras` file, which are read into memory
 
@@ -65,12 +68,15 @@ def read_keras_archive(path) -> dict[str, Stored]:
   try:
     members = archive.Archive(path)
     if members.size(_KERAS_MEMBER) > _MOST_MEMBER:
-      raise limits.Exceeded(f'{_KERAS_MEMBER} has {members.size(_KERAS_MEMBER):,} bytes, expected at most '
-                            f'{_MOST_MEMBER:,}')
+      raise limits.Exceeded(
+        f'{_KERAS_MEMBER} has {members.size(_KERAS_MEMBER):,} bytes, expected at most {_MOST_MEMBER:,}'
+      )
     content = members.read(_KERAS_MEMBER)
   except KeyError:
-    raise DataError(f'{path}: a Keras model whose weights lie in several pieces, expected {_KERAS_MEMBER} in it: '
-                    'model.save_weights(\'model.weights.h5\')') from None
+    raise DataError(
+      f'{path}: a Keras model whose weights lie in several pieces, expected {_KERAS_MEMBER} in it: '
+      "model.save_weights('model.weights.h5')"
+    ) from None
   except limits.Exceeded as e:
     raise _exceeded(path, e) from None
   except archive.ERRORS as e:
@@ -100,8 +106,9 @@ def _keras(path, opened):
     for (*parents, variable), group, node in _datasets(f):
       name = '/'.join((*parents, variable))
       if node.external or node.is_virtual:
-        raise DataError(f'{path}: {limits.short(name)} lies in another file, which is not opened; expected the numbers '
-                        'themselves')
+        raise DataError(
+          f'{path}: {limits.short(name)} lies in another file, which is not opened; expected the numbers themselves'
+        )
       variable = variable.removesuffix(':0')
       if parents[-1:] == ['vars']:  # 'layers/conv2d_2/vars/0'
         kinds = _KERAS_3_VARIABLES.get(len(group), ())
@@ -171,9 +178,18 @@ def read_tf_checkpoint(path) -> dict[str, Stored]:
     raise _exceeded(path, e) from None
   except (OSError, IndexError) as e:
     raise _damaged(path, e) from None
-  from data_prep.quiet_tf import tf  # seconds of start-up, for this format alone
-  errors = (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError,  # as its reader maps codes
-            MemoryError, OverflowError)
+  from data_prep.core.quiet_tf import tf  # seconds of start-up, for this format alone
+
+  errors = (
+    tf.errors.OpError,
+    ValueError,
+    RuntimeError,
+    OSError,
+    LookupError,
+    TypeError,  # as its reader maps codes
+    MemoryError,
+    OverflowError,
+  )
   try:
     reader = tf.train.load_checkpoint(str(prefix))
     shapes = reader.get_variable_to_shape_map()

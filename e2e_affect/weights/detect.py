@@ -4,31 +4,51 @@ from collections.abc import Iterator
 import dataclasses
 import pathlib
 
-from data_prep.errors import DataError, UserError
-from e2e_affect.weights import (archive, containers, end2you, huggingface, keras, limits, released, slim, torch_file,
-                                torchvision)
+from data_prep.core.errors import DataError, UserError
+from e2e_affect.weights import (
+  archive,
+  containers,
+  end2you,
+  huggingface,
+  keras,
+  limits,
+  released,
+  slim,
+  torch_file,
+  torchvision,
+)
 from e2e_affect.weights.tensors import few, Imported, Stored
 
 _TF_MAGIC = bytes.fromhex('57fb808b247547db')  # the last bytes of a sorted string table, which TensorFlow writes
 FORMATS = {
-    'torch': (end2you, torchvision, huggingface),
-    'safetensors': (torchvision, huggingface),
-    'hdf5': (keras,),
-    'keras': (keras,),
-    'tensorflow': (released, slim),
+  'torch': (end2you, torchvision, huggingface),
+  'safetensors': (torchvision, huggingface),
+  'hdf5': (keras,),
+  'keras': (keras,),
+  'tensorflow': (released, slim),
 }
-_READERS = {'safetensors': containers.read_safetensors, 'hdf5': containers.read_keras_h5,
-            'keras': containers.read_keras_archive, 'tensorflow': containers.read_tf_checkpoint}
+_READERS = {
+  'safetensors': containers.read_safetensors,
+  'hdf5': containers.read_keras_h5,
+  'keras': containers.read_keras_archive,
+  'tensorflow': containers.read_tf_checkpoint,
+}
 # What training wraps a network of PyTorch in: DistributedDataParallel, a LightningModule, torch.compile.
 _WRAPPERS = ('module', 'model', '_orig_mod', 'net', 'network', 'backbone', 'encoder')
 _MOST_WRAPPERS = 4
 # Networks that look alike and are not ResNet-50, version 1: a name that only they have.
-_OTHERS = {'emo_net_2.0.conv1.weight': 'EmoNet', 'emo_fc_2.0.weight': 'EmoNet',
-           'root.conv.weight': 'BiT (ResNet version 2)', 'resnet/root_block/standardized_conv2d/kernel': 'BiT',
-           'stages.0.blocks.0.conv1.weight': 'BiT or another ResNet version 2 of timm',
-           'bit.embedder.convolution.weight': 'BiT', 'features.0.weight': 'VGG or AlexNet',
-           'conv1.0.weight': 'ResNet-C or -D (three convolutions in the stem)', 'features.conv0.weight': 'DenseNet',
-           'visual.conv1.weight': 'CLIP'}
+_OTHERS = {
+  'emo_net_2.0.conv1.weight': 'EmoNet',
+  'emo_fc_2.0.weight': 'EmoNet',
+  'root.conv.weight': 'BiT (ResNet version 2)',
+  'resnet/root_block/standardized_conv2d/kernel': 'BiT',
+  'stages.0.blocks.0.conv1.weight': 'BiT or another ResNet version 2 of timm',
+  'bit.embedder.convolution.weight': 'BiT',
+  'features.0.weight': 'VGG or AlexNet',
+  'conv1.0.weight': 'ResNet-C or -D (three convolutions in the stem)',
+  'features.conv0.weight': 'DenseNet',
+  'visual.conv1.weight': 'CLIP',
+}
 
 
 def import_file(path) -> Imported:
@@ -57,9 +77,11 @@ def import_file(path) -> Imported:
           raise DataError(f'{path}: {words}, expected ResNet-50 (version 1 or 1.5)')
   except limits.Exceeded as e:
     raise DataError(f'{path}: {e}; nothing was imported: get the file again, or another one') from None
-  raise DataError(f'{path}: a {container} file of an unknown network ({len(arrays)} arrays: '
-                  f'{few(sorted(arrays), 60) or "nothing"}), expected ResNet-50 or the authors\' network; see the '
-                  'README for what can be imported')
+  raise DataError(
+    f'{path}: a {container} file of an unknown network ({len(arrays)} arrays: '
+    f"{few(sorted(arrays), 60) or 'nothing'}), expected ResNet-50 or the authors' network; see the "
+    'README for what can be imported'
+  )
 
 
 def _unwrapped(arrays: dict[str, Stored]) -> Iterator[dict[str, Stored]]:
@@ -99,7 +121,7 @@ def container_of(path) -> str:
     raise UserError(f'{path}: cannot be read ({e.strerror}); expected a weight file') from None
   if head.startswith(b'PK\x03\x04'):
     return 'keras' if _is_keras(path) else 'torch'
-  if head.startswith(torch_file.LEGACY_MAGIC[:len(head)]) and head:
+  if head.startswith(torch_file.LEGACY_MAGIC[: len(head)]) and head:
     return 'torch'
   if head.startswith(b'\x89HDF\r\n\x1a\n'):
     return 'hdf5'
@@ -109,8 +131,10 @@ def container_of(path) -> str:
     return 'safetensors'
   if head.startswith(b'\x80'):
     raise DataError(f'{path}: a pickle that PyTorch did not write; pickles can run programs and are never loaded')
-  raise DataError(f'{path}: {len(head) and head[:4]!r} opens no known format; expected .pth, .safetensors, .h5 or a '
-                  'TensorFlow checkpoint')
+  raise DataError(
+    f'{path}: {len(head) and head[:4]!r} opens no known format; expected .pth, .safetensors, .h5 or a '
+    'TensorFlow checkpoint'
+  )
 
 
 def _is_keras(path):

@@ -10,17 +10,19 @@ ours computes.
 
 import numpy as np
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, resnet50, torchvision
 from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
 
-FORMAT = 'End2You\'s VisualRNNModel'
+FORMAT = "End2You's VisualRNNModel"
 # Places of torchvision's parts in their nn.Sequential: 2 and 3, ReLU and pool, hold nothing.
 _STEM, _FIRST_STAGE = ('visual_model.model.0', 'visual_model.model.1'), 4
 _LAYERS = 2
-_NOTES = ('the LSTM runs over time; where End2You was built without batch_first, its own ran over the batch',
-          'the file does not say whether End2You normalised the frames: ImageNet\'s mean and deviation are used unless '
-          '--config.model.visual.mean and .std say otherwise')
+_NOTES = (
+  'the LSTM runs over time; where End2You was built without batch_first, its own ran over the batch',
+  "the file does not say whether End2You normalised the frames: ImageNet's mean and deviation are used unless "
+  '--config.model.visual.mean and .std say otherwise',
+)
 
 
 def recognises(names) -> bool:
@@ -36,21 +38,28 @@ def convert(path, arrays) -> Imported:
   """
   shapes = {name: stored.shape for name, stored in arrays.items()}
   if any(name.startswith('audio_model.') for name in shapes):
-    raise DataError(f'{path}: End2You\'s speech network (emo16 pads, pools and orders its features in a way that ours '
-                    'does not), only its VisualRNNModel with a ResNet-50 can be loaded')
+    raise DataError(
+      f"{path}: End2You's speech network (emo16 pads, pools and orders its features in a way that ours "
+      'does not), only its VisualRNNModel with a ResNet-50 can be loaded'
+    )
   hidden = shapes.get('rnn.rnn.weight_hh_l0', (0, 0))
   units = hidden[-1] if len(hidden) == 2 else 0
   if units and hidden == (3 * units, units):
-    raise DataError(f'{path}: End2You\'s network with a GRU of {units} units (its code asks for one since 2020), which '
-                    'is no LSTM and which no network of ours computes; expected one that was built with \'lstm\'')
+    raise DataError(
+      f"{path}: End2You's network with a GRU of {units} units (its code asks for one since 2020), which "
+      "is no LSTM and which no network of ours computes; expected one that was built with 'lstm'"
+    )
   if not units or hidden != (4 * units, units):
-    raise DataError(f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, an LSTM has four times as '
-                    'many rows as columns), only LSTMs can be loaded')
+    raise DataError(
+      f'{path}: its recurrent part is no LSTM (weight_hh_l0 is {list(hidden)}, an LSTM has four times as '
+      'many rows as columns), only LSTMs can be loaded'
+    )
   targets = shapes['linear.weight'][0] if shapes['linear.weight'] else 1
   limits.check_recurrent(units, targets)
   stage_name = lambda stage: f'visual_model.model.{_FIRST_STAGE + stage - 1}'
-  resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight',
-                            'conv3.weight')
+  resnet50.refuse_relatives(
+    path, shapes, lambda stage, unit: f'{stage_name(stage)}.{unit - 1}.', 'conv2.weight', 'conv3.weight'
+  )
   tensors = Tensors(path, arrays)
   params, statistics = torchvision.fill(tensors, _STEM, stage_name)
   for layer in range(_LAYERS):
@@ -59,8 +68,12 @@ def convert(path, arrays) -> Imported:
   params['recurrent/head/bias'] = tensors.take('linear.bias', (targets,), 'recurrent/head/bias')
   tensors.finish(COUNTERS)
   switches = {name: value for name, value in torchvision.SWITCHES.items() if name not in ('visual.mean', 'visual.std')}
-  switches |= {'recurrent.layers': _LAYERS, 'recurrent.units': units, 'recurrent.peepholes': False,
-               'recurrent.cell_clip': 0.0}
+  switches |= {
+    'recurrent.layers': _LAYERS,
+    'recurrent.units': units,
+    'recurrent.peepholes': False,
+    'recurrent.cell_clip': 0.0,
+  }
   return Imported(FORMAT, nest(params), nest(statistics), switches, tensors.mapping, tensors.ignored, _NOTES)
 
 
@@ -77,5 +90,5 @@ def _lstm(tensors, layer, inputs, units, params):
     params[f'{ours}/{name}'] = np.ascontiguousarray(gates(array).T)
   biases = [tensors.take(f'rnn.rnn.bias_{theirs}_l{layer}', (4 * units,), f'{ours}/bias') for theirs in ('ih', 'hh')]
   bias = gates(sum(biases))
-  bias[2 * units:3 * units] -= 1.0
+  bias[2 * units : 3 * units] -= 1.0
   params[f'{ours}/bias'] = bias

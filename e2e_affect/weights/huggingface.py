@@ -2,15 +2,21 @@
 
 import pathlib
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, resnet50, torchvision
 from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
 
 FORMAT = 'ResNet-50 of Hugging Face'
 _STEM = 'embedder.embedder.convolution.weight'
 # What the network's config.json must say where it says anything.
-_EXPECTED = {'model_type': 'resnet', 'layer_type': 'bottleneck', 'hidden_act': 'relu',
-             'downsample_in_first_stage': False, 'embedding_size': 64, 'num_channels': 3}
+_EXPECTED = {
+  'model_type': 'resnet',
+  'layer_type': 'bottleneck',
+  'hidden_act': 'relu',
+  'downsample_in_first_stage': False,
+  'embedding_size': 64,
+  'num_channels': 3,
+}
 
 
 def recognises(names) -> bool:
@@ -26,8 +32,13 @@ def convert(path, arrays) -> Imported:
   """
   prefix = 'resnet.' if f'resnet.{_STEM}' in arrays else ''
   shapes = {name.removeprefix(prefix): stored.shape for name, stored in arrays.items()}
-  resnet50.refuse_relatives(path, shapes, lambda stage, unit: f'encoder.stages.{stage - 1}.layers.{unit - 1}.',
-                            'layer.1.convolution.weight', 'layer.2.convolution.weight')
+  resnet50.refuse_relatives(
+    path,
+    shapes,
+    lambda stage, unit: f'encoder.stages.{stage - 1}.layers.{unit - 1}.',
+    'layer.1.convolution.weight',
+    'layer.2.convolution.weight',
+  )
   stride_on, note = _stride_on(path)
   tensors = Tensors(path, arrays)
 
@@ -41,8 +52,15 @@ def convert(path, arrays) -> Imported:
 
   params, statistics = resnet50.fill(tensors, name_of, torch_kernels=True)
   tensors.finish((r'classifier\..*', *COUNTERS))
-  return Imported(FORMAT, nest(params), nest(statistics), torchvision.SWITCHES | {'visual.stride_on': stride_on},
-                  tensors.mapping, tensors.ignored, (note,))
+  return Imported(
+    FORMAT,
+    nest(params),
+    nest(statistics),
+    torchvision.SWITCHES | {'visual.stride_on': stride_on},
+    tensors.mapping,
+    tensors.ignored,
+    (note,),
+  )
 
 
 def _stride_on(path):
@@ -54,8 +72,9 @@ def _stride_on(path):
     said = limits.read_json_file(config)
     for field, expected in _EXPECTED.items():
       if said.get(field, expected) != expected:
-        raise DataError(f'{config}: {field} is {limits.short(repr(said[field]))}, expected {expected!r}, as in '
-                        'microsoft/resnet-50')
+        raise DataError(
+          f'{config}: {field} is {limits.short(repr(said[field]))}, expected {expected!r}, as in microsoft/resnet-50'
+        )
     in_bottleneck = said.get('downsample_in_bottleneck', False)
   except (OSError, ValueError, AttributeError) as e:
     raise DataError(f'{config}: damaged ({limits.short(str(e))}); get it again, or remove it') from None

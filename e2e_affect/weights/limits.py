@@ -41,8 +41,9 @@ def check_recurrent(units: int, targets: int = 1) -> None:
     Exceeded: they are above those of any network of this kind.
   """
   if units > MOST_UNITS or targets > MOST_TARGETS:
-    raise Exceeded(f'{units:,} recurrent units and {targets:,} targets, expected at most {MOST_UNITS:,} and '
-                   f'{MOST_TARGETS:,}')
+    raise Exceeded(
+      f'{units:,} recurrent units and {targets:,} targets, expected at most {MOST_UNITS:,} and {MOST_TARGETS:,}'
+    )
 
 
 def check_safetensors(path) -> None:
@@ -83,5 +84,5 @@ def read_json_file(path):
 
 def short(text: str, most: int = 60) -> str:
   """A name out of a file as it can stand in a message: one line, not long."""
-  text = text if len(text) <= most else text[:most - 1] + '…'
+  text = text if len(text) <= most else text[: most - 1] + '…'
   return text if text.isprintable() else ascii(text)

@@ -6,18 +6,24 @@ Speech, visual or fused. TensorFlow renamed the variables of recurrent cells twi
 
 import re
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, slim
 from e2e_affect.weights.tensors import few, Imported, nest, Tensors
 
-FORMAT = 'the authors\' network (TF1 checkpoint)'
+FORMAT = "the authors' network (TF1 checkpoint)"
 _CELL = re.compile(r'(?:.*/)?cell_?(\d)/(?:basic_)?lstm_?cell/(kernel|weights|w_0|bias|biases|b|w_([ifo])_diag)', re.I)
 _KINDS = {'kernel': 'kernel', 'weights': 'kernel', 'w_0': 'kernel', 'bias': 'bias', 'biases': 'bias', 'b': 'bias'}
 _FEATURES = {'speech': 1280, 'visual': 2048}
 _LAYERS = 2
 # As their data provider has it: samples and pixels as decoded, [−1, 1] and [0, 1], nothing subtracted.
-_SPEECH = {'speech.variant': 'released', 'speech.filters': 40, 'speech.taps': 20, 'speech.long_taps': 40,
-           'speech.pool_channels': 10, 'speech.normalise': 'none'}
+_SPEECH = {
+  'speech.variant': 'released',
+  'speech.filters': 40,
+  'speech.taps': 20,
+  'speech.long_taps': 40,
+  'speech.pool_channels': 10,
+  'speech.normalise': 'none',
+}
 _VISUAL = slim.NETWORK | {'visual.mean': (0.0, 0.0, 0.0), 'visual.std': (1.0, 1.0, 1.0)}
 
 
@@ -32,8 +38,11 @@ def convert(path, arrays) -> Imported:
   Raises:
     DataError: variables are missing, left over or of another shape.
   """
-  parts = [part for part, scope in (('speech', 'audio_model/'), ('visual', 'video_model/'))
-           if any(scope in name for name in arrays)]
+  parts = [
+    part
+    for part, scope in (('speech', 'audio_model/'), ('visual', 'video_model/'))
+    if any(scope in name for name in arrays)
+  ]
   tensors = Tensors(path, arrays)
   params, statistics, switches = {}, {}, {}
   if 'speech' in parts:
@@ -46,8 +55,15 @@ def convert(path, arrays) -> Imported:
     switches |= _VISUAL
   switches |= _recurrent(path, tensors, arrays, sum(_FEATURES[part] for part in parts), params)
   tensors.finish(slim.IGNORED)
-  return Imported(FORMAT, nest(params), nest(statistics), switches, tensors.mapping, tensors.ignored,
-                  (f'{" + ".join(parts)}; run it with configs/released.py',))
+  return Imported(
+    FORMAT,
+    nest(params),
+    nest(statistics),
+    switches,
+    tensors.mapping,
+    tensors.ignored,
+    (f'{" + ".join(parts)}; run it with configs/released.py',),
+  )
 
 
 def _prefix(path, arrays, scope):
@@ -80,7 +96,8 @@ def _recurrent(path, tensors, arrays, features, params):
         raise DataError(f'{path}: both {limits.short(found[role])} and {limits.short(name)}, expected one network')
       found[role] = name
   take = lambda layer, kind, shape, ours: tensors.take(
-      found.get((layer, kind), f'…/cell_{layer}/lstm_cell/{kind}'), shape, f'recurrent/lstm_{layer}/{ours}')
+    found.get((layer, kind), f'…/cell_{layer}/lstm_cell/{kind}'), shape, f'recurrent/lstm_{layer}/{ours}'
+  )
   shape = arrays[found[0, 'bias']].shape if (0, 'bias') in found else ()
   units = shape[0] // 4 if len(shape) == 1 else 256
   limits.check_recurrent(units)
@@ -98,5 +115,9 @@ def _recurrent(path, tensors, arrays, features, params):
   limits.check_recurrent(units, targets)
   params['recurrent/head/kernel'] = tensors.take(f'{head}weights', (units, targets), 'recurrent/head/kernel')
   params['recurrent/head/bias'] = tensors.take(f'{head}biases', (targets,), 'recurrent/head/bias')
-  return {'recurrent.layers': _LAYERS, 'recurrent.units': units, 'recurrent.peepholes': True,
-          'recurrent.cell_clip': 100.0}
+  return {
+    'recurrent.layers': _LAYERS,
+    'recurrent.units': units,
+    'recurrent.peepholes': True,
+    'recurrent.cell_clip': 100.0,
+  }

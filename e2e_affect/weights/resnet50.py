@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights.tensors import Tensors
 
 UNITS = (3, 4, 6, 3)  # of each stage
@@ -37,8 +37,9 @@ def norm_name(conv: str) -> str:
   return conv + '_norm' if conv.endswith('shortcut') else conv.replace('conv', 'norm')
 
 
-def fill(tensors: Tensors, name_of: Callable[[int, int, int | str], dict[str, str]], *,
-         torch_kernels: bool = False) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def fill(
+  tensors: Tensors, name_of: Callable[[int, int, int | str], dict[str, str]], *, torch_kernels: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Takes every array of the network.
 
   Args:
@@ -69,8 +70,7 @@ def fill(tensors: Tensors, name_of: Callable[[int, int, int | str], dict[str, st
   return params, statistics
 
 
-def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int], str], second: str,
-                     third: str) -> None:
+def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int], str], second: str, third: str) -> None:
   """Names the network where a file holds a relative of ResNet-50.
 
   Args:

@@ -1,13 +1,16 @@
 """TF-slim's `resnet_v1_50.ckpt`, the ImageNet weights of the paper: `resnet_v1_50/block1/unit_1/bottleneck_v1/…`."""
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import resnet50
 from e2e_affect.weights.tensors import few, Imported, nest, Tensors
 
 FORMAT = 'ResNet-50 of TF-slim'
 SCOPE = 'resnet_v1_50'
-IGNORED = (r'(.*/)?global_step', r'.*/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|ExponentialMovingAverage)',
-           r'(.*/)?beta[12]_power')
+IGNORED = (
+  r'(.*/)?global_step',
+  r'.*/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|ExponentialMovingAverage)',
+  r'(.*/)?beta[12]_power',
+)
 # Slim's own place of the stride is the 3×3 convolution of a block's last unit. Everything behind it is pointwise up to
 # the next block's 1×1 convolutions, so that striding those gives the same numbers.
 NETWORK = {'visual.stride_on': '1x1', 'visual.stem_pool_padding': 'SAME', 'visual.batch_norm_epsilon': 1e-5}
@@ -31,12 +34,20 @@ def convert(path, arrays) -> Imported:
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors, '')
   tensors.finish((rf'{SCOPE}/logits/.*', r'(.*/)?mean_rgb', *IGNORED))
-  return Imported(FORMAT, nest(params), nest(statistics), SWITCHES, tensors.mapping, tensors.ignored,
-                  ('strided as slim at evaluation; statistics of a batch in training would see every position',))
+  return Imported(
+    FORMAT,
+    nest(params),
+    nest(statistics),
+    SWITCHES,
+    tensors.mapping,
+    tensors.ignored,
+    ('strided as slim at evaluation; statistics of a batch in training would see every position',),
+  )
 
 
 def fill(tensors: Tensors, prefix: str):
   """Takes the network from under `prefix`."""
+
   def name_of(stage, unit, part):
     if stage == 0:
       place = f'{prefix}{SCOPE}/conv1'
@@ -51,5 +62,9 @@ def fill(tensors: Tensors, prefix: str):
 def slim_norm(place: str) -> dict[str, str]:
   """Names of the arrays of a layer's normalisation."""
   norm = f'{place}/BatchNorm'
-  return {'scale': f'{norm}/gamma', 'bias': f'{norm}/beta', 'mean': f'{norm}/moving_mean',
-          'var': f'{norm}/moving_variance'}
+  return {
+    'scale': f'{norm}/gamma',
+    'bias': f'{norm}/beta',
+    'mean': f'{norm}/moving_mean',
+    'var': f'{norm}/moving_variance',
+  }

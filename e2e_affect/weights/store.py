@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from data_prep.errors import DataError, DiskFullError, UserError, WorkdirError
+from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
 from e2e_affect.weights import limits
 from e2e_affect.weights.tensors import Imported, nest
 
@@ -30,10 +30,18 @@ def write(out, imported: Imported, source) -> pathlib.Path:
     WorkdirError, DiskFullError: it cannot be written.
   """
   path = pathlib.Path(out) / FILE
-  flat = {f'{kind}/{name}': np.ascontiguousarray(leaf) for kind, tree in
-          (('params', imported.params), ('batch_stats', imported.batch_stats)) for name, leaf in _flat(tree).items()}
-  header = {'version': _VERSION, 'format': imported.format, 'source': pathlib.Path(source).name,
-            'sha256': digest(flat), 'switches': imported.switches}
+  flat = {
+    f'{kind}/{name}': np.ascontiguousarray(leaf)
+    for kind, tree in (('params', imported.params), ('batch_stats', imported.batch_stats))
+    for name, leaf in _flat(tree).items()
+  }
+  header = {
+    'version': _VERSION,
+    'format': imported.format,
+    'source': pathlib.Path(source).name,
+    'sha256': digest(flat),
+    'switches': imported.switches,
+  }
   temporary = path.with_name(f'.{FILE}.{os.getpid()}.tmp')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +75,10 @@ def read_header(path) -> dict:
   try:
     header = limits.read_json(text)
     if header['version'] != _VERSION:
-      raise DataError(f'{file}: version {limits.short(repr(header["version"]))}, this program reads {_VERSION}; import '
-                      'the weights again')
+      raise DataError(
+        f'{file}: version {limits.short(repr(header["version"]))}, this program reads {_VERSION}; import '
+        'the weights again'
+      )
     as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
     switches = {str(name): as_set(value) for name, value in header['switches'].items()}
     return {'format': header['format'], 'source': header['source'], 'sha256': header['sha256'], 'switches': switches}
@@ -118,5 +128,7 @@ def _file(path):
 
 
 def _not_imported(file, reason):
-  return UserError(f'{file}: no imported weights ({limits.short(str(reason), 100)}); make them with '
-                   '`python -m e2e_affect.import_weights FILE --out=DIR`')
+  return UserError(
+    f'{file}: no imported weights ({limits.short(str(reason), 100)}); make them with '
+    '`python -m e2e_affect.import_weights FILE --out=DIR`'
+  )

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import limits
 
 COUNTERS = (r'(.*\.)?num_batches_tracked', 'n_averaged')  # PyTorch's, of batches and of averaged networks
@@ -95,8 +95,11 @@ class Tensors:
     left = sorted(self._arrays.keys() - {name for name, _, _ in self.mapping})
     self.ignored = [name for name in left if any(re.fullmatch(pattern, name) for pattern in ignored)]
     left = sorted(set(left).difference(self.ignored))
-    faults = [f'{words}: {few(names)}' for words, names in
-              (('missing', self._missing), ('wrong', self._wrong), ('left over', left)) if names]
+    faults = [
+      f'{words}: {few(names)}'
+      for words, names in (('missing', self._missing), ('wrong', self._wrong), ('left over', left))
+      if names
+    ]
     if faults:
       raise DataError(f'{self._path}: {"; ".join(faults)}; nothing was imported: get the file again, or another one')
 

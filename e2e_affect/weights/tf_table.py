@@ -80,7 +80,7 @@ def _fields(message):
       value, place = _varint(message, place)
     else:
       size, place = _varint(message, place) if tag & 7 == 2 else ({1: 8, 5: 4}.get(tag & 7, len(message)), place)
-      value, place = message[place:place + size], place + size
+      value, place = message[place : place + size], place + size
       if place > len(message):
         raise limits.Exceeded('damaged: a message is cut off')
     yield tag >> 3, value
@@ -107,7 +107,7 @@ def _entries(content, block):
   start, length = block
   if content[start + length] != 0:
     raise limits.Exceeded('damaged: a compressed block, which an index never has')
-  data = content[start:start + length]
+  data = content[start : start + length]
   end = len(data) - 4 * (int.from_bytes(data[-4:], 'little') + 1)
   place = 0
   while place < end:
@@ -116,7 +116,7 @@ def _entries(content, block):
     size, place = _varint(data, place)
     if place + own + size > end:
       raise limits.Exceeded('damaged: an entry reaches out of its block')
-    yield shared + own, data[place + own:place + own + size]
+    yield shared + own, data[place + own : place + own + size]
     place += own + size
 
 

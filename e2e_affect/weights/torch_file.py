@@ -21,14 +21,23 @@ import sys
 import ml_dtypes
 import numpy as np
 
-from data_prep.errors import DataError
+from data_prep.core.errors import DataError
 from e2e_affect.weights import archive, limits
 from e2e_affect.weights.tensors import Stored
 
 LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the pickle of a number that opens a legacy file
-_TYPES = {'FloatStorage': np.float32, 'DoubleStorage': np.float64, 'HalfStorage': np.float16,
-          'BFloat16Storage': ml_dtypes.bfloat16, 'LongStorage': np.int64, 'IntStorage': np.int32,
-          'ShortStorage': np.int16, 'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_}
+_TYPES = {
+  'FloatStorage': np.float32,
+  'DoubleStorage': np.float64,
+  'HalfStorage': np.float16,
+  'BFloat16Storage': ml_dtypes.bfloat16,
+  'LongStorage': np.int64,
+  'IntStorage': np.int32,
+  'ShortStorage': np.int16,
+  'CharStorage': np.int8,
+  'ByteStorage': np.uint8,
+  'BoolStorage': np.bool_,
+}
 _TENSORS = {('torch._utils', '_rebuild_tensor_v2'), ('torch._utils', '_rebuild_tensor')}
 _PARAMETERS = {('torch._utils', '_rebuild_parameter'), ('torch._utils', '_rebuild_parameter_with_state')}
 _SUBCLASS = ('torch._tensor', '_rebuild_from_type_v2')
@@ -36,9 +45,13 @@ _DICT = ('collections', 'OrderedDict')
 # Calls of these libraries build what trainers save beside the weights (scores, settings, paths, schedules), or they are
 # no business of a weight file. Those of other libraries, and of the trainer itself, are enumerations and the like.
 _LIBRARIES = {*sys.stdlib_module_names, '__builtin__', 'commands', 'copy_reg', 'cPickle', 'numpy', 'torch'}
-_BESIDE = {(module, name) for modules, names in (
-    (('numpy',), ('dtype',)), (('numpy.core.multiarray', 'numpy._core.multiarray'), ('scalar', '_reconstruct')),
-    (('numpy.core.numeric', 'numpy._core.numeric'), ('_frombuffer',)), (('_codecs',), ('encode',)),
+_BESIDE = {
+  (module, name)
+  for modules, names in (
+    (('numpy',), ('dtype',)),
+    (('numpy.core.multiarray', 'numpy._core.multiarray'), ('scalar', '_reconstruct')),
+    (('numpy.core.numeric', 'numpy._core.numeric'), ('_frombuffer',)),
+    (('_codecs',), ('encode',)),
     (('torch',), ('Size', 'device', 'Generator')),
     (('torch.serialization',), ('_get_layout',)),
     (('numpy.random._pickle',), ('__randomstate_ctor', '__generator_ctor', '__bit_generator_ctor')),
@@ -46,20 +59,57 @@ _BESIDE = {(module, name) for modules, names in (
     (('operator', '_operator'), ('getitem',)),  # of types in settings: List[int]
     (('__builtin__', 'builtins'), ('getattr', 'set', 'frozenset', 'slice', 'complex', 'bytearray', 'range', 'xrange')),
     (('collections',), ('defaultdict', 'Counter', 'deque')),
-    (('copy_reg', 'copyreg'), ('_reconstructor',)), (('functools',), ('partial',)), (('uuid',), ('UUID',)),
-    (('datetime',), ('datetime', 'date', 'time', 'timedelta', 'timezone')), (('decimal',), ('Decimal',)),
-    (('pathlib', 'pathlib._local'), ('Path', 'PosixPath', 'WindowsPath', 'PurePath', 'PurePosixPath',
-                                     'PureWindowsPath'))) for module in modules for name in names}
-_PUSH = {'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'BININT', 'BININT1', 'BININT2', 'INT', 'LONG', 'LONG1',
-         'LONG4', 'FLOAT', 'BINFLOAT', 'UNICODE', 'STRING', 'BINSTRING', 'SHORT_BINSTRING', 'BINBYTES',
-         'SHORT_BINBYTES', 'BINBYTES8', 'BYTEARRAY8'}
+    (('copy_reg', 'copyreg'), ('_reconstructor',)),
+    (('functools',), ('partial',)),
+    (('uuid',), ('UUID',)),
+    (('datetime',), ('datetime', 'date', 'time', 'timedelta', 'timezone')),
+    (('decimal',), ('Decimal',)),
+    (
+      ('pathlib', 'pathlib._local'),
+      ('Path', 'PosixPath', 'WindowsPath', 'PurePath', 'PurePosixPath', 'PureWindowsPath'),
+    ),
+  )
+  for module in modules
+  for name in names
+}
+_PUSH = {
+  'BINUNICODE',
+  'SHORT_BINUNICODE',
+  'BINUNICODE8',
+  'BININT',
+  'BININT1',
+  'BININT2',
+  'INT',
+  'LONG',
+  'LONG1',
+  'LONG4',
+  'FLOAT',
+  'BINFLOAT',
+  'UNICODE',
+  'STRING',
+  'BINSTRING',
+  'SHORT_BINSTRING',
+  'BINBYTES',
+  'SHORT_BINBYTES',
+  'BINBYTES8',
+  'BYTEARRAY8',
+}
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _EMPTY = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple}
 # Where checkpoints keep their state dict, the one to take first: trainers evaluate the averaged weights where they have
 # any.
 _AVERAGED = ('model_ema', 'state_dict_ema', 'ema_state_dict', 'params_ema', 'ema')
-_NESTS = _AVERAGED + ('state_dict', 'model_state_dict', 'model_state', 'model', 'module', 'net', 'network', 'params',
-                      'weights')
+_NESTS = _AVERAGED + (
+  'state_dict',
+  'model_state_dict',
+  'model_state',
+  'model',
+  'module',
+  'net',
+  'network',
+  'params',
+  'weights',
+)
 _MOST_PICKLE = 16 << 20  # bytes; the one of ResNet-50 with an optimiser has a quarter of a million
 _MOST_WORK = 250_000  # instructions and copied items; the same has thirty thousand
 
@@ -154,8 +204,9 @@ def _read_zip(path):
     raise _Refused('a zip file without a data.pkl, expected one that torch.save wrote')
   folder = pickles[0].removesuffix('data.pkl')
   if f'{folder}constants.pkl' in members:
-    raise _Refused('TorchScript, a program with its weights; expected a state dict: '
-                   'torch.save(torch.jit.load(FILE).state_dict(), …)')
+    raise _Refused(
+      'TorchScript, a program with its weights; expected a state dict: torch.save(torch.jit.load(FILE).state_dict(), …)'
+    )
   if f'{folder}byteorder' in members and members.read(f'{folder}byteorder') != b'little':
     raise _Refused('written on a big-endian machine; save it again on a little-endian one')
   _check_pickle(members.size(pickles[0]))
@@ -177,7 +228,7 @@ def _read_legacy(path):
 
     def run(machine):
       nonlocal place
-      part = io.BytesIO(file[place:place + _MOST_PICKLE + 1])
+      part = io.BytesIO(file[place : place + _MOST_PICKLE + 1])
       try:
         value = machine.run(part)
       finally:
@@ -186,7 +237,7 @@ def _read_legacy(path):
       return value
 
     if run(_Machine()) != 1001:
-      raise _Refused('an unknown version of PyTorch\'s legacy format')
+      raise _Refused("an unknown version of PyTorch's legacy format")
     if run(_Machine()).get('little_endian') is not True:
       raise _Refused('written on a big-endian machine; save it again on a little-endian one')
     machine = _Machine()
@@ -194,10 +245,11 @@ def _read_legacy(path):
     blocks = {}
     for key in run(_Machine()):
       storage = machine.storages[key]
-      numel, size = file[place:place + 8], storage.numel * storage.dtype.itemsize
+      numel, size = file[place : place + 8], storage.numel * storage.dtype.itemsize
       if numel != storage.numel.to_bytes(8, 'little'):
-        raise _Refused(f'damaged or cut off: storage {key} has {int.from_bytes(numel, "little")} numbers, '
-                       f'{storage.numel} are said')
+        raise _Refused(
+          f'damaged or cut off: storage {key} has {int.from_bytes(numel, "little")} numbers, {storage.numel} are said'
+        )
       place += 8
       if place + size > len(file):
         raise _Refused(f'cut off: storage {key} has {len(file) - place} of {size} bytes')
@@ -215,8 +267,9 @@ def _read_legacy(path):
 
 def _check_pickle(size):
   if size > _MOST_PICKLE:
-    raise _Refused(f'a pickle of {"more than " if size == _MOST_PICKLE + 1 else ""}{size:,} bytes, expected at most '
-                   f'{_MOST_PICKLE:,}')
+    raise _Refused(
+      f'a pickle of {"more than " if size == _MOST_PICKLE + 1 else ""}{size:,} bytes, expected at most {_MOST_PICKLE:,}'
+    )
 
 
 def _state_dict(content, notes) -> dict[str, _Tensor]:
@@ -253,7 +306,7 @@ def _materialise(tensor, storage_bytes) -> np.ndarray:
   if least < 0 or math.prod(tensor.shape) > len(numbers) or last >= len(numbers):
     raise _Refused(f'storage {tensor.storage.key}: a tensor reaches {last} of {len(numbers)} numbers')
   strides = [stride * numbers.itemsize for stride in tensor.strides]
-  return np.lib.stride_tricks.as_strided(numbers[tensor.offset:], tensor.shape, strides).copy()
+  return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides).copy()
 
 
 class _Machine:
@@ -314,7 +367,7 @@ class _Machine:
         of = stack[-2 if name == 'NEWOBJ' else -3]
         if not isinstance(of, _Global):
           raise _Refused('damaged: an object of no class')
-        stack[-2 if name == 'NEWOBJ' else -3:] = [_Object(of)]
+        stack[-2 if name == 'NEWOBJ' else -3 :] = [_Object(of)]
       elif name == 'BUILD':  # attributes of an object, or of a dictionary, such as versions of layers
         stack.pop()
       elif name == 'BINPERSID':

@@ -6,8 +6,13 @@ from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
 FORMAT = 'ResNet-50 of torchvision or timm'
 # The classifier, counters, and the weights of classes in the loss that a LightningModule saves with the network.
 IGNORED = (r'fc\.(weight|bias)', r'(criterion|loss|loss_fn|loss_func|loss_function)\.(pos_)?weight', *COUNTERS)
-SWITCHES = {'visual.stride_on': '3x3', 'visual.stem_pool_padding': 'SYMMETRIC', 'visual.batch_norm_epsilon': 1e-5,
-            'visual.mean': resnet50.IMAGENET_MEAN, 'visual.std': resnet50.IMAGENET_STD}
+SWITCHES = {
+  'visual.stride_on': '3x3',
+  'visual.stem_pool_padding': 'SYMMETRIC',
+  'visual.batch_norm_epsilon': 1e-5,
+  'visual.mean': resnet50.IMAGENET_MEAN,
+  'visual.std': resnet50.IMAGENET_STD,
+}
 
 
 def recognises(names) -> bool:
@@ -21,8 +26,13 @@ def convert(path, arrays) -> Imported:
   Raises:
     DataError: it is not ResNet-50, or not whole.
   """
-  resnet50.refuse_relatives(path, {name: stored.shape for name, stored in arrays.items()},
-                            lambda stage, unit: f'layer{stage}.{unit - 1}.', 'conv2.weight', 'conv3.weight')
+  resnet50.refuse_relatives(
+    path,
+    {name: stored.shape for name, stored in arrays.items()},
+    lambda stage, unit: f'layer{stage}.{unit - 1}.',
+    'conv2.weight',
+    'conv3.weight',
+  )
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors)
   tensors.finish(IGNORED)
@@ -31,6 +41,7 @@ def convert(path, arrays) -> Imported:
 
 def fill(tensors: Tensors, stem=('conv1', 'bn1'), stage_name='layer{}'.format):
   """Takes the network from names of torchvision's; `stem` and `stage_name` as they are where it was wrapped."""
+
   def name_of(stage, unit, part):
     if stage == 0:
       conv, norm = stem
@@ -45,5 +56,9 @@ def fill(tensors: Tensors, stem=('conv1', 'bn1'), stage_name='layer{}'.format):
 
 def torch_norm(prefix: str) -> dict[str, str]:
   """Names of a BatchNorm2d's arrays."""
-  return {'scale': f'{prefix}.weight', 'bias': f'{prefix}.bias', 'mean': f'{prefix}.running_mean',
-          'var': f'{prefix}.running_var'}
+  return {
+    'scale': f'{prefix}.weight',
+    'bias': f'{prefix}.bias',
+    'mean': f'{prefix}.running_mean',
+    'var': f'{prefix}.running_var',
+  }

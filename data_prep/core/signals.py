@@ -1,0 +1,137 @@
+"""SIGINT and SIGTERM: an exception that unwinds the program, so that every `finally` runs; then its exit code.
+
+The second signal is ignored, so that it cannot break into the cleaning up of the first. Cleaning up has a deadline:
+a program that is still there after it is ended by a thread, whatever the main thread does.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+DEADLINE_SECONDS = 10.0
+_WORKER_DEADLINE_SECONDS = 2.0
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_asked = []  # the signal that ends this process
+
+
+class Stopped(KeyboardInterrupt):
+  """A signal ends this program; no `except Exception` catches it.
+
+  Attributes:
+    number: of the signal.
+  """
+
+  def __init__(self, number: int):
+    super().__init__(words(number))
+    self.number = number
+
+
+def words(number: int) -> str:
+  """The line that a stopped program ends with."""
+  return f'stopped by {signal.Signals(number).name}: what is done is kept, the same command goes on'
+
+
+def asked() -> int | None:
+  """The signal that ends this process, or None; it stands although a library may have swallowed the exception."""
+  return _asked[0] if _asked else None
+
+
+def end_at_once() -> None:
+  """Until `install`: a signal ends the program where it is, which only imports its libraries."""
+
+  def end(number, _):
+    os.write(2, f'{words(number)}\n'.encode())
+    os._exit(128 + number)
+
+  _handle(end)
+
+
+def install() -> None:
+  """From now on SIGINT and SIGTERM raise `Stopped` in the main thread; a signal that is ignored stays so."""
+
+  def end(number):
+    os.write(2, f'{words(number)}\n'.encode())
+    os._exit(128 + number)
+
+  _install(DEADLINE_SECONDS, end)
+
+
+def in_worker() -> None:
+  """In a process of `pool`: as `install`; the parent's end, also by SIGKILL, is as SIGTERM."""
+
+  def watch_parent():
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  _install(_WORKER_DEADLINE_SECONDS, lambda number: os._exit(128 + number))
+  _thread(watch_parent)
+
+
+def _install(deadline, end):
+  _asked.clear()
+  _ask_again_where_ignored()
+  _handle(_stop)
+  # The descriptor is written to by the C handler, also while the main thread is deep in a library.
+  read, write = os.pipe()
+  os.set_blocking(write, False)
+  signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+  def watch():
+    number = None
+    while number not in _NUMBERS:
+      number = os.read(read, 1)[0]
+    # The system may have interrupted another thread than the main one, which then would go on waiting.
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
+      if not _asked:
+        signal.pthread_kill(threading.main_thread().ident, number)
+      time.sleep(0.05)
+    end(number)
+
+  _thread(watch)
+
+
+def _ask_again_where_ignored():
+  """Python drops what is raised in a destructor or a callback of the garbage collector, where a signal may arrive."""
+  before = sys.unraisablehook
+
+  def hook(unraisable):
+    if isinstance(unraisable.exc_value, Stopped):
+      _asked.clear()  # the thread below sends it again
+    else:
+      before(unraisable)
+
+  sys.unraisablehook = hook
+
+
+def _thread(target):
+  def run():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    target()
+
+  threading.Thread(target=run, daemon=True).start()
+
+
+def _handle(handler):
+  for number in _NUMBERS:
+    # `nohup` and shells that start a job in the background ignore SIGINT on its behalf.
+    if signal.getsignal(number) is not signal.SIG_IGN:
+      signal.signal(number, handler)
+
+
+def _stop(number, _):
+  if not _asked:
+    _asked.append(number)
+    raise Stopped(number)
+
+
+def ignore() -> None:
+  """The program has unwound: what comes now would only change its exit code."""
+  _handle(signal.SIG_IGN)
+
+
+if sys.argv[:1] == ['-m']:  # `python -m data_prep.…` has just begun to import
+  end_at_once()

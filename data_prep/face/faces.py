@@ -1,0 +1,233 @@
+"""Finds, follows and crops one face, frame by frame, with a confidence for every step.
+
+A Haar cascade finds the face now and then; between detections Lucas–Kanade flow carries the box. Preparation and
+prediction use the same `FaceTracker`, so that a network sees at prediction what it saw in training.
+
+# NOTE(paper): the paper follows the face by MDNet, a network whose weights may not be redistributed, from the first
+# frame's box. The cascade comes with OpenCV, and re-detection keeps the box from drifting in five minutes.
+"""
+
+import cv2
+import numpy as np
+
+from data_prep.schema.records import FACE_SIZE, JPEG_QUALITY
+
+WORK_SIZE = 320  # pixels, the longer side of the grey image in which faces are found and followed
+DETECT_EVERY = 12  # frames between two detections while all is well: detection costs as much as ten frames of flow
+RETRY_EVERY = 4  # frames between two detections while searching, or after one that found nothing
+MIN_FACE = 1 / 9  # of the shorter side of the image
+SCALE_FACTOR = 1.15  # of the cascade's pyramid
+MIN_NEIGHBOURS = 3  # windows of the cascade that must agree before it is a candidate
+SURE_NEIGHBOURS = 8  # from here on one detection is enough; fewer wait for a second detection at the same place
+SAME_FACE = 0.3  # intersection over union above which two boxes are the same face
+MAX_FAILURES = 5  # detections in a row that find nothing before the face is given up
+NUM_POINTS = 40  # corners that the flow follows
+MIN_POINTS = 8  # with fewer a similarity is a guess
+MAX_ROUND_TRIP = 1.0  # pixels (grey image) that a corner followed forth and back may miss its start by
+MIN_INSIDE = 0.7  # share of the box within the frame; below, the crop would be mostly repeated border
+MIN_CONFIDENCE = 0.25  # below, the face counts as lost
+TRUST = 0.4  # share of the difference to a detection that is corrected: flow is steadier than the cascade
+CORRECTION = 0.2  # share of what is left of that correction that the box moves in one step: no jumps
+MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
+GREY = 128  # crop before any face was found
+REVISION = 2  # of the tracker: raised where the same file gets other crops, so that earlier shards are made anew
+
+PARAMETERS = {
+  name.lower(): value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, (int, float))
+}
+
+_FLOW = dict(winSize=(15, 15), maxLevel=3, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03))
+
+
+class FaceTracker:
+  """Follows one face through a video, one frame at a time.
+
+  With several faces it keeps to the one in the first box; without a box, to the largest.
+  """
+
+  def __init__(self, first_box=None):
+    """
+    Args:
+      first_box: (x, y, width, height) of the face in the first frame, pixels; None: the largest face found.
+    """
+    self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
+    self._first_box = first_box
+    self._box = None  # [centre x, centre y, side], pixels of the grey image
+    self._correction = np.zeros(3)  # what the last detection still wants the box to move by
+    self._candidate = None  # a doubtful detection that waits for a second
+    self._points = None
+    self._grey = None
+    self._wait = 0  # frames until the next detection
+    self._failures = 0
+    self._crop = np.full((FACE_SIZE, FACE_SIZE, 3), GREY, np.uint8)
+
+  def step(self, frame):
+    """Takes the next frame.
+
+    Args:
+      frame: uint8 [H, W, 3] RGB, or None where the video shows nothing (yet).
+
+    Returns:
+      crop: uint8 [96, 96, 3] RGB, the face with a margin; the last good crop while the face is lost, grey before
+        it was first found.
+      confidence: float in [0, 1]; 0: the face is lost.
+      box: (x, y, side) of the face (without the margin) in the frame's pixels, or None while it is lost.
+    """
+    if frame is None:
+      self._lose()
+      return self._crop, 0.0, None
+    scale = min(1.0, WORK_SIZE / max(frame.shape[:2]))
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    if scale < 1:
+      grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+    confidence = 1.0
+    if self._first_box is not None:
+      self._begin([value * scale for value in self._first_box], grey)
+      self._first_box = None
+    else:
+      if self._box is not None:
+        confidence = self._follow(grey)
+        if confidence < MIN_CONFIDENCE:
+          self._lose()
+          confidence = 1.0  # of whatever face is found in its place, in this frame already
+      self._wait -= 1
+      if self._wait < 0:
+        self._detect(grey)
+    self._grey = grey
+    if self._box is None:
+      return self._crop, 0.0, None
+
+    confidence *= 1 - self._failures / MAX_FAILURES
+    if confidence < MIN_CONFIDENCE:
+      self._lose()
+      return self._crop, 0.0, None
+    self._box += CORRECTION * self._correction
+    self._correction *= 1 - CORRECTION
+    x, y, side = self._box / scale
+    self._crop = _crop(frame, x, y, side * (1 + 2 * MARGIN))
+    return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
+
+  def _begin(self, first_box, grey) -> None:
+    """Takes the face that the given box means, in the cascade's own frame: a box drawn by hand may be wider."""
+    x, y, width, height = first_box
+    given = np.array([x + width / 2, y + height / 2, (width + height) / 2])
+    agreeing = [box for box in self._find(grey)[0] if _same(box, given) > SAME_FACE]
+    self._take(max(agreeing, key=lambda box: _same(box, given), default=given), grey)
+    self._failures = 0 if agreeing else 1
+    self._wait = DETECT_EVERY if agreeing else RETRY_EVERY
+
+  def _take(self, box, grey) -> None:
+    """Starts following a new box."""
+    self._box = np.array(box, np.float64)
+    self._correction[:] = 0
+    self._failures = 0
+    self._candidate = None
+    self._seed(grey)
+
+  def _lose(self) -> None:
+    """Gives the face up, and looks for one at once."""
+    self._box = self._points = self._candidate = None
+    self._wait = 0
+
+  def _seed(self, grey) -> None:
+    """Chooses the corners to follow, inside the box."""
+    x, y, side = self._box
+    # The box of the cascade holds background in its corners; an ellipse leaves it out.
+    mask = np.zeros_like(grey)
+    cv2.ellipse(mask, (round(x), round(y)), (max(2, round(0.4 * side)), max(2, round(0.5 * side))), 0, 0, 360, 255, -1)
+    self._points = cv2.goodFeaturesToTrack(grey, NUM_POINTS, 0.01, max(2, side / 14), mask=mask, blockSize=5)
+
+  def _follow(self, grey) -> float:
+    """Moves the box with the flow of its corners; returns the share of corners that agree on one motion, 0: none."""
+    if self._points is None or len(self._points) < MIN_POINTS:
+      return 0.0
+    ahead, ok, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, None, **_FLOW)
+    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, ahead, None, **_FLOW)
+    miss = np.linalg.norm((back - self._points)[:, 0], axis=1)
+    good = (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (miss < MAX_ROUND_TRIP)
+    if good.sum() < MIN_POINTS:
+      return 0.0
+    matrix, inliers = cv2.estimateAffinePartial2D(self._points[good], ahead[good], ransacReprojThreshold=1.5)
+    if matrix is None:
+      return 0.0
+    share = float(inliers.sum()) / len(self._points)
+    x, y, side = self._box
+    x, y = matrix @ (x, y, 1)
+    self._box[:] = x, y, side * np.hypot(*matrix[:, 0])
+    self._points = ahead[good][inliers[:, 0] == 1]
+    height, width = grey.shape
+    inside = _inside(self._box, width, height)
+    if inside < MIN_INSIDE or not 0.5 * MIN_FACE * min(grey.shape) < self._box[2] < 2 * max(grey.shape):
+      return 0.0
+    if len(self._points) < NUM_POINTS // 2:
+      self._seed(grey)
+    # Corners die one by one on a face that talks and turns; half of them in one frame is another scene.
+    return min(1.0, 1.4 * share) * min(1.0, 2 * inside - 0.8)
+
+  def _find(self, grey):
+    """Boxes [centre x, centre y, side] of the cascade, and how many of its windows agree on each."""
+    smallest = max(20, round(MIN_FACE * min(grey.shape)))
+    found, neighbours = self._cascade.detectMultiScale2(
+      grey, scaleFactor=SCALE_FACTOR, minNeighbors=MIN_NEIGHBOURS, minSize=(smallest, smallest)
+    )
+    return [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found], neighbours
+
+  def _detect(self, grey) -> None:
+    """Looks for faces; confirms, corrects, or begins to doubt the box."""
+    boxes, neighbours = self._find(grey)
+    self._wait = RETRY_EVERY
+    if self._box is None:
+      if not boxes:
+        self._candidate = None
+        return
+      best = max(range(len(boxes)), key=lambda i: boxes[i][2])
+      if neighbours[best] >= SURE_NEIGHBOURS or (
+        self._candidate is not None and _same(boxes[best], self._candidate) > SAME_FACE
+      ):
+        self._take(boxes[best], grey)
+        self._wait = DETECT_EVERY
+      else:
+        self._candidate = boxes[best]
+        self._wait = 1
+      return
+    agreeing = [box for box in boxes if _same(box, self._box) > SAME_FACE]
+    if not agreeing:
+      self._failures += 1
+      return
+    box = max(agreeing, key=lambda box: _same(box, self._box))
+    self._failures = 0
+    self._correction = TRUST * (box - self._box)
+    self._seed(grey)
+    self._wait = DETECT_EVERY
+
+
+def encode_crop(crop: np.ndarray) -> bytes:
+  """uint8 [96, 96, 3] RGB -> JPEG bytes."""
+  ok, data = cv2.imencode('.jpg', cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+  assert ok
+  return data.tobytes()
+
+
+def _crop(frame, x, y, side) -> np.ndarray:
+  """The square around (x, y), resized to 96×96; the frame's border is repeated where the square leaves it."""
+  pixels = max(2, round(side))
+  patch = cv2.getRectSubPix(frame, (pixels, pixels), (x - 0.5, y - 0.5))
+  method = cv2.INTER_AREA if pixels > FACE_SIZE else cv2.INTER_LINEAR
+  return cv2.resize(patch, (FACE_SIZE, FACE_SIZE), interpolation=method)
+
+
+def _same(a, b) -> float:
+  """Intersection over union of two squares [centre x, centre y, side]."""
+  width, height = (min(a[i] + a[2] / 2, b[i] + b[2] / 2) - max(a[i] - a[2] / 2, b[i] - b[2] / 2) for i in (0, 1))
+  common = max(0.0, width) * max(0.0, height)
+  return common / (a[2] ** 2 + b[2] ** 2 - common)
+
+
+def _inside(box, width, height) -> float:
+  """The share of a square box that lies inside the image."""
+  common = 1.0
+  for i, extent in enumerate((width, height)):
+    first, last = box[i] - box[2] / 2, box[i] + box[2] / 2
+    common *= max(0.0, min(last, extent) - max(first, 0))
+  return common / box[2] ** 2

@@ -1,0 +1,48 @@
+"""What a record holds beside its ids and labels: the fields of its streams, described by data."""
+
+import dataclasses
+import math
+from typing import Any
+
+DTYPES = ('int16', 'float32', 'jpeg')
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+  """An array of one stream, stored for every step or once for the whole recording.
+
+  Attributes:
+    name: in the record and in a batch.
+    shape: of one step; of the whole where `per` is 'recording'. A jpeg's is that of its pixels.
+    dtype: 'int16', 'float32', or 'jpeg': uint8 pixels, stored compressed.
+    per: 'step', or 'recording': every record of a recording repeats the value.
+    default: the value of records without the field; None: every record has it.
+  """
+
+  name: str
+  shape: tuple[int, ...] = ()
+  dtype: str = 'float32'
+  per: str = 'step'
+  default: float | None = None
+
+  @property
+  def bytes_per_step(self) -> int:
+    """Of an array that is stored as raw little-endian bytes."""
+    return math.prod(self.shape) * (2 if self.dtype == 'int16' else 4)
+
+  @classmethod
+  def parse(cls, content: Any) -> 'Field':
+    """A field as JSON holds it.
+
+    Raises:
+      TypeError, ValueError: it is none.
+    """
+    field = cls(**(content | {'shape': tuple(content.get('shape', ()))}))
+    sizes = all(type(size) is int and 0 < size < 2**31 for size in field.shape)
+    if not isinstance(field.name, str) or not sizes or len(field.shape) > 8:
+      raise TypeError(f'field {str(content)[:80]}')
+    if field.dtype not in DTYPES or field.per not in ('step', 'recording'):
+      raise ValueError(f'field {field.name!r}: dtype {field.dtype!r}, per {field.per!r}')
+    if field.default is not None and type(field.default) not in (int, float):
+      raise TypeError(f'field {field.name!r}: default {field.default!r}')
+    return field

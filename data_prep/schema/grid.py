@@ -1,0 +1,69 @@
+"""The grid: how time is cut into steps. It stands in the manifest; nothing else knows a length of time by heart."""
+
+import dataclasses
+from fractions import Fraction
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """One label a step; sound and picture of the same stretch of time belong to it.
+
+  Label k (k = 1, 2, …) belongs to [(k − 1) · step, k · step); the sound of that interval and the frame shown during it
+  make one step.
+
+  Attributes:
+    step_seconds: length of a step.
+    sample_rate: of the stored sound, Hz, mono.
+    steps_per_record: steps that are stored together, and so the unit in which recordings are read.
+
+  Raises:
+    ValueError: a value is not positive, or a step is no whole number of samples.
+  """
+
+  step_seconds: float = 0.04
+  sample_rate: int = 16_000
+  steps_per_record: int = 25
+
+  def __post_init__(self):
+    samples = self._step * self.sample_rate if self.step_seconds > 0 and self.sample_rate > 0 else Fraction(0)
+    if samples < 1 or samples.denominator != 1 or self.steps_per_record < 1:
+      raise ValueError(
+        f'a grid of {self.step_seconds} s, {self.sample_rate} Hz and {self.steps_per_record} steps a record; expected '
+        'positive numbers and a whole number of samples in a step'
+      )
+
+  @property
+  def _step(self) -> Fraction:
+    return Fraction(str(self.step_seconds))  # 0.04 · 3 is not 0.12 in floating point
+
+  @property
+  def samples_per_step(self) -> int:
+    """S."""
+    return int(self._step * self.sample_rate)
+
+  @property
+  def record_seconds(self) -> float:
+    """Length of a record."""
+    return float(self._step * self.steps_per_record)
+
+  @property
+  def steps_per_second(self) -> float:
+    """How many labels a second has."""
+    return float(1 / self._step)
+
+  def steps(self, seconds: float) -> int:
+    """The number of steps nearest to a length of time."""
+    return round(Fraction(str(seconds)) / self._step)
+
+  def records(self, steps: int) -> int:
+    """How many records hold that many steps; the last one may be partly filled."""
+    return math.ceil(steps / self.steps_per_record)
+
+  def time(self, step: int) -> str:
+    """Start of a step in seconds, exactly: 3 -> '0.12'."""
+    digits = max(2, len(str(self.step_seconds).partition('.')[2]))
+    return f'{float(step * self._step):.{digits}f}'
+
+
+PAPER = Grid()  # RECOLA's and AVEC 2016's: a label every 40 ms; of the paper

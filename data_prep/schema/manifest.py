@@ -1,0 +1,165 @@
+"""The manifest: what lies in a data folder, whose it is, and how it was made; `manifest.json`."""
+
+import dataclasses
+import json
+import pathlib
+
+from data_prep.core import atomic
+from data_prep.core.errors import DataError
+from data_prep.schema.fields import Field
+from data_prep.schema.grid import Grid
+
+PARTITIONS = ('train', 'validation', 'test')
+FORMAT_VERSION = 2
+MANIFEST = 'manifest.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """One TFRecord file: consecutive records of one recording.
+
+  Attributes:
+    file: name inside the data folder.
+    bytes: size of the file.
+    records: how many records it holds.
+    sha256: of the whole file, hexadecimal.
+    recording, subject, partition: whose records these are.
+    first_second: `second` of the first record.
+    steps: valid steps in this shard (the last record of a recording may be partly filled).
+    offsets: byte offset of every record, so that remote reads can go straight to it.
+  """
+
+  file: str
+  bytes: int
+  records: int
+  sha256: str
+  recording: str
+  subject: str
+  partition: str
+  first_second: int
+  steps: int
+  offsets: list[int]
+
+  @classmethod
+  def parse(cls, content) -> 'Shard':
+    """A shard as JSON holds it.
+
+    Raises:
+      TypeError, ValueError: a field is missing, unknown, or not of its type.
+    """
+    shard = cls(**content)
+    for field in dataclasses.fields(cls):
+      value = getattr(shard, field.name)
+      kind = field.type if isinstance(field.type, type) and field.name != 'offsets' else list
+      numbers = value if kind is list and isinstance(value, list) else [value] if kind is int else []
+      if not isinstance(value, kind) or any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
+        raise TypeError(f'shard {str(content.get("file"))!r}: {field.name} is {str(value)[:50]!r}')
+    if shard.partition not in PARTITIONS:
+      raise ValueError(f'shard {shard.file!r}: partition {shard.partition!r}')
+    return shard
+
+
+def inside(folder, text: str, where) -> pathlib.Path:
+  """The path that a file names, whoever wrote that file: also a file of ours is input once it has been away.
+
+  Args:
+    folder: what the path is relative to and must not leave.
+    text: the path as it is written.
+    where: the file that names it, for the message.
+
+  Raises:
+    DataError: it is no path, is absolute, or leads out of `folder`, also by a symbolic link.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    path = pathlib.Path(text)
+    resolved, root = (folder / path).resolve(), folder.resolve()
+  except (OSError, RuntimeError, ValueError, TypeError) as e:  # a NUL, links in a circle, no text
+    raise DataError(f'{where}: {text!r} is no path ({e}); expected a file inside {folder}') from None
+  if path.is_absolute() or resolved == root or not resolved.is_relative_to(root):
+    raise DataError(f'{where}: {text} leads out of {folder}; expected a path inside it: move the file there')
+  return folder / path
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """What lies in a data folder; `manifest.json`.
+
+  Attributes:
+    targets: names of the label columns, in the order of the records' last axis.
+    label_scale: per target [gain, offset]: stored = gain · original + offset, in [−1, 1].
+    preparation: every parameter the preparation ran with.
+    shards: sorted by partition, recording and first second.
+    grid: of all recordings.
+    streams: name of each stream in the records -> its fields, in the order of their concatenation.
+  """
+
+  targets: list[str]
+  label_scale: dict[str, list[float]]
+  preparation: dict
+  shards: list[Shard]
+  grid: Grid
+  streams: dict[str, tuple[Field, ...]]
+
+  @property
+  def num_landmarks(self) -> int:
+    """L, or 0 where the records carry no landmarks."""
+    return self.streams['geometric'][0].shape[0] if 'geometric' in self.streams else 0
+
+  def write(self, folder) -> None:
+    """Writes `manifest.json` whole or not at all."""
+    content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
+    atomic.write(pathlib.Path(folder) / MANIFEST, json.dumps(content, indent=1) + '\n')
+
+  @classmethod
+  def read(cls, folder) -> 'Manifest':
+    """Reads `manifest.json`, of this format version or the first.
+
+    Raises:
+      DataError: it is absent, damaged, of another format version, or names a file out of the folder.
+    """
+    path = pathlib.Path(folder) / MANIFEST
+    try:
+      content = json.loads(path.read_text(encoding='utf-8'))
+      if not isinstance(content, dict):
+        raise TypeError(f'a {type(content).__name__}; expected an object with format_version, targets and shards')
+      version = content.pop('format_version')
+      if version == 1:
+        content |= _of_version_1(content.pop('num_landmarks'))
+      elif version != FORMAT_VERSION:
+        raise DataError(
+          f'{path}: format version {version}, this program reads 1 and {FORMAT_VERSION}; '
+          'run `python -m data_prep.prepare` again'
+        )
+      content['grid'] = Grid(**content['grid'])
+      content['streams'] = {name: tuple(map(Field.parse, fields)) for name, fields in content['streams'].items()}
+      manifest = cls(shards=[Shard.parse(shard) for shard in content.pop('shards')], **content)
+      targets = manifest.targets
+      if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
+        raise TypeError(f'targets are {str(targets)[:50]}')
+      if not isinstance(manifest.label_scale, dict) or not isinstance(manifest.preparation, dict):
+        raise TypeError('label_scale or preparation is of another type than the program writes')
+    except (FileNotFoundError, NotADirectoryError):
+      raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
+    except OSError as e:
+      raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+      raise DataError(f'{path}: damaged ({e}); run `python -m data_prep.prepare` again') from None
+    for shard in manifest.shards:
+      inside(folder, shard.file, path)
+    return manifest
+
+
+def _of_version_1(num_landmarks):
+  """The fields that manifests of the first format version left unsaid."""
+  if type(num_landmarks) is not int:
+    raise TypeError(f'num_landmarks is {num_landmarks!r}')
+  speech = [
+    {'name': 'audio', 'shape': [Grid().samples_per_step], 'dtype': 'int16'},
+    {'name': 'audio_mean', 'per': 'recording'},
+    {'name': 'audio_std', 'per': 'recording'},
+    {'name': 'audio_gain', 'per': 'recording', 'default': 1.0},
+  ]
+  visual = [{'name': 'face', 'shape': [96, 96, 3], 'dtype': 'jpeg'}, {'name': 'face_found'}]
+  geometric = {'geometric': [{'name': 'landmarks', 'shape': [num_landmarks, 2]}]} if num_landmarks else {}
+  return {'grid': {}, 'streams': {'speech': speech, 'visual': visual} | geometric}

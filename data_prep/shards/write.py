@@ -1,0 +1,201 @@
+"""Writes a recording as shards and gives them their final names.
+
+While a batch runs, shards lie in `DIR/.parts`, named after their recording; only when all recordings are done is the
+number of shards known, which the final names carry (`affect-train.tfrecord-00003-of-00016`, as TensorFlow Datasets
+reads them). `.parts/names.json` says which part got which final name, so that a batch that is killed between two
+renames, or that adds a recording later, finds its parts again.
+"""
+
+import collections
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from data_prep.core import atomic
+from data_prep.core.errors import DataError
+from data_prep.schema import records
+from data_prep.schema.grid import PAPER
+from data_prep.schema.manifest import inside, MANIFEST, Manifest, PARTITIONS, Shard
+from data_prep.streams import STREAMS
+
+PARTS = '.parts'
+DATASET_NAME = 'affect'  # tfds: the first part of every file name
+_NAMES = 'names.json'
+_PART = re.compile(r'[A-Za-z0-9_]*-[0-9a-f]{8}-[0-9]+[.]tfrecord')
+_FINAL = re.compile(rf'{DATASET_NAME}-(?:{"|".join(PARTITIONS)})[.]tfrecord-[0-9]+-of-[0-9]+')
+HEADER_BYTES, FOOTER_BYTES = 12, 4  # TFRecord: length (8) and its checksum (4); checksum of the data (4)
+
+
+def write_recording(out, recording_records, *, partition: str) -> list[Shard]:
+  """Writes the records of one recording into `out/.parts`, each shard whole or not at all.
+
+  Args:
+    out: data folder.
+    recording_records: the recording's `Record`s in order.
+    partition: 'train', 'validation' or 'test'.
+
+  Returns:
+    One `Shard` per file; `file` is the name in `.parts`.
+
+  Raises:
+    WorkdirError, DiskFullError: `out` cannot be written.
+  """
+  parts = pathlib.Path(out) / PARTS
+  shards = []
+  for first in range(0, len(recording_records), records.RECORDS_PER_SHARD):
+    chunk = recording_records[first : first + records.RECORDS_PER_SHARD]
+    name = part_name(chunk[0].recording, len(shards))
+    serialized = [records.encode(record) for record in chunk]
+    path = parts / name
+    with atomic.whole(path) as temporary:
+      _write(temporary, serialized)
+    sizes = [HEADER_BYTES + len(data) + FOOTER_BYTES for data in serialized]
+    shards.append(
+      Shard(
+        file=name,
+        bytes=path.stat().st_size,
+        records=len(chunk),
+        sha256=sha256(path),
+        recording=chunk[0].recording,
+        subject=chunk[0].subject,
+        partition=partition,
+        first_second=chunk[0].second,
+        steps=int(sum(record.valid.sum() for record in chunk)),
+        offsets=[int(offset) for offset in np.cumsum([0] + sizes[:-1])],
+      )
+    )
+  return shards
+
+
+def _write(path, serialized) -> None:
+  from data_prep.core.quiet_tf import tf
+
+  try:
+    with tf.io.TFRecordWriter(os.fsencode(path)) as writer:
+      for data in serialized:
+        writer.write(data)
+  except tf.errors.OpError as e:  # its code does not tell a full disk from too many open files, its text does
+    number = next((n for n in errno.errorcode if os.strerror(n) in e.message), None)
+    raise OSError(number, os.strerror(number) if number else reason(e)) from None
+  with open(path, 'rb') as f:
+    os.fsync(f.fileno())  # a rename may reach the disk before the data does
+
+
+def reason(error) -> str:
+  """A TensorFlow error without the names of its nodes and operations."""
+  return re.sub(r"{{.*?}} ?|' failed with.*| \[.*", '', error.message.splitlines()[0])
+
+
+def part_stem(recording: str) -> str:
+  """A file name for any recording id: distinct ids give distinct names on every file system."""
+  safe = ''.join(c if c.isalnum() and c.isascii() else '_' for c in recording)[:60]
+  return f'{safe}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}'
+
+
+def part_name(recording: str, index: int) -> str:
+  """The name in `.parts` of a recording's shard."""
+  return f'{part_stem(recording)}-{index:03d}.tfrecord'
+
+
+def finish(out, shards: list[Shard], *, targets, num_landmarks, label_scale, preparation) -> Manifest:
+  """Gives the parts their final names and writes the manifest and the TFDS metadata.
+
+  Args:
+    out: data folder; `unname` must have been called since its last `finish`.
+    shards: as `write_recording` returned them.
+    targets, num_landmarks, label_scale, preparation: see `Manifest`.
+  """
+  from data_prep.core.quiet_tf import tfds
+
+  out = pathlib.Path(out)
+  ordered = sorted(shards, key=lambda s: (PARTITIONS.index(s.partition), s.recording, s.first_second))
+  counts = collections.Counter(shard.partition for shard in ordered)
+  seen = collections.Counter()
+  named = []
+  for shard in ordered:
+    final = f'{DATASET_NAME}-{shard.partition}.tfrecord-{seen[shard.partition]:05d}-of-{counts[shard.partition]:05d}'
+    seen[shard.partition] += 1
+    named.append(dataclasses.replace(shard, file=final))
+  journal = {part.file: final.file for part, final in zip(ordered, named)}
+  atomic.write(out / PARTS / _NAMES, json.dumps(journal, indent=1))
+  for part, final in journal.items():
+    (out / PARTS / part).replace(out / final)
+
+  template = tfds.core.ShardedFileTemplate(data_dir=out, dataset_name=DATASET_NAME, filetype_suffix='tfrecord')
+  split_infos = [
+    tfds.core.SplitInfo(
+      name=partition,
+      filename_template=dataclasses.replace(template, split=partition),
+      shard_lengths=[s.records for s in named if s.partition == partition],
+      num_bytes=sum(s.bytes for s in named if s.partition == partition),
+    )
+    for partition in PARTITIONS
+    if counts[partition]
+  ]
+  tfds.folder_dataset.write_metadata(
+    data_dir=str(out),
+    features=records.features(len(targets), num_landmarks),
+    split_infos=split_infos,
+    filename_template=template,
+    check_data=False,
+    description='One second of audio, face and labels per record; see manifest.json.',
+  )
+  streams = {name: STREAMS[name].fields(PAPER, {}) for name in ('speech', 'visual')}
+  if num_landmarks:
+    streams['geometric'] = STREAMS['geometric'].fields(PAPER, {'landmarks': num_landmarks})
+  manifest = Manifest(
+    targets=list(targets),
+    label_scale=label_scale,
+    preparation=preparation,
+    shards=named,
+    grid=PAPER,
+    streams=streams,
+  )
+  manifest.write(out)
+  return manifest
+
+
+def names(out) -> dict[str, str]:
+  """Part -> final name, as of the last `finish`; empty if there was none.
+
+  Raises:
+    DataError: damaged, or it names files that are no shards: these will be renamed and deleted.
+  """
+  path = pathlib.Path(out) / PARTS / _NAMES
+  try:
+    journal = json.loads(path.read_text(encoding='utf-8'))
+    for part, final in journal.items():
+      if not (_PART.fullmatch(part) and _FINAL.fullmatch(final)):
+        raise ValueError(f'{part!r}: {final!r}; expected names of shards')
+  except FileNotFoundError:
+    return {}
+  except OSError as e:
+    raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+  except (ValueError, TypeError, AttributeError, RecursionError) as e:
+    raise DataError(f'{path}: damaged ({e}); remove {out} and run the command again') from None
+  inside(out, PARTS, path)
+  return journal
+
+
+def unname(out) -> None:
+  """Takes final names back, so that shards can be added or dropped; the folder is no data folder until `finish`."""
+  out = pathlib.Path(out)
+  (out / MANIFEST).unlink(missing_ok=True)
+  for part, final in names(out).items():
+    # After a kill between two renames a part may lie under either name; under both, the one in `.parts` is newer.
+    if (out / PARTS / part).exists():
+      (out / final).unlink(missing_ok=True)
+    elif (out / final).exists():
+      (out / final).replace(out / PARTS / part)
+  (out / PARTS / _NAMES).unlink(missing_ok=True)
+
+
+def sha256(path) -> str:
+  with open(path, 'rb') as f:
+    return hashlib.file_digest(f, 'sha256').hexdigest()

@@ -1,0 +1,137 @@
+"""The model card of an exported network: what it was trained on, its results, its limits, its licence."""
+
+from collections.abc import Mapping
+
+from e2e_affect.traces import postprocess
+
+_MEANING = """\
+Each step of 40 ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained on. It was
+trained to follow what several raters agreed on, not what a person feels. The output is not clipped and may pass the
+ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of one
+recording rather than people of different recordings."""
+
+_SIMULATED = """\
+Trained on a **simulated corpus**: voices and faces drawn by a program, with arousal and valence put in by formulas. It
+shows that the system works. **It says nothing about people** and must not be used on them."""
+
+_LIMITS = """\
+* It knows the people, the language, the room, the camera and the microphone of its corpus. Elsewhere its errors are
+  unknown until measured against ratings from there.
+* It sees one face, cut out as in training, and hears one mixed sound track: whoever speaks is taken for that face.
+* Without a face (confidence 0), or without sound, that part of the input is masked, and the memory of the recurrent
+  part slowly forgets: the trace stays finite and means little.
+* It must not decide about people: hiring, insurance, policing, education, border control, medicine. In many places
+  inferring emotions at work or in schools is forbidden by law."""
+
+
+def card(config: Mapping, about: Mapping) -> str:
+  """Markdown.
+
+  Args:
+    config: the run's.
+    about: of the `Network`.
+  """
+  dataset, targets = about['dataset'], about['targets']
+  simulated = about.get('simulated', dataset['preparation'].get('simulated', False))
+  rows = ['| partition | recordings | subjects | hours |', '|---|---|---|---|']
+  rows += [
+    f'| {name} | {of["recordings"]} | {of["subjects"]} | {of["hours"]:g} |'
+    for name, of in dataset['partitions'].items()
+  ]
+  modalities = ' + '.join(config['model']['modalities'])
+  corpus = dataset['preparation'].get('corpus', 'unknown')
+  parts = [
+    f'# {config["name"]}: {", ".join(targets)} from {_INPUT[modalities]}',
+    _SIMULATED if simulated else None,
+    '## Output',
+    _MEANING.format(targets=' and '.join(targets)),
+    _scale(about['label_scale']),
+    '## Input',
+    _input(config),
+    '## Training data',
+    f'Corpus layout: `{corpus}`' + (', simulated' if simulated else '') + '; faces and gold '
+    'standard as `network.json` says under `dataset`.',
+    '\n'.join(rows),
+    '## Results',
+    _results(about),
+    '## Post-processing',
+    _postprocessing(about['postprocessing']),
+    '## Limits',
+    _LIMITS,
+    '## Licence',
+    _licence(simulated),
+    '## Use',
+    _USE,
+    f'Architecture: Tzirakis et al. (2017), *End-to-End Multimodal Emotion Recognition Using Deep Neural Networks*. '
+    f'Checkpoint: step {about["checkpoint"]["step"]}, chosen by {about["checkpoint"]["chosen_by"]}. '
+    f'Exported with {about["commit"]}.',
+  ]
+  return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+_INPUT = {'speech': 'speech', 'visual': 'the face', 'speech + visual': 'speech and the face'}
+
+_USE = """\
+```bash
+python -m e2e_affect.predict --checkpoint=THIS_FOLDER --out=DIR CLIP…
+```
+
+```python
+import e2e_affect
+network = e2e_affect.load('THIS_FOLDER')
+traces = network(audio=samples, faces=crops)  # int16 [N] at 16 kHz; uint8 [T, 96, 96, 3]
+```"""
+
+
+def _scale(label_scale):
+  moved = {target: scale for target, scale in label_scale.items() if list(scale) != [1.0, 0.0]}
+  if not moved:
+    return "The scale is the corpus's own."
+  lines = [f'{target}: own scale = (output − {offset:g}) / {gain:g}' for target, (gain, offset) in moved.items()]
+  return "The corpus's own scale was mapped to −1 … 1; back: " + '; '.join(lines) + '.'
+
+
+def _input(config):
+  lines = []
+  if 'speech' in config['model']['modalities']:
+    lines.append('* Sound at 16 kHz, mono, int16; the network sees 250 ms to either side of a step.')
+  if 'visual' in config['model']['modalities']:
+    lines.append(
+      f'* A face crop of 96×96 pixels RGB every 40 ms, of which the network sees the centre at '
+      f'{config["model"]["visual"]["image_size"]} pixels.'
+    )
+  return '\n'.join(lines)
+
+
+def _results(about):
+  rows = ['| partition | target | CCC raw | CCC post-processed | 95 % interval |', '|---|---|---|---|---|']
+  for partition, entry in about['results'].items():
+    for target, raw in ((entry['raw'] or {}).get('ccc') or {}).items():
+      final = entry['postprocessed'] or entry['raw']
+      post = f'{entry["postprocessed"]["ccc"][target]:.3f}' if entry['postprocessed'] else '–'
+      interval = final['ccc_interval'][target]
+      between = f'{interval[0]:.3f} … {interval[1]:.3f}' if interval else '–'
+      rows.append(f'| {partition} | {target} | {raw:.3f} | {post} | {between} |')
+  if len(rows) == 2:
+    return 'None: the run was not evaluated on labelled data.'
+  return '\n'.join(rows) + (
+    '\n\nCCC over all steps of a partition, concatenated; the interval is a bootstrap over its subjects.'
+  )
+
+
+def _postprocessing(params):
+  if not params.get('fitted_on'):
+    return f'None: {params.get("reason")}.'
+  lines = [f'Fitted on {params["fitted_on"]}; looks both ways in time, so it needs the whole recording.']
+  for target, sentences in postprocess.in_words(params).items():
+    lines += [f'* {target}: {sentence}' for sentence in sentences]
+  return '\n'.join(lines)
+
+
+def _licence(simulated):
+  if simulated:
+    return 'Code and parameters: Apache-2.0.'
+  return (
+    'Code: Apache-2.0. The parameters come from recordings of people: whether and how they may be passed on is '
+    'for the licence of that corpus, and the consent of its people, to say. **Ask its owners first.**'
+  )

@@ -1,0 +1,268 @@
+"""What is written of each clip: its CSV of steps and its JSON of numbers; and which files are an earlier analysis's."""
+
+from collections.abc import Mapping, Sequence
+import csv
+import io
+import json
+import os
+import pathlib
+import re
+from urllib.parse import unquote
+
+import numpy as np
+
+from data_prep.core import atomic
+from data_prep.core.errors import DataError
+from data_prep.recordings.clip import Clip
+from data_prep.schema.records import STEP_SECONDS
+from e2e_affect.traces.traces import format_time
+
+MEDIA_FOLDER = 'media'
+PAGE_MARK = '<script type="application/json" id="data">'  # every page of a clip has it
+_SUFFIXES = ('json', 'csv', 'html')
+_LARGEST_JSON = 4 << 20  # bytes; ours have some thousands
+SIMULATED_COLUMN = ('trained_on', 'simulated people')
+_FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
+
+
+def write_csv(
+  path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.ndarray, post: np.ndarray | None, simulated: bool
+) -> None:
+  """One row per step of 40 ms.
+
+  Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
+  `trained_on` where that were simulated people (a column, for a comment would stop most readers of CSV), `face_found`
+  (0 … 1), `face_x`, `face_y`, `face_size` (pixels of the upright frame; empty where the face is lost).
+  The face's columns are empty where no picture was analysed.
+
+  Args:
+    path: the file.
+    clip: of which it is.
+    targets: K names.
+    raw, post: [T, K]; post may be None.
+    simulated: whether the network learnt from a simulated corpus.
+  """
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(
+    [
+      'time',
+      *targets,
+      *(f'{target}_post' for target in targets if post is not None),
+      *SIMULATED_COLUMN[:simulated],
+      *_FACE_COLUMNS,
+    ]
+  )
+  columns = [[format_time(step) for step in range(clip.steps)]]
+  for traces in (raw, post):
+    if traces is not None:
+      columns += [traces[:, k].astype(str) for k in range(len(targets))]
+  if simulated:
+    columns.append([SIMULATED_COLUMN[1]] * clip.steps)
+  found = np.char.mod('%.3f', clip.face_found) if clip.crops is not None else np.full(clip.steps, '')
+  boxes = [np.where(np.isnan(column), '', np.char.mod('%.1f', column)) for column in clip.boxes.T]
+  writer.writerows(zip(*columns, found, *boxes, strict=True))
+  atomic.write(path, text.getvalue())
+
+
+def summary(
+  name: str,
+  source: dict,
+  digest: dict,
+  clip: Clip,
+  targets: Sequence[str],
+  raw: np.ndarray,
+  post: np.ndarray | None,
+  about: dict,
+  cost: dict,
+) -> dict:
+  """The content of the JSON file.
+
+  Args:
+    name: of the clip.
+    source: its files, resolved.
+    digest: bytes, time and SHA-256 of each.
+    clip, targets, raw, post: as in `write_csv`.
+    about: what the network is: model, checkpoint, label scale, post-processing, commit, settings.
+    cost: seconds of work by kind.
+  """
+
+  def numbers(values):
+    return {
+      name: round(float(f(values)), 6)
+      for name, f in (('mean', np.mean), ('std', np.std), ('min', np.min), ('max', np.max))
+    }
+
+  total = sum(cost.values())
+  face = None
+  if clip.crops is not None:
+    face = {
+      'share_of_steps': round(float(np.mean(clip.face_found > 0)), 6),
+      'mean_confidence': round(float(clip.face_found.mean()), 6),
+      'frame_size': clip.frame_size,
+    }
+  return {
+    'clip': name,
+    'files': source,
+    'content': digest,
+    'steps': clip.steps,
+    'seconds': round(clip.seconds, 3),
+    'step_seconds': 0.04,
+    'targets': {
+      target: {'raw': numbers(raw[:, k]), 'postprocessed': numbers(post[:, k]) if post is not None else None}
+      for k, target in enumerate(targets)
+    },
+    'sound': None
+    if clip.samples is None
+    else {'mean_int16': clip.audio_mean / clip.audio_gain, 'std_int16': clip.audio_std / clip.audio_gain},
+    'face': face,
+    'notes': clip.notes,
+    **about,
+    'cost': {
+      'seconds': {kind: round(value, 3) for kind, value in cost.items()},
+      'real_time_factor': round(total / clip.seconds, 4),
+    },
+  }
+
+
+def write_json(path: pathlib.Path, content: dict) -> None:
+  """Writes it whole or not at all."""
+  atomic.write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n')
+
+
+def length_notes(fitted: Mapping, steps: int) -> list[str]:
+  """What a clip of so many steps is too short for.
+
+  Args:
+    fitted: what `postprocess.fit` returned, or `{'fitted_on': None}`.
+    steps: of the clip.
+  """
+  notes = []
+  if steps * STEP_SECONDS < 0.25:
+    notes.append('shorter than 0.25 s: too short to mean anything')
+  for name in ('median_filter', 'time_shift') if fitted.get('fitted_on') else ():
+    for target, of in fitted['targets'].items():
+      if of[name]['kept'] and steps < 2 * of[name]['steps']:
+        notes.append(
+          f'shorter than twice the {name.replace("_", " ")} of {of[name]["steps"] * STEP_SECONDS:.2f} s: '
+          f'trust the raw {target}'
+        )
+  return notes
+
+
+def check_replaceable(out: pathlib.Path, name: str, media: Sequence[str]) -> None:
+  """Raises DataError where a file of a clip would replace one that no analysis wrote.
+
+  Args:
+    out: folder.
+    name: of the clip.
+    media: names that its copy may get.
+  """
+  ours = _ours(out, name)
+  for path in [*_paths(out, name), *(out / MEDIA_FOLDER / file for file in media)]:
+    if os.path.lexists(path) and path not in ours:
+      raise DataError(f'{path}: is there already and no result of this program; left as it is: choose another --out')
+
+
+def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
+  """Moves the results of a clip to their places, over those of an earlier analysis; raises OSError.
+
+  All of them are written before, in the same file system: a full disk or a signal leaves the earlier ones as they are.
+  The JSON comes first, so that whatever lies there tells whose it is.
+  """
+  earlier = [path for path in _ours(out, name) if path.parent != out]
+  media = sorted((spool / MEDIA_FOLDER).iterdir()) if (spool / MEDIA_FOLDER).is_dir() else []
+  for path in media:
+    (out / MEDIA_FOLDER).mkdir(exist_ok=True)
+    (out / MEDIA_FOLDER / path.name).unlink(missing_ok=True)  # a link may lie there, of the same file
+    path.replace(out / MEDIA_FOLDER / path.name)
+  for suffix in _SUFFIXES:
+    (spool / f'{name}.{suffix}').replace(out / f'{name}.{suffix}')
+  for path in earlier:
+    if path.name not in [file.name for file in media]:
+      path.unlink(missing_ok=True)
+
+
+def read_summaries(out: pathlib.Path) -> dict[str, dict]:
+  """Name -> content of the JSON file of every result in a folder; `files` and `content` are there, if empty."""
+  found = {}
+  for path in sorted(out.glob('*.json')):
+    try:
+      data = path.read_bytes() if path.stat().st_size <= _LARGEST_JSON else b''
+    except OSError:
+      continue
+    if _is_json(data):
+      content = json.loads(data)
+      for field, kind in (('files', str), ('content', dict)):
+        values = content.get(field)
+        fits = isinstance(values, dict) and all(isinstance(value, kind) for value in values.values())
+        content[field] = values if fits else {}
+      found[path.stem] = content
+  return found
+
+
+def half_results(out: pathlib.Path) -> list[str]:
+  """Names of which a table or a page lies there that an analysis wrote, and no JSON that would tell its source."""
+  names = {path.stem for suffix in ('csv', 'html') for path in out.glob(f'*.{suffix}')}
+  return [name for name in sorted(names - {'index'}) if not os.path.lexists(out / f'{name}.json') and _ours(out, name)]
+
+
+def read_traces(path: pathlib.Path, targets: Sequence[str]) -> np.ndarray:
+  """[T, K] float32, post-processed where there are such columns, of what `write_csv` wrote.
+
+  Raises:
+    OSError, ValueError, KeyError: it cannot be read, or is no such table.
+  """
+  with path.open(encoding='utf-8', newline='') as file:
+    rows = list(csv.DictReader(file))
+  if not rows:
+    raise ValueError(f'{path}: no rows')
+  columns = [target if f'{target}_post' not in rows[0] else f'{target}_post' for target in targets]
+  return np.array([[float(row[column]) for column in columns] for row in rows], np.float32)
+
+
+def are_rejects(data: bytes) -> bool:
+  """Whether the content of a file is that of `rejects.jsonl`."""
+  try:
+    rows = [json.loads(line) for line in data.splitlines()]
+    return all(
+      row.keys() == {'clip', 'files', 'reason'}
+      and all(isinstance(text, str) for text in (row['clip'], row['reason'], *row['files'].values()))
+      for row in rows
+    )
+  except (ValueError, AttributeError, RecursionError):
+    return False
+
+
+def _paths(out, name):
+  return [out / f'{name}.{suffix}' for suffix in _SUFFIXES]
+
+
+def _ours(out, name):
+  """Those files of a clip, its copy among them, that an analysis wrote."""
+  ours = []
+  for path, known in zip(_paths(out, name), (_is_json, _is_csv, lambda data: PAGE_MARK.encode() in data), strict=True):
+    try:
+      data = path.read_bytes()
+    except OSError:
+      continue
+    if known(data):
+      ours.append(path)
+      if path.suffix == '.html':  # written before the copy: a copy that no page names is not ours
+        ours += [
+          out / MEDIA_FOLDER / pathlib.PurePath(unquote(source.decode())).name
+          for source in re.findall(f' src="{MEDIA_FOLDER}/([^"]+)"'.encode(), data)
+        ]
+  return ours
+
+
+def _is_csv(data):
+  header = data.partition(b'\n')[0]
+  return header.startswith(b'time,') and header.endswith(','.join(_FACE_COLUMNS).encode())
+
+
+def _is_json(data):
+  try:
+    return {'clip', 'step_seconds', 'cost'} <= json.loads(data).keys()
+  except (ValueError, AttributeError, RecursionError):
+    return False

@@ -1,0 +1,257 @@
+"""Traces while the sound is still coming in: 16 kHz PCM in, one line per step out.
+
+The network's filters (5 ms and 500 ms) look 252.5 ms ahead, so that a step of 40 ms is known seven steps after its end.
+They are applied to one step at a time, the long one's transform made once: of the 1600 transforms that a chunk would
+need for each step, 80 are left.
+
+Two things differ from `predict` and cannot be otherwise: the waveform is normalised by mean and deviation of the sound
+heard so far, not of the whole recording; and post-processing, which looks both ways in time, is left out.
+"""
+
+from collections.abc import Iterator
+import functools
+import math
+import sys
+import time
+from typing import BinaryIO, TextIO
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from scipy import fft
+
+from data_prep.core.errors import DataError, UserError
+from data_prep.schema.records import SAMPLES_PER_STEP, STEP_SECONDS
+from e2e_affect.clips import pcm
+from e2e_affect.clips.network import Network, SIMULATED
+from e2e_affect.input import augment
+from e2e_affect.layers.recurrent import initial_carry, RecurrentNetwork
+from e2e_affect.traces.traces import format_time
+
+_HALF = SAMPLES_PER_STEP // 2  # samples a step after the pooling to 8 kHz
+
+
+class Stream:
+  """A network that takes one step of sound at a time.
+
+  Attributes:
+    ahead: L, steps of sound that must follow a step before it can be predicted.
+  """
+
+  def __init__(self, network: Network, statistics: tuple[float, float] | None = None):
+    """
+    Args:
+      network: one that hears; a fused one runs with the picture masked.
+      statistics: mean and standard deviation of the sound, int16 units, where they are known beforehand.
+
+    Raises:
+      UserError: the network does not hear, or is not the paper's.
+    """
+    options = network.config.model.speech
+    if 'speech' not in network.modalities:
+      raise UserError(
+        f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that hears'
+      )
+    if options.variant != 'paper' or not 1 < options.taps <= SAMPLES_PER_STEP:
+      raise UserError(
+        f'--stream runs model.speech.variant = paper with 2 to {SAMPLES_PER_STEP} taps, and this network '
+        f'has {options.variant} with {options.taps}; use `predict` on files'
+      )
+    sizes = _Sizes(options.taps, options.long_taps)
+    params = network.variables['params']
+    self.ahead = sizes.ahead
+    self._statistics, self._heard = statistics, [0, 0, 0]
+    response = jnp.conj(jnp.fft.rfft(jnp.moveaxis(params['speech']['long_conv_kernel'], 0, 2), sizes.block))
+    self._params = {
+      'speech': {k: v for k, v in params['speech'].items() if k != 'long_conv_kernel'},
+      'response': response,
+      'recurrent': params['recurrent'],
+    }
+    recurrent = network.config.model.recurrent
+    self._state = {
+      'sound': jnp.zeros(sizes.before),
+      'buffer': jnp.zeros((sizes.buffer, options.filters)),
+      'valid': jnp.zeros(()),
+      'carry': initial_carry(1, recurrent.layers, recurrent.units),
+    }
+    frozen = ml_collections.FrozenConfigDict(network.config)
+    step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
+    self._taken = 0
+    # Now, not when the first sound waits.
+    arguments = self._arguments(np.zeros(SAMPLES_PER_STEP, np.int16), True)
+    self._compiled = step.lower(*arguments).compile()
+    jax.block_until_ready(self._compiled(*arguments))  # the first call is slow, too
+
+  def __call__(self, samples: np.ndarray | None) -> np.ndarray | None:
+    """Takes the next step of sound; returns the prediction of the step that lies `ahead` before it.
+
+    Args:
+      samples: [640] int16, the last ones of the sound fewer (silence follows), or None past its end.
+
+    Returns:
+      [K] float32, or None as long as no step has enough sound after it.
+    """
+    if samples is not None:
+      wide = samples.astype(np.int64)
+      self._heard = [
+        self._heard[0] + len(wide),
+        self._heard[1] + int(wide.sum()),
+        self._heard[2] + int((wide * wide).sum()),
+      ]
+    prediction, self._state = self._compiled(*self._arguments(samples, samples is not None))
+    self._taken += 1
+    prediction = np.asarray(prediction)  # waits, also where nobody wants it: else the first that is wanted pays for all
+    return prediction if self._taken > self.ahead else None
+
+  def _arguments(self, samples, valid):
+    count, total, squares = self._heard
+    statistics = self._statistics or (
+      (total / count, math.sqrt((count * squares - total * total) / count**2)) if count else (0.0, 0.0)
+    )
+    samples = np.zeros(0, np.int16) if samples is None else samples
+    samples = np.pad(samples, (0, SAMPLES_PER_STEP - len(samples)))
+    return (
+      self._params,
+      self._state,
+      samples,
+      np.float32(statistics),
+      np.float32(valid),
+      np.bool_(self._taken >= self.ahead),
+    )
+
+
+class _Sizes:
+  """Lengths of the two filters' windows; SAME padding puts the smaller half first.
+
+  Attributes:
+    before: samples (16 kHz) kept from earlier steps for the short filter.
+    late: samples (8 kHz) that the short filter's output trails the sound by.
+    ahead: L.
+    window: samples (8 kHz) that the long filter reads for one step.
+    buffer: samples (8 kHz) kept, of which the first `window` belong to the step to predict.
+    block: length of the transforms.
+  """
+
+  def __init__(self, taps, long_taps):
+    left, right = (taps - 1) // 2, taps - 1 - (taps - 1) // 2
+    long_right = long_taps - 1 - (long_taps - 1) // 2
+    self.late = -(-right // 2)
+    self.before = left + 2 * self.late
+    self.ahead = -(-(long_right + self.late) // _HALF)
+    self.window = _HALF + long_taps - 1
+    self.buffer = self.window + _HALF * self.ahead - self.late - long_right
+    self.block = fft.next_fast_len(self.window, real=True)
+
+
+def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num_targets):
+  """One step through `SpeechNetwork` and `RecurrentNetwork`; prediction [K] and the new state."""
+  options = config.model.speech
+  inputs = augment.prepare(
+    {
+      'audio': samples[None, None],
+      'audio_mean': statistics[:1],
+      'audio_std': statistics[1:],
+      'audio_gain': jnp.ones(1),
+      'valid': valid[None, None],
+    },
+    config.model,
+    config.augment,
+    keys=None,
+  )
+  # The short filter, where all of the sound it reads is there: [before + 640] -> [320, F]
+  sound = jnp.concatenate([state['sound'], inputs['audio'].reshape(-1)])
+  conv = nn.Conv(options.filters, (options.taps,), padding='VALID')
+  x = conv.apply({'params': params['speech']['conv']}, sound[None, :, None])[0, :SAMPLES_PER_STEP]
+  x = nn.relu(x.reshape(_HALF, 2, -1).max(axis=1))
+  # Its first outputs still belong to the step before; outside of the recording they are zeros.
+  x *= jnp.concatenate([jnp.repeat(state['valid'], sizes.late), jnp.repeat(valid, _HALF - sizes.late)])[:, None]
+  buffer = jnp.concatenate([state['buffer'][_HALF:], x])
+  # The long filter: [window, F] -> [320, F]
+  spectrum = jnp.fft.rfft(buffer[: sizes.window].T, sizes.block)
+  y = jnp.fft.irfft(jnp.einsum('if,iof->of', spectrum, params['response']), sizes.block)[:, :_HALF].T
+  y = y + params['speech']['long_conv_bias']
+  y = nn.relu(y.reshape(_HALF, -1, options.pool_channels).max(axis=2)).reshape(1, 1, -1) * inputs['audio_found']
+  # A masked picture gives features of zero, after those of the speech.
+  wanted = params['recurrent']['lstm_0']['kernel'].shape[0]
+  features = jnp.pad(y, ((0, 0), (0, 0), (0, wanted - y.shape[2])))
+  recurrent = config.model.recurrent
+  network = RecurrentNetwork(
+    num_targets,
+    recurrent.layers,
+    recurrent.units,
+    recurrent.peepholes,
+    recurrent.cell_clip,
+    jnp.dtype(config.dtype),
+    restart_steps=recurrent.restart_steps,
+  )
+  prediction, carry = network.apply({'params': params['recurrent']}, features, state['carry'])
+  # Before the first step of the recording there is nothing to remember.
+  carry = jax.tree.map(lambda new, old: jnp.where(emit, new, old), carry, state['carry'])
+  return prediction[0, 0], {'sound': sound[-sizes.before :], 'buffer': buffer, 'valid': valid, 'carry': carry}
+
+
+def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterator[np.ndarray]:
+  """Yields [K] for every step that the sound begins.
+
+  Args:
+    stream: fresh.
+    source: signed 16-bit little-endian mono PCM at 16 kHz.
+    costs: takes the seconds of work of each step.
+
+  Raises:
+    DataError: it begins as a media file; nothing has been yielded. Or the sound ends within a sample; all steps before
+      have been yielded.
+  """
+  wanted = 2 * SAMPLES_PER_STEP
+
+  def advance(samples):
+    begin = time.perf_counter()
+    prediction = stream(samples)
+    costs.append(time.perf_counter() - begin)
+    return () if prediction is None else (prediction,)
+
+  # Two steps at once, so that of every kind of file two frames are seen; no line is later for it by more than a step.
+  waiting = source.read(2 * wanted)
+  kind = pcm.container_of(waiting)
+  if kind:
+    raise DataError(
+      f'standard input begins as {kind} file; expected 16-bit PCM without a header: 16 kHz, mono, '
+      'little-endian. Analyse the file by its name, without --stream, or let FFmpeg decode it: '
+      'ffmpeg -i FILE -f s16le -ac 1 -ar 16000 - | …'
+    )
+  while True:
+    data, waiting = (waiting[:wanted], waiting[wanted:]) if waiting else (source.read(wanted), b'')
+    whole = data[: len(data) // 2 * 2]
+    if whole:
+      yield from advance(np.frombuffer(whole, '<i2'))
+    if len(data) < wanted:
+      break
+  for _ in range(stream.ahead):
+    yield from advance(None)
+  if len(data) % 2:
+    raise DataError('standard input ends within a sample; expected 16-bit PCM: 16 kHz, mono, little-endian')
+
+
+def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
+  """The command: CSV lines to `sink`, what it costs to standard error."""
+  stream = Stream(network)
+  print(
+    f"a step's line comes {1000 * STEP_SECONDS * stream.ahead:.0f} ms after its end: the filters look ahead; raw "
+    'traces, by the loudness heard so far',
+    file=sys.stderr,
+  )
+  if network.simulated:
+    print(f'warning: {SIMULATED}', file=sys.stderr)
+  print(','.join(['time', *network.targets]), file=sink, flush=True)
+  costs, steps = [], 0
+  for steps, prediction in enumerate(predictions(stream, source, costs), 1):
+    print(','.join([format_time(steps - 1), *prediction.astype(str)]), file=sink, flush=True)
+  if not steps:
+    raise DataError('standard input is empty; expected 16-bit PCM: 16 kHz, mono, little-endian')
+  print(
+    f'{steps} steps ({steps * STEP_SECONDS:.2f} s); real-time factor {sum(costs) / (steps * STEP_SECONDS):.3f}; a '
+    f'step takes {1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms',
+    file=sys.stderr,
+  )

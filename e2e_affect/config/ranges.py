@@ -1,0 +1,132 @@
+"""Absurd configs are refused at once, before data and compilation."""
+
+import math
+
+import ml_collections
+
+from data_prep.core.errors import UserError
+from data_prep.schema.records import STEPS_PER_RECORD
+from e2e_affect.heads.losses import LOSSES
+from e2e_affect.streams import MODALITIES
+
+_LONGEST = 90_000  # steps of a sequence: an hour
+_CHOICES = {
+  'data.cache': ('', 'host', 'device'),
+  'dtype': ('float32', 'bfloat16'),
+  'loss': tuple(LOSSES),
+  'model.speech.variant': ('paper', 'released'),
+  'model.speech.normalise': ('recording', 'none'),
+  'model.visual.stride_on': ('auto', '1x1', '3x3'),
+  'model.visual.stem_pool_padding': ('auto', 'SAME', 'SYMMETRIC'),
+  'model.visual.batch_norm': ('auto', 'train', 'frozen'),
+}
+# Smallest and largest. The upper ones keep a slip of the finger from filling the memory or running for ever.
+_RANGES = {
+  **dict.fromkeys(
+    (
+      'model.recurrent.layers',
+      'model.visual.width',
+      'model.speech.filters',
+      'model.speech.taps',
+      'model.speech.pool_channels',
+      'model.geometric.landmarks',
+      'model.recurrent.units',
+    ),
+    (1, 10_000),
+  ),
+  'model.speech.long_taps': (1, 80_000),  # 10 s
+  'model.visual.image_size': (32, 1024),  # the network halves it five times
+  'model.visual.batch_norm_epsilon': (0, 1),
+  'model.recurrent.cell_clip': (0, 1e9),
+  'model.recurrent.warm_up': (0, 1000),
+  'model.recurrent.restart_steps': (0, 2**31 - 1),
+  'weight_decay': (0, 1),
+  'batch_size': (1, 100_000),
+  'epochs': (0, 1_000_000),
+  'total_steps': (0, 2**31 - 1),
+  'seed': (0, 2**32 - 1),
+  'log_every_steps': (1, 2**31 - 1),
+  'evaluate_every_epochs': (0.001, 1_000_000),
+  'evaluate_chunk_seconds': (1, 3600),
+  'data.read_threads': (1, 256),
+  'augment.brightness': (0, 1),
+  'augment.saturation': (0, 1),
+}
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Looks at every value that could not work.
+
+  Raises:
+    UserError: the first such field, its value and what is allowed.
+  """
+  for field, choices in _CHOICES.items():
+    _require(config, field, lambda v: v in choices, 'one of ' + ', '.join(choice or "''" for choice in choices))
+  for field, (low, high) in _RANGES.items():
+    _require(config, field, lambda v: low <= v <= high, f'{low} to {high}')
+  _require(
+    config,
+    'name',
+    lambda v: v not in ('', '.', '..') and not set(v) & set('/\\\0'),
+    'the name of a folder, without a path',
+  )
+  _require(config, 'learning_rate', lambda v: 0 < v <= 10, 'above 0 and at most 10')
+  _require(
+    config,
+    'data.sequence_steps',
+    lambda v: 0 < v <= _LONGEST and v % STEPS_PER_RECORD == 0,
+    f'a multiple of {STEPS_PER_RECORD} (whole seconds), at most {_LONGEST}',
+  )
+  for field, good, expected in (
+    ('mean', lambda x: abs(x) < math.inf, 'numbers'),
+    ('std', lambda x: 0 < x < math.inf, 'numbers above 0'),
+  ):
+    _require(
+      config,
+      f'model.visual.{field}',
+      lambda v: not v or len(v) == 3 and all(isinstance(x, (int, float)) and good(x) for x in v),
+      f'() or three {expected}',
+    )
+  _require(config, 'model.recurrent.input_scale', lambda v: 0 < v <= 10, 'above 0 and at most 10')
+  for field in ('average_decay', 'model.speech.dropout', 'model.visual.batch_norm_momentum'):
+    _require(config, field, lambda v: 0 <= v < 1, 'at least 0 and under 1')
+  _require(config, 'augment.resize', lambda v: 1 <= v < 4, 'at least 1 and under 4')
+  _require(
+    config,
+    'model.modalities',
+    lambda v: v and tuple(m for m in MODALITIES if m in v) == tuple(v),
+    f'some of {", ".join(MODALITIES)}, in this order',
+  )
+  _require(
+    config,
+    'model.speech.filters',
+    lambda v: v % config.model.speech.pool_channels == 0,
+    f'a multiple of model.speech.pool_channels = {config.model.speech.pool_channels}',
+  )
+  _require(
+    config,
+    'data.train_on',
+    lambda v: tuple(v) in (('train',), ('train', 'validation')),
+    "('train',) or ('train', 'validation')",
+  )
+  _require(
+    config,
+    'model.frozen',
+    lambda v: set(v) <= {'speech', 'visual'} & set(config.model.modalities),
+    'some of speech and visual, as far as the network has them',
+  )
+  for modality in config.init_from:
+    source = config.init_from[modality]
+    if source and modality not in config.model.modalities:
+      raise UserError(
+        f'config.init_from.{modality} = {source!r}, but the network has no such part: '
+        f'config.model.modalities = {tuple(config.model.modalities)}'
+      )
+
+
+def _require(config, field, good, expected):
+  value = config
+  for part in field.split('.'):
+    value = value[part]
+  if not good(value):
+    raise UserError(f'config.{field} = {value!r}, expected {expected}; set it with --config.{field}=…')

@@ -1,0 +1,254 @@
+"""Recurrent network: features of every step in, targets out (paper, section III-D)."""
+
+import functools
+from typing import NamedTuple
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Carry(NamedTuple):
+  """State between two steps.
+
+  Attributes:
+    layers: cell state [B, H] and hidden state [B, H] of each.
+    steps: [B] int32, taken since the start of the recording.
+  """
+
+  layers: list[tuple[jax.Array, jax.Array]]
+  steps: jax.Array
+
+
+class LSTM(nn.Module):
+  """One LSTM layer; gates in the order input, candidate, forget, output, as in TensorFlow's cell.
+
+  NOTE(paper): section III-D initialises by Glorot's method, which is made for inputs of mean 0 and variance 1. Features
+  behind a ReLU and a maximum are neither, and would open or close most gates for good: cells then add up what is a
+  person's own over a whole recording. A fifth of Glorot's range for the input kernels keeps the gates where they can
+  learn; an `input_scale` of 1 is the paper's. Recurrent kernels are Glorot's.
+
+  Attributes:
+    units: H.
+    peepholes: gates see the cell, as in the authors' code: input and forget the old one, output the new one.
+    cell_clip: the cell is kept in ±cell_clip; 0 is no clip.
+    dtype: of the two matrix products; the state and the sums over time are float32.
+    input_scale: range that the input kernel is drawn from, over Glorot's.
+  """
+
+  units: int
+  peepholes: bool = False
+  cell_clip: float = 0.0
+  dtype: jnp.dtype = jnp.float32
+  input_scale: float = 0.2
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, carry: tuple[jax.Array, jax.Array], keep: jax.Array | None = None
+  ) -> tuple[tuple, jax.Array]:
+    """[B, T, D] and the state before the first step -> the state after the last step and [B, T, H].
+
+    Before the steps for which `keep` [B, T] is False, the state becomes zero.
+    """
+    glorot = nn.initializers.variance_scaling(self.input_scale**2, 'fan_avg', 'uniform')
+    kernel = self.param('kernel', glorot, (x.shape[-1], 4 * self.units), jnp.float32)
+    recurrent_kernel = self.param(
+      'recurrent_kernel', nn.initializers.glorot_uniform(), (self.units, 4 * self.units), jnp.float32
+    )
+    bias = self.param('bias', nn.initializers.zeros_init(), (4 * self.units,), jnp.float32)
+    peepholes = None
+    if self.peepholes:
+      # TensorFlow draws peepholes as it draws the kernel; a vector has no Glorot fan, so its own scale.
+      normal = nn.initializers.normal(0.01)
+      peepholes = jnp.stack([self.param(f'peephole_{gate}', normal, (self.units,), jnp.float32) for gate in 'ifo'])
+    # All that is not sequential, outside of the scan: [B, T, D] -> [B, T, 4H]. Forget bias 1 is added at run time, as
+    # in TensorFlow: stored biases then mean the same.
+    projected = (x.astype(self.dtype) @ kernel.astype(self.dtype)).astype(jnp.float32)
+    projected += bias + jnp.repeat(jnp.array([0.0, 0.0, 1.0, 0.0]), self.units)
+    arguments = projected, recurrent_kernel.astype(self.dtype), peepholes, *carry, self.cell_clip
+    # Restarts are for evaluation: the derivative that `recurrence` brings does without them.
+    y, cell, hidden = recurrence(*arguments) if keep is None else _recurrence_forward(*arguments, keep)[0]
+    return (cell, hidden), y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def recurrence(
+  projected: jax.Array,
+  kernel: jax.Array,
+  peepholes: jax.Array | None,
+  cell: jax.Array,
+  hidden: jax.Array,
+  cell_clip: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The sequential part of a layer, with a derivative that is as fast as the recurrence itself.
+
+  Autodiff would add to the kernel's gradient in every step; here it is one matrix product over all steps. Unrolling
+  the loop gained nothing on a CPU and doubled the time to compile.
+
+  Args:
+    projected: [B, T, 4H] float32, what inputs and biases give to the gates.
+    kernel: [H, 4H], from the hidden state to the gates; its type is that of the product.
+    peepholes: [3, H] of the gates input, forget and output, or None.
+    cell, hidden: [B, H] float32, the state before the first step.
+    cell_clip: see `LSTM`.
+
+  Returns:
+    The hidden states [B, T, H], and the cell and hidden state [B, H] after the last step.
+  """
+  return _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip)[0]
+
+
+def _recurrence_forward(projected, kernel, peepholes, cell, hidden, cell_clip, keep=None):
+  product = _product_in_a_loop(kernel, rows=len(cell))
+
+  def step(state, inputs):
+    if keep is not None:
+      inputs, kept = inputs
+      state = [jnp.where(kept[:, None], part, 0) for part in state]
+    cell, hidden = state
+    gates = inputs + product(hidden)
+    if peepholes is not None:
+      w_i, w_f, w_o = peepholes
+      gates += jnp.concatenate([w_i * cell, jnp.zeros_like(cell), w_f * cell, jnp.zeros_like(cell)], axis=-1)
+    activated = _activate(gates)
+    i, j, f, o = jnp.split(activated, 4, axis=-1)
+    cell = f * cell + i * j
+    if cell_clip:
+      cell = jnp.clip(cell, -cell_clip, cell_clip)
+    if peepholes is not None:  # the output gate sees the new cell
+      o = nn.sigmoid(gates[:, -o.shape[1] :] + w_o * cell)
+      activated = jnp.concatenate([i, j, f, o], axis=-1)
+    hidden = o * jnp.tanh(cell)
+    return (cell, hidden), (activated, cell, hidden)
+
+  inputs = jnp.moveaxis(projected, 1, 0)
+  (last_cell, last_hidden), (activated, cells, y) = jax.lax.scan(
+    step, (cell, hidden), inputs if keep is None else (inputs, keep.T)
+  )
+  residuals = activated, jnp.concatenate([cell[None], cells]), jnp.concatenate([hidden[None], y]), kernel, peepholes
+  return (jnp.moveaxis(y, 0, 1), last_cell, last_hidden), residuals
+
+
+def _recurrence_backward(cell_clip, residuals, gradients):
+  activated, cells, hiddens, kernel, peepholes = residuals
+  d_y, d_cell, d_hidden = gradients
+  before, after = cells[:-1], cells[1:]
+  product = _product_in_a_loop(kernel.T, rows=len(d_cell))
+
+  def step(state, inputs):
+    d_cell, d_hidden = state
+    d_y, activated, before, after, tanh_cell = inputs
+    i, j, f, o = jnp.split(activated, 4, axis=-1)
+    d_hidden += d_y
+    d_o = d_hidden * tanh_cell * o * (1 - o)
+    d_cell += d_hidden * o * (1 - tanh_cell**2)
+    if peepholes is not None:
+      d_cell += d_o * peepholes[2]
+    if cell_clip:
+      d_cell = jnp.where(jnp.abs(after) < cell_clip, d_cell, 0.0)
+    d_i, d_j, d_f = d_cell * j * i * (1 - i), d_cell * i * (1 - j**2), d_cell * before * f * (1 - f)
+    d_cell *= f
+    if peepholes is not None:
+      d_cell += d_i * peepholes[0] + d_f * peepholes[1]
+    d_gates = jnp.concatenate([d_i, d_j, d_f, d_o], axis=-1)
+    return (d_cell, product(d_gates)), d_gates
+
+  inputs = jnp.moveaxis(d_y, 1, 0), activated, before, after, jnp.tanh(after)
+  (d_cell, d_hidden), d_gates = jax.lax.scan(step, (d_cell, d_hidden), inputs, reverse=True)
+  d_kernel = jnp.einsum(
+    'tbh,tbg->hg', hiddens[:-1].astype(kernel.dtype), d_gates.astype(kernel.dtype), preferred_element_type=jnp.float32
+  ).astype(kernel.dtype)
+  d_peepholes = None
+  if peepholes is not None:
+    d_i, _, d_f, d_o = jnp.split(d_gates, 4, axis=-1)
+    d_peepholes = jnp.stack([(d * c).sum((0, 1)) for d, c in ((d_i, before), (d_f, before), (d_o, after))])
+  return jnp.moveaxis(d_gates, 0, 1), d_kernel, d_peepholes, d_cell, d_hidden
+
+
+recurrence.defvjp(_recurrence_forward, _recurrence_backward)
+
+
+def _product_in_a_loop(kernel, rows):
+  """A function that multiplies [rows, I] by the kernel [I, O], in the kernel's type; the result is float32.
+
+  On a CPU XLA would transpose the kernel, or cut it in tiles, in every step: the barriers keep that out of the loop.
+  Its matrix products serve two or three rows badly there: of 256 cells they take 15 to 28 µs, sums over tiles of 64
+  columns 12.
+  """
+  outputs, tile = kernel.shape[1], 64
+  if (
+    rows in (2, 3)
+    and outputs % tile == 0
+    and outputs > tile
+    and kernel.dtype == jnp.float32
+    and (jax.default_backend() == 'cpu')
+  ):
+    tiles = jax.lax.optimization_barrier(kernel.reshape(-1, outputs // tile, tile).swapaxes(0, 1))
+    return lambda x: (x[:, None, :, None] * tiles).sum(2).reshape(rows, outputs)
+  kernel = jax.lax.optimization_barrier(kernel)
+  return lambda x: (x.astype(kernel.dtype) @ kernel).astype(jnp.float32)
+
+
+def _activate(gates):
+  """[B, 4H] input, candidate, forget and output before activation -> after; sigmoid(x) = (tanh(x / 2) + 1) / 2.
+
+  One tanh for all gates at once, which compilers vectorise better than sigmoids of slices.
+  """
+  is_candidate = jnp.repeat(jnp.array([False, True, False, False]), gates.shape[-1] // 4)
+  tanh = jnp.tanh(gates * jnp.where(is_candidate, 1.0, 0.5))
+  return jnp.where(is_candidate, tanh, 0.5 * tanh + 0.5)
+
+
+class RecurrentNetwork(nn.Module):
+  """LSTM layers and a linear head.
+
+  Attributes:
+    num_targets: K.
+    layers, units, peepholes, cell_clip, dtype, input_scale: see `LSTM`.
+    restart_steps: the state becomes zero again every so many steps of a recording; 0: never.
+  """
+
+  num_targets: int
+  layers: int = 2
+  units: int = 256
+  peepholes: bool = False
+  cell_clip: float = 0.0
+  dtype: jnp.dtype = jnp.float32
+  input_scale: float = 0.2
+  restart_steps: int = 0
+
+  @nn.compact
+  def __call__(self, x: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
+    """Predicts the targets of every step.
+
+    Args:
+      x: [B, T, D] features.
+      carry: the state that an earlier call returned, to go on where it ended; None starts from zero.
+
+    Returns:
+      [B, T, K] float32 and the state after the last step.
+    """
+    if x.ndim != 3:
+      raise ValueError(f'recurrent: features [B, T, D] expected, got {x.shape}')
+    if carry is None:
+      carry = initial_carry(x.shape[0], self.layers, self.units)
+    keep = None
+    if self.restart_steps:
+      # [B, T], counted from the recording's start, whatever the chunks
+      keep = (carry.steps[:, None] + jnp.arange(x.shape[1])) % self.restart_steps != 0
+    steps = carry.steps + x.shape[1]
+    after = []
+    for layer in range(self.layers):
+      # [B, T, D] -> [B, T, H]
+      state, x = LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, self.input_scale, name=f'lstm_{layer}')(
+        x, carry.layers[layer], keep
+      )
+      after.append(state)
+    # [B, T, H] -> [B, T, K]
+    return nn.Dense(self.num_targets, name='head')(x), Carry(after, steps)
+
+
+def initial_carry(batch: int, layers: int, units: int) -> Carry:
+  """Zero states for `layers` layers of `units` cells."""
+  zeros = jnp.zeros((batch, units), jnp.float32)
+  return Carry([(zeros, zeros) for _ in range(layers)], jnp.zeros(batch, jnp.int32))

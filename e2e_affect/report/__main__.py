@@ -1,0 +1,57 @@
+"""`report.html` of runs, and the table of several: `python -m e2e_affect.report RUN [RUN …] [--out=FILE.html]`.
+
+The command writes the page of every run again, prints where its results lie, and a table like the paper's Table VI.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import app
+from absl.flags import argparse_flags
+
+from data_prep.core import atomic, cli
+from data_prep.core.errors import UserError
+from e2e_affect.evaluate.results import read_results
+from e2e_affect.report import comparison, run_report
+
+
+def _print_table(rows):
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+  for row in rows:
+    print('  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
+
+
+def _parse(argv):
+  # argparse: an absl flag named --out would collide with that of other modules of the same process.
+  parser = argparse_flags.ArgumentParser(prog='python -m e2e_affect.report', description=__doc__.split('\n', 1)[0])
+  parser.add_argument('runs', metavar='RUN', nargs='+', type=os.path.expanduser, help='workdir of a run')
+  parser.add_argument(
+    '--out', metavar='FILE.html', type=os.path.expanduser, help='also write one page that compares the runs'
+  )
+  return parser.parse_args(argv[1:])
+
+
+def main(args):
+  try:
+    workdirs = [pathlib.Path(run) for run in args.runs]
+    short = [w.resolve().name for w in workdirs]
+    # Two runs of one name are told apart by their paths.
+    names = [n if short.count(n) == 1 else str(w) for n, w in zip(short, workdirs, strict=True)]
+    runs = [(name, read_results(w)) for name, w in zip(names, workdirs, strict=True)]
+    for name, workdir in zip(names, workdirs, strict=True):
+      print(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
+    for stage, words in run_report.STAGES:
+      print(f'\nCCC on test, validation in parentheses; {words}')
+      _print_table(comparison.table_vi(runs, stage))
+    if args.out:
+      out = pathlib.Path(args.out)
+      atomic.write(out, comparison.comparison(runs, workdirs, out))
+      print(f'\ncomparison: {out}')
+  except UserError as e:
+    print(f'error: {e}', file=sys.stderr)
+    sys.exit(e.exit_code)
+
+
+if __name__ == '__main__':
+  cli.start(lambda: app.run(main, flags_parser=_parse))

@@ -1,0 +1,109 @@
+"""The folder of a run, held: looked at before anything is done, made, locked, logged into."""
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import logging as python_logging
+import os
+import pathlib
+import socket
+
+from absl import logging
+
+from data_prep.core.errors import LockedError, UserError, WorkdirError, write_error
+from e2e_affect.run.log import ours_or_warning
+
+_LOCK_FILE = 'lock'
+_FOLDERS = ('checkpoints', 'predictions', 'figures')
+_FILES = (_LOCK_FILE, 'train.log', 'config.json', 'dataset.json', 'metrics.jsonl', 'results.json', 'report.html')
+_PATTERNS = '*?[]\\'  # the libraries below the checkpoints expand them, or take them for separators
+
+
+def check(workdir) -> None:
+  """Looks whether a run could be written there; makes nothing. What takes minutes comes after this.
+
+  Raises:
+    UserError: checkpoints in a folder of this name could not be read.
+    WorkdirError: it cannot be written, or something else stands where a file or folder of a run belongs.
+  """
+  folder = pathlib.Path(workdir).absolute()
+  found = [c for c in _PATTERNS if c in str(folder)]
+  if found:
+    raise UserError(
+      f'{folder}: checkpoints could not be read from a path with {" ".join(found)}; choose another --workdir'
+    )
+  try:
+    str(folder).encode()
+  except UnicodeEncodeError:
+    raise UserError(
+      f'{ascii(str(folder))}: is no UTF-8, and checkpoints could not be read from there; choose another --workdir'
+    ) from None
+  try:
+    existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not existing.is_dir():
+      raise WorkdirError(f'{folder}: cannot be written ({existing} is no folder); choose another --workdir')
+    for names, is_right, kind in ((_FOLDERS, pathlib.Path.is_dir, 'folder'), (_FILES, pathlib.Path.is_file, 'file')):
+      for path in (folder / name for name in names):
+        if path.exists() and not is_right(path):
+          raise WorkdirError(f'{path}: is no {kind}; move it away, or choose another --workdir')
+        if path.exists() and not os.access(path, os.W_OK):
+          raise WorkdirError(f'{path}: cannot be written; mend its permissions, or choose another --workdir')
+  except OSError as e:
+    raise WorkdirError(f'{folder}: cannot be written ({e.strerror}); choose another --workdir') from None
+  if not os.access(existing, os.W_OK | os.X_OK):
+    raise WorkdirError(f'{folder}: cannot be written (no permission in {existing}); choose another --workdir')
+
+
+@contextlib.contextmanager
+def held(workdir: str, writes: bool) -> Iterator[pathlib.Path]:
+  """Makes the folder and holds it for this run alone; logs into `train.log` meanwhile.
+
+  Two trainers in one folder would overwrite each other's checkpoints without a word.
+
+  Args:
+    workdir: the folder.
+    writes: whether this process writes it. Of several hosts that train together only the first does.
+
+  Raises:
+    UserError, WorkdirError: as `check`.
+    DiskFullError: no space is left for the first byte.
+    LockedError: another process holds it: named with its host.
+  """
+  folder = pathlib.Path(workdir)
+  check(folder)
+  if not writes:
+    yield folder
+    return
+  with contextlib.ExitStack() as stack:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context((folder / _LOCK_FILE).open('a+b', buffering=0))
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().decode(errors='replace').strip()
+        raise LockedError(
+          f'{folder}: in use by {holder or "another process"}; wait for it, or choose another --workdir'
+        ) from None
+      lock.truncate(0)
+      lock.write(f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
+      handler = _LogFile(folder / 'train.log', encoding='utf-8')
+    except OSError as e:
+      raise write_error(folder, e) from None
+    handler.addFilter(ours_or_warning)
+    handler.setFormatter(logging.PythonFormatter())
+    logging.get_absl_logger().addHandler(handler)
+    try:
+      yield folder
+    finally:
+      logging.get_absl_logger().removeHandler(handler)
+      with contextlib.suppress(OSError):  # what could not be written is on the terminal
+        handler.close()
+
+
+class _LogFile(python_logging.FileHandler):
+  """A full disk ends the log, not with a traceback for every line of it: what fills the disk is told elsewhere."""
+
+  def handleError(self, record):
+    self.addFilter(lambda _: False)

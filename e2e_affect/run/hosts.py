@@ -1,0 +1,70 @@
+"""Several hosts that train together: where one is lost, the others end soon, each with one line."""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import sys
+import threading
+import time
+
+from absl import logging
+import jax
+from jax._src import distributed  # the client has no public name
+
+from data_prep.core.errors import HostLostError, UserError
+
+HEARTBEAT_SECONDS = 30  # a host that gave no sign of life for so long is lost
+# JAX's own limit comes later: it ends in a stack dump, and is left for what this module cannot see, the loss of the
+# first host, through which all signs of life go.
+_JAX_HEARTBEAT_SECONDS = 60
+_FOLDER = 'e2e_affect/alive/'
+# What collectives and JAX's coordination say when a host is lost; their exceptions have no type of their own.
+_WORDS = ('Gloo', 'NCCL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED', 'heartbeat', 'Connection closed')
+
+
+def initialize() -> None:
+  """`jax.distributed.initialize()`, and a watch over the other hosts."""
+  jax.distributed.initialize(heartbeat_timeout_seconds=_JAX_HEARTBEAT_SECONDS)
+  threading.Thread(target=_watch, args=(distributed.global_state,), daemon=True).start()
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+  """An error ends this process at once: at its regular end JAX waits minutes for hosts that will never come."""
+  try:
+    yield
+  except UserError as e:
+    _end(f'error: {e}', e.exit_code)
+  except Exception as e:
+    if not any(word in str(e) for word in _WORDS):
+      logging.exception('this host fails')
+      _end('error: this host fails, and the others with it', 1)
+    _lost(str(e).strip().split('\n')[0][:200])
+
+
+def _watch(state):
+  client, seen = state.client, {}
+  with contextlib.suppress(Exception):  # the first host has ended: JAX tells
+    while True:
+      client.key_value_set(f'{_FOLDER}{state.process_id}', str(time.time()), allow_overwrite=True)
+      now = time.monotonic()
+      for host, sign in client.key_value_dir_get(_FOLDER):
+        if seen.get(host, ('', 0))[0] != sign:
+          seen[host] = sign, now
+        elif now - seen[host][1] > HEARTBEAT_SECONDS:
+          _lost(f'host {host.removeprefix(_FOLDER)} gave no sign of life for {HEARTBEAT_SECONDS} s')
+      time.sleep(HEARTBEAT_SECONDS / 10)
+
+
+def _lost(reason):
+  _end(
+    f'error: another host is lost ({reason}); its own log says why: start the same command on all hosts again, '
+    'which goes on from the newest checkpoint',
+    HostLostError.exit_code,
+  )
+
+
+def _end(line, code):
+  sys.stdout.flush()
+  os.write(2, f'{line}\n'.encode(errors='backslashreplace'))
+  os._exit(code)

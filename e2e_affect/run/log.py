@@ -1,0 +1,16 @@
+"""What reaches the log: this program's lines, and only the warnings of the libraries below it."""
+
+import logging as python_logging
+import pathlib
+
+_HERE = str(pathlib.Path(__file__).parents[1])
+
+
+def ours_or_warning(record: python_logging.LogRecord) -> bool:
+  """A filter for logging handlers. Orbax alone would write thirty lines a checkpoint.
+
+  Exceptions that Orbax logs it raises, too: what comes of them is told where they arrive.
+  """
+  if '/orbax/' in record.pathname and record.exc_info:
+    return False
+  return record.levelno >= python_logging.WARNING or record.pathname.startswith(_HERE)

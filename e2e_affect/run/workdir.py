@@ -1,0 +1,125 @@
+"""The folder of a run as its files describe it: `config.json` and `dataset.json`."""
+
+import json
+import pathlib
+
+from absl import logging
+import ml_collections
+
+from data_prep.core import atomic
+from data_prep.core.errors import DataError, UserError
+from data_prep.schema.manifest import Manifest, PARTITIONS
+from data_prep.schema.records import STEP_SECONDS
+from e2e_affect.config import defaults, ranges
+
+CONFIG_FILE = 'config.json'
+DATASET_FILE = 'dataset.json'
+
+
+def write_config(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Writes `config.json`."""
+  atomic.write(workdir / CONFIG_FILE, json.dumps(json.loads(config.to_json()), indent=2) + '\n')
+
+
+def read_config(workdir: str) -> ml_collections.ConfigDict:
+  """The config that a run was trained with.
+
+  Raises:
+    UserError: the folder holds no run, or its config is damaged.
+  """
+  path = pathlib.Path(workdir) / CONFIG_FILE
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except (FileNotFoundError, NotADirectoryError):
+    raise UserError(f'{path}: not found; expected the workdir of a training run') from None
+  except (OSError, ValueError) as e:
+    raise _damaged_config(path, e) from None
+  return complete(content, path)
+
+
+def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
+  """A config as it was stored; fields that a later version of this program added take their defaults, and are named.
+
+  Args:
+    content: of `config.json`.
+    path: of the file, for the log.
+
+  Raises:
+    UserError: it is no config, or holds a value that no config may have.
+  """
+  added = []
+
+  def fill(stored, expected, prefix):
+    if not isinstance(stored, dict):
+      raise _damaged_config(path, f'{prefix[:-1] or "content"} {stored!r}, expected fields and their values')
+    for field, default in expected.items():
+      if field not in stored:
+        stored[field] = default
+        added.append(prefix + field)
+      elif isinstance(default, dict):
+        fill(stored[field], default, f'{prefix}{field}.')
+      elif type(stored[field]) not in (type(default), int if isinstance(default, float) else None):
+        raise _damaged_config(path, f'{prefix}{field} = {stored[field]!r}, expected {type(default).__name__}')
+
+  fill(content, json.loads(defaults.get_config().to_json()), '')
+  for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them
+    if field in added:
+      raise _damaged_config(path, f'without {field}')
+  config = ml_collections.ConfigDict(content).lock()
+  try:
+    ranges.check(config)
+  except (UserError, TypeError) as e:
+    raise _damaged_config(path, str(e).split('; set it')[0]) from None
+  if added:
+    logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
+  return config
+
+
+def _damaged_config(path, reason):
+  return UserError(f'{path}: damaged ({reason}); copy it from another run of the same config')
+
+
+def write_dataset(workdir: pathlib.Path, manifest: Manifest) -> None:
+  """Writes `dataset.json`: what a network of this run predicts, and how much data it comes from."""
+  atomic.write(workdir / DATASET_FILE, json.dumps(describe(manifest), indent=1) + '\n')
+
+
+def read_dataset(workdir: str) -> dict:
+  """What `describe` said of the data that a run was trained on; asks the data where an older run did not write it.
+
+  Raises:
+    DataError: neither the run nor its data folder tells.
+  """
+  path = pathlib.Path(workdir) / DATASET_FILE
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+    if not (
+      isinstance(content, dict)
+      and isinstance(content.get('targets'), list)
+      and all(isinstance(content.get(name), dict) for name in ('label_scale', 'preparation', 'partitions'))
+    ):
+      raise ValueError('expected targets, label_scale, preparation and partitions')
+    return content
+  except FileNotFoundError:
+    return describe(Manifest.read(read_config(workdir).data.dir))
+  except (OSError, ValueError) as e:
+    raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
+
+
+def describe(manifest: Manifest) -> dict:
+  """Targets, their scale ([gain, offset]: predicted = gain · original + offset), the preparation, and per partition
+  the numbers of recordings, subjects and hours."""
+  partitions = {}
+  for partition in PARTITIONS:
+    of = [shard for shard in manifest.shards if shard.partition == partition]
+    partitions[partition] = {
+      'recordings': len({shard.recording for shard in of}),
+      'subjects': len({shard.subject for shard in of}),
+      'hours': round(sum(shard.steps for shard in of) * STEP_SECONDS / 3600, 3),
+    }
+  return {
+    'targets': list(manifest.targets),
+    'label_scale': manifest.label_scale,
+    'preparation': manifest.preparation,
+    'partitions': partitions,
+  }

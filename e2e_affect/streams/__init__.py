@@ -1,0 +1,3 @@
+"""What a network sees and hears."""
+
+MODALITIES = ('speech', 'visual', 'geometric')

@@ -1,0 +1,71 @@
+"""Traces: what a network says of whole recordings, step by step, and the CSV files they lie in.
+
+Columns: `recording,time,<target>,<target>_gold,…,face_found`, then `<target>_post,…` where the traces
+have been post-processed. One row per step; `time` is the start of the step in seconds.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from data_prep.core.errors import DataError
+from data_prep.schema import records
+
+_STEP_HUNDREDTHS = round(records.STEP_SECONDS * 100)  # integers: 0.04 · 3 is not 0.12 in floating point
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+  """One recording, whole, in order, without padding: every row is a valid step.
+
+  Attributes:
+    recording: id of the recording.
+    subject: id of the person.
+    partition: 'train', 'validation' or 'test'; another word where there is none (prediction on a new clip).
+    prediction: [T, K] float32.
+    gold: [T, K] float32, the gold standard; anything where `mask` is 0.
+    mask: [T] float32, 1 where gold exists and the step is valid.
+    face_found: [T] float32 in [0, 1].
+
+  Raises:
+    ValueError: no step, or shapes that do not fit each other.
+    DataError: a prediction that is not finite, or a gold standard that is not finite where `mask` is 1.
+  """
+
+  recording: str
+  subject: str
+  partition: str
+  prediction: np.ndarray
+  gold: np.ndarray
+  mask: np.ndarray
+  face_found: np.ndarray
+
+  def __post_init__(self):
+    if self.prediction.ndim != 2 or not self.prediction.size or self.gold.shape != self.prediction.shape:
+      raise ValueError(
+        f'{self.recording}: prediction {self.prediction.shape} and gold {self.gold.shape}, expected [T, K] twice'
+      )
+    steps = self.prediction.shape[0]
+    if self.mask.shape != (steps,) or self.face_found.shape != (steps,):
+      raise ValueError(
+        f'{self.recording}: mask {self.mask.shape} and face_found {self.face_found.shape}, expected [{steps}] twice'
+      )
+    # One NaN here would turn every pooled number into NaN, far from its cause.
+    for name, values in (('prediction', self.prediction), ('gold standard', self.gold[self.scored])):
+      bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+      if bad.size:
+        raise DataError(
+          f'recording {self.recording}: {name} is not finite in {bad.size} of {len(values)} steps; '
+          'use an earlier checkpoint (diverged network) or prepare the recording again (labels)'
+        )
+
+  @property
+  def scored(self) -> np.ndarray:
+    """[T] bool: the steps that metrics count."""
+    return self.mask > 0
+
+
+def format_time(step: int) -> str:
+  """Start of a step in seconds, exactly: 3 -> '0.12'."""
+  hundredths = step * _STEP_HUNDREDTHS
+  return f'{hundredths // 100}.{hundredths % 100:02d}'

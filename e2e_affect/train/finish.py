@@ -1,0 +1,74 @@
+"""The end of a training: the best checkpoint over whole partitions, and everything that is made of its traces."""
+
+from collections.abc import Callable
+import pathlib
+
+from absl import logging
+import jax
+import ml_collections
+
+from data_prep.core.errors import DataError
+from data_prep.schema.manifest import Manifest, PARTITIONS
+from e2e_affect.evaluate import predictor, results
+from e2e_affect.models import devices
+from e2e_affect.report import comparison, plots, run_report
+from e2e_affect.traces import postprocess
+from e2e_affect.train import checkpoints, train_state
+from e2e_affect.train.train_state import TrainState
+
+
+def evaluate(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  state: TrainState,
+  checkpoint: dict,
+  eval_step: Callable,
+  manifest: Manifest,
+  partitions: tuple[str, ...],
+) -> dict:
+  """Evaluates partitions and writes predictions, `results.json`, figures and the report into the workdir.
+
+  Args:
+    state: replicated.
+    checkpoint: what is said of the checkpoint in `results.json`.
+    partitions: which to evaluate; 'validation' is read for the post-processing, too, unless the network was trained on
+      it or the config names another run's.
+    config, workdir, eval_step, manifest: as in `predictor.predict_partition`.
+
+  Returns:
+    The content of `results.json`.
+
+  Raises:
+    DataError: a partition that was asked for has no recording.
+  """
+  traces = {}
+  fitted = None
+  if config.postprocessing_from:
+    fitted = results.read_postprocessing(config.postprocessing_from, manifest.targets)
+  to_fit_on = postprocess.FITTED_ON if fitted is None and postprocess.FITTED_ON not in config.data.train_on else None
+  for partition in PARTITIONS:
+    if partition in partitions or partition == to_fit_on:
+      logging.info('predicting the %s partition', partition)
+      traces[partition] = predictor.predict_partition(state.evaluated(), eval_step, config, manifest, partition)
+      if not traces[partition]:
+        if partition in partitions:
+          raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
+        del traces[partition]
+  content = results.evaluate_traces(traces, manifest.targets, config.seed, checkpoint, fitted=fitted)
+  if jax.process_index() == 0:
+    results.write_results(workdir, content, traces, manifest.targets)
+    plots.write_figures(workdir, content, traces, manifest.targets)
+    run_report.write_report(workdir)
+    (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
+    for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
+      logging.info('%s: CCC on test (validation) %s raw, %s post-processed', target, *cells)
+  return content
+
+
+def replicated_best(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, num_targets: int
+) -> tuple[TrainState, dict]:
+  """The best checkpoint of a run whose lock is held, replicated, and what `results.json` says of it."""
+  template = jax.eval_shape(lambda: train_state.init_state(config, num_targets))  # shapes alone: nothing is compiled
+  state, described = checkpoints.best_of_run(workdir, template, owner=True)
+  return devices.replicate(state), described

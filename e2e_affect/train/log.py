@@ -1,0 +1,55 @@
+"""What a training tells of itself, now and then."""
+
+import time
+
+import jax
+import numpy as np
+
+from e2e_affect.traces.metrics import Moments
+
+
+class Log:
+  """Gathers what steps report and writes it now and then, so that the device need not wait for the host."""
+
+  def __init__(self, writer, learning_rate, total_steps, targets):
+    self._writer, self._rate, self._total_steps, self._targets = writer, learning_rate, total_steps, targets
+    self._pending = []
+    self.restart_clock()
+
+  def restart_clock(self):
+    """Evaluation and saving do not count as time of the steps."""
+    self._started, self._counted = time.perf_counter(), 0
+    self._waited = 0.0
+
+  def add(self, logged, waited):
+    self._pending.append(logged)
+    self._counted += 1
+    self._waited += waited
+
+  def write(self, step):
+    """One row for all steps since the last one."""
+    rows = jax.device_get([jax.tree.map(lambda x: x[0], row) for row in self._pending])
+    seconds = time.perf_counter() - self._started
+    moments = Moments.empty(len(self._targets))
+    for row in rows:
+      moments = moments.merge(Moments(**{k: np.asarray(v, np.float64) for k, v in row['moments'].items()}))
+    last = rows[-1]
+    values = {
+      'loss': float(np.mean([row['loss'] for row in rows])),
+      **{f'ccc_{name}': float(value) for name, value in zip(self._targets, moments.ccc())},
+      'grad_norm': last['grad_norm'],
+      'param_norm': last['param_norm'],
+      'learning_rate': self._rate,
+      'steps_per_second': self._counted / seconds,
+      'input_wait': self._waited / seconds,
+      'skipped': int(last['skipped']),
+    }
+    left = (self._total_steps - step) * seconds / self._counted
+    if self._writer:
+      self._writer.write(step, 'train', values, left)
+    self._pending = []
+    self.restart_clock()
+
+  def write_validation(self, step, scores):
+    if self._writer:
+      self._writer.write(step, 'validation', scores)

@@ -1,0 +1,240 @@
+"""Training from start to results; reads top to bottom."""
+
+from collections.abc import Callable
+import pathlib
+import time
+
+from absl import logging
+from flax import jax_utils
+import jax
+import ml_collections
+import numpy as np
+
+from data_prep.core.errors import DataError, UserError
+from data_prep.schema.manifest import Manifest, PARTITIONS
+from data_prep.simulate import embedded
+from e2e_affect.config import ranges
+from e2e_affect.evaluate import chunks, predictor, results
+from e2e_affect.input import feed, pipeline
+from e2e_affect.models import devices
+from e2e_affect.run import hold, memory, stop
+from e2e_affect.run import workdir as workdirs
+from e2e_affect.run.metric_writer import MetricWriter
+from e2e_affect.traces.metrics import Moments
+from e2e_affect.train import checkpoints, finish, init_from, resume, train_state, update
+from e2e_affect.train.log import Log
+from e2e_affect.train.train_state import TrainState
+
+_MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run
+_LESS_MEMORY = (
+  'lower --config.batch_size, --config.data.sequence_steps or --config.evaluate_chunk_seconds, or set '
+  '--config.model.visual.remat=True'
+)
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
+  """Trains, or goes on with the training in `workdir`, and evaluates the best checkpoint on all partitions.
+
+  Args:
+    config: as made by a file in configs/; where its data folder is the default one and absent, the embedded corpus is
+      made there.
+    workdir: folder of the run; whatever is in it already is continued.
+
+  Returns:
+    The content of `results.json`.
+
+  Raises:
+    UserError: for everything that a user can mend; see data_prep/errors.py.
+    SystemExit: 143 after SIGTERM, 130 after SIGINT, once the state is saved.
+  """
+  ranges.check(config)
+  goes_on = checkpoints.has_any(pathlib.Path(workdir))
+  config = init_from.settle(config, workdirs.read_config(workdir) if goes_on else None)
+  if embedded.is_absent(config.data.dir):
+    _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
+  first_host = jax.process_index() == 0
+  with hold.held(workdir, writes=first_host) as folder, memory.told(_LESS_MEMORY):
+    memory.refuse_absurd_batch(config)
+    embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the run
+    # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
+    per_round = jax.local_device_count() * jax.process_count()
+    batch_size = -(-config.batch_size // per_round) * per_round
+    logging.info('%d device(s): %s', jax.device_count(), jax.devices()[0].device_kind)
+    if batch_size != config.batch_size:
+      logging.warning(
+        'batch size %d over %d devices: %d of %d places are padding',
+        config.batch_size,
+        per_round,
+        batch_size - config.batch_size,
+        batch_size,
+      )
+
+    # Data.
+    manifest = pipeline.read_manifest(config.data.dir)
+    if config.postprocessing_from:
+      results.read_postprocessing(config.postprocessing_from, manifest.targets)  # now, not after hours of training
+    sequences = pipeline.num_sequences(config, manifest)
+    epoch_steps = sequences / config.batch_size
+    total_steps = _num_updates(config, sequences)
+    if total_steps:
+      pipeline.check_streams(config, manifest)
+    evaluated = tuple(sorted({shard.partition for shard in manifest.shards} - set(config.data.train_on)))
+    for partition in evaluated:
+      pipeline.check_records(config, manifest, partition)
+    evaluate_every = max(1, round(config.evaluate_every_epochs * epoch_steps))
+    logging.info(
+      '%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs',
+      config.data.dir,
+      sequences,
+      config.data.sequence_steps,
+      ', '.join(manifest.targets),
+      total_steps,
+      total_steps / epoch_steps,
+    )
+    if manifest.preparation.get('simulated'):
+      logging.warning('this is the simulated corpus: nothing here is about people; --config.data.dir=… names yours')
+
+    # Model.
+    state = train_state.init_state(config, len(manifest.targets))
+    logging.info(
+      '%s network: %d parameters',
+      ' + '.join(config.model.modalities),
+      sum(x.size for x in jax.tree.leaves(state.params)),
+    )
+
+    # Restore: 1 resume; 2 published weights and features of trained networks; 3 from scratch.
+    manager = checkpoints.open_manager(folder)
+    resumed = checkpoints.restore_newest(manager, state)
+    if resumed is not None:
+      begun = workdirs.read_config(folder)
+      resume.refuse_other_config(folder, begun, config)
+      resume.refuse_other_data(folder, manifest, moved=begun.data.dir != config.data.dir)
+      state = resumed
+      logging.info('resuming from step %d of %s', state.step, manager.directory)
+    else:
+      state = init_from.start(state, config)
+    first_step = int(state.step)
+    resume.refuse_hosts_that_differ(first_step)
+    if first_host:
+      workdirs.write_config(folder, config)
+      workdirs.write_dataset(folder, manifest)
+      writer = MetricWriter(folder)
+      writer.truncate_after(first_step)
+    else:
+      writer = None
+
+    # Loop: fetch, step, log, evaluate, save.
+    train_step = update.over_devices(config, len(manifest.targets))
+    eval_step = chunks.over_devices(config, len(manifest.targets))
+    state = devices.replicate(state)
+    batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
+    log = Log(writer, config.learning_rate, total_steps, manifest.targets)
+    before = logged = None
+    on_cpu = jax.default_backend() == 'cpu'
+    if not total_steps and resumed is None:  # published weights as they are
+      checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
+    with stop.Request() as asked:
+      for step in range(first_step + 1, total_steps + 1):
+        fetched = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - fetched
+        # Each step under way has buffers of its own, often gigabytes: one at a time on a CPU, two on an accelerator.
+        done = logged if on_cpu else before
+        jax.block_until_ready(done)
+        _stop_if_all_are_skipped(done, step - 1 if on_cpu else step - 2)
+        before = logged
+        state, logged = train_step(state, batch, np.uint32(config.seed))
+        log.add(logged, waited)
+        if step % config.log_every_steps == 0 or step == total_steps:
+          log.write(step)
+          _stop_if_all_are_skipped(logged, step)
+        if step % evaluate_every == 0 or step == total_steps:
+          scores = _validate(state, eval_step, config, manifest)
+          if scores:
+            log.write_validation(step, scores | {'epoch': step / epoch_steps})
+          checkpoints.save(manager, jax_utils.unreplicate(state), scores or None)
+          log.restart_clock()
+        if asked.on_all_hosts(step):
+          if manager.latest_step() != step:
+            checkpoints.save(manager, jax_utils.unreplicate(state), None)
+          logging.warning('terminated: step %d is saved; start the same command again to go on', step)
+          raise SystemExit(asked.exit_code)
+    if writer:
+      writer.close()
+    manager.close()
+
+    # Final evaluation, with the best checkpoint. All is saved: signals need not wait any more.
+    state, checkpoint = finish.replicated_best(folder, config, len(manifest.targets))
+    logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
+    return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, evaluated)
+
+
+def evaluate_only(workdir: str, partition: str) -> dict:
+  """Evaluates the best checkpoint of a run; errors as `train_and_evaluate`.
+
+  Args:
+    workdir: of the run.
+    partition: to evaluate, beside those that its `results.json` already has: no result is lost.
+  """
+  config = workdirs.read_config(workdir)
+  with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(_LESS_MEMORY):
+    try:
+      manifest = pipeline.read_manifest(config.data.dir)
+    except DataError as e:
+      raise DataError(
+        f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data was moved'
+      ) from None
+    resume.refuse_other_data(folder, manifest, moved=False)
+    eval_step = chunks.over_devices(config, len(manifest.targets))
+    state, checkpoint = finish.replicated_best(folder, config, len(manifest.targets))
+    before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
+    partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))
+    return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions)
+
+
+def _num_updates(config, sequences):
+  """Updates of the whole training; 0 where `config.epochs` = 0 asks for none.
+
+  Raises:
+    UserError: training was asked for, and rounds to no update at all: an untrained network would be evaluated.
+  """
+  updates = config.total_steps or round(config.epochs * sequences / config.batch_size)
+  if not updates and config.epochs:
+    raise UserError(
+      f'config.epochs = {config.epochs} over {sequences} sequences is no update of config.batch_size = '
+      f'{config.batch_size}; set --config.batch_size={sequences} or less, more --config.epochs, or '
+      '--config.total_steps'
+    )
+  return updates
+
+
+def _stop_if_all_are_skipped(logged, step):
+  """Looks at the updates up to `step`, whatever `config.log_every_steps` is.
+
+  Args:
+    logged: of an update that the devices are done with, so that nothing waits here; None: none is yet.
+    step: of this update.
+
+  Raises:
+    DataError: ten updates in a row were skipped.
+  """
+  if logged is not None and logged['skipped_in_a_row'].addressable_data(0).item() >= _MOST_SKIPPED:
+    raise DataError(
+      f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look for '
+      'NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate'
+    )
+
+
+def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
+  """CCC of each target on the validation partition, pooled, and their mean; {} without labels, or if trained on."""
+  if 'validation' in config.data.train_on:
+    return {}
+  moments = Moments.empty(len(manifest.targets))
+  for trace in predictor.predict_partition(state.evaluated(), eval_step, config, manifest, 'validation'):
+    moments = moments.update(trace.prediction, trace.gold, trace.mask)
+  if not moments.count:
+    logging.warning('the validation partition has no labels: the newest checkpoint will count as the best')
+    return {}
+  values = moments.ccc()
+  scores = {f'ccc_{target}': float(value) for target, value in zip(manifest.targets, values)}
+  return scores | {checkpoints.BEST_METRIC: float(np.mean(values))}

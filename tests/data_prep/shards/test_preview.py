@@ -1,0 +1,62 @@
+"""Contact sheets."""
+
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from data_prep import preview
+from data_prep.core.errors import DataError
+from data_prep.schema.manifest import Manifest
+from tests.data_prep.shards import test_shards
+
+
+@pytest.fixture
+def folder(tmp_path):
+  lost = test_shards.make_records('a/b', 2, seed=2)
+  for record in lost:
+    record.face_found[:] = record.label_mask[:] = 0
+  test_shards.write_folder(
+    tmp_path / 'data', [(test_shards.make_records('P16', 3, last_valid=9), 'train'), (lost, 'test')]
+  )
+  return tmp_path / 'data'
+
+
+def red_pixels(path):
+  image = np.asarray(Image.open(path).convert('RGB')).astype(int)
+  return (np.abs(image - preview.LOST_COLOUR).max(axis=2) < 12).sum()
+
+
+def test_one_sheet_per_recording(folder, tmp_path):
+  paths = preview.preview(folder, tmp_path / 'sheets')
+  assert paths[0].name == 'P16.png' and len(paths) == 2
+  # An id that is no file name still gives one, inside the folder.
+  assert paths[1].parent == tmp_path / 'sheets' and 'a_b' in paths[1].name
+  for path in paths:
+    assert min(Image.open(path).size) > 450
+  assert Image.open(paths[1]).size[1] < Image.open(paths[0]).size[1]  # no labels: no plot of them
+  # Lost faces are framed: in one sheet all are, in the other none.
+  assert red_pixels(paths[1]) > 24 * 300 > 24 * 50 > red_pixels(paths[0])
+
+
+def test_only_the_recordings_asked_for(folder, tmp_path):
+  assert [path.name for path in preview.preview(folder, tmp_path / 'sheets', ['P16'])] == ['P16.png']
+  with pytest.raises(DataError, match='no recording P17; it holds P16, a/b'):
+    preview.preview(folder, tmp_path / 'sheets', ['P17'])
+
+
+def test_damaged_shards_are_said_so(folder, tmp_path):
+  path = folder / Manifest.read(folder).shards[0].file
+  test_shards.flip(path, 4000)
+  with pytest.raises(DataError, match='affect-train.*--verify'):
+    preview.preview(folder, tmp_path / 'sheets', ['P16'])
+
+
+def test_command(folder, tmp_path):
+  command = [sys.executable, '-m', 'data_prep.preview', str(folder), f'--out={tmp_path / "sheets"}', '--recordings=P16']
+  done = subprocess.run(command, cwd=test_shards.REPO, capture_output=True, text=True)
+  assert done.returncode == 0 and done.stdout.strip().endswith('P16.png'), done.stderr
+  done = subprocess.run(command[:3] + [f'--out={tmp_path}'], cwd=test_shards.REPO, capture_output=True, text=True)
+  assert done.returncode == 64 and 'error: the data folder is missing' in done.stderr

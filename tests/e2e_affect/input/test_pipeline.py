@@ -1,0 +1,361 @@
+"""The order and the content of batches, against the numbers that the test data was written with."""
+
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import types
+
+import numpy as np
+import pytest
+
+from data_prep.core.errors import DataError
+from data_prep.core.quiet_tf import tf
+from data_prep.face import faces
+from data_prep.schema import records
+from data_prep.shards import write
+from e2e_affect.input import pipeline
+from tests.conftest import make_data
+
+# 50 steps a sequence: A (100 steps) gives 2, B (60) 2, C (49) 1.
+SEQUENCES = 5
+
+
+def batches(config, first, last, **kwargs):
+  manifest = pipeline.read_manifest(config.data.dir)
+  kwargs.setdefault('batch_size', config.batch_size)
+  return list(pipeline.train_batches(config, manifest, first, last, **kwargs))
+
+
+def fingerprint(batch, row):
+  """What identifies a sequence of the test data: its first labels."""
+  return tuple(batch['label'][row, :3].ravel().round(5))
+
+
+def test_an_epoch_visits_every_sequence_once_in_another_order_each_time(small_config):
+  seen = [fingerprint(b, i) for b in batches(small_config, 0, 10) for i in range(3)]
+  assert len(seen) == 30
+  epochs = [seen[e * SEQUENCES : (e + 1) * SEQUENCES] for e in range(6)]
+  assert all(len(set(epoch)) == SEQUENCES for epoch in epochs)
+  assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_the_order_is_a_function_of_seed_and_position_alone(small_config):
+  whole = batches(small_config, 0, 6)
+  resumed = batches(small_config, 4, 6)
+  for a, b in zip(whole[4:], resumed, strict=True):
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name])
+  small_config.seed += 1
+  other = batches(small_config, 0, 6)
+  assert any((a['label'] != b['label']).any() for a, b in zip(whole, other))
+  small_config.seed -= 1
+  small_config.data.read_threads = 5
+  for a, b in zip(whole, batches(small_config, 0, 6), strict=True):
+    np.testing.assert_array_equal(a['label'], b['label'])
+
+
+def test_hosts_share_the_same_global_batches(small_config):
+  whole = batches(small_config, 0, 4, batch_size=4)
+  parts = [batches(small_config, 0, 4, batch_size=4, process_index=i, process_count=2) for i in range(2)]
+  for step, batch in enumerate(whole):
+    for host in range(2):
+      for name in batch:
+        np.testing.assert_array_equal(parts[host][step][name], batch[name][host::2])
+
+
+def test_padding_for_devices_changes_no_sequence(small_config):
+  for plain, padded in zip(batches(small_config, 0, 3), batches(small_config, 0, 3, batch_size=8), strict=True):
+    for name in plain:
+      np.testing.assert_array_equal(padded[name][:3], plain[name])
+    assert (padded['mask'][3:] == 0).all() and (padded['valid'][3:] == 0).all()
+    np.testing.assert_array_equal(padded['index'], np.arange(8))
+
+
+def test_content(small_config):
+  batch = batches(small_config, 0, 2)
+  assert {name: (value.shape, value.dtype) for name, value in batch[0].items()} == {
+    'audio': ((3, 50, 640), np.int16),
+    'audio_mean': ((3,), np.float32),
+    'audio_std': ((3,), np.float32),
+    'audio_gain': ((3,), np.float32),
+    'face': ((3, 50, 96, 96, 3), np.uint8),
+    'face_found': ((3, 50), np.float32),
+    'label': ((3, 50, 2), np.float32),
+    'mask': ((3, 50), np.float32),
+    'valid': ((3, 50), np.float32),
+    'index': ((3,), np.int32),
+  }
+  lengths = collections.Counter()
+  for b in batches(small_config, 0, 5):  # 15 sequences: three epochs
+    for i in range(3):
+      length = int(b['valid'][i].sum())
+      lengths[length] += 1
+      assert (b['valid'][i, :length] == 1).all()
+      # Step k: sound k % 1000 + 1, face k % 251 (JPEG of a flat picture is exact to 2 levels), no label at k % 7 = 0.
+      k = b['audio'][i, 0, 0] - 1 + np.arange(length)
+      assert k[0] in (0, 50)
+      np.testing.assert_array_equal(b['audio'][i, :length, 17], k + 1)
+      np.testing.assert_allclose(b['face'][i, :length, 40, 50, 1], k % 251, atol=2)
+      np.testing.assert_array_equal(b['mask'][i, :length], k % 7 != 0)
+      assert b['audio_std'][i] == 500 and (b['mask'][i, length:] == 0).all()
+  # Three epochs of A 50 + 50, B 50 + 10, C 49.
+  assert lengths == {50: 9, 10: 3, 49: 3}
+
+
+def test_only_what_the_network_uses_is_read(small_config):
+  small_config.model.modalities = ('visual',)
+  assert 'audio' not in batches(small_config, 0, 1)[0]
+  small_config.model.modalities = ('speech',)
+  assert 'face' not in batches(small_config, 0, 1)[0]
+
+
+def test_evaluation_reads_recordings_whole_with_context(small_config):
+  manifest = pipeline.read_manifest(small_config.data.dir)
+  group = pipeline.recordings(manifest, small_config.data.dir, 'train')[:2]  # A: 100 steps, B: 60
+  chunks = list(pipeline.evaluation_batches(small_config, manifest, group, 3, context_seconds=1))
+  assert len(chunks) == 2  # 4 seconds in chunks of 2
+  for number, chunk in enumerate(chunks):
+    assert chunk['audio'].shape == (3, 100, 640)  # (1 + 2 + 1) · 25
+    k = 50 * number - 25 + np.arange(100)
+    for row, steps in enumerate((100, 60, 0)):
+      inside = (k >= 0) & (k < steps)
+      np.testing.assert_array_equal(chunk['valid'][row], inside)
+      np.testing.assert_array_equal(chunk['audio'][row, :, 5], np.where(inside, k + 1, 0))
+      recorded = (k >= 0) & (k < -(-steps // 25) * 25)  # to the end of the last record
+      np.testing.assert_allclose(chunk['face'][row, :, 40, 50, 1], np.where(recorded, k % 251, 0), atol=2)
+      assert not chunk['face'][row, ~recorded].any()
+
+
+def test_a_recording_in_several_shards_reads_as_one(small_config, tmp_path, monkeypatch):
+  monkeypatch.setattr(records, 'RECORDS_PER_SHARD', 2)
+  small_config.data.dir = make_data(tmp_path, [('A', 'train', 115)])
+  manifest = pipeline.read_manifest(small_config.data.dir)
+  assert len(manifest.shards) == 3
+  small_config.data.sequence_steps = 75  # windows of 3 records over shards of 2
+  starts = {}
+  for b in batches(small_config, 0, 2):
+    for i in range(3):
+      length = int(b['valid'][i].sum())
+      starts[int(b['audio'][i, 0, 0])] = length
+      np.testing.assert_array_equal(b['audio'][i, :length, 3], b['audio'][i, 0, 0] + np.arange(length))
+  assert starts == {1: 75, 76: 40}
+
+
+@pytest.fixture
+def copy(small_config, tmp_path):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  small_config.data.dir = str(tmp_path / 'data')
+  return tmp_path / 'data'
+
+
+@pytest.mark.parametrize(
+  'damage, found', [('missing', 'not found'), ('empty', '0 bytes found'), ('cut', 'bytes found')]
+)
+def test_a_missing_empty_or_cut_shard_is_named_at_the_start(copy, damage, found):
+  manifest = json.loads((copy / 'manifest.json').read_text())
+  shard = manifest['shards'][1]
+  path = copy / shard['file']
+  if damage == 'missing':
+    path.unlink()
+  else:  # cut at a record boundary, where TFRecord readers notice nothing
+    path.write_bytes(path.read_bytes()[: 0 if damage == 'empty' else shard['offsets'][1]])
+  with pytest.raises(DataError) as error:
+    pipeline.read_manifest(str(copy))
+  message = str(error.value)
+  assert shard['file'] in message and found in message
+  assert f'{shard["bytes"]} bytes with {shard["records"]} records expected' in message
+  assert error.value.exit_code == 65 and '\n' not in message
+
+
+def test_a_flipped_byte_is_reported(copy, small_config):
+  for path in pathlib.Path(copy).glob('affect-train*'):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+  with pytest.raises(
+    DataError,
+    match=r'affect-train.tfrecord-0000\d-of-00003: record \d [(]byte \d+; second \d of [ABC][)]: '
+    r'damaged [(]corrupted record at \d+[)]; .*--verify',
+  ):
+    batches(small_config, 0, 2)
+
+
+def broken_feature(change):
+  """Record -> its bytes, after `change` was called with its features."""
+
+  def encode(record):
+    example = tf.train.Example.FromString(records.encode(record))
+    change(example.features.feature)
+    return example.SerializeToString(deterministic=True)
+
+  return encode
+
+
+def with_face(jpeg):
+  return broken_feature(lambda feature: feature['face'].bytes_list.value.__setitem__(3, jpeg(feature)))
+
+
+def huge(feature):
+  jpeg = feature['face'].bytes_list.value[3]
+  start = jpeg.index(b'\xff\xc0') + 5
+  return jpeg[:start] + b'\xff\xff\xff\xff' + jpeg[start + 4 :]  # 65535 × 65535 pixels
+
+
+BROKEN = {
+  'garbage': (lambda record: b'garbage', 'not an Example'),
+  'no text': (lambda record: b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'not an Example'),
+  'empty record': (lambda record: b'', 'has no recording'),
+  'no audio': (broken_feature(lambda feature: feature.pop('audio')), 'has no audio'),
+  'no face': (broken_feature(lambda feature: feature.pop('face')), 'has no face'),
+  'no labels': (broken_feature(lambda feature: feature.pop('label')), 'has no label'),
+  'half the sound': (
+    broken_feature(lambda feature: feature['audio'].bytes_list.value.__setitem__(0, b'ab' * 8000)),
+    'audio holds 16000 bytes, expected 32000',
+  ),
+  'other targets': (
+    broken_feature(lambda feature: feature['label'].bytes_list.value.__setitem__(0, bytes(300))),
+    'label holds 300 bytes, expected 200',
+  ),
+  'empty picture': (with_face(lambda feature: b''), 'face 3 is no 96×96 JPEG'),
+  'huge picture': (with_face(huge), 'face 3 is no 96×96 JPEG'),
+  'cut picture': (with_face(lambda feature: feature['face'].bytes_list.value[3][:-90]), 'face 3 is no 96×96 JPEG'),
+  'small picture': (
+    with_face(lambda feature: faces.encode_crop(np.zeros((95, 96, 3), np.uint8))),
+    'face 3 is no 96×96 JPEG',
+  ),
+}
+
+
+def data_with(folder, monkeypatch, change, where):
+  """A data folder in which `change(record)` stands for the records of `where`, under right check sums."""
+  encode = records.encode
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      write.records, 'encode', lambda record: (change if (record.recording, record.second) in where else encode)(record)
+    )
+    # `change` takes the true encoder.
+    patch.setattr('tests.e2e_affect.input.test_pipeline.records', types.SimpleNamespace(encode=encode))
+    return make_data(folder, [('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('E', 'test', 115)])
+
+
+@pytest.mark.parametrize('kind', sorted(BROKEN))
+def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_second(
+  small_config, tmp_path, monkeypatch, kind
+):
+  change, said = BROKEN[kind]
+  small_config.data.dir = data_with(tmp_path, monkeypatch, change, {('B', 1), ('E', 4)})
+  manifest = pipeline.read_manifest(small_config.data.dir)
+  of = {shard.recording: shard for shard in manifest.shards}
+
+  def expected(recording, number):
+    place = f'record {number} (byte {of[recording].offsets[number]}; second {number} of {recording}): '
+    return (
+      re.escape(f'{tmp_path / of[recording].file}: {place}') + '[^\n]*' + re.escape(said) + '[^\n{]*--verify[^\n{]*$'
+    )
+
+  with pytest.raises(DataError, match=expected('B', 1)):
+    batches(small_config, 0, 4)
+  with pytest.raises(DataError, match=expected('B', 1)):
+    pipeline.read_corpus(small_config, manifest)
+  with pytest.raises(DataError, match=expected('E', 4)):
+    pipeline.check_records(small_config, manifest, 'test')
+
+
+@pytest.mark.parametrize(
+  'message, said',
+  [
+    (
+      '{{function_node __wrapped__IteratorGetNext}} /data/x; Too many open files [Op:IteratorGetNext]',
+      '/data/x; Too many open files',
+    ),
+    (None, "'utf-8' codec"),
+  ],
+)
+def test_a_passing_fault_is_not_blamed_on_a_record(small_config, message, said):
+  manifest = pipeline.read_manifest(small_config.data.dir)
+
+  class Failing:
+    def as_numpy_iterator(self):
+      yield 7
+      raise (
+        tf.errors.ResourceExhaustedError(None, None, message)
+        if message
+        else UnicodeDecodeError('utf-8', b'a', 0, 1, '')
+      )
+
+  group = pipeline.recordings(manifest, small_config.data.dir, 'train')
+  rows = pipeline._with_readable_errors(Failing(), small_config.data.dir, manifest, lambda k: [(group[k], 0)], 2)
+  assert next(rows) == 7
+  with pytest.raises(
+    DataError, match=rf'a record cannot be read [(]{re.escape(said)}[^\n{{]* `--verify` finds it sound'
+  ):
+    next(rows)
+
+
+def test_a_sound_partition_passes_the_check_of_its_records(small_config):
+  manifest = pipeline.read_manifest(small_config.data.dir)
+  for partition in ('validation', 'test'):
+    pipeline.check_records(small_config, manifest, partition)
+
+
+def test_what_a_network_does_not_see_may_be_broken(small_config, tmp_path, monkeypatch):
+  small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['no face'][0], {('B', 1), ('E', 4)})
+  small_config.model.modalities = ('speech',)
+  assert len(batches(small_config, 0, 4)) == 4
+  pipeline.check_records(small_config, pipeline.read_manifest(small_config.data.dir), 'test')
+
+
+def test_a_shard_that_may_not_be_read_is_named_at_the_start(copy, monkeypatch):
+  path = copy / json.loads((copy / 'manifest.json').read_text())['shards'][-1]['file']
+  monkeypatch.setattr(os, 'access', lambda asked, mode: asked != path)  # root may read everything
+  with pytest.raises(DataError, match=f'{path.name}: you may not read it'):
+    pipeline.read_manifest(str(copy))
+
+
+LACKS = {
+  'face': lambda feature: feature['face_found'].bytes_list.value.__setitem__(0, bytes(100)),
+  'sound': lambda feature: feature['audio_std'].float_list.value.__setitem__(0, 0.0),
+  'label': lambda feature: feature['label_mask'].bytes_list.value.__setitem__(0, bytes(100)),
+}
+EVERY_SECOND = {('A', 0), ('A', 1), ('A', 2), ('A', 3), ('B', 0), ('B', 1), ('B', 2), ('C', 0), ('C', 1)}
+
+
+@pytest.mark.parametrize(
+  'lacking, modalities, said',
+  [
+    ('face', ('speech', 'visual'), 'face'),
+    ('face', ('visual',), 'face'),
+    ('face', ('speech',), None),
+    ('sound', ('speech', 'visual'), 'sound'),
+    ('sound', ('speech',), 'sound'),
+    ('sound', ('visual',), None),
+    ('label', ('speech',), 'label'),
+    ('label', ('visual',), 'label'),
+  ],
+)
+def test_training_data_without_what_the_network_learns_from_are_refused(
+  small_config, tmp_path, monkeypatch, lacking, modalities, said
+):
+  small_config.model.modalities = modalities
+  for name, where in (('none', EVERY_SECOND), ('one', EVERY_SECOND - {('C', 1)})):
+    small_config.data.dir = data_with(tmp_path / name, monkeypatch, broken_feature(LACKS[lacking]), where)
+    manifest = pipeline.read_manifest(small_config.data.dir)
+    if name == 'one' or said is None:
+      pipeline.check_streams(small_config, manifest)
+    else:
+      with pytest.raises(DataError, match=f'train, to train on, has no {said} in any of 9 records[^\n]*$') as e:
+        pipeline.check_streams(small_config, manifest)
+      assert e.value.exit_code == 65
+
+
+def test_ordinary_data_cost_the_check_one_record(small_config, tmp_path, monkeypatch):
+  small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['garbage'][0], EVERY_SECOND - {('A', 0)})
+  pipeline.check_streams(small_config, pipeline.read_manifest(small_config.data.dir))
+
+
+def test_no_manifest(tmp_path):
+  with pytest.raises(DataError, match='manifest.json: not found; make the shards'):
+    pipeline.read_manifest(str(tmp_path))

@@ -1,0 +1,151 @@
+"""The CSV of traces: exact columns and times, exact values back, and what is refused."""
+
+import dataclasses
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from data_prep.core.errors import DataError, DiskFullError, WorkdirError
+from e2e_affect.traces import traces as traces_lib
+from e2e_affect.traces.table import read_csv, write_csv
+from e2e_affect.traces.traces import Trace
+
+TARGETS = ['arousal', 'valence', 'liking']
+
+
+def make_trace(recording='P16', steps=5, num_targets=3, seed=0):
+  rng = np.random.default_rng(seed)
+  return Trace(
+    recording,
+    f'subject of {recording}',
+    'test',
+    rng.normal(size=(steps, num_targets)).astype(np.float32),
+    rng.normal(size=(steps, num_targets)).astype(np.float32),
+    (np.arange(steps) != 1).astype(np.float32),
+    rng.random(steps).astype(np.float32),
+  )
+
+
+def test_exact_file(tmp_path):
+  f32 = lambda *rows: np.array(rows, np.float32)
+  trace = Trace('a, b', 's', 'test', f32([0.1, -0.25], [0.5, 1e-7]), f32([0.2, 0.3], [9, 9]), f32(1, 0), f32(1, 0.9))
+  post = dataclasses.replace(trace, prediction=f32([0.75, 0.5], [0.75, 0.5]))
+  path = tmp_path / 'new folder' / 'test.csv'
+  write_csv(path, [trace], ['arousal', 'valence'])
+  assert path.read_text() == (
+    'recording,time,arousal,arousal_gold,valence,valence_gold,face_found\n'
+    '"a, b",0.00,0.1,0.2,-0.25,0.3,1.0\n'
+    '"a, b",0.04,0.5,,1e-07,,0.9\n'
+  )
+  write_csv(path, [trace], ['arousal', 'valence'], [post])
+  assert path.read_text() == (
+    'recording,time,arousal,arousal_gold,valence,valence_gold,face_found,arousal_post,valence_post\n'
+    '"a, b",0.00,0.1,0.2,-0.25,0.3,1.0,0.75,0.5\n'
+    '"a, b",0.04,0.5,,1e-07,,0.9,0.75,0.5\n'
+  )
+  assert [p.name for p in path.parent.iterdir()] == ['test.csv']  # no temporary file stays
+
+
+def test_times_are_exact():
+  # 0.04 · 3 = 0.12000000000000001 and 0.04 · 7499 = 299.96000000000004 in floating point.
+  assert [traces_lib.format_time(k) for k in (0, 3, 25, 7499)] == ['0.00', '0.12', '1.00', '299.96']
+
+
+@pytest.mark.parametrize('with_post', [False, True])
+def test_read_back(tmp_path, with_post):
+  traces = [make_trace('P16', 5, seed=1), make_trace('P21', 7, seed=2)]
+  post = [dataclasses.replace(t, prediction=t.prediction * 2) for t in traces] if with_post else None
+  write_csv(tmp_path / 'test.csv', traces, TARGETS, post)
+  read, targets, read_post = read_csv(tmp_path / 'test.csv')
+  assert targets == TARGETS
+  assert (read_post is not None) == with_post
+  for i, (old, new) in enumerate(zip(traces, read, strict=True)):
+    assert (new.recording, new.subject, new.partition) == (old.recording, old.recording, 'test')
+    np.testing.assert_array_equal(new.prediction, old.prediction)  # exactly
+    np.testing.assert_array_equal(new.gold[new.scored], old.gold[old.scored])
+    np.testing.assert_array_equal(new.mask, old.mask)
+    np.testing.assert_array_equal(new.face_found, old.face_found)
+    if with_post:
+      np.testing.assert_array_equal(read_post[i].prediction, post[i].prediction)
+      np.testing.assert_array_equal(read_post[i].gold, new.gold)
+
+
+@pytest.mark.parametrize(
+  'old,new,message',
+  [
+    ('recording,time', 'recording,second', "header 'recording,second"),
+    ('0.08', '0.12', "line 4 has time '0.12', expected 0.08"),
+    ('P16,0.04,', 'P16,0.04,1,', 'line 3 has 10 columns, expected 9'),
+    ('P16,0.00,', 'P16,0.00,x', 'P16: could not convert'),
+  ],
+)
+def test_damaged_file(tmp_path, old, new, message):
+  path = tmp_path / 'test.csv'
+  write_csv(path, [make_trace()], TARGETS)
+  assert old in path.read_text()
+  path.write_text(path.read_text().replace(old, new))
+  with pytest.raises(DataError, match=message):
+    read_csv(path)
+
+
+def test_missing_and_empty_file(tmp_path):
+  with pytest.raises(DataError, match='not found; make it with'):
+    read_csv(tmp_path / 'test.csv')
+  (tmp_path / 'test.csv').write_text('')
+  with pytest.raises(DataError, match='header'):
+    read_csv(tmp_path / 'test.csv')
+
+
+def test_trace_refuses_what_is_not_finite():
+  trace = make_trace()
+  bad = trace.prediction.copy()
+  bad[2, 1] = np.nan
+  with pytest.raises(DataError, match='recording P16: prediction is not finite in 1 of 5 steps'):
+    dataclasses.replace(trace, prediction=bad)
+  with pytest.raises(DataError, match='gold standard is not finite in 1 of 4'):
+    dataclasses.replace(trace, gold=bad)
+  masked = trace.gold.copy()
+  masked[1] = np.nan  # mask is 0 there
+  dataclasses.replace(trace, gold=masked)
+
+
+def test_trace_refuses_wrong_shapes():
+  trace = make_trace()
+  for field, value in (
+    ('gold', trace.gold[:, :2]),
+    ('gold', trace.gold[:4]),
+    ('mask', trace.mask[:4]),
+    ('face_found', trace.face_found[:, None]),
+    ('prediction', trace.prediction[:, 0]),
+  ):
+    with pytest.raises(ValueError, match='expected'):
+      dataclasses.replace(trace, **{field: value})
+  nothing = np.zeros((0, 3), np.float32)
+  with pytest.raises(ValueError, match='expected'):
+    Trace('P16', 's', 'test', nothing, nothing, np.zeros(0), np.zeros(0))
+
+
+def test_write_refuses_what_does_not_fit(tmp_path):
+  with pytest.raises(ValueError, match='different recordings'):
+    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS, [make_trace('P17')])
+  with pytest.raises(ValueError, match='3 predictions per step'):
+    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS[:2])
+  assert not list(tmp_path.iterdir())
+
+
+def test_unwritable(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(WorkdirError, match='choose another folder'):
+    write_csv(tmp_path / 'file' / 'test.csv', [make_trace()], TARGETS)
+  good = tmp_path / 'test.csv'
+  good.write_text('old')
+
+  def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr('pathlib.Path.write_bytes', full)
+  with pytest.raises(DiskFullError, match='no space left'):
+    write_csv(good, [make_trace()], TARGETS)
+  assert good.read_text() == 'old'

@@ -1,0 +1,305 @@
+"""Checkpoints that are damaged, of another network, or cut short by a full disk."""
+
+import dataclasses
+import errno
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from data_prep.core.errors import CheckpointError
+from e2e_affect.train import checkpoints
+from e2e_affect.train.train_state import TrainState
+
+
+def make_state(units):
+  """A state as a small network has it, without the network."""
+  rng = np.random.default_rng(0)
+  params = {
+    'recurrent': {
+      'lstm_0': {
+        'bias': rng.normal(size=4 * units).astype(np.float32),
+        'kernel': rng.normal(size=(50, 4 * units)).astype(np.float32),
+      }
+    }
+  }
+  zero = np.zeros((), np.int32)
+  return TrainState(
+    step=zero,
+    params=params,
+    batch_stats={},
+    opt_state=optax.adam(1e-3).init(params),
+    skipped=zero,
+    skipped_in_a_row=zero,
+    average={},
+  )
+
+
+@pytest.fixture
+def state():
+  return make_state(8)
+
+
+def at(state, step):
+  """The state after so many steps, told apart by one parameter."""
+  params = jax.tree.map(lambda x: x + step, state.params)
+  return dataclasses.replace(state, step=np.int32(step), params=params)
+
+
+@pytest.fixture
+def manager(tmp_path):
+  manager = checkpoints.open_manager(tmp_path)
+  yield manager
+  manager.close()
+
+
+def equal(a, b):
+  return all(
+    (np.asarray(x) == np.asarray(y)).all() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )
+
+
+def test_the_two_newest_and_the_best_are_kept(manager, state):
+  for step, score in [(1, 0.2), (2, 0.7), (3, 0.4), (4, 0.5)]:
+    checkpoints.save(manager, at(state, step), {'ccc_mean': score})
+  checkpoints.save(manager, at(state, 5), None)  # as on SIGTERM
+  assert sorted(manager.all_steps()) == [2, 4, 5]
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 5))
+  best, metrics = checkpoints.restore_best(manager, state)
+  assert equal(best, at(state, 2)) and metrics['ccc_mean'] == 0.7
+
+
+def test_no_checkpoint_is_a_fresh_start(manager, state):
+  assert checkpoints.restore_newest(manager, state) is None
+  with pytest.raises(CheckpointError, match='no checkpoint that is whole; train first'):
+    checkpoints.restore_best(manager, state)
+
+
+def damage(folder: pathlib.Path, how: str) -> None:
+  """Spoils a checkpoint; which of Orbax's files holds the arrays is its own affair, so all of them."""
+  files = [p for p in (folder / 'state').rglob('*') if p.is_file()]
+  if how == 'empty folder':
+    for path in [p for p in folder.rglob('*') if p.is_file()]:
+      path.unlink()
+  elif how == 'truncated':
+    for path in files:
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  elif how == 'flipped bit':
+    largest = max(p.stat().st_size for p in files)
+    for path in [p for p in files if p.stat().st_size == largest]:
+      content = bytearray(path.read_bytes())
+      content[len(content) // 2] ^= 4
+      path.write_bytes(content)
+  elif how == 'no digest':
+    for path in (folder / 'digest').iterdir():
+      path.unlink()
+
+
+@pytest.mark.parametrize('how', ['empty folder', 'truncated', 'flipped bit', 'no digest'])
+def test_a_damaged_newest_is_set_aside_for_the_one_before(manager, state, how, caplog):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoints.save(manager, at(state, 2), None)
+  folder = pathlib.Path(manager.directory)
+  damage(folder / '2', how)
+  with caplog.at_level('WARNING'):
+    assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+  assert (folder / '2.corrupt').is_dir() and not (folder / '2').exists()
+  assert 'renamed 2.corrupt' in caplog.text
+  checkpoints.save(manager, at(state, 2), None)  # the step can be made again
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
+
+
+def test_a_damaged_newest_that_is_also_the_best_does_not_lose_the_run(manager, state):
+  for step, score in [(1, 0.2), (2, 0.4), (3, 0.7)]:
+    checkpoints.save(manager, at(state, step), {'ccc_mean': score})
+  damage(pathlib.Path(manager.directory) / '3', 'flipped bit')
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
+
+
+def contents(folder):
+  return {path.relative_to(folder): path.read_bytes() for path in pathlib.Path(folder).rglob('*') if path.is_file()}
+
+
+def test_a_reader_of_a_damaged_best_changes_nothing_and_its_owner_takes_the_next_best(tmp_path, manager, state):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.4})
+  damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
+  before = contents(tmp_path)
+  with pytest.raises(CheckpointError, match='step 1, is damaged .*--mode=evaluate'):
+    checkpoints.best_of_run(tmp_path, state)
+  assert contents(tmp_path) == before
+  best, described = checkpoints.best_of_run(tmp_path, state, owner=True)
+  assert equal(best, at(state, 2)) and described['validation_raw_ccc'] == {'mean': 0.4}
+  assert (pathlib.Path(manager.directory) / '1.corrupt').is_dir()
+
+
+def test_a_reader_makes_no_folder(tmp_path, state):
+  with pytest.raises(CheckpointError, match='no checkpoint; train first'):
+    checkpoints.best_of_run(tmp_path, state)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    MemoryError(),
+    ValueError('PERMISSION_DENIED: [OS error 13: EACCES Permission denied]'),
+  ],
+)
+def test_an_error_that_may_pass_sets_no_checkpoint_aside(manager, state, error, monkeypatch):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  before = contents(manager.directory)
+  with monkeypatch.context() as patch:
+
+    def fail(*_, **__):
+      raise RuntimeError('cannot restore') from error
+
+    patch.setattr(manager, 'restore', fail)
+    with pytest.raises(CheckpointError, match='/1: cannot be read .*; nothing was changed'):
+      checkpoints.restore_newest(manager, state)
+  assert contents(manager.directory) == before
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+
+
+_FEW_FILES = """
+import pathlib, resource, sys
+sys.path.insert(0, '.')
+from data_prep.core.errors import CheckpointError
+from e2e_affect import checkpoints
+from tests.e2e_affect.train.test_checkpoints import at, equal, make_state
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+checkpoints.save(manager, at(make_state(8), 1), None)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+import os
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
+try:
+  checkpoints.restore_newest(manager, make_state(8))
+except CheckpointError as e:
+  error = str(e)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+assert 'Too many open files' in error and 'nothing was changed' in error, error
+assert equal(checkpoints.restore_newest(manager, make_state(8)), at(make_state(8), 1))
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path('/proc/self/fd').is_dir(), reason='no /proc here')
+def test_too_many_open_files_sets_no_checkpoint_aside(tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-c', _FEW_FILES, str(tmp_path)],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=pathlib.Path(__file__).resolve().parents[3],
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('how', ['digit flipped', 'empty', 'absent', 'no JSON'])
+def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state, how, caplog):
+  manager = checkpoints.open_manager(tmp_path)
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.25})
+  manager.close()
+  path = tmp_path / 'checkpoints' / '2' / 'metrics' / 'metrics'
+  if how == 'absent':
+    path.unlink()
+  else:
+    path.write_text({'digit flipped': path.read_text().replace('0.25', '0.95'), 'empty': '', 'no JSON': '{'}[how])
+  with pytest.raises(CheckpointError, match='2: damaged .*metrics'):
+    checkpoints.best_of_run(tmp_path, state)
+  assert (tmp_path / 'checkpoints' / '2').is_dir()
+  with caplog.at_level('WARNING'):
+    manager = checkpoints.open_manager(tmp_path)
+  assert 'renamed 2.corrupt' in caplog.text
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+  assert checkpoints.restore_best(manager, state)[1] == {'ccc_mean': 0.5}
+
+
+def test_a_checkpoint_without_a_digest_of_its_metrics_is_read(tmp_path, state):
+  manager = checkpoints.open_manager(tmp_path)
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  path = tmp_path / 'checkpoints' / '1' / 'digest' / 'metadata'
+  path.write_text(json.dumps({'sha256': json.loads(path.read_text())['sha256']}))  # as earlier versions wrote it
+  assert checkpoints.best_of_run(tmp_path, state)[1]['validation_raw_ccc'] == {'mean': 0.5}
+
+
+def test_nothing_whole_is_an_error_and_not_a_fresh_start(manager, state):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
+  with pytest.raises(CheckpointError, match='no checkpoint is whole'):
+    checkpoints.restore_newest(manager, state)
+  assert CheckpointError.exit_code == 66
+
+
+def test_another_network_is_named_by_its_first_difference(manager, state):
+  checkpoints.save(manager, at(state, 1), None)
+  with pytest.raises(CheckpointError) as error:
+    checkpoints.restore_newest(manager, make_state(9))
+  # Units 8 → 9: bias 4 · 8 and 4 · 9.
+  message = str(error.value)
+  assert 'lstm_0/bias is float32[32] in the checkpoint and float32[36] in this network' in message
+  assert (pathlib.Path(manager.directory) / '1').is_dir()  # not taken for damage
+
+
+def test_another_type_is_an_error(manager, state):
+  checkpoints.save(manager, at(state, 1), None)
+  half = dataclasses.replace(state, params=jax.tree.map(lambda x: x.astype('float16'), state.params))
+  with pytest.raises(CheckpointError, match='is float32.* in the checkpoint and float16'):
+    checkpoints.restore_newest(manager, half)
+
+
+_FULL_DISK = """
+import json, pathlib, resource, sys
+import numpy as np
+from absl import logging
+from e2e_affect import checkpoints
+from e2e_affect.run.log import ours_or_warning
+from e2e_affect.train.train_state import TrainState
+logging.use_absl_handler()
+logging.get_absl_handler().addFilter(ours_or_warning)
+def state(step):
+  rng = np.random.default_rng(step)
+  zero = np.zeros((), np.int32)
+  params = {f'w{k}': rng.normal(size=15_000).astype(np.float32) for k in range(20)}
+  return TrainState(np.int32(step), params, {}, (), zero, zero, {})
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+checkpoints.save(manager, state(1), None)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+  checkpoints.save(manager, state(2), None)
+except Exception as e:
+  print(json.dumps([type(e).__name__, str(e)]))
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+print(int(checkpoints.restore_newest(manager, state(0)).step))
+"""
+
+
+def test_a_full_disk_loses_that_step_alone(tmp_path):
+  done = subprocess.run([sys.executable, '-c', _FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]
+  error, step = done.stdout.strip().splitlines()[-2:]
+  assert json.loads(error)[0] == 'DiskFullError' and 'older ones are intact' in json.loads(error)[1]
+  assert step == '1'
+  assert 'Traceback' not in done.stderr and 'Event loop' not in done.stderr
+
+
+def test_the_first_checkpoint_is_read_back_and_what_cannot_be_read_is_known_at_once(manager, state, monkeypatch):
+  save = manager.save
+
+  def save_badly(step, **kwargs):
+    save(step, **kwargs)
+    damage(pathlib.Path(manager.directory) / str(step), 'flipped bit')
+
+  monkeypatch.setattr(manager, 'save', save_badly)
+  with pytest.raises(
+    CheckpointError, match=r'checkpoints/1: was just saved, and is not what is read back \(.*\); the '
+  ):
+    checkpoints.save(manager, at(state, 1), None)

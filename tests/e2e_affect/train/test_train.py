@@ -1,0 +1,786 @@
+"""The trainer as a user runs it: child processes that are killed, terminated, locked out and misconfigured."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from data_prep.core.errors import DataError, UserError, WorkdirError
+from data_prep.schema import records
+from e2e_affect.run import memory, workdir
+from e2e_affect.run.metric_writer import read_metrics
+from e2e_affect.traces.table import read_csv
+from e2e_affect.train import checkpoints, init_from, loop, train_state
+from tests.conftest import make_data
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SMALL = {
+  'data.sequence_steps': 50,
+  'batch_size': 3,
+  'learning_rate': 1e-3,
+  'log_every_steps': 1,
+  'evaluate_chunk_seconds': 2,
+  'evaluate_every_epochs': 1.0,
+  'model.speech.filters': 10,
+  'model.speech.taps': 9,
+  'model.speech.long_taps': 400,
+  'model.speech.pool_channels': 5,
+  'model.visual.width': 4,
+  'model.visual.image_size': 32,
+  'model.recurrent.units': 8,
+}
+
+
+def command(config, workdir, data_dir, **overrides):
+  fields = {**SMALL, 'data.dir': data_dir, **{k.replace('__', '.'): v for k, v in overrides.items()}}
+  return [
+    sys.executable,
+    '-m',
+    'e2e_affect.main',
+    f'--config=configs/{config}',
+    f'--workdir={workdir}',
+    *(f'--config.{name}={value}' for name, value in fields.items()),
+  ]
+
+
+def environment():
+  """One device, as on a user's CPU; not the eight of the tests in this process."""
+  return {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+
+
+def run(arguments, cwd=None):
+  return subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=cwd, check=False)
+
+
+def run_until(arguments, text, send):
+  """Starts a run, waits until its log says `text`, sends the signal; returns the exit code and the log."""
+  # A shell in the background ignores SIGINT for its children.
+  process = subprocess.Popen(
+    arguments,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=environment(),
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+  )
+  log = ''
+  for line in process.stderr:
+    log += line
+    if text in line:
+      process.send_signal(send)
+      break
+  log += process.stderr.read()
+  return process.wait(), log
+
+
+def final_digest(workdir):
+  """SHA-256 of parameters, optimiser state and statistics after the last step."""
+  folder = max(
+    (p for p in (pathlib.Path(workdir) / 'checkpoints').iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+  )
+  return folder.name, json.loads((folder / 'digest' / 'metadata').read_text())['sha256']
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory, data_dir):
+  """A speech run of 9 updates; 5 sequences in batches of 3: an epoch is 1.67 updates, rounded to 2."""
+  workdir = tmp_path_factory.mktemp('whole') / 'run'
+  arguments = command('speech.py', workdir, data_dir, total_steps=9)
+  done = run(arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return workdir, done.stderr, arguments
+
+
+def test_a_run_leaves_what_the_readme_promises(uninterrupted):
+  workdir, log, _ = uninterrupted
+  for name in (
+    'config.json',
+    'metrics.jsonl',
+    'train.log',
+    'predictions/validation.csv',
+    'predictions/test.csv',
+    'results.json',
+    'report.html',
+    'figures/learning_curves.png',
+  ):
+    assert (workdir / name).stat().st_size > 0, name
+  assert list(workdir.glob('events.out.tfevents*'))
+  for word in ('loss', 'ccc_arousal', 'ccc_valence', 'grad_norm', 'param_norm', 'learning_rate', 'steps/s', 'left'):
+    assert word in log, word
+  assert re.search(r'valence: CCC on test \(validation\) [−.\d]+ \([−.\d]+\) raw, .* post-processed\n.*results: ', log)
+  assert 'from scratch' not in log and 'simulated corpus' not in log
+  results = json.loads((workdir / 'results.json').read_text())
+  assert set(results['test']['raw']['ccc']) == {'arousal', 'valence'} and results['checkpoint']['step'] in (
+    2,
+    4,
+    6,
+    8,
+    9,
+  )
+  traces, targets, _ = read_csv(workdir / 'predictions' / 'test.csv')
+  assert targets == ['arousal', 'valence'] and [(t.recording, len(t.prediction)) for t in traces] == [('E', 70)]
+  steps = [row['step'] for row in read_metrics(workdir) if row['kind'] == 'train']
+  assert steps == list(range(1, 10))
+  assert [row['step'] for row in read_metrics(workdir) if row['kind'] == 'validation'] == [2, 4, 6, 8, 9]
+
+
+@pytest.mark.slow
+def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir):
+  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
+  for text in ('step 3  train', 'step 8  train'):  # in the middle, and while or after step 8 is being saved
+    code, _ = run_until(arguments, text, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+  done = run(arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert 'resuming from step' in done.stderr
+  assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
+  results = lambda workdir: json.loads((workdir / 'results.json').read_text())
+  assert results(tmp_path / 'run') == results(uninterrupted[0])
+  # The record has every step once.
+  assert [row['step'] for row in read_metrics(tmp_path / 'run') if row['kind'] == 'train'] == list(range(1, 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_exits_with_its_code_and_the_run_goes_on_exactly(
+  uninterrupted, tmp_path, data_dir, number, expected
+):
+  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
+  code, log = run_until(arguments, 'step 3  train', number)
+  assert code == expected, log[-2000:]
+  assert 'is saved; start the same command again' in log.splitlines()[-1] and 'Traceback' not in log
+  step, _ = final_digest(tmp_path / 'run')
+  assert 3 <= int(step) <= 5
+  assert run(arguments).returncode == 0
+  assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_the_final_evaluation_exits_at_once_and_leaves_nothing(uninterrupted, tmp_path, number, expected):
+  workdir = tmp_path / 'run'
+  shutil.copytree(uninterrupted[0], workdir)
+  (workdir / 'results.json').unlink()
+  arguments = [
+    sys.executable,
+    '-m',
+    'e2e_affect.main',
+    '--config=configs/speech.py',
+    f'--workdir={workdir}',
+    *(a for a in uninterrupted[2] if a.startswith('--config.')),
+  ]
+  code, log = run_until(arguments, 'evaluating the checkpoint', number)
+  assert code == expected, log[-2000:]
+  assert log.splitlines()[-1].startswith('stopped by SIG') and 'Traceback' not in log
+  assert not list(workdir.rglob('*.tmp'))
+  assert run(arguments).returncode == 0 and (workdir / 'results.json').exists()
+
+
+@pytest.mark.slow
+def test_evaluate_mode(uninterrupted, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(uninterrupted[0], workdir)
+  (workdir / 'predictions' / 'test.csv').unlink()
+  before = json.loads((workdir / 'results.json').read_text())
+  done = run([sys.executable, '-m', 'e2e_affect.main', '--mode=evaluate', f'--workdir={workdir}', '--partition=test'])
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert json.loads((workdir / 'results.json').read_text()) == before
+  assert (workdir / 'predictions' / 'test.csv').exists()
+
+
+def test_a_second_trainer_is_locked_out(tmp_path, data_dir):
+  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=10_000)
+  first = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment())
+  try:
+    lock = tmp_path / 'run' / 'lock'
+    while not (lock.exists() and lock.read_text()):
+      assert first.poll() is None
+      time.sleep(0.1)
+    second = run(arguments)
+    assert second.returncode == 75
+    assert f'in use by process {first.pid} on ' in second.stderr and 'Traceback' not in second.stderr
+  finally:
+    first.kill()
+    first.wait()
+
+
+def test_an_unwritable_workdir_is_refused_early(tmp_path, data_dir):
+  (tmp_path / 'file').write_text('')
+  done = run(command('speech.py', tmp_path / 'file' / 'run', data_dir))
+  assert done.returncode == 73
+  assert last_line(done).startswith('error: ') and 'choose another --workdir' in done.stderr
+  assert 'parameters' not in done.stderr  # before the network is built
+
+
+@pytest.mark.parametrize(
+  'override, named',
+  [
+    ('batch_size=0', 'config.batch_size = 0, expected 1 to 100000'),
+    ('bach_size=3', 'configs/speech.py has no such field; did you mean batch_size?'),
+    ('batch_size=many', 'batch_size'),
+  ],
+)
+def test_absurd_configs_are_refused_in_one_line(tmp_path, override, named):
+  done = run(
+    [
+      sys.executable,
+      '-m',
+      'e2e_affect.main',
+      f'--config={ROOT}/configs/speech.py',
+      '--workdir=run',
+      f'--config.{override}',
+    ],
+    cwd=tmp_path,
+  )
+  assert done.returncode == 64, done.stderr[-2000:]
+  assert last_line(done).startswith('error: ') and named in last_line(done)
+  assert 'Traceback' not in done.stderr and not any(tmp_path.iterdir())  # no run, and no data made for it
+
+
+@pytest.mark.parametrize(
+  'name, value, said',
+  [
+    ('learning_rate', float('nan'), 'config.learning_rate = nan, expected above 0 and at most 10'),
+    ('data.sequence_steps', 70, 'a multiple of 25'),
+    ('model.speech.dropout', 1.0, 'config.model.speech.dropout = 1.0'),
+    ('loss', 'mae', 'one of ccc, mse'),
+    ('seed', 2**63, 'config.seed = 9223372036854775808, expected 0 to 4294967295'),
+    ('learning_rate', 1e30, 'at most 10'),
+    ('augment.brightness', 1e30, 'expected 0 to 1;'),
+    ('batch_size', 10**9, 'expected 1 to 100000'),
+    ('data.sequence_steps', 250_000_000, 'at most 90000'),
+    ('data.read_threads', 10**7, 'expected 1 to 256'),
+    ('evaluate_every_epochs', 1e-12, 'expected 0.001 to'),
+    ('evaluate_chunk_seconds', 10**12, 'expected 1 to 3600'),
+    ('name', '../../etc', 'name of a folder'),
+    ('model.visual.std', (0, 0, 0), 'three numbers above 0'),
+    ('model.visual.mean', (1.0,), r'\(\) or three numbers;'),
+  ],
+)
+def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, said):
+  small_config.update_from_flattened_dict({name: value})
+  with pytest.raises(UserError, match=said) as e:
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 64 and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  'arguments, named',
+  [
+    ([], '--config is missing'),
+    (['--config=configs/nothing.py'], 'nothing.py'),
+    (['--config=configs/speech.py:huge'], "error: unknown config argument 'huge'"),
+    (
+      ['--config=configs/speech.py', '--config.nosuch=3'],
+      'configs/speech.py has no such field; e2e_affect/config/defaults',
+    ),
+    (['--mode=evaluate'], '--workdir is missing'),
+    (['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run'),
+    (['--nonsense=1'], 'nonsense'),
+    (['words'], "'words' is no flag"),
+    (['--mode=dance'], 'dance'),
+  ],
+)
+def test_usage_errors(arguments, named):
+  done = run([sys.executable, '-m', 'e2e_affect.main', *arguments])
+  assert done.returncode == 64
+  assert last_line(done).startswith('error: ') and named in last_line(done) and 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_config_is_refused(uninterrupted, data_dir):
+  done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, model__recurrent__units=9))
+  assert done.returncode == 66
+  assert 'params/recurrent/head/kernel is float32[8, 2] in the checkpoint and float32[9, 2]' in last_line(done)
+  done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, learning_rate=0.5))
+  assert done.returncode == 64
+  assert 'was begun with config.learning_rate = 0.001, now 0.5' in last_line(done)
+
+
+def test_missing_data_is_named(tmp_path, small_config):
+  small_config.data.dir = str(tmp_path / 'nothing')
+  with pytest.raises(DataError, match='manifest.json: not found') as e:
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 65
+
+
+def test_the_log_warns_of_the_simulated_corpus(tmp_path, small_config, monkeypatch, caplog):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  manifest = tmp_path / 'data' / 'manifest.json'
+  manifest.write_text(manifest.read_text().replace('"preparation": {', '"preparation": {"simulated": true'))
+  small_config.data.dir = str(tmp_path / 'data')
+  monkeypatch.setattr(loop.train_state, 'init_state', lambda *_: 1 / 0)  # far enough
+  with pytest.raises(ZeroDivisionError):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert [r.message for r in caplog.records if r.levelname == 'WARNING' and 'nothing here is about people' in r.message]
+
+
+def test_evaluate_mode_says_where_the_data_folder_is_named(tmp_path, small_config):
+  small_config.data.dir = str(tmp_path / 'moved')
+  workdir.write_config(tmp_path, small_config)
+  with pytest.raises(DataError, match='manifest.json: not found; .* data.dir of .*config.json: change it there'):
+    loop.evaluate_only(str(tmp_path), 'test')
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'[]',
+    b'null',
+    b'3',
+    b'{"data": 3}',
+    b'\xff\xfe',
+    b'{}',
+    b'{"data": {}}',
+    b'{"model": {"modalities": ["x"]}}',
+    None,
+  ],
+)
+def test_damaged_files_of_a_run_are_named(tmp_path, small_config, content):
+  for name, read, error in (
+    ('dataset.json', workdir.read_dataset, DataError),
+    ('config.json', workdir.read_config, UserError),
+  ):
+    (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=f'{name}: damaged [^\n]*$'):
+      read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  'field, value, said',
+  [('model.modalities', ('x',), 'some of'), ('model.frozen', ('x',), 'some of'), ('batch_size', 0, '1 to 100000')],
+)
+def test_a_stored_config_is_checked(tmp_path, small_config, field, value, said):
+  small_config.update_from_flattened_dict({field: value})
+  workdir.write_config(tmp_path, small_config)
+  with pytest.raises(UserError, match=rf'config.json: damaged \(config.{field} = .*{said}'):
+    workdir.read_config(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_fused_starts_from_both_networks_and_is_bit_identical_after_a_kill(uninterrupted, tmp_path, data_dir):
+  visual = run(command('visual.py', tmp_path / 'visual', data_dir, total_steps=2))
+  assert visual.returncode == 0, visual.stderr[-3000:]
+  extra = {'total_steps': 5, 'init_from__speech': uninterrupted[0], 'init_from__visual': tmp_path / 'visual'}
+  whole = run(command('fused.py', tmp_path / 'whole', data_dir, **extra))
+  assert whole.returncode == 0, whole.stderr[-3000:]
+  for modality in ('speech', 'visual'):
+    assert f'{modality}: features of ' in whole.stderr
+  assert whole.stderr.count('its recurrent part is discarded') == 2
+  killed = command('fused.py', tmp_path / 'killed', data_dir, **extra)
+  assert run_until(killed, 'step 3  train', signal.SIGKILL)[0] == -signal.SIGKILL
+  assert run(killed).returncode == 0
+  assert final_digest(tmp_path / 'killed') == final_digest(tmp_path / 'whole')
+
+
+@pytest.mark.slow
+def test_features_of_another_size_are_refused(uninterrupted, tmp_path, data_dir):
+  done = run(
+    command('speech.py', tmp_path / 'run', data_dir, init_from__speech=uninterrupted[0], model__speech__taps=11)
+  )
+  assert done.returncode == 64
+  assert 'speech/conv/kernel is (9, 1, 10), expected (11, 1, 10)' in last_line(done)
+
+
+def last_line(done):
+  return done.stderr.strip().splitlines()[-1]
+
+
+def test_the_embedded_corpus_is_made_after_what_may_refuse_the_config(small_config, tmp_path, monkeypatch):
+  made = []
+
+  def make(folder):
+    made.append(folder)
+    raise UserError('made')
+
+  monkeypatch.setattr(loop.embedded, 'make_if_absent', make)
+  with pytest.raises(UserError, match='made'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert made == [small_config.data.dir]
+  small_config.init_from.speech = str(tmp_path / 'nowhere')
+  with pytest.raises(UserError, match='nowhere'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  small_config.init_from.speech, small_config.learning_rate = '', -1.0
+  with pytest.raises(UserError, match='learning_rate'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert len(made) == 1
+
+
+def fail(*_):
+  pytest.fail('too late: the network is built')
+
+
+@pytest.mark.parametrize('batch_size, epochs', [(11, 1), (100, 1), (100, 9)])  # of 5 sequences
+def test_a_training_without_one_update_is_refused(small_config, tmp_path, monkeypatch, batch_size, epochs):
+  monkeypatch.setattr(loop.train_state, 'init_state', fail)
+  small_config.batch_size, small_config.epochs = batch_size, epochs
+  with pytest.raises(
+    UserError,
+    match=f'config.epochs = {epochs} over 5 sequences is no update of config.batch_size = '
+    f'{batch_size}; set --config.batch_size=5 or less',
+  ) as e:
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 64 and '\n' not in str(e.value)
+
+
+def test_a_training_without_one_update_is_refused_before_the_corpus_is_made(small_config, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(loop.embedded, 'make_if_absent', fail)
+  small_config.data.dir, small_config.data.sequence_steps = 'data/simulated', 150
+  small_config.batch_size, small_config.epochs = 1000, 1
+  with pytest.raises(UserError, match='over 256 sequences'):  # 16 people of 16 times 6 s
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert not any(tmp_path.iterdir())
+
+
+def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, tmp_path, monkeypatch):
+  small_config.model.modalities = ('speech',)
+  small_config.total_steps, small_config.log_every_steps, small_config.evaluate_every_epochs = 40, 500, 100.0
+  seen, over_devices = [], loop.update.over_devices
+
+  def bad_from_the_fourth(*args):
+    train_step = over_devices(*args)
+
+    def step(state, batch, seed):
+      seen.append(1)
+      return train_step(state, batch if len(seen) < 4 else {**batch, 'label': batch['label'] * float('nan')}, seed)
+
+    return step
+
+  monkeypatch.setattr(loop.update, 'over_devices', bad_from_the_fourth)
+  with pytest.raises(DataError, match='step 13: the loss or its gradient was not finite 10 times in a row'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert len(seen) == 13
+
+
+def test_postprocessing_of_other_targets_is_refused_before_the_training(small_config, tmp_path, monkeypatch):
+  monkeypatch.setattr(loop.train_state, 'init_state', fail)
+  step = {'kept': False}
+  of = {'median_filter': step, 'centring': step, 'scaling': step, 'time_shift': step}
+  content = {'postprocessing': {'fitted_on': 'validation', 'targets': {'arousal': of}}, 'checkpoint': {}}
+  (tmp_path / 'results.json').write_text(json.dumps(content))
+  small_config.postprocessing_from = str(tmp_path)
+  with pytest.raises(DataError, match='post-processing of arousal, expected that of arousal, valence'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+def test_a_run_is_not_evaluated_on_targets_in_another_order(small_config, tmp_path):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  small_config.data.dir = str(tmp_path / 'data')
+  manifest = loop.pipeline.read_manifest(small_config.data.dir)
+  workdir.write_config(tmp_path, small_config)
+  workdir.write_dataset(tmp_path, manifest)
+  manifest.targets.reverse()
+  manifest.write(tmp_path / 'data')
+  with pytest.raises(DataError, match='trained on the targets arousal, valence, the data now have valence, arousal;'):
+    loop.evaluate_only(str(tmp_path), 'test')
+
+
+@pytest.mark.parametrize('modalities', [('visual',), ('speech', 'visual')])
+def test_a_visual_network_on_data_without_one_face_is_refused_before_it_is_built(
+  small_config, tmp_path, monkeypatch, modalities
+):
+  monkeypatch.setattr(loop.train_state, 'init_state', fail)
+  encode = records.encode
+  monkeypatch.setattr(
+    records, 'encode', lambda record: encode(dataclasses.replace(record, face_found=np.zeros(25, np.float32)))
+  )
+  small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 100), ('D', 'validation', 60)])
+  small_config.model.modalities = modalities
+  with pytest.raises(DataError, match='train, to train on, has no face in any of 4 records') as e:
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 65 and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('partition', ['validation', 'test'])
+def test_a_broken_record_of_another_partition_is_named_before_the_training(
+  small_config, tmp_path, monkeypatch, partition
+):
+  monkeypatch.setattr(loop.train_state, 'init_state', fail)
+  encode = records.encode
+  monkeypatch.setattr(records, 'encode', lambda record: b'garbage' if record.second == 2 else encode(record))
+  small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 50), ('D', partition, 75)])
+  with pytest.raises(DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*second 2 of D.: not an'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+@pytest.fixture
+def begun(small_config, tmp_path, monkeypatch):
+  """(config, workdir) of a speech run that is at its last update, and started from features of three targets."""
+  small_config.model.modalities, small_config.total_steps = ('speech',), 4
+  source, folder = tmp_path / 'source', tmp_path / 'run'
+  workdir.write_config(make(source), small_config)
+  manager = checkpoints.open_manager(source)
+  checkpoints.save(manager, train_state.init_state(small_config, 3), {checkpoints.BEST_METRIC: 0.5})
+  manager.close()
+  small_config.init_from.speech = str(source)
+  small_config.data.dir = str(shutil.copytree(small_config.data.dir, tmp_path / 'data'))
+  workdir.write_config(make(folder), init_from.settle(small_config))
+  workdir.write_dataset(folder, loop.pipeline.read_manifest(small_config.data.dir))
+  manager = checkpoints.open_manager(folder)
+  checkpoints.save(manager, dataclasses.replace(train_state.init_state(small_config, 2), step=np.int32(4)), None)
+  manager.close()
+  monkeypatch.setattr(loop.finish, 'evaluate', lambda config, *_: config)
+  return small_config, folder
+
+
+def make(folder):
+  folder.mkdir()
+  return folder
+
+
+def test_features_of_a_network_with_another_number_of_targets_are_taken_and_its_head_is_not(begun):
+  config, _ = begun
+  template = train_state.init_state(config, 3)  # of the same seed: the features are those of the source
+  fresh = jax.tree.map(np.zeros_like, train_state.init_state(config, 2))
+  state = init_from.start(fresh, config)
+  assert state.params['recurrent']['head']['bias'].shape == (2,) and not state.params['recurrent']['head']['bias'].any()
+  for found, wanted in zip(
+    jax.tree.leaves(state.params['speech']), jax.tree.leaves(template.params['speech']), strict=True
+  ):
+    np.testing.assert_array_equal(found, wanted)
+  assert np.asarray(state.params['speech']['conv']['kernel']).any()
+
+
+def test_a_run_goes_on_with_another_cache_and_threads_with_moved_data_and_without_what_it_started_from(begun, tmp_path):
+  config, folder = begun
+  shutil.rmtree(tmp_path / 'source')
+  (tmp_path / 'data').rename(tmp_path / 'moved')
+  config.data.dir, config.data.cache, config.data.read_threads = str(tmp_path / 'moved') + '/', 'host', 5
+  assert loop.train_and_evaluate(config, str(folder)).data.read_threads == 5  # it came to the evaluation
+  stored = workdir.read_config(str(folder))
+  assert stored.data.dir == config.data.dir and stored.model.visual.stride_on == '1x1'
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('seed', 7),
+    ('data.sequence_steps', 25),
+    ('init_from.speech', ''),
+    ('model.visual.stride_on', '3x3'),
+    ('evaluate_every_epochs', 2.0),
+  ],
+)
+def test_a_run_does_not_go_on_with_what_changes_its_numbers(begun, field, value):
+  config, folder = begun
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(UserError, match=f'was begun with config.{field} = .*, now {value!r}; choose another'):
+    loop.train_and_evaluate(config, str(folder))
+
+
+def test_a_run_does_not_go_on_with_other_data(begun, tmp_path):
+  config, folder = begun
+  config.data.dir = make_data(tmp_path / 'other', [('A', 'train', 100), ('D', 'validation', 110), ('E', 'test', 70)])
+  with pytest.raises(DataError, match='begun with other data: partitions.train.recordings was 3, .* is 1; name the'):
+    loop.train_and_evaluate(config, str(folder))
+
+
+def test_a_second_ctrl_c_ends_the_training_at_once():
+  code = """
+import sys, time
+from e2e_affect import stop
+with stop.Request() as asked:
+  print('begun', flush=True)
+  while not asked.on_all_hosts(1): time.sleep(0.01)
+  print('asked', asked.exit_code, flush=True)
+  time.sleep(60)  # as a step that takes long
+"""
+  child = subprocess.Popen(
+    [sys.executable, '-c', code],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    cwd=ROOT,
+    env=environment(),
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+  )
+  assert child.stdout.readline() == 'begun\n'
+  child.send_signal(signal.SIGINT)
+  child.send_signal(signal.SIGINT)  # as `timeout` sends it, to the process and to its group: counts once
+  assert child.stdout.readline() == 'asked 130\n'
+  time.sleep(0.7)
+  started = time.monotonic()
+  child.send_signal(signal.SIGINT)
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == 130 and time.monotonic() - started < 5
+  assert err.startswith('stopped by SIGINT') and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['a[b]', 'a*', 'a?', 'back\\slash', '[', ']/run'])
+def test_a_workdir_that_checkpoints_could_not_be_read_from_is_refused_before_anything_is_made(tmp_path, name):
+  done = run(
+    [sys.executable, '-m', 'e2e_affect.main', f'--config={ROOT}/configs/speech.py', f'--workdir={name}'], cwd=tmp_path
+  )
+  assert done.returncode == 64 and last_line(done).startswith('error: ') and 'could not be read' in last_line(done)
+  assert done.stderr.count('\n') == 1 and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'name, kind',
+  [
+    ('checkpoints', 'folder'),
+    ('predictions', 'folder'),
+    ('figures', 'folder'),
+    ('train.log', 'file'),
+    ('lock', 'file'),
+    ('config.json', 'file'),
+    ('metrics.jsonl', 'file'),
+    ('results.json', 'file'),
+  ],
+)
+def test_what_stands_in_the_place_of_a_file_of_the_run_is_named_before_the_corpus_is_made(
+  small_config, tmp_path, monkeypatch, name, kind
+):
+  monkeypatch.setattr(loop.embedded, 'make_if_absent', fail)
+  (tmp_path / name).mkdir() if kind == 'file' else (tmp_path / name).write_text('')
+  with pytest.raises(WorkdirError, match=f'{name}: is no {kind}; move it away, or choose another --workdir') as e:
+    loop.train_and_evaluate(small_config, str(tmp_path))
+  assert e.value.exit_code == 73 and [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_an_unwritable_workdir_is_refused_within_seconds_and_before_the_corpus_is_made(tmp_path):
+  (tmp_path / 'file').write_text('')
+  started = time.monotonic()
+  done = run(
+    [sys.executable, '-m', 'e2e_affect.main', f'--config={ROOT}/configs/speech.py', '--workdir=file/run'], cwd=tmp_path
+  )
+  assert done.returncode == 73 and done.stderr.count('\n') == 1 and 'file is no folder' in done.stderr
+  assert time.monotonic() - started < 10 and [p.name for p in tmp_path.iterdir()] == ['file']  # 2 s on an idle machine
+
+
+_HELD = """
+import resource, sys
+from absl import logging
+from data_prep.core.errors import UserError
+from e2e_affect import hold
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+  with hold.held(sys.argv[1], writes=True):
+    for k in range(9):
+      logging.error('line %d %s', k, 'x' * 100)
+    print('went on')
+except UserError as e:
+  print(e.exit_code, e)
+"""
+
+
+@pytest.mark.parametrize('limit, said', [(0, '74 .*run: no space left '), (200, 'went on\n')])
+def test_a_disk_without_a_byte_for_the_lock_is_one_line_and_one_without_place_for_the_log_is_none(
+  tmp_path, limit, said
+):
+  done = run([sys.executable, '-c', _HELD, tmp_path / 'run', str(limit)])
+  assert re.match(said, done.stdout) and done.stdout.count('\n') == 1, done
+  assert 'Traceback' not in done.stderr and 'Logging error' not in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 1.4 MB and a function that makes it larger."""
+  disk = tmp_path / 'disk'
+  disk.mkdir()
+  if subprocess.run(
+    ['mount', '-t', 'tmpfs', '-o', 'size=1400k', 'tmpfs', disk], check=False, capture_output=True
+  ).returncode:
+    pytest.skip('no permission to mount a file system of a size')
+  yield disk, lambda: subprocess.run(['mount', '-o', 'remount,size=99m', disk], check=True)
+  subprocess.run(['umount', disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_in_one_line_and_74_and_the_run_goes_on_exactly(uninterrupted, small_disk, data_dir):
+  disk, enlarge = small_disk
+  (disk / 'fill').write_bytes(bytes(2**20 - 2**17))
+  arguments = command('speech.py', disk / 'run', data_dir, total_steps=9)
+  done = run(arguments)
+  assert done.returncode == 74, done.stderr[-2000:]
+  assert last_line(done).startswith('error: ') and 'no space left' in last_line(done)
+  assert 'Traceback' not in done.stderr and 'Event loop' not in done.stderr
+  (disk / 'fill').write_bytes(bytes(2**20))
+  enlarge()
+  assert run(arguments).returncode == 0
+  assert final_digest(disk / 'run') == final_digest(uninterrupted[0])
+
+
+def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
+  (tmp_path / 'mine.py').write_text(
+    'from e2e_affect.config import defaults\n\n\ndef get_config():\n'
+    '  c = defaults.get_config()\n  c.epochs = -1\n  return c\n'
+  )
+  (tmp_path / 'file').write_text('')
+  for folder, said in (('~/new', 'config.epochs = -1'), ('~/file/run', f'{tmp_path}/file is no folder')):
+    done = subprocess.run(
+      [sys.executable, '-m', 'e2e_affect.main', '--config=~/mine.py', f'--workdir={folder}'],
+      capture_output=True,
+      text=True,
+      check=False,
+      cwd=tmp_path,
+      env={**environment(), 'HOME': str(tmp_path)},
+    )
+    assert said in last_line(done) and not (tmp_path / '~').exists(), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+  'field', ['data.dir', 'init_from.speech', 'init_from.visual', 'pretrained', 'postprocessing_from']
+)
+def test_a_tilde_in_a_field_that_is_a_path_is_the_home_folder(tmp_path, field):
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'e2e_affect.main',
+      f'--config={ROOT}/configs/fused.py',
+      '--workdir=run',
+      f'--config.{field}=~/there',
+      '--config.data.dir=data' if field != 'data.dir' else '--mode=train',
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=tmp_path,
+    env={**environment(), 'HOME': str(tmp_path / 'home')},
+  )
+  assert last_line(done).startswith(f'error: {tmp_path}/home/there') and 'not found' in last_line(done)
+
+
+def test_a_batch_that_is_larger_than_the_memory_is_refused_before_the_corpus_is_made(
+  small_config, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(loop.embedded, 'make_if_absent', fail)
+  small_config.batch_size, small_config.data.sequence_steps, small_config.total_steps = 100_000, 90_000, 1
+  # 9e9 steps of 2 · 640 bytes of sound and 3 · 96² of pictures
+  with pytest.raises(UserError, match='config.batch_size = 100000: .* take 2.6e.05 GB, this machine has .* GB; lower'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+def test_a_device_without_memory_ends_the_training_in_one_line(small_config, tmp_path, monkeypatch):
+  monkeypatch.setattr(loop.train_state, 'init_state', lambda *_: jax.numpy.zeros(2**55, 'int8'))
+  with pytest.raises(UserError, match='out of memory .RESOURCE_EXHAUSTED: .*; lower --config.batch_size, ') as e:
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert e.value.exit_code == 64 and '\n' not in str(e.value)
+  with pytest.raises(ZeroDivisionError), memory.told(''):
+    raise ZeroDivisionError
+
+
+def test_a_folder_named_configs_does_not_hide_the_defaults_of_the_program(tmp_path):
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / '__init__.py').write_text('raise RuntimeError("foreign")\n')
+  code = (
+    'from e2e_affect import predict; from e2e_affect.train import loop; from e2e_affect.config import defaults; '
+    'print(len(defaults.get_config()))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
+  )
+  assert done.returncode == 0 and 'foreign' not in done.stderr, done.stderr[-2000:]
+  assert 'configs' not in (ROOT / 'setup.cfg').read_text()
