@@ -7,10 +7,11 @@ _HERE = str(pathlib.Path(__file__).parents[1])
 
 
 def ours_or_warning(record: python_logging.LogRecord) -> bool:
-  """A filter for logging handlers. Orbax alone would write thirty lines a checkpoint.
+  """A filter for logging handlers: Orbax alone would write thirty lines a checkpoint.
 
-  Exceptions that Orbax logs it raises, too: what comes of them is told where they arrive.
+  Orbax's warnings go, too ("given directory is read only"). So do the exceptions that it logs: it raises them as well,
+  and what comes of them is told where they arrive.
   """
-  if '/orbax/' in record.pathname and record.exc_info:
-    return False
+  if '/orbax/' in record.pathname:
+    return record.levelno >= python_logging.ERROR and not record.exc_info
   return record.levelno >= python_logging.WARNING or record.pathname.startswith(_HERE)

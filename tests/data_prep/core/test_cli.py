@@ -14,7 +14,7 @@ from tests.conftest import make_data
 REPO = __file__.rsplit('/tests/', 1)[0]
 COMMAND = """
 import pathlib, sys, time
-from data_prep import cli
+from data_prep.core import cli
 from absl import flags
 def define():
   cli.define_path('out', None, 'A path.')
@@ -69,7 +69,7 @@ def test_a_command_that_does_not_unwind_is_ended_by_the_deadline():
 
 def test_a_signal_while_libraries_are_imported_gives_no_traceback():
   code = (
-    'import sys; sys.argv = ["-m"]; from data_prep import signals; print("begun", flush=True)\n'
+    'import sys; sys.argv = ["-m"]; from data_prep.core import signals; print("begun", flush=True)\n'
     'import time; time.sleep(30)'
   )
   child = subprocess.Popen(
@@ -101,7 +101,7 @@ def test_a_signal_that_arrives_where_python_drops_exceptions_ends_the_command_al
 
 _STALLED = """
 import hashlib, runpy, sys, time
-from data_prep import records
+from data_prep.schema import records
 from matplotlib.figure import Figure
 def stall(first=None, file=None, *_, **__):
   if hasattr(file, 'write_bytes'): file.write_bytes(b'half a sheet')

@@ -427,7 +427,7 @@ def test_twenty_minutes_in_constant_memory(exported, tmp_path):
       out.mux(video.encode(None))
       out.mux(sound.encode(None))
     code = (
-      'import resource, sys\nfrom e2e_affect import network, predict\n'
+      'import resource, sys\nfrom e2e_affect import predict\nfrom e2e_affect.clips import network\n'
       'predict.predict(network.load(sys.argv[1]), [sys.argv[2]], sys.argv[3])\n'
       'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
     )

@@ -172,7 +172,7 @@ _FEW_FILES = """
 import pathlib, resource, sys
 sys.path.insert(0, '.')
 from data_prep.core.errors import CheckpointError
-from e2e_affect import checkpoints
+from e2e_affect.train import checkpoints
 from tests.e2e_affect.train.test_checkpoints import at, equal, make_state
 manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
 checkpoints.save(manager, at(make_state(8), 1), None)
@@ -259,7 +259,7 @@ _FULL_DISK = """
 import json, pathlib, resource, sys
 import numpy as np
 from absl import logging
-from e2e_affect import checkpoints
+from e2e_affect.train import checkpoints
 from e2e_affect.run.log import ours_or_warning
 from e2e_affect.train.train_state import TrainState
 logging.use_absl_handler()

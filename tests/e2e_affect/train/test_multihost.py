@@ -21,12 +21,12 @@ port, index, workdir, data_dir, fields, total_steps = sys.argv[1:]
 jax.distributed.initialize(f'localhost:{port}', 2, int(index), heartbeat_timeout_seconds=20)
 from absl import logging
 from configs import speech
-from e2e_affect import train
+from e2e_affect.train import loop
 logging.set_verbosity(logging.INFO)
 config = speech.get_config()
 config.update_from_flattened_dict(json.loads(fields))
 config.data.dir, config.total_steps = data_dir, int(total_steps)
-train.train_and_evaluate(config, workdir)
+loop.train_and_evaluate(config, workdir)
 """
 
 

@@ -588,7 +588,7 @@ def test_a_run_does_not_go_on_with_other_data(begun, tmp_path):
 def test_a_second_ctrl_c_ends_the_training_at_once():
   code = """
 import sys, time
-from e2e_affect import stop
+from e2e_affect.run import stop
 with stop.Request() as asked:
   print('begun', flush=True)
   while not asked.on_all_hosts(1): time.sleep(0.01)
@@ -662,7 +662,7 @@ _HELD = """
 import resource, sys
 from absl import logging
 from data_prep.core.errors import UserError
-from e2e_affect import hold
+from e2e_affect.run import hold
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
