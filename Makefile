@@ -1,5 +1,10 @@
-# `make demo` runs the whole system on the embedded simulated corpus; `make test` runs the tests.
-# Both set up a virtual environment in .venv first. CUDA or TPU: `make install EXTRAS=test,cuda13`.
+# `make demo` runs the whole system on the embedded simulated corpus; `make test` runs the tests, `make lint` the checks of
+# style, types and layers, `make docs` builds the site. Each sets up a virtual environment in .venv first.
+# CUDA or TPU: `make install EXTRAS=test,cuda13`. What EXTRAS names is added to what is there.
+#
+# EXTRAS=test,dev adds PyTorch, and runs the comparisons with it that skip otherwise. requirements.lock pins its version;
+# pip takes the CPU build of that version (0.8 GB on disk) where PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL leads to one, and
+# PyPI's build elsewhere, which brings CUDA's libraries on Linux (several GB). Either will do.
 
 PYTHON ?= python3
 EXTRAS ?= test
@@ -14,15 +19,15 @@ export MALLOC_MMAP_THRESHOLD_ = 17179869184
 export MALLOC_TRIM_THRESHOLD_ = 17179869184
 export MALLOC_TOP_PAD_ = 268435456
 
-.PHONY: install demo test fast-test benchmarks clean
+.PHONY: install demo test fast-test lint docs benchmarks clean
 
-install: .venv/installed
+install: .venv/installed.$(EXTRAS)
 
-.venv/installed: setup.cfg pyproject.toml requirements.lock
+.venv/installed.%: setup.cfg pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $$($(PYTHON) --version) found, Python 3.11 or newer expected; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --constraint requirements.lock --editable '.[$(EXTRAS)]'
+	$(PY) -m pip install --quiet --constraint requirements.lock --editable '.[$*]'
 	touch $@
 
 demo: install
@@ -39,6 +44,16 @@ fast-test: install
 
 test: fast-test
 	$(PY) -m pytest -q -m slow -n 2
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+# Strict: a dead link or a page that the navigation lacks is an error. The site is build/docs; it needs no network.
+docs: .venv/installed.docs
+	$(PY) -m mkdocs build --quiet --strict
 
 benchmarks: install
 	$(PY) -m benchmarks.all --out=benchmarks/results
