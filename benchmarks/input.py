@@ -14,8 +14,10 @@ import numpy as np
 
 from benchmarks import measure
 from configs import fused
+from data_prep import streams
 from data_prep.face.faces import encode_crop
 from data_prep.schema import records
+from data_prep.schema.grid import PAPER
 from data_prep.shards import write
 from e2e_affect.input import pipeline
 
@@ -36,11 +38,13 @@ def make_records(seconds: int) -> list[records.Record]:
         recording='A',
         subject='A',
         second=second,
-        audio=rng.integers(-999, 999, (25, 640)).astype(np.int16),
-        audio_mean=0.0,
-        audio_std=500.0,
-        face=faces,
-        face_found=ones,
+        values={
+          'audio': rng.integers(-999, 999, (25, 640)).astype(np.int16),
+          'audio_mean': 0.0,
+          'audio_std': 500.0,
+          'face': faces,
+          'face_found': ones,
+        },
         valid=ones,
         label_mask=ones,
         label=rng.uniform(-1, 1, (25, 2)).astype(np.float32),
@@ -51,11 +55,10 @@ def make_records(seconds: int) -> list[records.Record]:
 
 def our_shards(folder, rows):
   """Writes the records as the data folder of one train recording."""
-  written = write.write_recording(folder, rows, partition='train')
   targets = ['arousal', 'valence']
-  write.finish(
-    folder, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets}, preparation={}
-  )
+  layout = streams.layout(targets, PAPER, ('speech', 'visual'))
+  written = write.write_recording(folder, rows, layout, partition='train')
+  write.finish(folder, written, layout, label_scale={t: [1.0, 0.0] for t in targets}, preparation={})
 
 
 def our_side(folder, modalities=('speech', 'visual'), cache=''):
@@ -83,9 +86,9 @@ def authors_side(path, rows):
           tf.train.Example(
             features=tf.train.Features(
               feature={
-                'audio': raw(row.audio[k].astype(np.float32).tobytes()),
+                'audio': raw(row.values['audio'][k].astype(np.float32).tobytes()),
                 'label': raw(row.label[k].tobytes()),
-                'frame': raw(row.face[k]),
+                'frame': raw(row.values['face'][k]),
               }
             )
           ).SerializeToString()
@@ -112,7 +115,7 @@ def main(out, repeats, quick):
   rows = []
   with tempfile.TemporaryDirectory() as folder:
     content = make_records(6 if quick else 120)
-    size = np.mean([len(face) for row in content for face in row.face])
+    size = np.mean([len(face) for row in content for face in row.values['face']])
     our_shards(pathlib.Path(folder) / 'ours', content)
     peer = authors_side(pathlib.Path(folder) / 'authors.tfrecord', content)
     for what, options in (

@@ -11,6 +11,7 @@ The mean shape and the deviations are those of the train partition and stand in 
 point of the aligned shape is from the mean's, in these deviations; 0 where no landmarks were found.
 """
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -25,9 +26,10 @@ from data_prep import prepare
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, UserError
 from data_prep.face import landmark_providers, procrustes
-from data_prep.schema import records
+from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import verify, write
+from data_prep.shards import read, write
+from data_prep.streams import STREAMS
 
 LIMIT = 5.0  # deviations that a point may be from the mean's: what is farther was not found where it is
 _LEAST_DEVIATION = 1e-6  # of a coordinate of a shape of norm 1; below, it is constant and stays 0
@@ -55,7 +57,9 @@ def add_landmarks(data, source: str, out) -> Manifest:
     by_recording.setdefault(shard.recording, []).append(shard)
   with prepare.locked(out):
     progress = lambda items, words: tqdm.tqdm(items, desc=words, unit='recording', disable=not sys.stderr.isatty())
-    points = {name: _points(data, out, provider, name, of) for name, of in progress(by_recording.items(), 'landmarks')}
+    points = {
+      name: _points(data, out, manifest, provider, name, of) for name, of in progress(by_recording.items(), 'landmarks')
+    }
     counts = {p.shape[1] for p in points.values()}
     if len(counts) > 1:
       raise DataError(
@@ -63,11 +67,13 @@ def add_landmarks(data, source: str, out) -> Manifest:
       )
     train = [points[name] for name, of in by_recording.items() if of[0].partition == 'train']
     mean, deviation = fit(np.concatenate(train) if train else np.zeros((0, counts.pop(), 2)))
+    fields = STREAMS['geometric'].fields(manifest.grid, {'landmarks': mean.shape[0]})
+    layout = Layout(manifest.targets, manifest.grid, {**manifest.streams, 'geometric': fields})
     write.unname(out)
     written = []
     for name, of in progress(by_recording.items(), 'writing'):
-      rows = list(_records(data, of, features(points[name], mean, deviation)))
-      written += write.write_recording(out, rows, partition=of[0].partition)
+      rows = list(_with_landmarks(data, of, manifest, features(points[name], mean, deviation)))
+      written += write.write_recording(out, rows, layout, partition=of[0].partition)
     landmarks = {
       'provider': provider.words,
       'mean_shape': mean.tolist(),
@@ -77,8 +83,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
     result = write.finish(
       out,
       written,
-      targets=manifest.targets,
-      num_landmarks=mean.shape[0],
+      layout,
       label_scale=manifest.label_scale,
       preparation={**manifest.preparation, 'landmarks': landmarks},
     )
@@ -115,7 +120,7 @@ def features(points: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.
   return result
 
 
-def _points(data, out, provider, name, of) -> np.ndarray:
+def _points(data, out, manifest, provider, name, of) -> np.ndarray:
   """A recording's landmarks [T, L, 2]; those found before an interruption are kept in `out/.parts`."""
   key = hashlib.sha256(json.dumps([provider.words, [shard.sha256 for shard in of]]).encode()).hexdigest()
   kept = out / write.PARTS / f'{write.part_stem(name)}-{key[:16]}.npy'
@@ -126,10 +131,10 @@ def _points(data, out, provider, name, of) -> np.ndarray:
 
   def crops():
     for shard in of:
-      for feature in verify.examples(data / shard.file):
-        valid = int(_floats(feature, 'valid').sum())
-        found.extend(_floats(feature, 'face_found')[:valid])
-        for jpeg in feature['face'].bytes_list.value[:valid]:
+      for record in read.read_shard(data / shard.file, manifest):
+        valid = int(record.valid.sum())
+        found.extend(record.values['face_found'][:valid])
+        for jpeg in record.values['face'][:valid]:
           yield cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
   points = provider.find(name, crops(), steps)
@@ -140,33 +145,15 @@ def _points(data, out, provider, name, of) -> np.ndarray:
   return points
 
 
-def _records(data, of, landmarks):
-  """The recording's records again, with landmarks [T, L, 2]."""
-  per_record = records.STEPS_PER_RECORD
-  padded = np.zeros((-(-len(landmarks) // per_record) * per_record, *landmarks.shape[1:]), np.float32)
-  padded[: len(landmarks)] = landmarks
+def _with_landmarks(data, of, manifest, landmarks):
+  """Yields the recording's records with landmarks [T, L, 2] in them."""
+  per_record = manifest.grid.steps_per_record
+  padding = -len(landmarks) % per_record
+  padded = np.pad(landmarks, ((0, padding), (0, 0), (0, 0)))
   for shard in of:
-    for k, feature in enumerate(verify.examples(data / shard.file)):
-      second = shard.first_second + k
-      yield records.Record(
-        recording=shard.recording,
-        subject=shard.subject,
-        second=second,
-        audio=np.frombuffer(feature['audio'].bytes_list.value[0], '<i2').reshape(per_record, -1),
-        audio_mean=feature['audio_mean'].float_list.value[0],
-        audio_std=feature['audio_std'].float_list.value[0],
-        audio_gain=feature['audio_gain'].float_list.value[0] if 'audio_gain' in feature else 1.0,
-        face=list(feature['face'].bytes_list.value),
-        face_found=_floats(feature, 'face_found'),
-        label=_floats(feature, 'label').reshape(per_record, -1),
-        label_mask=_floats(feature, 'label_mask'),
-        valid=_floats(feature, 'valid'),
-        landmarks=padded[second * per_record : (second + 1) * per_record],
-      )
-
-
-def _floats(feature, name) -> np.ndarray:
-  return np.frombuffer(feature[name].bytes_list.value[0], '<f4').astype(np.float32)
+    for record in read.read_shard(data / shard.file, manifest):
+      here = padded[record.second * per_record : (record.second + 1) * per_record]
+      yield dataclasses.replace(record, values=record.values | {'landmarks': here})
 
 
 def _define_flags():

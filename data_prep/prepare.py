@@ -226,9 +226,7 @@ def _publish(out, done, settings, parameters) -> Manifest:
   for path in (out / write.PARTS).glob('*.tfrecord'):
     if path.name not in parts:
       path.unlink()  # of a recording that is no longer in the corpus, or is refused now
-  return write.finish(
-    out, wanted, targets=settings.targets, num_landmarks=0, label_scale=settings.label_scale(), preparation=parameters
-  )
+  return write.finish(out, wanted, settings.layout, label_scale=settings.label_scale(), preparation=parameters)
 
 
 @contextlib.contextmanager

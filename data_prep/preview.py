@@ -16,9 +16,8 @@ import numpy as np
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, UserError, WorkdirError
-from data_prep.schema import records
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import verify, write
+from data_prep.shards import read, write
 
 FACES_PER_ROW, ROWS = 12, 2
 LOST_COLOUR = (220, 30, 30)
@@ -53,24 +52,23 @@ def preview(folder, out, recordings=None) -> list[pathlib.Path]:
   written = []
   for name in sorted(recordings or by_recording):
     path = out / f'{name if re.fullmatch("[A-Za-z0-9_-]{1,60}", name) else write.part_stem(name)}.png'
-    _draw(path, name, by_recording[name], manifest, _read(folder, by_recording[name]))
+    _draw(path, name, by_recording[name], manifest, _read(folder, by_recording[name], manifest))
     written.append(path)
   return written
 
 
-def _read(folder, recording_shards):
+def _read(folder, recording_shards, manifest):
   """The recording's fields over all its valid steps: name -> array; `face` stays JPEG."""
-  columns = collections.defaultdict(list)
-  for shard in recording_shards:
-    for feature in verify.examples(folder / shard.file):
-      audio = np.frombuffer(feature['audio'].bytes_list.value[0], '<i2')
-      columns['audio'].append(audio.reshape(records.STEPS_PER_RECORD, -1))
-      columns['face'].extend(feature['face'].bytes_list.value)
-      for name in ('face_found', 'label', 'label_mask', 'valid'):
-        array = np.frombuffer(feature[name].bytes_list.value[0], '<f4')
-        columns[name].append(array.reshape(records.STEPS_PER_RECORD, -1))
-  steps = int(np.concatenate(columns['valid']).sum())
-  return {name: value[:steps] if name == 'face' else np.concatenate(value)[:steps] for name, value in columns.items()}
+  rows = [record for shard in recording_shards for record in read.read_shard(folder / shard.file, manifest)]
+  steps = int(sum(record.valid.sum() for record in rows))
+  joined = lambda arrays: np.concatenate(list(arrays))[:steps]
+  return {
+    'label': joined(row.label for row in rows),
+    'label_mask': joined(row.label_mask for row in rows),
+    'audio': joined(row.values['audio'] for row in rows),
+    'face_found': joined(row.values['face_found'] for row in rows),
+    'face': [jpeg for row in rows for jpeg in row.values['face']][:steps],
+  }
 
 
 def _draw(path, name, recording_shards, manifest, data) -> None:
@@ -80,10 +78,10 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
   from matplotlib import pyplot as plt
 
   steps = len(data['face'])
-  time = (np.arange(steps) + 0.5) * records.STEP_SECONDS
+  time = (np.arange(steps) + 0.5) * manifest.grid.step_seconds
   shown = np.linspace(0, steps - 1, FACES_PER_ROW * ROWS).round().astype(int)
-  found = data['face_found'][:, 0]
-  label = np.where(data['label_mask'] > 0, data['label'], np.nan)
+  found = data['face_found']
+  label = np.where(data['label_mask'][:, None] > 0, data['label'], np.nan)
   # Inches; the faces get what their tiles fill at this width. A plot of labels only where there are some.
   heights = [2.35, 0.9, 1.2, 2.0][: 4 if data['label_mask'].any() else 3]
   figure, axes = plt.subplots(
@@ -96,7 +94,7 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
     f'{name} (subject {first.subject}, {first.partition}): {steps} steps, face found in '
     f'{100 * np.mean(found > 0):.1f} %'
   )
-  size = records.FACE_SIZE
+  size = manifest.streams['visual'][0].shape[0]
   for i, k in enumerate(shown):
     axes[0].text(
       i % FACES_PER_ROW * size + 3,
@@ -123,7 +121,7 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
     axis.legend(loc='upper right', ncols=len(manifest.targets))
   axes[-1].set_xlabel('seconds')
   for axis in axes[1:]:
-    axis.set_xlim(0, steps * records.STEP_SECONDS)
+    axis.set_xlim(0, steps * manifest.grid.step_seconds)
   with atomic.whole(path) as temporary:
     figure.savefig(temporary, dpi=90, format='png')
   plt.close(figure)

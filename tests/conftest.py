@@ -20,7 +20,9 @@ from PIL import Image
 import pytest
 
 from configs import fused
+from data_prep import streams
 from data_prep.schema import records
+from data_prep.schema.grid import PAPER
 from data_prep.shards import write
 
 
@@ -41,6 +43,8 @@ def make_data(out, recordings, num_targets=2, seed=0):
     seed: of the labels.
   """
   rng = np.random.default_rng(seed)
+  targets = ['arousal', 'valence', 'liking'][:num_targets]
+  layout = streams.layout(targets, PAPER, ('speech', 'visual'))
   written = []
   for name, partition, steps in recordings:
     seconds = -(-steps // 25)
@@ -54,21 +58,20 @@ def make_data(out, recordings, num_targets=2, seed=0):
           recording=name,
           subject='S' + name,
           second=second,
-          audio=np.repeat((k % 1000 + 1)[:, None] * valid[:, None], 640, 1).astype(np.int16),
-          audio_mean=0.0,
-          audio_std=500.0,
-          face=[_flat(i % 251) for i in k],
-          face_found=valid,
           label=label[k] * valid[:, None],
           label_mask=valid * (k % 7 != 0),
           valid=valid,
+          values={
+            'audio': np.repeat((k % 1000 + 1)[:, None] * valid[:, None], 640, 1).astype(np.int16),
+            'audio_mean': 0.0,
+            'audio_std': 500.0,
+            'face': [_flat(i % 251) for i in k],
+            'face_found': valid,
+          },
         )
       )
-    written += write.write_recording(out, rows, partition=partition)
-  targets = ['arousal', 'valence', 'liking'][:num_targets]
-  write.finish(
-    out, written, targets=targets, num_landmarks=0, label_scale={t: [1.0, 0.0] for t in targets}, preparation={}
-  )
+    written += write.write_recording(out, rows, layout, partition=partition)
+  write.finish(out, written, layout, label_scale={t: [1.0, 0.0] for t in targets}, preparation={})
   return str(out)
 
 

@@ -10,7 +10,9 @@ prediction use the same `FaceTracker`, so that a network sees at prediction what
 import cv2
 import numpy as np
 
-from data_prep.schema.records import FACE_SIZE, JPEG_QUALITY
+from data_prep.schema.records import FACE_SIZE
+
+JPEG_QUALITY = 95
 
 WORK_SIZE = 320  # pixels, the longer side of the grey image in which faces are found and followed
 DETECT_EVERY = 12  # frames between two detections while all is well: detection costs as much as ten frames of flow

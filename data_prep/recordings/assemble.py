@@ -6,12 +6,15 @@ import time
 
 import numpy as np
 
+from data_prep import streams
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_csv, Recording
 from data_prep.face import faces
 from data_prep.labels import gold_standard, label_files, resample
 from data_prep.media import audio_track, containers, video_track
 from data_prep.schema import records
+from data_prep.schema.fields import Layout
+from data_prep.schema.grid import PAPER
 
 # Codecs pad sound by up to a frame and the encoder's delay: 50 to 100 ms in ordinary files.
 MAX_DIFFERENCE_SECONDS = 0.12
@@ -43,6 +46,11 @@ class Settings:
   max_difference: float = MAX_DIFFERENCE_SECONDS
   labels: str = 'linear'
   channel: int | None = None
+
+  @property
+  def layout(self) -> Layout:
+    """Of the records."""
+    return streams.layout(self.targets, PAPER, ('speech', 'visual'))
 
   def label_scale(self) -> dict[str, list[float]]:
     """Per target [gain, offset]: stored = gain · original + offset."""
@@ -400,15 +408,17 @@ def _cut(recording, audio, seconds, crops, found, label, mask) -> list[records.R
       recording=recording.recording,
       subject=recording.subject,
       second=i,
-      audio=padded[i],
-      audio_mean=mean,
-      audio_std=std,
-      audio_gain=1.0 if audio is None else audio.gain,
-      face=crops[i * per_record : (i + 1) * per_record],
-      face_found=found[i],
       label=label[i],
       label_mask=mask[i],
       valid=valid[i],
+      values={
+        'audio': padded[i],
+        'audio_mean': mean,
+        'audio_std': std,
+        'audio_gain': 1.0 if audio is None else audio.gain,
+        'face': crops[i * per_record : (i + 1) * per_record],
+        'face_found': found[i],
+      },
     )
     for i in range(count)
   ]

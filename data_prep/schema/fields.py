@@ -1,8 +1,11 @@
 """What a record holds beside its ids and labels: the fields of its streams, described by data."""
 
+from collections.abc import Iterator, Mapping
 import dataclasses
 import math
 from typing import Any
+
+from data_prep.schema.grid import Grid
 
 DTYPES = ('int16', 'float32', 'jpeg')
 
@@ -15,7 +18,7 @@ class Field:
     name: in the record and in a batch.
     shape: of one step; of the whole where `per` is 'recording'. A jpeg's is that of its pixels.
     dtype: 'int16', 'float32', or 'jpeg': uint8 pixels, stored compressed.
-    per: 'step', or 'recording': every record of a recording repeats the value.
+    per: 'step', or 'recording': every record of a recording repeats the value, float32.
     default: the value of records without the field; None: every record has it.
   """
 
@@ -43,6 +46,39 @@ class Field:
       raise TypeError(f'field {str(content)[:80]}')
     if field.dtype not in DTYPES or field.per not in ('step', 'recording'):
       raise ValueError(f'field {field.name!r}: dtype {field.dtype!r}, per {field.per!r}')
+    if field.per == 'recording' and field.dtype != 'float32':
+      raise ValueError(f'field {field.name!r}: {field.dtype} per recording, expected float32')
+    if field.dtype == 'jpeg' and field.shape[2:] != (3,):
+      raise ValueError(f'field {field.name!r}: a picture of {list(field.shape)}, expected [height, width, 3]')
     if field.default is not None and type(field.default) not in (int, float):
       raise TypeError(f'field {field.name!r}: default {field.default!r}')
     return field
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """What the records of a data folder hold.
+
+  Attributes:
+    targets: names of the label columns, in the order of the records' last axis.
+    grid: of all recordings.
+    streams: name of each stream in the records -> its fields, in the order of their concatenation.
+
+  Raises:
+    ValueError: two fields have the same name.
+  """
+
+  targets: list[str]
+  grid: Grid
+  streams: Mapping[str, tuple[Field, ...]]
+
+  def __post_init__(self):
+    names = [field.name for field in self.fields()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+      raise ValueError(f'fields of the same name: {", ".join(twice)}')
+
+  def fields(self) -> Iterator[Field]:
+    """The fields of all streams."""
+    for fields in self.streams.values():
+      yield from fields

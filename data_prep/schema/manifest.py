@@ -6,7 +6,7 @@ import pathlib
 
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
-from data_prep.schema.fields import Field
+from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
 
 PARTITIONS = ('train', 'validation', 'test')
@@ -82,24 +82,18 @@ def inside(folder, text: str, where) -> pathlib.Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
+class Manifest(Layout):
   """What lies in a data folder; `manifest.json`.
 
   Attributes:
-    targets: names of the label columns, in the order of the records' last axis.
     label_scale: per target [gain, offset]: stored = gain · original + offset, in [−1, 1].
     preparation: every parameter the preparation ran with.
     shards: sorted by partition, recording and first second.
-    grid: of all recordings.
-    streams: name of each stream in the records -> its fields, in the order of their concatenation.
   """
 
-  targets: list[str]
   label_scale: dict[str, list[float]]
   preparation: dict
   shards: list[Shard]
-  grid: Grid
-  streams: dict[str, tuple[Field, ...]]
 
   @property
   def num_landmarks(self) -> int:

@@ -1,140 +1,204 @@
-"""The record: one second of one recording. Its schema, its encoder and the manifest beside it.
+"""The record: consecutive steps of one recording; its bytes, both ways.
 
-This file is the single source of truth for what lies in a shard: the writer (`shards.py`) and the
-reader (`e2e_affect/input/pipeline.py`) both take names, shapes and types from here.
-
-Time: label k (k = 1, 2, …) belongs to the interval [(k − 1)·40 ms, k·40 ms); the audio of that
-interval and the frame shown during it make one *step*. A record holds 25 steps.
+What lies in a shard is said by a `Layout` and by nothing else: writers, readers and the schema for TensorFlow Datasets
+take names, shapes and types from there.
 """
 
 import dataclasses
+import io
+import math
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from data_prep.core.errors import DataError
+from data_prep.schema.fields import Field, Layout
+from data_prep.schema.grid import PAPER
 
-SAMPLE_RATE = 16_000  # Hz, mono
-STEP_SECONDS = 0.04  # one label interval
-SAMPLES_PER_STEP = 640  # SAMPLE_RATE · STEP_SECONDS
-STEPS_PER_RECORD = 25  # one second
-FACE_SIZE = 96  # pixels, square, RGB
-JPEG_QUALITY = 95
 RECORDS_PER_SHARD = 600  # a recording longer than ten minutes takes several shards
+
+# What the trainer takes from here until it takes it from the manifest.
+SAMPLE_RATE = PAPER.sample_rate
+STEP_SECONDS = PAPER.step_seconds
+SAMPLES_PER_STEP = PAPER.samples_per_step
+STEPS_PER_RECORD = PAPER.steps_per_record
+FACE_SIZE = 96
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """One second of one recording, decoded but for the faces.
+  """As many steps of one recording as a record of the grid has (R), decoded but for the pictures.
 
   Attributes:
     recording: id of the recording.
     subject: id of the person; a subject belongs to one partition only.
-    second: index of this record in its recording, from 0.
-    audio: [25, 640] int16, 16 kHz mono, times `audio_gain`, not normalised.
-    audio_mean: mean of the whole recording's samples as they are stored, in int16 units.
-    audio_std: standard deviation of the whole recording's samples as they are stored, in int16 units.
-    face: 25 JPEG byte strings, each a 96×96 RGB crop.
-    face_found: [25] float32 in [0, 1], the detector's confidence; 0: the crop repeats the last good one.
-    label: [25, K] float32, gold standard, scaled to [−1, 1].
-    label_mask: [25] float32, 0 where there is no label.
-    valid: [25] float32, 0 past the end of the recording.
-    landmarks: [25, L, 2] float32, aligned geometric features, or None.
-    audio_gain: a power of two, by which a very quiet or hot sound was brought into the range of int16; absent where 1.
+    second: index of this record in its recording, from 0; in the grid of the paper, a second.
+    label: [R, K] float32, gold standard, scaled to [−1, 1].
+    label_mask: [R] float32, 0 where there is no label.
+    valid: [R] float32, 0 past the end of the recording.
+    values: field of a stream -> what is stored. Per step: an array [R, …], or R JPEG byte strings; per recording: a
+      number, or an array of the field's shape.
   """
 
   recording: str
   subject: str
   second: int
-  audio: np.ndarray
-  audio_mean: float
-  audio_std: float
-  face: list[bytes]
-  face_found: np.ndarray
   label: np.ndarray
   label_mask: np.ndarray
   valid: np.ndarray
-  landmarks: np.ndarray | None = None
-  audio_gain: float = 1.0
+  values: dict[str, Any]
 
 
-def features(num_targets: int, num_landmarks: int = 0):
+class Fault(ValueError):
+  """Why bytes are no record of a layout."""
+
+
+def _own_fields(layout: Layout) -> tuple[Field, ...]:
+  """Labels and what is valid, described as fields are."""
+  return Field('label', (len(layout.targets),)), Field('label_mask'), Field('valid')
+
+
+def features(layout: Layout):
   """The schema as a `tfds.features.FeaturesDict`; arrays are stored as raw little-endian bytes.
 
-  `audio_gain` is not in it: few records have one, and the schema knows no default.
+  Fields with a default are not in it: few records have one, and the schema knows no default.
   """
   from data_prep.core.quiet_tf import tfds  # costs seconds of start-up; only writers and readers need it
 
-  def array(shape, dtype):
-    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES)
+  def feature(field):
+    if field.per == 'recording':
+      return tfds.features.Tensor(shape=field.shape, dtype=np.float32) if field.shape else np.float32
+    if field.dtype == 'jpeg':
+      image = tfds.features.Image(shape=field.shape, encoding_format='jpeg')
+      return tfds.features.Sequence(image, length=layout.grid.steps_per_record)
+    shape = (layout.grid.steps_per_record, *field.shape)
+    return tfds.features.Tensor(shape=shape, dtype=np.dtype(field.dtype).type, encoding=tfds.features.Encoding.BYTES)
 
-  steps = STEPS_PER_RECORD
-  spec = {
-    'recording': tfds.features.Text(),
-    'subject': tfds.features.Text(),
-    'second': np.int64,
-    'audio': array((steps, SAMPLES_PER_STEP), np.int16),
-    'audio_mean': np.float32,
-    'audio_std': np.float32,
-    'face': tfds.features.Sequence(
-      tfds.features.Image(shape=(FACE_SIZE, FACE_SIZE, 3), encoding_format='jpeg'), length=steps
-    ),
-    'face_found': array((steps,), np.float32),
-    'label': array((steps, num_targets), np.float32),
-    'label_mask': array((steps,), np.float32),
-    'valid': array((steps,), np.float32),
-  }
-  if num_landmarks:
-    spec['landmarks'] = array((steps, num_landmarks, 2), np.float32)
-  return tfds.features.FeaturesDict(spec)
+  ids = {'recording': tfds.features.Text(), 'subject': tfds.features.Text(), 'second': np.int64}
+  fields = [field for field in (*_own_fields(layout), *layout.fields()) if field.default is None]
+  return tfds.features.FeaturesDict(ids | {field.name: feature(field) for field in fields})
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record, layout: Layout) -> bytes:
   """Serialises a record as the `tf.train.Example` that `features` describes.
-
-  Args:
-    record: shapes as in `Record`.
 
   Returns:
     The bytes of one TFRecord record. Equal records give equal bytes.
 
   Raises:
-    DataError: an array has another shape or type than the schema says.
+    DataError: a field is missing, or has another shape or type than the layout says.
   """
   from data_prep.core.quiet_tf import tf
 
-  def raw(name, shape, dtype):
-    value = getattr(record, name)
-    if value.shape != shape or value.dtype != dtype:
-      raise DataError(
-        f'{record.recording}, second {record.second}: {name} is {value.dtype}{list(value.shape)}, '
-        f'expected {np.dtype(dtype).name}{list(shape)}'
-      )
-    little_endian = np.ascontiguousarray(value).astype(np.dtype(dtype).newbyteorder('<'))
-    return _bytes(tf, [little_endian.tobytes()])
-
-  steps = STEPS_PER_RECORD
-  if len(record.face) != steps:
-    raise DataError(f'{record.recording}, second {record.second}: {len(record.face)} faces, expected {steps}')
-  fields = {
-    'recording': _bytes(tf, [record.recording.encode()]),
-    'subject': _bytes(tf, [record.subject.encode()]),
+  bytes_of = lambda values: tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+  example = {
+    'recording': bytes_of([record.recording.encode()]),
+    'subject': bytes_of([record.subject.encode()]),
     'second': tf.train.Feature(int64_list=tf.train.Int64List(value=[record.second])),
-    'audio': raw('audio', (steps, SAMPLES_PER_STEP), np.int16),
-    'audio_mean': tf.train.Feature(float_list=tf.train.FloatList(value=[record.audio_mean])),
-    'audio_std': tf.train.Feature(float_list=tf.train.FloatList(value=[record.audio_std])),
-    'face': _bytes(tf, record.face),
-    'face_found': raw('face_found', (steps,), np.float32),
-    'label': raw('label', (steps, record.label.shape[1]), np.float32),
-    'label_mask': raw('label_mask', (steps,), np.float32),
-    'valid': raw('valid', (steps,), np.float32),
   }
-  if record.audio_gain != 1:
-    fields['audio_gain'] = tf.train.Feature(float_list=tf.train.FloatList(value=[record.audio_gain]))
-  if record.landmarks is not None:
-    fields['landmarks'] = raw('landmarks', (steps, *record.landmarks.shape[1:]), np.float32)
-  example = tf.train.Example(features=tf.train.Features(feature=fields))
-  return example.SerializeToString(deterministic=True)
+  where = f'{record.recording}, second {record.second}'
+  own = {'label': record.label, 'label_mask': record.label_mask, 'valid': record.valid}
+  for field in (*_own_fields(layout), *layout.fields()):
+    value = (own | record.values).get(field.name, field.default)
+    if value is None:
+      raise DataError(f'{where}: no {field.name}')
+    if field.per == 'recording':
+      if field.default is None or value != field.default:
+        numbers = tf.train.FloatList(value=np.ravel(value))
+        example[field.name] = tf.train.Feature(float_list=numbers)
+    elif field.dtype == 'jpeg':
+      if len(value) != layout.grid.steps_per_record:
+        raise DataError(f'{where}: {len(value)} {field.name}s, expected {layout.grid.steps_per_record}')
+      example[field.name] = bytes_of(value)
+    else:
+      shape, dtype = (layout.grid.steps_per_record, *field.shape), np.dtype(field.dtype)
+      if value.shape != shape or value.dtype != dtype:
+        raise DataError(
+          f'{where}: {field.name} is {value.dtype}{list(value.shape)}, expected {dtype.name}{list(shape)}'
+        )
+      example[field.name] = bytes_of([np.ascontiguousarray(value).astype(dtype.newbyteorder('<')).tobytes()])
+  return tf.train.Example(features=tf.train.Features(feature=example)).SerializeToString(deterministic=True)
 
 
-def _bytes(tf, values):
-  return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+def decode(data: bytes, layout: Layout) -> Record:
+  """The record in the bytes of one TFRecord record; every picture of it is looked at.
+
+  Raises:
+    Fault: they are none of this layout; the message is the reason.
+  """
+  from data_prep.core.quiet_tf import tf
+
+  try:
+    feature = tf.train.Example.FromString(data).features.feature
+    for name in ('recording', 'subject', 'second'):
+      if name not in feature:
+        raise Fault(f'has no {name}')
+    fields = (*_own_fields(layout), *layout.fields())
+    values = {field.name: _value(feature, field, layout.grid.steps_per_record) for field in fields}
+    ids = {name: b''.join(feature[name].bytes_list.value).decode(errors='replace') for name in ('recording', 'subject')}
+    (second,) = feature['second'].int64_list.value
+  except Fault:
+    raise
+  except Exception as e:  # protobuf's errors: DecodeError, UnicodeDecodeError, …
+    raise Fault(f'not an Example ({" ".join(str(e).split())})') from None
+  own = {name: values.pop(name) for name in ('label', 'label_mask', 'valid')}
+  return Record(**ids, second=second, **own, values=values)
+
+
+def _value(feature, field, steps):
+  """What the features of an Example hold of a field."""
+  name = field.name
+  if name not in feature:
+    if field.default is None:
+      raise Fault(f'has no {name}')
+    return field.default
+  if field.per == 'recording':
+    value = list(feature[name].float_list.value)
+    if len(value) != math.prod(field.shape) or not np.isfinite(value).all():
+      raise Fault(f'{name} is {value}, expected {math.prod(field.shape)} finite number(s)')
+    return np.array(value, np.float32).reshape(field.shape) if field.shape else value[0]
+  value = list(feature[name].bytes_list.value)
+  if field.dtype == 'jpeg':
+    if len(value) != steps:
+      raise Fault(f'{len(value)} {name}s, expected {steps}')
+    for k, jpeg in enumerate(value):
+      if not _is_picture(jpeg, field.shape[1::-1]):
+        raise Fault(f'{name} {k} is no {field.shape[1]}×{field.shape[0]} JPEG')
+    return value
+  size = steps * field.bytes_per_step
+  if len(value) != 1 or len(value[0]) != size:
+    raise Fault(f'{name} holds {sum(map(len, value))} bytes, expected {size}')
+  array = np.frombuffer(value[0], np.dtype(field.dtype).newbyteorder('<')).astype(field.dtype)
+  if not np.isfinite(array).all():
+    raise Fault(f'{name} holds NaN or Inf')
+  return array.reshape(steps, *field.shape)
+
+
+def _is_picture(data, size) -> bool:
+  try:
+    with Image.open(io.BytesIO(data), formats=['JPEG']) as image:  # reads the header: a size that lies takes no memory
+      if image.size != tuple(size):
+        return False
+      image.load()  # OpenCV takes a picture that is cut off, TensorFlow does not
+  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    return False
+  return True
+
+
+def blank(layout: Layout) -> Record:
+  """A record of no recording: nothing in it is valid, its arrays are 0, its pictures black."""
+  steps = layout.grid.steps_per_record
+
+  def value(field):
+    if field.per == 'recording':
+      return np.zeros(field.shape, np.float32) if field.shape else field.default or 0.0
+    if field.dtype == 'jpeg':
+      black = io.BytesIO()
+      Image.new('RGB', field.shape[1::-1]).save(black, 'jpeg')
+      return [black.getvalue()] * steps
+    return np.zeros((steps, *field.shape), field.dtype)
+
+  own = {field.name: value(field) for field in _own_fields(layout)}
+  values = {field.name: value(field) for field in layout.fields()}
+  return Record(recording='', subject='', second=0, **own, values=values)

@@ -105,7 +105,7 @@ def _work(out, settings, parameters, recording) -> dict:
     # Before the files are read: what is replaced meanwhile is seen by the next run.
     fingerprint, media = _fingerprint(recording, parameters), _stamps(recording)
     recording_records, summary = assemble.assemble(recording, settings)
-    written = write.write_recording(out, recording_records, partition=recording.partition)
+    written = write.write_recording(out, recording_records, settings.layout, partition=recording.partition)
     content = {
       'fingerprint': fingerprint,
       'media': media,

@@ -20,9 +20,8 @@ import numpy as np
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
 from data_prep.schema import records
-from data_prep.schema.grid import PAPER
+from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import inside, MANIFEST, Manifest, PARTITIONS, Shard
-from data_prep.streams import STREAMS
 
 PARTS = '.parts'
 DATASET_NAME = 'affect'  # tfds: the first part of every file name
@@ -32,12 +31,13 @@ _FINAL = re.compile(rf'{DATASET_NAME}-(?:{"|".join(PARTITIONS)})[.]tfrecord-[0-9
 HEADER_BYTES, FOOTER_BYTES = 12, 4  # TFRecord: length (8) and its checksum (4); checksum of the data (4)
 
 
-def write_recording(out, recording_records, *, partition: str) -> list[Shard]:
+def write_recording(out, recording_records, layout: Layout, *, partition: str) -> list[Shard]:
   """Writes the records of one recording into `out/.parts`, each shard whole or not at all.
 
   Args:
     out: data folder.
     recording_records: the recording's `Record`s in order.
+    layout: of the records.
     partition: 'train', 'validation' or 'test'.
 
   Returns:
@@ -51,7 +51,7 @@ def write_recording(out, recording_records, *, partition: str) -> list[Shard]:
   for first in range(0, len(recording_records), records.RECORDS_PER_SHARD):
     chunk = recording_records[first : first + records.RECORDS_PER_SHARD]
     name = part_name(chunk[0].recording, len(shards))
-    serialized = [records.encode(record) for record in chunk]
+    serialized = [records.encode(record, layout) for record in chunk]
     path = parts / name
     with atomic.whole(path) as temporary:
       _write(temporary, serialized)
@@ -103,13 +103,14 @@ def part_name(recording: str, index: int) -> str:
   return f'{part_stem(recording)}-{index:03d}.tfrecord'
 
 
-def finish(out, shards: list[Shard], *, targets, num_landmarks, label_scale, preparation) -> Manifest:
+def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation) -> Manifest:
   """Gives the parts their final names and writes the manifest and the TFDS metadata.
 
   Args:
     out: data folder; `unname` must have been called since its last `finish`.
     shards: as `write_recording` returned them.
-    targets, num_landmarks, label_scale, preparation: see `Manifest`.
+    layout: of the records.
+    label_scale, preparation: see `Manifest`.
   """
   from data_prep.core.quiet_tf import tfds
 
@@ -140,22 +141,19 @@ def finish(out, shards: list[Shard], *, targets, num_landmarks, label_scale, pre
   ]
   tfds.folder_dataset.write_metadata(
     data_dir=str(out),
-    features=records.features(len(targets), num_landmarks),
+    features=records.features(layout),
     split_infos=split_infos,
     filename_template=template,
     check_data=False,
     description='One second of audio, face and labels per record; see manifest.json.',
   )
-  streams = {name: STREAMS[name].fields(PAPER, {}) for name in ('speech', 'visual')}
-  if num_landmarks:
-    streams['geometric'] = STREAMS['geometric'].fields(PAPER, {'landmarks': num_landmarks})
   manifest = Manifest(
-    targets=list(targets),
+    targets=list(layout.targets),
+    grid=layout.grid,
+    streams=dict(layout.streams),
     label_scale=label_scale,
     preparation=preparation,
     shards=named,
-    grid=PAPER,
-    streams=streams,
   )
   manifest.write(out)
   return manifest

@@ -4,10 +4,10 @@ A stream is registered under its name; the order of registration is the order in
 a contract of every checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from data_prep.schema.fields import Field
+from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
 from data_prep.streams.geometric import Geometric
 from data_prep.streams.speech import Speech
@@ -49,3 +49,12 @@ def register(stream: Stream) -> None:
 
 for _stream in (Speech(), Visual(), Geometric()):
   register(_stream)
+
+
+def layout(
+  targets: Iterable[str], grid: Grid, names: Iterable[str], options: Mapping[str, Any] | None = None
+) -> Layout:
+  """What records of these streams hold; see `Stream.fields`."""
+  chosen = set(names)
+  fields = {name: stream.fields(grid, options or {}) for name, stream in STREAMS.items() if name in chosen}
+  return Layout(list(targets), grid, fields)

@@ -296,7 +296,7 @@ def _batches(config, manifest, positions, windows, seconds, batch_size):
   _check_landmarks(config, manifest)
   files, skip, blanks_before, length = _window_tables(windows, seconds)
   num_targets = len(manifest.targets)
-  blank = records.encode(_blank_record(num_targets, manifest.num_landmarks))
+  blank = records.encode(records.blank(manifest), manifest)
 
   def read(window, place):
     present = tf.data.TFRecordDataset(tf.strings.split(tf.gather(files, window), '\n'))
@@ -400,26 +400,6 @@ def _window_tables(windows, seconds):
     length.append(max(stop - first, 0))
   files.append(files[0])
   return tf.constant(files), *(tf.constant(column + [0], tf.int64) for column in (skip, before, length))
-
-
-def _blank_record(num_targets, num_landmarks):
-  steps, size = STEPS_PER_RECORD, records.FACE_SIZE
-  zeros = np.zeros(steps, np.float32)
-  black = tf.io.encode_jpeg(tf.zeros((size, size, 3), tf.uint8)).numpy()
-  return records.Record(
-    recording='',
-    subject='',
-    second=0,
-    audio=np.zeros((steps, records.SAMPLES_PER_STEP), np.int16),
-    audio_mean=0.0,
-    audio_std=0.0,
-    face=[black] * steps,
-    face_found=zeros,
-    label=np.zeros((steps, num_targets), np.float32),
-    label_mask=zeros,
-    valid=zeros,
-    landmarks=np.zeros((steps, num_landmarks, 2), np.float32) if num_landmarks else None,
-  )
 
 
 def _parser(config, num_targets):

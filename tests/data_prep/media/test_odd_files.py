@@ -46,11 +46,11 @@ def read(name, command, folder, monkeypatch):
   made, summary = assemble.assemble(
     Recording(**given, video=None if only_sound else path, audio=path if only_sound else None), SETTINGS
   )
-  audio = np.concatenate([record.audio.ravel() for record in made])
+  audio = np.concatenate([record.values['audio'].ravel() for record in made])
   crops = [
     cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     for record in made
-    for data in record.face
+    for data in record.values['face']
   ][: summary.steps]
   return brightness[: summary.steps] or None, audio if audio.any() else None, crops, summary.notes
 

@@ -31,7 +31,7 @@ def portrait(count, blank=()):
 
 
 def joined(records, name):
-  return np.concatenate([getattr(record, name) for record in records])
+  return np.concatenate([record.values[name] for record in records])
 
 
 @pytest.mark.parametrize('parts', ['one file', 'two files', 'silent', 'sound alone'])
@@ -54,12 +54,15 @@ def test_a_clip_is_what_training_reads(tmp_path, parts):
   if prepared.samples is not None:
     samples[: len(prepared.samples)] = prepared.samples
   np.testing.assert_array_equal(samples, joined(expected, 'audio').ravel()[: 640 * 33])
-  assert (prepared.audio_mean, prepared.audio_std) == (expected[0].audio_mean, expected[0].audio_std)
+  assert (prepared.audio_mean, prepared.audio_std) == (
+    expected[0].values['audio_mean'],
+    expected[0].values['audio_std'],
+  )
   if parts == 'sound alone':
     assert prepared.crops is None and not seen and prepared.notes == ['no picture']
     return
   np.testing.assert_array_equal(prepared.face_found, joined(expected, 'face_found')[:33])
-  assert [prepared.crops.jpeg(k) for k in range(33)] == sum((record.face for record in expected), [])[:33]
+  assert [prepared.crops.jpeg(k) for k in range(33)] == sum((record.values['face'] for record in expected), [])[:33]
   assert len(seen) == 33 and prepared.frame_size == (160, 120)
   assert ('no sound' in prepared.notes) == (parts == 'silent')
 

@@ -1,16 +1,18 @@
 """The record's bytes and the manifest."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
+from data_prep import streams
 from data_prep.core.errors import DataError
 from data_prep.schema import records
+from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid, PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
-from data_prep.streams import STREAMS
 
 
 def record(**changes):
@@ -19,31 +21,82 @@ def record(**changes):
     recording='P16',
     subject='P16',
     second=3,
-    audio=rng.integers(-99, 99, (25, 640), dtype=np.int16),
-    audio_mean=0.5,
-    audio_std=57.25,
-    face=[b'jpeg %d' % i for i in range(25)],
-    face_found=rng.random(25, dtype=np.float32),
+    values={
+      'audio': rng.integers(-99, 99, (25, 640), dtype=np.int16),
+      'audio_mean': 0.5,
+      'audio_std': 57.25,
+      'face': [b'jpeg %d' % i for i in range(25)],
+      'face_found': rng.random(25, dtype=np.float32),
+    },
     label=rng.random((25, 2), dtype=np.float32),
     label_mask=np.ones(25, np.float32),
     valid=np.ones(25, np.float32),
   )
-  return records.Record(**{**fields, **changes})
+  own = {name: changes.pop(name) for name in list(changes) if name in fields}
+  result = records.Record(**{**fields, **own})
+  return dataclasses.replace(result, values=result.values | changes)
+
+
+LAYOUT = streams.layout(['arousal', 'valence'], PAPER, ('speech', 'visual'))
+WITH_LANDMARKS = streams.layout(['arousal', 'valence'], PAPER, streams.STREAMS, {'landmarks': 3})
 
 
 def test_equal_records_give_equal_bytes():
-  assert records.encode(record()) == records.encode(record())
-  assert records.encode(record()) != records.encode(record(second=4))
+  assert records.encode(record(), LAYOUT) == records.encode(record(), LAYOUT)
+  assert records.encode(record(), LAYOUT) != records.encode(record(second=4), LAYOUT)
+
+
+def test_the_bytes_are_those_of_the_first_version():
+  """Digests of the encoder that wrote shards of manifests of format 1."""
+  digest = lambda *of: hashlib.sha256(records.encode(*of)).hexdigest()
+  landmarks = np.arange(25 * 3 * 2, dtype=np.float32).reshape(25, 3, 2)
+  assert digest(record(), LAYOUT) == '8372f120fe7927499c74b2cbcf4d29c1740ca084e76e887c60fa0b1f5ecd52f2'
+  assert (
+    digest(record(audio_gain=256.0, landmarks=landmarks), WITH_LANDMARKS)
+    == 'b05ca5d8e4884710de4ec0d531a0ddedd7e2e3baae199796760571ca37ccb261'
+  )
+
+
+def test_what_is_encoded_is_decoded_whatever_the_fields():
+  """Of a stream from outside: another grid, an array without a second axis, a number and three of them a recording."""
+  pulse = (
+    Field('pulse', (7,), 'int16'),
+    Field('rate'),
+    Field('offset', per='recording'),
+    Field('axes', (3,), per='recording'),
+  )
+  picture = (Field('crop', (5, 4, 3), 'jpeg'),)
+  layout = Layout(['liking'], Grid(0.5, 14, 2), {'physiology': pulse, 'picture': picture})
+  blank = records.blank(layout)
+  rng = np.random.default_rng(0)
+  values = {
+    'pulse': rng.integers(-9, 9, (2, 7), dtype=np.int16),
+    'rate': rng.random(2, dtype=np.float32),
+    'offset': 0.25,
+    'axes': np.array([1, 2, 4], np.float32),
+    'crop': blank.values['crop'],
+  }
+  original = dataclasses.replace(blank, recording='a', subject='b', second=6, values=values)
+  for record_ in (blank, original):
+    read = records.decode(records.encode(record_, layout), layout)
+    assert (read.recording, read.subject, read.second) == (record_.recording, record_.subject, record_.second)
+    assert read.label.shape == (2, 1) and list(read.values) == list(record_.values)
+    for name, value in record_.values.items():
+      np.testing.assert_array_equal(read.values[name], value, err_msg=name)
+  with pytest.raises(records.Fault, match='crop 0 is no 4×5 JPEG'):
+    records.decode(records.encode(dataclasses.replace(original, values=values | {'crop': [b''] * 2}), layout), layout)
+  with pytest.raises(records.Fault, match='label holds 8 bytes, expected 200'):
+    records.decode(records.encode(original, layout), LAYOUT)
 
 
 def test_arrays_are_raw_little_endian():
   import tensorflow as tf
 
   original = record(landmarks=np.arange(25 * 3 * 2, dtype=np.float32).reshape(25, 3, 2))
-  feature = tf.train.Example.FromString(records.encode(original)).features.feature
-  assert feature['audio'].bytes_list.value[0] == original.audio.astype('<i2').tobytes()
-  assert feature['landmarks'].bytes_list.value[0] == original.landmarks.astype('<f4').tobytes()
-  assert list(feature['face'].bytes_list.value) == original.face
+  feature = tf.train.Example.FromString(records.encode(original, WITH_LANDMARKS)).features.feature
+  assert feature['audio'].bytes_list.value[0] == original.values['audio'].astype('<i2').tobytes()
+  assert feature['landmarks'].bytes_list.value[0] == original.values['landmarks'].astype('<f4').tobytes()
+  assert list(feature['face'].bytes_list.value) == original.values['face']
   assert feature['second'].int64_list.value[:] == [3] and feature['audio_std'].float_list.value[:] == [57.25]
 
 
@@ -58,7 +111,7 @@ def test_arrays_are_raw_little_endian():
 )
 def test_refuses_other_shapes_and_types(changes, reason):
   with pytest.raises(DataError, match='P16, second 3: ' + reason):
-    records.encode(record(**changes))
+    records.encode(record(**changes), LAYOUT)
 
 
 def manifest():
@@ -80,7 +133,7 @@ def manifest():
     preparation={'corpus': 'csv'},
     shards=[shard],
     grid=Grid(0.5, 16_000, 2),
-    streams={name: STREAMS[name].fields(Grid(0.5, 16_000, 2), {'landmarks': 5}) for name in STREAMS},
+    streams=streams.layout([], Grid(0.5, 16_000, 2), streams.STREAMS, {'landmarks': 5}).streams,
   )
 
 
@@ -112,7 +165,7 @@ def test_manifest_refusals(tmp_path, text, reason):
 
 def test_a_manifest_of_the_first_version_is_read(tmp_path):
   new = dataclasses.replace(
-    manifest(), grid=PAPER, streams={name: STREAMS[name].fields(PAPER, {'landmarks': 5}) for name in STREAMS}
+    manifest(), grid=PAPER, streams=streams.layout([], PAPER, streams.STREAMS, {'landmarks': 5}).streams
   )
   content = {name: value for name, value in dataclasses.asdict(new).items() if name not in ('grid', 'streams')}
   (tmp_path / MANIFEST).write_text(json.dumps({'format_version': 1, 'num_landmarks': 5, **content}))
@@ -131,6 +184,6 @@ def test_manifest_with_an_unknown_field_is_refused(tmp_path):
 def test_a_gain_of_one_takes_no_field_and_another_is_kept():
   import tensorflow as tf
 
-  assert b'audio_gain' not in records.encode(record())
-  feature = tf.train.Example.FromString(records.encode(record(audio_gain=256.0))).features.feature
+  assert b'audio_gain' not in records.encode(record(), LAYOUT)
+  feature = tf.train.Example.FromString(records.encode(record(audio_gain=256.0), LAYOUT)).features.feature
   assert feature['audio_gain'].float_list.value[:] == [256]

@@ -17,7 +17,7 @@ from tests.data_prep.shards import test_shards
 def folder(tmp_path):
   lost = test_shards.make_records('a/b', 2, seed=2)
   for record in lost:
-    record.face_found[:] = record.label_mask[:] = 0
+    record.values['face_found'][:] = record.label_mask[:] = 0
   test_shards.write_folder(
     tmp_path / 'data', [(test_shards.make_records('P16', 3, last_valid=9), 'train'), (lost, 'test')]
   )

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import preview
+from data_prep import preview, streams
 from data_prep.core.errors import DataError, DiskFullError, WorkdirError
 from data_prep.face import faces
 from data_prep.schema import records
+from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
 from data_prep.shards import verify, write
 from e2e_affect.input import pipeline
@@ -35,11 +36,13 @@ def make_records(recording, seconds, subject=None, last_valid=25, seed=0):
         recording=recording,
         subject=subject or recording,
         second=second,
-        audio=rng.integers(-9999, 9999, (25, 640), dtype=np.int16),
-        audio_mean=1.5,
-        audio_std=300.0,
-        face=[faces.encode_crop(crop) for crop in crops],
-        face_found=rng.random(25, dtype=np.float32),
+        values={
+          'audio': rng.integers(-9999, 9999, (25, 640), dtype=np.int16),
+          'audio_mean': 1.5,
+          'audio_std': 300.0,
+          'face': [faces.encode_crop(crop) for crop in crops],
+          'face_found': rng.random(25, dtype=np.float32),
+        },
         label=rng.uniform(-1, 1, (25, 2)).astype(np.float32),
         label_mask=valid.copy(),
         valid=valid,
@@ -48,14 +51,18 @@ def make_records(recording, seconds, subject=None, last_valid=25, seed=0):
   return result
 
 
-def write_folder(out, recordings):
-  """recordings: (records, partition)."""
-  parts = [shard for rs, partition in recordings for shard in write.write_recording(out, rs, partition=partition)]
+LAYOUT = streams.layout(['arousal', 'valence'], PAPER, ('speech', 'visual'))
+
+
+def write_folder(out, recordings, layout=LAYOUT):
+  """recordings: (records, partition); `layout`: their own, the manifest has that of two targets."""
+  parts = [
+    shard for rs, partition in recordings for shard in write.write_recording(out, rs, layout, partition=partition)
+  ]
   return write.finish(
     out,
     parts,
-    targets=['arousal', 'valence'],
-    num_landmarks=0,
+    LAYOUT,
     label_scale={'arousal': [1.0, 0.0], 'valence': [1.0, 0.0]},
     preparation={'corpus': 'csv'},
   )
@@ -94,7 +101,7 @@ def test_offsets_lead_to_the_records(folder):
   data = (folder / shard.file).read_bytes()
   for record, offset in zip(make_records('b', 5, last_valid=7, seed=1), shard.offsets, strict=False):
     length = int.from_bytes(data[offset : offset + 8], 'little')
-    assert data[offset + 12 : offset + 12 + length] == records.encode(record)
+    assert data[offset + 12 : offset + 12 + length] == records.encode(record, LAYOUT)
 
 
 def test_tensorflow_datasets_reads_what_was_written(folder):
@@ -111,9 +118,13 @@ def test_tensorflow_datasets_reads_what_was_written(folder):
     sorted(read, key=lambda e: (e['recording'], e['second'])),
     strict=True,
   ):
-    assert set(example) == {field.name for field in dataclasses.fields(records.Record)} - {'landmarks', 'audio_gain'}
-    for name in ('audio', 'face_found', 'label', 'label_mask', 'valid'):
+    assert set(example) == {field.name for field in dataclasses.fields(records.Record)} - {'values'} | set(
+      record.values
+    )
+    for name in ('label', 'label_mask', 'valid'):
       np.testing.assert_array_equal(example[name], getattr(record, name))
+    for name in ('audio', 'face_found'):
+      np.testing.assert_array_equal(example[name], record.values[name])
     assert (example['recording'].decode(), example['subject'].decode(), example['second']) == (
       record.recording,
       record.subject,
@@ -121,7 +132,7 @@ def test_tensorflow_datasets_reads_what_was_written(folder):
     )
     assert (example['audio_mean'], example['audio_std']) == (1.5, 300)
     # The same decoder on the bytes that went in: another one may round differently.
-    np.testing.assert_array_equal(example['face'], [tf.io.decode_jpeg(jpeg) for jpeg in record.face])
+    np.testing.assert_array_equal(example['face'], [tf.io.decode_jpeg(jpeg) for jpeg in record.values['face']])
 
 
 def test_equal_records_give_equal_files(tmp_path):
@@ -190,8 +201,11 @@ def test_verify_sees(folder, damage, reason):
   ],
 )
 def test_verify_sees_bad_contents_under_a_right_sum(tmp_path, changes, reason):
-  record = dataclasses.replace(make_records('a', 1)[0], **changes)
-  write_folder(tmp_path, [([record], 'train')])
+  record = make_records('a', 1)[0]
+  values = record.values | ({'face': changes.pop('face')} if 'face' in changes else {})
+  record = dataclasses.replace(record, values=values, **changes)
+  layout = streams.layout(['arousal', 'valence', 'liking'][: record.label.shape[1]], PAPER, ('speech', 'visual'))
+  write_folder(tmp_path, [([record], 'train')], layout)
   assert any(f'record 0: {reason}' in fault for fault in verify.verify(tmp_path))
 
 
@@ -228,7 +242,7 @@ def test_a_kill_between_two_renames_loses_nothing(folder):
     for part, final in journal.items()
     for shard in [next(s for s in make_shards(folder, before) if s.file == final)]
   ]
-  write.finish(folder, parts, targets=['arousal', 'valence'], num_landmarks=0, label_scale={}, preparation={})
+  write.finish(folder, parts, LAYOUT, label_scale={}, preparation={})
   assert {shard.file: shard.sha256 for shard in Manifest.read(folder).shards} == before
   assert sorted(path.name for path in folder.iterdir() if path.is_file()) == wanted and verify.verify(folder) == []
 
@@ -249,7 +263,7 @@ def make_shards(folder, before):
     'c': make_records('c', 2, seed=3),
   }
   for (name, partition, first, count, steps), (file, digest) in zip(rows, before.items(), strict=True):
-    sizes = [16 + len(records.encode(record)) for record in written[name][first : first + count]]
+    sizes = [16 + len(records.encode(record, LAYOUT)) for record in written[name][first : first + count]]
     yield Shard(
       file=file,
       bytes=sum(sizes),
@@ -273,7 +287,7 @@ def test_distinct_ids_have_distinct_files():
 def test_a_name_that_cannot_be_written_is_not_called_a_full_disk(tmp_path, monkeypatch):
   (tmp_path / write.PARTS / f'{write.part_stem("a")}-000.tfrecord').mkdir(parents=True)  # cannot be replaced
   with pytest.raises(WorkdirError, match='cannot be written [(]Is a directory[)]'):
-    write.write_recording(tmp_path, make_records('a', 1), partition='train')
+    write.write_recording(tmp_path, make_records('a', 1), LAYOUT, partition='train')
   for number, error in ((errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EACCES, WorkdirError)):
 
     def fail(path, serialized):
@@ -282,7 +296,7 @@ def test_a_name_that_cannot_be_written_is_not_called_a_full_disk(tmp_path, monke
 
     monkeypatch.setattr(write, '_write', fail)
     with pytest.raises(error, match=os.strerror(number)):
-      write.write_recording(tmp_path / 'b', make_records('a', 1), partition='train')
+      write.write_recording(tmp_path / 'b', make_records('a', 1), LAYOUT, partition='train')
     assert not list((tmp_path / 'b' / write.PARTS).iterdir())
 
 
@@ -320,7 +334,7 @@ def test_names_of_parts_never_move_or_delete_other_files(folder, tmp_path, part,
 def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, monkeypatch):
   import tensorflow as tf
 
-  good = records.encode(make_records('a', 1)[0])
+  good = records.encode(make_records('a', 1)[0], LAYOUT)
   example = tf.train.Example.FromString(good)
   del example.features.feature['audio']
   jpeg = faces.encode_crop(np.zeros((96, 96, 3), np.uint8))
@@ -335,10 +349,11 @@ def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, mon
   ):
     with monkeypatch.context() as patch:
       if isinstance(data, bytes):
-        patch.setattr(records, 'encode', lambda record, data=data: data)
+        patch.setattr(records, 'encode', lambda record, layout, data=data: data)
         record = make_records('a', 1)[0]
       else:
-        record = dataclasses.replace(make_records('a', 1)[0], face=data)
+        record = make_records('a', 1)[0]
+        record.values['face'] = data
       write_folder(tmp_path, [([record], 'train')])
     faults = verify.verify(tmp_path)
     assert any(reason in fault for fault in faults), (reason, faults)

@@ -186,8 +186,8 @@ def test_a_flipped_byte_is_reported(copy, small_config):
 def broken_feature(change):
   """Record -> its bytes, after `change` was called with its features."""
 
-  def encode(record):
-    example = tf.train.Example.FromString(records.encode(record))
+  def encode(record, layout):
+    example = tf.train.Example.FromString(records.encode(record, layout))
     change(example.features.feature)
     return example.SerializeToString(deterministic=True)
 
@@ -205,9 +205,9 @@ def huge(feature):
 
 
 BROKEN = {
-  'garbage': (lambda record: b'garbage', 'not an Example'),
-  'no text': (lambda record: b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'not an Example'),
-  'empty record': (lambda record: b'', 'has no recording'),
+  'garbage': (lambda *of: b'garbage', 'not an Example'),
+  'no text': (lambda *of: b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'not an Example'),
+  'empty record': (lambda *of: b'', 'has no recording'),
   'no audio': (broken_feature(lambda feature: feature.pop('audio')), 'has no audio'),
   'no face': (broken_feature(lambda feature: feature.pop('face')), 'has no face'),
   'no labels': (broken_feature(lambda feature: feature.pop('label')), 'has no label'),
@@ -233,9 +233,8 @@ def data_with(folder, monkeypatch, change, where):
   """A data folder in which `change(record)` stands for the records of `where`, under right check sums."""
   encode = records.encode
   with monkeypatch.context() as patch:
-    patch.setattr(
-      write.records, 'encode', lambda record: (change if (record.recording, record.second) in where else encode)(record)
-    )
+    chosen = lambda record: change if (record.recording, record.second) in where else encode
+    patch.setattr(write.records, 'encode', lambda record, layout: chosen(record)(record, layout))
     # `change` takes the true encoder.
     patch.setattr('tests.e2e_affect.input.test_pipeline.records', types.SimpleNamespace(encode=encode))
     return make_data(folder, [('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('E', 'test', 115)])

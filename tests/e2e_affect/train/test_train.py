@@ -491,8 +491,9 @@ def test_a_visual_network_on_data_without_one_face_is_refused_before_it_is_built
 ):
   monkeypatch.setattr(loop.train_state, 'init_state', fail)
   encode = records.encode
+  lost = {'face_found': np.zeros(25, np.float32)}
   monkeypatch.setattr(
-    records, 'encode', lambda record: encode(dataclasses.replace(record, face_found=np.zeros(25, np.float32)))
+    records, 'encode', lambda record, layout: encode(dataclasses.replace(record, values=record.values | lost), layout)
   )
   small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 100), ('D', 'validation', 60)])
   small_config.model.modalities = modalities
@@ -507,7 +508,9 @@ def test_a_broken_record_of_another_partition_is_named_before_the_training(
 ):
   monkeypatch.setattr(loop.train_state, 'init_state', fail)
   encode = records.encode
-  monkeypatch.setattr(records, 'encode', lambda record: b'garbage' if record.second == 2 else encode(record))
+  monkeypatch.setattr(
+    records, 'encode', lambda record, layout: b'garbage' if record.second == 2 else encode(record, layout)
+  )
   small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 50), ('D', partition, 75)])
   with pytest.raises(DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*second 2 of D.: not an'):
     loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
