@@ -53,7 +53,7 @@ lint: install
 
 # Strict: a dead link or a page that the navigation lacks is an error. The site is build/docs; it needs no network.
 docs: .venv/installed.docs
-	$(PY) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 
 benchmarks: install
 	$(PY) -m benchmarks.all --out=benchmarks/results
