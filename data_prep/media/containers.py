@@ -5,6 +5,7 @@ decoder open any other file of the machine.
 """
 
 import collections
+import functools
 import heapq
 import itertools
 import pathlib
@@ -32,6 +33,7 @@ _RESTART_SECONDS = 0.5  # a clock that goes back by more has started again; by l
 _RESTARTS = ('mpegts', 'mpeg')  # formats that may be joined byte by byte: a jump of every track is such a joint
 _MAX_READ_FAILURES = 8  # in a row, of a file that cannot be read any further
 _MAX_REORDER = 17  # frames that wait for an earlier one, at most: H.264's limit and the frame itself
+_ROUNDED_SECONDS = 0.0015  # by which two times in milliseconds and their difference are rounded
 _LOOK_AHEAD = 64  # packets that tell whether a track has presentation times
 _STILLS = ('mjpeg', 'png', 'bmp', 'gif', 'tiff', 'webp')  # codecs of single pictures
 _WORDS = {'audio': 'sound', 'video': 'picture'}
@@ -165,6 +167,8 @@ class Track:
         self.lost += 1
         anew = True
         self._why = self._why or f'the first after {time:.2f} s: {error}'
+      if packet.pts is None and packet.dts is None and self._stream.type == 'audio':
+        self._clock.extend(self._stream, sum(frame.samples / frame.sample_rate for frame, _ in frames))
       for frame, pts in frames:
         pts = None if counted and not anew else pts
         anew = False
@@ -206,6 +210,9 @@ class Track:
   def _is_avi(self):
     return 'avi' in self._container.format.name.split(',')
 
+  def _is_h264(self):
+    return self._stream.codec_context is not None and self._stream.codec_context.name == 'h264'
+
   def _decode_times(self, ahead):
     """packet -> its time, where a track of pictures has the times of decoding alone; None where it has the others."""
     first = ahead[0] if ahead else None
@@ -218,7 +225,7 @@ class Track:
       return None
     # Programs that copy from AVI write a time one picture later than the one of decoding.
     late = first.pts - round(origin(self._container) / first.time_base)
-    late = late if 0 < late <= (first.duration or 0) else 0
+    late = late if 0 < late <= (first.duration or 0) + 1 else 0  # Matroska rounds both to milliseconds
     return lambda packet: None if packet.pts is None else packet.pts - late
 
   def packets(self):
@@ -228,6 +235,7 @@ class Track:
       DataError: the file cannot be read to its end.
     """
     failures, packets = 0, self._container.demux(*self._clock.streams)
+    late = _late(self._container) if self._stream.type == 'video' and not self._is_h264() else 0.0
     while True:
       try:
         packet = next(packets, None)
@@ -249,7 +257,11 @@ class Track:
         failures = 0
       if packet is None:
         break
-      yield from (ready for ready in self._clock.place(packet) if ready.stream.index == self._stream.index)
+      for ready in self._clock.place(packet):
+        if ready.stream.index == self._stream.index:
+          if late and ready.pts is not None:
+            ready.pts -= round(late / ready.time_base)
+          yield ready
     self.notes += self._clock.notes
 
   def reach(self) -> float:
@@ -267,6 +279,11 @@ class Track:
       DataError: the file was cut off.
     """
     formats = self._container.format.name.split(',')
+    if endings.is_followed(self._path, formats):
+      raise DataError(
+        f'{self._path}: several files joined byte by byte, of which programs read the first alone; join them by their '
+        'times instead, or cut them apart'
+      )
     declared = declared_end(self._container, self._stream)
     if declared is None and self._container.duration and endings.tells_length(self._path, formats):
       declared = self._container.duration / 1e6
@@ -320,6 +337,11 @@ class _Clock:
     else:
       self._held[track] = packet
     return ready
+
+  def extend(self, stream, seconds: float) -> None:
+    """Counts sound that a packet without a time gave, as the last of a FLAC file that another follows."""
+    if stream.index in self.ends:
+      self.ends[stream.index] += seconds
 
   def _follows(self, last, time):
     return -_RESTART_SECONDS <= time - last <= MAX_HOLE_SECONDS
@@ -396,12 +418,49 @@ def origin(container) -> float:
   }
   if not starts:
     return 0.0
+  if 'video' in starts:
+    starts['video'] -= _late(container)
   # Encoders let the sound lead the picture by the priming of the codec. Were that taken for the start, every frame
   # would be shown a part of a step late and the first step would have none. A lead of less than half a step moves no
   # frame to another step, so no sound is cut off for it.
   if 'video' in starts and STEP_SECONDS / 2 - 0.002 <= starts['video'] - min(starts.values()) < STEP_SECONDS:
     return starts['video']
   return min(starts.values())
+
+
+def _late(container) -> float:
+  """Seconds by which the pictures of a copy from AVI come after their sound: one picture, or 0 for other files.
+
+  AVI stores decode times alone. What copies MPEG-4 or H.264 with B-frames out of it takes them for times of
+  presentation, or makes those of them, the first one picture after the start.
+  """
+  pictures, sounds = video_streams(container), container.streams.audio
+  stream = pictures[0] if pictures else None
+  if stream is None or stream.codec_context is None or not stream.codec_context.has_b_frames:
+    return 0.0
+  codec, starts = (
+    stream.codec_context.name,
+    [float(s.start_time * s.time_base) for s in sounds if s.start_time is not None],
+  )
+  if codec not in ('mpeg4', 'h264') or not starts or stream.start_time is None or not stream.base_rate:
+    return 0.0
+  late = float(stream.start_time * stream.time_base) - min(starts)
+  if abs(late - float(1 / stream.base_rate)) > _ROUNDED_SECONDS:
+    return 0.0
+  path = container.name.removeprefix('file:')
+  return late if codec == 'mpeg4' or _has_decode_times(path, stream.index) else 0.0
+
+
+@functools.lru_cache(maxsize=8)
+def _has_decode_times(path, index) -> bool:
+  """Whether the times of a track are in the order of decoding, and its pictures are not."""
+  with open_media(path) as container:
+    try:
+      ahead = itertools.islice(container.demux(container.streams[index]), _LOOK_AHEAD)
+      times = [packet.pts for packet in ahead if packet.size]
+    except (av.error.FFmpegError, ValueError, IndexError):
+      return False  # the reader will say so
+  return None not in times and times == sorted(times) and _reorders(path, index)
 
 
 def declared_end(container, stream) -> float | None:

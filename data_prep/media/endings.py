@@ -38,6 +38,49 @@ def break_off(path, formats: list[str]) -> str | None:
       return None
 
 
+def is_followed(path, formats: list[str]) -> bool:
+  """Whether behind the end of a file, as its format tells it, another one of the same format begins.
+
+  Args:
+    path: of the file.
+    formats: names of its format, of FFmpeg.
+  """
+  with open(path, 'rb') as file:
+    try:
+      head = file.read(40)
+      if 'wav' in formats or 'aiff' in formats:
+        (size,) = struct.unpack(('>' if head[:4] in (b'FORM', b'RIFX') else '<') + 'I', head[4:8])
+        file.seek(8 + size + size % 2)
+        again = file.read(12)
+        return again[:4] + again[8:] == head[:4] + head[8:12]
+      if 'w64' in formats:
+        file.seek(struct.unpack('<16xQ', head[:24])[0])
+        return file.read(16) == head[:16]
+      if 'mov' in formats:
+        return _two_movies(file)
+      if 'flv' in formats:
+        return _flv_end(file)[1][:4] == head[:4]
+    except (struct.error, OverflowError, OSError):  # a header that is no header: whoever decodes the file says so
+      pass
+  return False
+
+
+def _two_movies(file):
+  """Whether a second file begins among the boxes; one that goes on in fragments is read to its end."""
+  place, names = 0, []
+  while True:
+    file.seek(place)
+    head = file.read(16).ljust(16, b'\0')
+    (length,), name = struct.unpack('>I', head[:4]), head[4:8]
+    length = struct.unpack('>Q', head[8:])[0] if length == 1 else length
+    if length < 8 or name == b'moof':
+      return False
+    if name == b'ftyp' and b'moov' in names and b'mdat' in names:
+      return True
+    names.append(name)
+    place += length
+
+
 def tells_length(path, formats: list[str]) -> bool:
   """Whether the length that FFmpeg gives for a file of these formats stands in it; it is else an estimate.
 
@@ -121,15 +164,19 @@ def _matroska(file, size):
 
 
 def _flv(file, size):
-  """Tags follow each other."""
+  place, _ = _flv_end(file)
+  return 'its last tag is not whole' if place > size else None
+
+
+def _flv_end(file):
+  """Tags follow each other: the place where they end, and the bytes that begin there."""
   place = 9
-  while place + 15 <= size:
+  while True:
     file.seek(place + 4)
     head = file.read(4)
+    if len(head) < 4 or head[0] & 31 not in (8, 9, 18):
+      return place, head
     place += 15 + int.from_bytes(head[1:], 'big')
-    if head[0] & 31 not in (8, 9, 18):
-      return None
-  return 'its last tag is not whole' if place > size else None
 
 
 def _ogg(file, size):

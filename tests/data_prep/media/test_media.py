@@ -609,3 +609,61 @@ def test_a_picture_with_exif_is_turned_as_it_says(tmp_path):
     container.mux(packet)
   (image,) = video_track.Video(tmp_path / 'a.avi')
   assert image.shape == (96, 64, 3) and image[20].mean() > 200 > 50 > image[-20].mean()
+
+
+@pytest.mark.parametrize('fps', [25, 30, 15, Fraction(30_000, 1001)])
+@pytest.mark.parametrize('suffix', ['mkv', 'mov', 'ts'])
+@pytest.mark.parametrize('codec', ['mpeg4', 'libx264'])
+def test_14_copies_from_avi_are_not_a_picture_late_and_lose_no_sound(tmp_path, codec, suffix, fps):
+  original, copied = tmp_path / 'a.avi', tmp_path / f'a.{suffix}'
+  with av.open(str(original), 'w') as container:
+    video = container.add_stream(codec, rate=Fraction(fps), options={'bf': '2'})
+    video.width, video.height, video.pix_fmt = 80, 64, 'yuv420p'
+    sound = container.add_stream('mp2', rate=48_000)
+    sound.layout = 'mono'
+    samples = (12_000 * np.arange(48_000 * 3) // 48_000 % 24_000).astype(np.int16)
+    for first in range(0, len(samples), 1152):
+      frame = av.AudioFrame.from_ndarray(samples[None, first : first + 1152], format='s16', layout='mono')
+      frame.sample_rate, frame.pts, frame.time_base = 48_000, first, Fraction(1, 48_000)
+      container.mux(sound.encode(frame))
+    container.mux(sound.encode(None))
+    for i in range(3 * round(fps)):
+      image = np.full((64, 80, 3), 200 if i == 2 * round(fps) else 20, np.uint8)
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts = i
+      container.mux(video.encode(frame))
+    container.mux(video.encode(None))
+  with av.open(str(original)) as source, av.open(str(copied), 'w') as copy:
+    streams = {stream.index: copy.add_stream_from_template(stream) for stream in source.streams}
+    for packet in source.demux():
+      if packet.dts is not None:
+        packet.stream = streams[packet.stream.index]
+        copy.mux(packet)
+  seen = [brightness(video_track.Video(path)) for path in (original, copied)]
+  bright = [[step for step, value in enumerate(values) if value > 100] for values in seen]
+  assert bright[0] == bright[1] and bright[0][0] == 50
+  heard = [audio_track.read_audio(path).samples.astype(float) for path in (original, copied)]
+  np.testing.assert_allclose(heard[1][8000:40_000], heard[0][8000:40_000], atol=3)
+
+
+def test_29_flac_files_that_were_joined_byte_by_byte_lose_no_sound(tmp_path):
+  path = tmp_path / 'a.flac'
+  clips.write_clip(path, sound=clips.tone(2, 48_000), rate=48_000, sound_codec='flac')
+  whole = audio_track.read_audio(path).samples
+  path.write_bytes(2 * path.read_bytes())
+  audio = audio_track.read_audio(path)
+  assert len(audio.samples) == 2 * len(whole)
+  np.testing.assert_allclose(audio.samples[-30_000:], whole[-30_000:], atol=1)
+  assert audio.notes == ['the clock starts again at 2.00 s: several recordings in one file, joined here']
+
+
+@pytest.mark.parametrize('suffix', ['wav', 'aiff', 'w64', 'mov', 'flv'])
+def test_29_joined_files_of_which_the_first_alone_can_be_read_are_refused(tmp_path, suffix):
+  path = tmp_path / f'a.{suffix}'
+  clips.write_clip(
+    path, sound=clips.tone(2, 44_100), rate=44_100, sound_codec='pcm_s16be' if suffix == 'aiff' else 'pcm_s16le'
+  )
+  assert audio_track.read_audio(path).notes == []
+  path.write_bytes(2 * path.read_bytes())
+  with pytest.raises(DataError, match=f'a.{suffix}: several files joined byte by byte'):
+    audio_track.read_audio(path)
