@@ -8,6 +8,7 @@ import collections
 import functools
 import heapq
 import itertools
+import os
 import pathlib
 
 import av
@@ -91,10 +92,28 @@ def _is_cover(container, stream) -> bool:
   return (
     stream.type == 'video'
     and bool(container.streams.audio)
-    and stream.frames == 1
     and stream.codec_context is not None
     and stream.codec_context.name in _STILLS
+    and (stream.frames == 1 or _is_single(*_file_of(container), stream.index))
   )
+
+
+def _file_of(container) -> tuple[str, int, int]:
+  """Path, bytes and time of change: what is known of a file is forgotten once it changes."""
+  path = container.name.removeprefix('file:')
+  stat = os.stat(path)
+  return path, stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _is_single(path, size, time, index) -> bool:
+  """Whether a track holds one packet; most formats do not say so."""
+  with open_media(path) as container:
+    try:
+      packets = (packet for packet in container.demux(container.streams[index]) if packet.size)
+      return len(list(itertools.islice(packets, 2))) == 1
+    except (av.error.FFmpegError, ValueError, IndexError):
+      return False  # the reader will say so
 
 
 def video_stream(path, container):
@@ -447,12 +466,11 @@ def _late(container) -> float:
   late = float(stream.start_time * stream.time_base) - min(starts)
   if abs(late - float(1 / stream.base_rate)) > _ROUNDED_SECONDS:
     return 0.0
-  path = container.name.removeprefix('file:')
-  return late if codec == 'mpeg4' or _has_decode_times(path, stream.index) else 0.0
+  return late if codec == 'mpeg4' or _has_decode_times(*_file_of(container), stream.index) else 0.0
 
 
 @functools.lru_cache(maxsize=8)
-def _has_decode_times(path, index) -> bool:
+def _has_decode_times(path, size, time, index) -> bool:
   """Whether the times of a track are in the order of decoding, and its pictures are not."""
   with open_media(path) as container:
     try:

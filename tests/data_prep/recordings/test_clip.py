@@ -145,8 +145,9 @@ def test_a_picture_too_short_for_a_step_leaves_the_sound(tmp_path):
   assert grey.shape == (25, 96, 96, 3) and np.ptp(grey) <= 2
 
 
-def test_a_cover_as_an_ordinary_track_is_no_picture_for_prediction_and_preparation_alike(tmp_path):
-  path = tmp_path / 'a.mp4'
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'avi', 'asf'])
+def test_30_a_cover_as_an_ordinary_track_is_no_picture_for_prediction_and_preparation_alike(tmp_path, suffix):
+  path = tmp_path / f'a.{suffix}'
   rng = np.random.default_rng(0)
   noise = rng.normal(0, 0.1, round(1.32 * 16_000))
   with av.open(str(path), 'w') as container:
