@@ -13,7 +13,7 @@ _SIGNS = [
   ('an Ogg', 0, (b'OggS',)),
   ('an MP3', 0, (b'ID3', b'TAG', b'APETAGEX')),
   ('an AAC', 0, (b'ADIF',)),
-  ('a WavPack', 0, (b'wvPK',)),
+  ('a WavPack', 0, (b'wvpk',)),
   ('an AMR', 0, (b'#!AMR',)),
   ('a TTA', 0, (b'TTA1', b'TTA2')),
   ("a Monkey's Audio", 0, (b'MAC ',)),
@@ -26,7 +26,7 @@ _SIGNS = [
   ('an MXF', 0, (b'\x06\x0e\x2b\x34',)),
   ('a NUT', 0, (b'nut/multimedia',)),
   ('a YUV4MPEG', 0, (b'YUV4MPEG2',)),
-  ('an MPEG', 0, (b'\x00\x00\x01\xba', b'\x00\x00\x01\xb3')),
+  ('an MPEG', 0, (b'\x00\x00\x01\xba', b'\x00\x00\x01\xb3', b'\x00\x00\x01\xb0')),
   ('a DV', 0, (b'\x1f\x07\x00', b'\x1f\x87\x00')),
 ]
 SNIFFED = 4 * 188 + 1  # bytes that the signs of a transport stream are spread over

@@ -40,6 +40,8 @@ def encoded(tmp_path, name, codec):
     ('a.ac3', 'ac3', 'an AC-3'),
     ('a.mpg', 'mp2', 'an MPEG'),
     ('a.w64', 'pcm_s16le', 'RIFF'),
+    ('a.wv', 'wavpack', 'a WavPack'),
+    ('a.tta', 'tta', 'a TTA'),
   ],
 )
 def test_a_media_file_is_refused_where_pcm_is_expected(tmp_path, name, codec, words):
