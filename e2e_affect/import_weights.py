@@ -9,6 +9,7 @@ from its content; what the network must be set to for it is stored with the weig
 """
 
 from collections.abc import Callable
+import functools
 
 from absl import flags, logging
 import numpy as np
@@ -99,7 +100,7 @@ def visual_network(settings: dict) -> tuple[ResNet50, Callable[[np.ndarray], np.
     name: settings.get(f'visual.{name}', default)
     for name, default in ((field.split('.')[1], value) for field, value in switches.DEFAULTS.items())
   }
-  norm = lambda **kwargs: MaskedBatchNorm(epsilon=visual['batch_norm_epsilon'], **kwargs)
+  norm = functools.partial(MaskedBatchNorm, epsilon=visual['batch_norm_epsilon'])
   network = ResNet50(stride_on=visual['stride_on'], stem_pool_padding=visual['stem_pool_padding'], norm=norm)
   return network, lambda pixels: (pixels - np.float32(visual['mean'])) / np.float32(visual['std'])
 

@@ -40,11 +40,12 @@ def start(program) -> None:
     program()
   except BaseException:
     # Whatever came of a signal on its way through the libraries.
-    if signals.asked() is None:
+    number = signals.asked()
+    if number is None:
       raise
     signals.ignore()
-    _complain(signals.words(signals.asked()))
-    sys.exit(128 + signals.asked())
+    _complain(signals.words(number))
+    sys.exit(128 + number)
   finally:
     try:
       sys.stdout.flush()

@@ -44,10 +44,10 @@ def run(work: Callable, items: Iterable, *, jobs: int) -> Iterator[tuple]:
   Raises:
     Whatever `work` raised; nothing more is done then.
   """
-  crashed = []
+  crashed: list = []
   yield from _run(work, items, jobs, crashed.append)
   for item in crashed:  # another process may have taken the memory: alone, each shows whether it was the one
-    again = []
+    again: list = []
     yield from _run(work, [item], 1, again.append)
     if again:
       yield item, Crashed()

@@ -14,7 +14,7 @@ import time
 DEADLINE_SECONDS = 10.0
 _WORKER_DEADLINE_SECONDS = 2.0
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
-_asked = []  # the signal that ends this process
+_asked: list[int] = []  # the signal that ends this process
 
 
 class Stopped(KeyboardInterrupt):

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 
 
-def dropout(x: jax.Array, keys: jax.Array, rate: float) -> jax.Array:
+def dropout(x: jax.Array, keys: jax.Array | None, rate: float) -> jax.Array:
   """Drops elements with one key per sequence, so that 1 and 8 devices drop the same ones.
 
   Args:
     x: [B, ...].
-    keys: [B] PRNG keys, one a sequence, made from its place in the global batch.
+    keys: [B] PRNG keys, one a sequence, made from its place in the global batch; None where the rate is 0.
     rate: share of the elements to drop, at least 0 and under 1; met to 2⁻³³.
 
   Returns:

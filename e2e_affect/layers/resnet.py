@@ -1,5 +1,6 @@
 """ResNet-50, version 1 (paper, section III-A and Table I; He et al. 2016)."""
 
+from collections.abc import Callable
 import functools
 
 from flax import linen as nn
@@ -150,13 +151,14 @@ def small_map_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """
   height, width = x.shape[1:3]
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  return sum(
+  products = (
     padded[:, row : row + height, column : column + width] @ kernel[row, column]
     for row in range(3)
     if abs(row - 1) < height
     for column in range(3)
     if abs(column - 1) < width
   )
+  return sum(products, start=jnp.zeros((), x.dtype))
 
 
 def winograd_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -255,7 +257,7 @@ class Bottleneck(nn.Module):
   features: int
   strides: int
   stride_on: str
-  norm: type[nn.Module]
+  norm: Callable[..., nn.Module]
   dtype: jnp.dtype
 
   @nn.compact
@@ -286,7 +288,7 @@ class ResNet50(nn.Module):
   width: int = 64
   stride_on: str = '1x1'
   stem_pool_padding: str = 'SAME'
-  norm: type[nn.Module] = MaskedBatchNorm
+  norm: Callable[..., nn.Module] = MaskedBatchNorm
   remat: bool = False
   dtype: jnp.dtype = jnp.float32
 

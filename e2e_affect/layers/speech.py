@@ -1,5 +1,6 @@
 """Speech network: raw waveform in, 1280 features a step out (paper, section III-B)."""
 
+from collections.abc import Callable
 import functools
 
 from flax import linen as nn
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from data_prep.schema.records import SAMPLES_PER_STEP
 from e2e_affect.layers.dropout import dropout
 from e2e_affect.layers.long_conv import long_conv
+from e2e_affect.layers.resnet import MaskedBatchNorm
 
 _POOL_TIME = 2  # 16 kHz -> 8 kHz
 
@@ -102,7 +104,7 @@ class ReleasedSpeechNetwork(nn.Module):
   pool_channels: int = 10
   dropout_rate: float = 0.5
   dtype: jnp.dtype = jnp.float32
-  norm: type[nn.Module] = None  # bound `resnet.MaskedBatchNorm`
+  norm: Callable[..., nn.Module] = MaskedBatchNorm
 
   @nn.compact
   def __call__(

@@ -70,7 +70,7 @@ class MetricWriter:
     Raises:
       WorkdirError, DiskFullError: it cannot be written.
     """
-    row = {'step': int(step), 'kind': kind}
+    row: dict = {'step': int(step), 'kind': kind}
     row.update((name, value if isinstance(value, int) else float(value)) for name, value in values.items())
     try:
       self._file.write(_line(row))

@@ -1,6 +1,7 @@
 """File formats that are safe by themselves, as named arrays: safetensors, HDF5 and TensorFlow checkpoints."""
 
 import contextlib
+import functools
 import io
 import pathlib
 
@@ -45,7 +46,7 @@ def read_safetensors(path) -> dict[str, Stored]:
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
       raise _damaged(path, e) from None
 
-  return {name: Stored(shape, lambda name=name: read(name)) for name, shape in shapes.items()}
+  return {name: Stored(shape, functools.partial(read, name)) for name, shape in shapes.items()}
 
 
 def read_keras_h5(path) -> dict[str, Stored]:
@@ -121,7 +122,7 @@ def _keras(path, opened):
       key = f'{layer}/{variable}'
       if key in found:
         raise DataError(f'{path}: {limits.short(key)} is there twice, expected one network')
-      found[key] = Stored(tuple(node.shape or ()), lambda name=name: read(name))
+      found[key] = Stored(tuple(node.shape or ()), functools.partial(read, name))
   return found
 
 
@@ -202,7 +203,7 @@ def read_tf_checkpoint(path) -> dict[str, Stored]:
     except errors as e:
       raise _damaged(path, e) from None
 
-  return {name: Stored(tuple(shape), lambda name=name: read(name)) for name, shape in shapes.items()}
+  return {name: Stored(tuple(shape), functools.partial(read, name)) for name, shape in shapes.items()}
 
 
 def tf_prefix(path) -> pathlib.Path:

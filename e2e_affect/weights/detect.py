@@ -63,7 +63,7 @@ def import_file(path) -> Imported:
   """
   path = pathlib.Path(path)
   container = container_of(path)
-  notes = []
+  notes: list[str] = []
   arrays = torch_file.read(path, notes) if container == 'torch' else _READERS[container](path)
   try:
     limits.check_arrays({name: stored.shape for name, stored in arrays.items()})

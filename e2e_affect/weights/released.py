@@ -6,6 +6,8 @@ Speech, visual or fused. TensorFlow renamed the variables of recurrent cells twi
 
 import re
 
+import numpy as np
+
 from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, slim
 from e2e_affect.weights.tensors import few, Imported, nest, Tensors
@@ -44,7 +46,9 @@ def convert(path, arrays) -> Imported:
     if any(scope in name for name in arrays)
   ]
   tensors = Tensors(path, arrays)
-  params, statistics, switches = {}, {}, {}
+  params: dict[str, np.ndarray] = {}
+  statistics: dict[str, np.ndarray] = {}
+  switches: dict[str, object] = {}
   if 'speech' in parts:
     _speech(tensors, _prefix(path, arrays, 'audio_model/'), params, statistics)
     switches |= _SPEECH

@@ -51,7 +51,8 @@ def fill(
   Returns:
     Parameters and running statistics, flat: 'visual/stage1_unit1/conv1/kernel'. `tensors.finish` says what is wrong.
   """
-  params, statistics = {}, {}
+  params: dict[str, np.ndarray] = {}
+  statistics: dict[str, np.ndarray] = {}
   for ours, stage, unit, part, shape in layers():
     names = name_of(stage, unit, part)
     conv, norm = f'visual/{ours}', f'visual/{norm_name(ours)}'
@@ -87,7 +88,11 @@ def refuse_relatives(path, names: dict[str, Shape], stages: Callable[[int, int],
   prefixes = {'.'.join(name.split('.', dots)[:dots]) + '.' for name in names}
   count = lambda stage: next(n for n in range(len(names) + 1) if stages(stage, n + 1) not in prefixes)
   units = tuple(count(stage) for stage in (1, 2, 3, 4))
-  known = {(2, 2, 2, 2): 'ResNet-18', (3, 4, 23, 3): 'ResNet-101', (3, 8, 36, 3): 'ResNet-152'}
+  known: dict[tuple[int, ...], str] = {
+    (2, 2, 2, 2): 'ResNet-18',
+    (3, 4, 23, 3): 'ResNet-101',
+    (3, 8, 36, 3): 'ResNet-152',
+  }
   shape = names.get(stages(1, 1) + second, ())
   found = known.get(units, f'a network of {units} units')
   if units == UNITS:

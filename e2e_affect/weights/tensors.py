@@ -54,8 +54,10 @@ class Tensors:
 
   def __init__(self, path, arrays: dict[str, Stored]):
     self._path, self._arrays = path, arrays
-    self.mapping, self.ignored = [], []
-    self._missing, self._wrong = [], []
+    self.mapping: list[tuple[str, str, tuple[int, ...]]] = []
+    self.ignored: list[str] = []
+    self._missing: list[str] = []
+    self._wrong: list[str] = []
 
   def __contains__(self, name: str) -> bool:
     return name in self._arrays
@@ -112,7 +114,7 @@ def few(names: list[str], most: int = 120) -> str:
 
 def nest(flat: dict[str, np.ndarray]) -> dict:
   """{'a/b': x} -> {'a': {'b': x}}."""
-  tree = {}
+  tree: dict = {}
   for name, value in flat.items():
     *parents, leaf = name.split('/')
     node = tree

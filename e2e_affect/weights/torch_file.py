@@ -170,7 +170,7 @@ def read(path, notes: list[str] | None = None) -> dict[str, Stored]:
     with open(path, 'rb') as f:
       content, storage_bytes = _read_legacy(path) if f.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC else _read_zip(path)
     tensors = _state_dict(content, [] if notes is None else notes)
-    uses = {}
+    uses: dict[str, int] = {}
     for tensor in tensors.values():
       uses[tensor.storage.key] = uses.get(tensor.storage.key, 0) + 1
     # A storage of several tensors is read once, or a file of one storage and many views of it would take hours.
