@@ -7,13 +7,15 @@ import pathlib
 from data_prep.core.errors import DataError, UserError
 from e2e_affect.weights import (
   archive,
-  containers,
   end2you,
+  hdf5_file,
   huggingface,
   keras,
   limits,
   released,
+  safetensors_file,
   slim,
+  tf_file,
   torch_file,
   torchvision,
 )
@@ -27,11 +29,11 @@ FORMATS = {
   'keras': (keras,),
   'tensorflow': (released, slim),
 }
-_READERS = {
-  'safetensors': containers.read_safetensors,
-  'hdf5': containers.read_keras_h5,
-  'keras': containers.read_keras_archive,
-  'tensorflow': containers.read_tf_checkpoint,
+READERS = {
+  'safetensors': safetensors_file.read,
+  'hdf5': hdf5_file.read,
+  'keras': hdf5_file.read_keras_archive,
+  'tensorflow': tf_file.read,
 }
 # What training wraps a network of PyTorch in: DistributedDataParallel, a LightningModule, torch.compile.
 _WRAPPERS = ('module', 'model', '_orig_mod', 'net', 'network', 'backbone', 'encoder')
@@ -64,7 +66,7 @@ def import_file(path) -> Imported:
   path = pathlib.Path(path)
   container = container_of(path)
   notes: list[str] = []
-  arrays = torch_file.read(path, notes) if container == 'torch' else _READERS[container](path)
+  arrays = torch_file.read(path, notes) if container == 'torch' else READERS[container](path)
   try:
     limits.check_arrays({name: stored.shape for name, stored in arrays.items()})
     for names in _unwrapped(arrays) if container in ('torch', 'safetensors') else (arrays,):
@@ -76,7 +78,7 @@ def import_file(path) -> Imported:
         if name in names:
           raise DataError(f'{path}: {words}, expected ResNet-50 (version 1 or 1.5)')
   except limits.Exceeded as e:
-    raise DataError(f'{path}: {e}; nothing was imported: get the file again, or another one') from None
+    raise limits.exceeded(path, e) from None
   raise DataError(
     f'{path}: a {container} file of an unknown network ({len(arrays)} arrays: '
     f"{few(sorted(arrays), 60) or 'nothing'}), expected ResNet-50 or the authors' network; see the "
@@ -107,7 +109,7 @@ def container_of(path) -> str:
     DataError: it is none of them.
   """
   path = pathlib.Path(path)
-  prefix = containers.tf_prefix(path)
+  prefix = tf_file.prefix_of(path)
   if prefix.with_name(prefix.name + '.index').is_file():
     return 'tensorflow'
   if path.exists() and not path.is_file():

@@ -5,7 +5,8 @@ the limits leave ten times as much, and what lies above them is refused before w
 """
 
 import json
-import os
+
+from data_prep.core.errors import DataError
 
 MOST_ARRAYS = 10_000
 LONGEST_NAME = 512
@@ -46,18 +47,6 @@ def check_recurrent(units: int, targets: int = 1) -> None:
     )
 
 
-def check_safetensors(path) -> None:
-  """Refuses a safetensors header that is longer than names and shapes need; the library takes 100 MB.
-
-  Raises:
-    Exceeded: it is. OSError: the file cannot be read.
-  """
-  with open(path, 'rb') as f:
-    size, rest = int.from_bytes(f.read(8), 'little'), os.fstat(f.fileno()).st_size - 8
-  if MOST_HEADER < size <= rest:  # a longer one is damaged, as the library says
-    raise Exceeded(f'its header claims {size:,} bytes, expected at most {MOST_HEADER:,}')
-
-
 def read_json(text: str | bytes):
   """A small JSON document.
 
@@ -86,3 +75,14 @@ def short(text: str, most: int = 60) -> str:
   """A name out of a file as it can stand in a message: one line, not long."""
   text = text if len(text) <= most else text[: most - 1] + '…'
   return text if text.isprintable() else ascii(text)
+
+
+def exceeded(path, error: Exceeded) -> DataError:
+  """What is said of a file that asks for more than weights need."""
+  return DataError(f'{path}: {error}; nothing was imported: get the file again, or another one')
+
+
+def damaged(path, error: Exception | str) -> DataError:
+  """What is said of a damaged file: the first line of what its library says."""
+  reason = (getattr(error, 'message', None) or str(error) or type(error).__name__).partition('\n')[0]
+  return DataError(f'{path}: damaged ({short(reason, 120)}); nothing was imported: copy the file again')

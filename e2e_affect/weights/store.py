@@ -10,7 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
-from e2e_affect.weights import limits
+from e2e_affect.weights import limits, safetensors_file
 from e2e_affect.weights.tensors import Imported, nest
 
 FILE = 'weights.safetensors'
@@ -65,7 +65,7 @@ def read_header(path) -> dict:
   """
   file = _file(path)
   try:
-    limits.check_safetensors(file)
+    safetensors_file.check_header(file)
     with safetensors.safe_open(file, framework='numpy') as f:
       text = (f.metadata() or {}).get(_HEADER)
   except (safetensors.SafetensorError, OSError, ValueError) as e:

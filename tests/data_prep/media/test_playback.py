@@ -15,7 +15,7 @@ from data_prep.face import faces
 from data_prep.media import audio_track, playback, video_track
 from data_prep.recordings import clip
 from tests import clips
-from tests.data_prep.face.test_faces import face, scene  # noqa: F401  # fixtures
+from tests.data_prep.face.test_faces import scene
 
 
 def colours(count, height=96, width=130):

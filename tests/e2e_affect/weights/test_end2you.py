@@ -9,7 +9,7 @@ from data_prep.core.errors import DataError
 from e2e_affect.layers.recurrent import RecurrentNetwork
 from e2e_affect.weights import detect
 from tests import reference_networks as reference
-from tests.e2e_affect.weights.test_weights import assert_equal, IMAGENET, pixels, torch  # noqa: F401  # a fixture
+from tests.e2e_affect.weights.test_weights import assert_equal, IMAGENET, pixels
 
 UNITS, STEPS = 24, 7  # End2You's own are 256 or 512
 

@@ -23,7 +23,7 @@ from e2e_affect.train import init_from
 from e2e_affect.weights import detect, store, torch_file, torchvision
 from e2e_affect.weights.tensors import Imported, Stored
 from tests import reference_networks as reference
-from tests.e2e_affect.weights.test_weights import torch, weights  # noqa: F401  # a fixture
+from tests.e2e_affect.weights.test_weights import weights
 
 
 def refused(path, said, kind=DataError):

@@ -16,11 +16,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from data_prep.core.errors import UserError
-from e2e_affect.weights import archive, containers, detect, end2you, limits, released, store, torch_file
+from e2e_affect.weights import archive, detect, end2you, limits, released, store, torch_file
 from e2e_affect.weights.tensors import Stored
 from tests import reference_networks as reference
 from tests.e2e_affect.weights.test_weight_files import refused, tiny, zip_of
-from tests.e2e_affect.weights.test_weights import huggingface_names, torch, weights  # noqa: F401  # a fixture
+from tests.e2e_affect.weights.test_weights import huggingface_names, weights
 
 SECONDS, MEGABYTES = 1.5, 200  # of a processor, and of memory for all of the files together
 NAME = b'X\x01\x00\x00\x00a'  # the pickle of 'a'
@@ -428,16 +428,7 @@ def mutated(content, rng):
 def read_whole(path):
   """Reads every array of a file, as an import would that wanted it."""
   container = detect.container_of(path)
-  arrays = (
-    torch_file.read(path)
-    if container == 'torch'
-    else {
-      'safetensors': containers.read_safetensors,
-      'hdf5': containers.read_keras_h5,
-      'keras': containers.read_keras_archive,
-      'tensorflow': containers.read_tf_checkpoint,
-    }[container](path)
-  )
+  arrays = torch_file.read(path) if container == 'torch' else detect.READERS[container](path)
   for stored in arrays.values():
     if np.prod(stored.shape, dtype=float) < 10_000:
       stored.read()

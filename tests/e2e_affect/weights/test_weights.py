@@ -63,11 +63,6 @@ def assert_switches_matter(imported, images, expected, **wrong):
     assert error(found, expected) > WRONG, (name, error(found, expected))
 
 
-@pytest.fixture(scope='module')
-def torch():
-  return pytest.importorskip('torch', reason='compares with PyTorch, which `make install EXTRAS=test,dev` installs')
-
-
 def save(torch, path, arrays, **options):
   torch.save({name: torch.from_numpy(np.asarray(value)) for name, value in arrays.items()}, path, **options)
   return path

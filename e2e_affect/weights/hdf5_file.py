@@ -1,17 +1,15 @@
-"""File formats that are safe by themselves, as named arrays: safetensors, HDF5 and TensorFlow checkpoints."""
+"""Reads Keras weights: HDF5 files (`.h5`, `.weights.h5`), and `.keras` files, which are zip files with one inside."""
 
 import contextlib
 import functools
 import io
-import pathlib
 
 import h5py
 import ml_dtypes
 import numpy as np
-import safetensors
 
 from data_prep.core.errors import DataError
-from e2e_affect.weights import archive, limits, tf_table
+from e2e_affect.weights import archive, limits
 from e2e_affect.weights.tensors import Stored
 
 _KERAS_MEMBER = 'model.weights.h5'  # of a `.keras` file
@@ -24,32 +22,7 @@ _MOST_NODES, _MOST_DEPTH = 10_000, 16  # groups and arrays of an HDF5 file, and 
 _MOST_MEMBER = 1 << 30  # bytes of weights in a `.keras` file, which are read into memory
 
 
-def read_safetensors(path) -> dict[str, Stored]:
-  """The tensors of a safetensors file.
-
-  Raises:
-    DataError: its header does not fit it, or it is cut off.
-  """
-  try:
-    limits.check_safetensors(path)
-    with safetensors.safe_open(path, framework='numpy') as f:
-      shapes = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}
-  except limits.Exceeded as e:
-    raise _exceeded(path, e) from None
-  except (safetensors.SafetensorError, OSError, ValueError) as e:
-    raise _damaged(path, e) from None
-
-  def read(name):
-    try:
-      with safetensors.safe_open(path, framework='numpy') as f:
-        return f.get_tensor(name)
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
-      raise _damaged(path, e) from None
-
-  return {name: Stored(shape, functools.partial(read, name)) for name, shape in shapes.items()}
-
-
-def read_keras_h5(path) -> dict[str, Stored]:
+def read(path) -> dict[str, Stored]:
   """The variables of Keras weights or of a whole model in HDF5, as '<layer>/<variable>'.
 
   Since Keras 2.12 a layer's name is its kind and a number: 'conv2d_4' (see `keras`).
@@ -61,7 +34,7 @@ def read_keras_h5(path) -> dict[str, Stored]:
 
 
 def read_keras_archive(path) -> dict[str, Stored]:
-  """The variables of a `.keras` file, as `read_keras_h5` has them.
+  """The variables of a `.keras` file, as `read` has them.
 
   Raises:
     DataError: it is damaged, or holds no weights in one piece.
@@ -79,9 +52,9 @@ def read_keras_archive(path) -> dict[str, Stored]:
       "model.save_weights('model.weights.h5')"
     ) from None
   except limits.Exceeded as e:
-    raise _exceeded(path, e) from None
+    raise limits.exceeded(path, e) from None
   except archive.ERRORS as e:
-    raise _damaged(path, e) from None
+    raise limits.damaged(path, e) from None
   return _keras(path, lambda: h5py.File(io.BytesIO(content), 'r'))
 
 
@@ -95,11 +68,11 @@ def _keras(path, opened):
       with opened() as f:
         yield f
     except limits.Exceeded as e:
-      raise _exceeded(path, e) from None
+      raise limits.exceeded(path, e) from None
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as e:
-      raise _damaged(path, e) from None
+      raise limits.damaged(path, e) from None
 
-  def read(name):
+  def read_one(name):
     with file() as f:
       return _numbers(path, name, f[name])
 
@@ -122,7 +95,7 @@ def _keras(path, opened):
       key = f'{layer}/{variable}'
       if key in found:
         raise DataError(f'{path}: {limits.short(key)} is there twice, expected one network')
-      found[key] = Stored(tuple(node.shape or ()), functools.partial(read, name))
+      found[key] = Stored(tuple(node.shape or ()), functools.partial(read_one, name))
   return found
 
 
@@ -154,71 +127,6 @@ def _numbers(path, name, node) -> np.ndarray:
   if node.dtype.kind not in 'fiubV' or node.dtype.itemsize > 8:
     raise DataError(f'{path}: {limits.short(name)} holds {limits.short(str(node.dtype))}, expected numbers')
   if kept < size:
-    raise _damaged(path, f'{limits.short(name)} has {kept} of {size} bytes')
+    raise limits.damaged(path, f'{limits.short(name)} has {kept} of {size} bytes')
   array = node[()]
   return array.view(ml_dtypes.bfloat16) if array.dtype == 'V2' else array
-
-
-def read_tf_checkpoint(path) -> dict[str, Stored]:
-  """The variables of a TensorFlow checkpoint, version 1 (one file) or 2 (`.index` and `.data-…`).
-
-  Args:
-    path: of the checkpoint, or of any of its files.
-
-  Raises:
-    DataError: it is damaged or incomplete.
-  """
-  prefix = tf_prefix(path)
-  index = prefix.with_name(prefix.name + '.index')
-  try:
-    if index.is_file():
-      tf_table.check_index(index)
-    else:
-      tf_table.check_footer(path)
-  except limits.Exceeded as e:
-    raise _exceeded(path, e) from None
-  except (OSError, IndexError) as e:
-    raise _damaged(path, e) from None
-  from data_prep.core.quiet_tf import tf  # seconds of start-up, for this format alone
-
-  errors = (
-    tf.errors.OpError,
-    ValueError,
-    RuntimeError,
-    OSError,
-    LookupError,
-    TypeError,  # as its reader maps codes
-    MemoryError,
-    OverflowError,
-  )
-  try:
-    reader = tf.train.load_checkpoint(str(prefix))
-    shapes = reader.get_variable_to_shape_map()
-  except errors as e:
-    raise _damaged(path, e) from None
-
-  def read(name):
-    try:
-      return np.asarray(reader.get_tensor(name))
-    except errors as e:
-      raise _damaged(path, e) from None
-
-  return {name: Stored(tuple(shape), functools.partial(read, name)) for name, shape in shapes.items()}
-
-
-def tf_prefix(path) -> pathlib.Path:
-  """The checkpoint that a file belongs to: `model.ckpt-5` of `model.ckpt-5.index`."""
-  path = pathlib.Path(path)
-  name = path.name
-  for suffix in ('.index', '.meta'):
-    name = name.removesuffix(suffix)
-  return path.with_name(name.partition('.data-')[0])
-
-
-def _exceeded(path, error):
-  return DataError(f'{path}: {error}; nothing was imported: get the file again, or another one')
-
-
-def _damaged(path, error):
-  reason = (getattr(error, 'message', None) or str(error) or type(error).__name__).partition('\n')[0]
-  return DataError(f'{path}: damaged ({limits.short(reason, 120)}); nothing was imported: copy the file again')
