@@ -20,7 +20,7 @@ from configs import fused, visual
 from data_prep.core.errors import DataError, UserError
 from e2e_affect.run import workdir
 from e2e_affect.train import init_from
-from e2e_affect.weights import detect, store, torch_file, torchvision
+from e2e_affect.weights import detect, store, torch_file, torch_pickle, torchvision
 from e2e_affect.weights.tensors import Imported, Stored
 from tests import reference_networks as reference
 from tests.e2e_affect.weights.test_weights import weights
@@ -326,7 +326,7 @@ def test_tensors_that_leave_their_storage(tmp_path, torch):
       f.writestr(name, content.replace(b'K@', b'K\x7f') if name.endswith('data.pkl') else content)
   with pytest.raises(DataError, match='storage 0 has 256 bytes, 127 float32 are said'):
     torch_file.read(tmp_path / 'x.pth')['a'].read()
-  storage = torch_file._Storage('0', np.dtype(np.float32), 6)
+  storage = torch_pickle.Storage('0', np.dtype(np.float32), 6)
   for offset, shape, strides in (
     (4, (3,), (1,)),
     (0, (2, 3), (4, 1)),
@@ -334,8 +334,8 @@ def test_tensors_that_leave_their_storage(tmp_path, torch):
     (0, (2,), (-1,)),
     (0, (10**9, 10**9), (0, 0)),
   ):
-    with pytest.raises(torch_file._Refused, match='a tensor reaches'):
-      torch_file._materialise(torch_file._Tensor(storage, offset, shape, strides), lambda _: bytes(24))
+    with pytest.raises(torch_pickle.Refused, match='a tensor reaches'):
+      torch_file._materialise(torch_pickle.Tensor(storage, offset, shape, strides), lambda _: bytes(24))
 
 
 def test_layouts_and_types_of_tensors(tmp_path, torch):

@@ -1,13 +1,17 @@
 """Weight files that ask for the world, and damaged ones: one line each, at once, and little memory."""
 
+import io
 import json
 import os
+import pathlib
 import pickle
 import random
 import re
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 
 import h5py
@@ -16,7 +20,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from data_prep.core.errors import UserError
-from e2e_affect.weights import archive, detect, end2you, limits, released, store, torch_file
+from e2e_affect.weights import archive, detect, end2you, limits, released, store, torch_file, torch_pickle
 from e2e_affect.weights.tensors import Stored
 from tests import reference_networks as reference
 from tests.e2e_affect.weights.test_weight_files import refused, tiny, zip_of
@@ -308,6 +312,34 @@ def test_refusals_take_little_memory_and_no_tensorflow(outcomes):
   found, memory, tensorflow = outcomes
   assert sorted(found) == sorted(NAMES)
   assert memory < MEGABYTES and not tensorflow
+
+
+def test_an_unpickler_with_a_list_of_names_hangs_and_crashes(tmp_path):
+  """Why `torch_pickle` has a machine of its own: it never hashes a key that is no text; `pickle` hashes every key in C.
+
+  A guard that reads the instructions beforehand cannot see what becomes a key without following the stack.
+  """
+
+  def load(code, timeout):
+    """(what a process that unpickles ends with, what it prints); None where it does not end in time."""
+    (tmp_path / 'data.pkl').write_bytes(b'\x80\x04' + code + b'.')
+    command = [sys.executable, pathlib.Path(__file__).with_name('unpickler.py')]
+    try:
+      done = subprocess.run(
+        [*command, tmp_path / 'data.pkl'], capture_output=True, text=True, check=False, timeout=timeout
+      )
+    except subprocess.TimeoutExpired:
+      return None
+    return done.returncode, done.stdout
+
+  nest, deep = b'}' + NEST + b'K\x01s', b'}' + b')' + b'\x85' * 200_000 + b'K\x01s'
+  assert load(b'}' + NAME + tensor(b'K\x04\x85') + b's', 60) == (0, 'a: tensor (4,)\n')
+  assert len(nest) < 500 and load(nest, 5) is None
+  assert load(deep, 60)[0] == -signal.SIGSEGV
+  for code in (nest, deep):
+    start = time.process_time()
+    assert torch_pickle.Machine().run(io.BytesIO(b'\x80\x04' + code + b'.')) == {}
+    assert time.process_time() - start < SECONDS
 
 
 def test_many_views_of_one_storage_read_it_once(tmp_path, monkeypatch):
