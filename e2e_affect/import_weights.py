@@ -4,8 +4,8 @@
     python -m e2e_affect.main --config=configs/visual.py --config.pretrained=weights/imagenet
 
 ResNet-50 of torchvision, timm, Hugging Face, Keras and TF-slim, the authors' released network, and End2You's visual
-one where it was built with an LSTM. Of a training script's checkpoint the state dict is taken. What a file is, is seen
-from its content; what the network must be set to for it is stored with the weights.
+one where it was built with an LSTM. Of a training script's checkpoint the state dict is taken. The content of a file
+tells its format. The settings that the network needs are stored with the weights.
 """
 
 from collections.abc import Callable

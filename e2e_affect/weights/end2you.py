@@ -1,11 +1,11 @@
 """End2You's PyTorch checkpoints (`.pth.tar`): the visual network with a ResNet-50, an LSTM and a linear layer.
 
-Its class RNN builds an LSTM or a GRU, by a word. The code as published since 2020 asks for a GRU, so that only
-checkpoints of older or changed trees fit, which ask for 'lstm'; a GRU is refused by name.
+Its class RNN builds an LSTM or a GRU. The code published since 2020 asks for a GRU, which is refused by name. Only
+checkpoints of older or changed code, which asks for 'lstm', can be loaded.
 
-NOTE(paper): its speech network, emo16, is not loaded. It pads its two convolutions by 9 and 19, shifts both pools, and
-reads [channel, time] memory as [time, channel] before the maximum over channels: a mixture of times that no size of
-ours computes.
+NOTE(paper): its speech network, emo16, is not loaded. It pads its two convolutions by 9 and 19 and shifts both pools.
+It also reads [channel, time] memory as [time, channel] before the maximum over channels. No size of our network
+computes that mixture of times.
 """
 
 import numpy as np

@@ -86,8 +86,8 @@ def _keras(path, opened):
       variable = variable.removesuffix(':0')
       if parents[-1:] == ['vars']:  # 'layers/conv2d_2/vars/0'
         kinds = _KERAS_3_VARIABLES.get(len(group), ())
-        # Newer files have the layer's own name in an attribute, a text on HDF5's heap: where that is damaged, the
-        # library reads it for minutes. Keras does not use it either.
+        # Newer files also have the layer's own name in an attribute. It is not read: Keras does not use it, and HDF5
+        # takes minutes over a damaged one.
         layer = ''.join(parents[-2:-1])
         variable = kinds[int(variable)] if variable.isdecimal() and int(variable) < len(kinds) else variable
       else:

@@ -1,7 +1,7 @@
 """Keras's ResNet50: `conv2_block1_1_conv/kernel`; its convolutions have biases and its images are B, G, R.
 
-Keras 2.12 and newer write `.weights.h5` and `.keras` with names of kinds, `conv2d_3` and `batch_normalization_3`,
-numbered in the order of the model's layers, by which they load them too.
+Keras 2.12 and newer name a layer in `.weights.h5` and `.keras` by its kind and a number, as `conv2d_3`. The numbers
+follow the order of the model's layers, and Keras loads by that order.
 """
 
 import re

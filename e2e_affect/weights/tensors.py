@@ -63,7 +63,7 @@ class Tensors:
     return name in self._arrays
 
   def take(self, name: str, shape: tuple[int, ...], ours: str) -> np.ndarray:
-    """The float32 array `name`, which must have this shape and be finite; zeros where it is not (see `finish`)."""
+    """The float32 array `name` of this shape. One that is wrong is noted for `finish`, and zeros stand for it."""
     stored = self._arrays.get(name)
     self.mapping.append((name, ours, shape))
     if stored is None:

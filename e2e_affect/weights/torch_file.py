@@ -15,8 +15,8 @@ from e2e_affect.weights.tensors import Stored
 from e2e_affect.weights.torch_pickle import Global, Machine, Object, Refused, Tensor
 
 LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the pickle of a number that opens a legacy file
-# Where checkpoints keep their state dict, the one to take first: trainers evaluate the averaged weights where they have
-# any.
+# Keys under which checkpoints keep a state dict, in the order they are tried. Averaged weights come first, as trainers
+# evaluate these where they have them.
 _AVERAGED = ('model_ema', 'state_dict_ema', 'ema_state_dict', 'params_ema', 'ema')
 _NESTS = _AVERAGED + (
   'state_dict',

@@ -35,8 +35,8 @@ _TENSORS = {('torch._utils', '_rebuild_tensor_v2'), ('torch._utils', '_rebuild_t
 _PARAMETERS = {('torch._utils', '_rebuild_parameter'), ('torch._utils', '_rebuild_parameter_with_state')}
 _SUBCLASS = ('torch._tensor', '_rebuild_from_type_v2')
 _DICT = ('collections', 'OrderedDict')
-# Calls of these libraries build what trainers save beside the weights (scores, settings, paths, schedules), or they are
-# no business of a weight file. Those of other libraries, and of the trainer itself, are enumerations and the like.
+# A call of these libraries is refused unless `_BESIDE` lists it: trainers save scores, settings, paths and schedules
+# beside the weights. A call of any other library, or of the trainer's own code, leaves the name of what it calls.
 _LIBRARIES = {*sys.stdlib_module_names, '__builtin__', 'commands', 'copy_reg', 'cPickle', 'numpy', 'torch'}
 _BESIDE = {
   (module, name)
@@ -247,14 +247,14 @@ def _global(module, name):
 
 
 def _size(number):
-  """A number that fits into an index; those of pickles may have millions of digits."""
+  """A number that fits into an index; a number in a pickle may have millions of digits."""
   if type(number) is not int or not 0 <= number < 1 << 62:
     raise Refused('a tensor of an impossible size')
   return number
 
 
 def _set(target, items):
-  """Sets what may be tensors or lead to some; hashing other keys could take for ever, of tuples of tuples for one."""
+  """Sets the items with text keys. No other leads to a tensor, and hashing a tuple of tuples could take for ever."""
   if isinstance(target, Object):
     return
   if not isinstance(target, dict):
