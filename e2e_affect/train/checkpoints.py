@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -153,7 +154,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
 
 @contextlib.contextmanager
 def _no_late_callbacks():
-  """Says nothing of arrays that report to an event loop which was closed because another array could not be written.
+  """Says nothing of arrays that report to an event loop which was closed because another array could not be written
+  or read.
 
   They do so until the program ends: after an exception nothing is taken back.
   """
@@ -265,6 +267,7 @@ class _Damaged(Exception):
   """The content of a checkpoint is not what was saved."""
 
 
+@_no_late_callbacks()
 def _restore(manager, step, template):
   """The state of a step.
 
@@ -287,13 +290,14 @@ def _restore(manager, step, template):
   return state
 
 
+@_no_late_callbacks()
 def _saved(manager, step):
   """Name -> shape and type of every array of a step; errors as `_restore`."""
   try:
     saved = manager.item_metadata(step)['state']
     saved = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(saved, 'tree', saved))}
-    if not saved:
-      raise ValueError('no arrays in it')
+    if not saved or not all(hasattr(leaf, 'dtype') for leaf in saved.values()):
+      raise ValueError('no arrays in it, or something else beside them')
     return saved
   except Exception as e:  # whatever a damaged folder makes the reader say
     _check_readable(manager, step, e)
@@ -367,9 +371,11 @@ def _metrics_digest(metrics) -> str:
 
 def _set_aside(folder, step, reason):
   path = pathlib.Path(folder) / str(step)
-  logging.warning('%s: damaged (%s); renamed %s.corrupt', path, reason, step)
+  names = itertools.chain([f'{step}.corrupt'], (f'{step}.{k}.corrupt' for k in itertools.count(2)))
+  name = next(name for name in names if not path.with_name(name).exists())  # a step that was made again, damaged again
+  logging.warning('%s: damaged (%s); renamed %s', path, reason, name)
   if path.exists():
-    path.rename(path.with_name(f'{step}.corrupt'))
+    path.rename(path.with_name(name))
 
 
 def _check_same_network(manager, step, saved, template):

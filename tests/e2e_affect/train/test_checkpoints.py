@@ -230,6 +230,51 @@ def test_a_checkpoint_without_a_digest_of_its_metrics_is_read(tmp_path, state):
   assert checkpoints.best_of_run(tmp_path, state)[1]['validation_raw_ccc'] == {'mean': 0.5}
 
 
+@pytest.mark.parametrize('old, new', [('lstm_0', 'lstm_2'), ('Dict', 'Dicp')])
+def test_44_a_damaged_list_of_arrays_sets_its_step_aside(manager, state, old, new):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.25})
+  path = pathlib.Path(manager.directory) / '2' / 'state' / '_METADATA'
+  path.write_text(path.read_text().replace(old, new))
+  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+  assert (path.parents[2] / '2.corrupt').is_dir()
+
+
+def test_3_a_step_that_is_damaged_again_is_set_aside_again(manager, state):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  folder = pathlib.Path(manager.directory)
+  for aside in ('2.corrupt', '2.2.corrupt', '2.3.corrupt'):
+    checkpoints.save(manager, at(state, 2), None)
+    damage(folder / '2', 'truncated')
+    assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+    assert (folder / aside).is_dir()
+
+
+def test_45_what_cannot_be_read_leaves_no_tracebacks_of_other_arrays(tmp_path):
+  script = """
+import pathlib, sys
+from e2e_affect.train import checkpoints
+from tests.e2e_affect.train.test_checkpoints import at, make_state
+state, folder = make_state(8), pathlib.Path(sys.argv[1])
+manager = checkpoints.open_manager(folder)
+for step in (1, 2, 3):
+  checkpoints.save(manager, at(state, step), None)
+for step in (2, 3):
+  for path in (folder / 'checkpoints' / str(step) / 'state' / 'd').iterdir():
+    path.unlink()
+assert checkpoints.restore_newest(manager, state) is None
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', script, tmp_path],
+    capture_output=True,
+    text=True,
+    cwd=pathlib.Path(__file__).resolve().parents[3],
+    timeout=120,
+    check=False,
+  )
+  assert done.stderr.count('Traceback') <= 1 and 'CheckpointError' in done.stderr, done.stderr[-2000:]
+
+
 def test_nothing_whole_is_an_error_and_not_a_fresh_start(manager, state):
   checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
   damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
