@@ -421,8 +421,8 @@ def _parser(config, num_targets):
     spec['landmarks'] = text
 
   def floats(parsed, name, shape=()):
-    """[n] strings -> [25 · n, …]; a string of another size is an error."""
-    values = tf.io.decode_raw(parsed[name], tf.float32)
+    """[n] strings -> [25 · n, …]; a string of another size is an error, and so is a number that is not finite."""
+    values = tf.debugging.assert_all_finite(tf.io.decode_raw(parsed[name], tf.float32), name)
     return tf.reshape(values, (steps * tf.shape(parsed[name])[0], *shape))
 
   size = records.FACE_SIZE
@@ -450,7 +450,8 @@ def _parser(config, num_targets):
       )
       # The mean, deviation and gain of the recording stand in every record; blank ones hold 0.
       present = tf.argmax(parsed['audio_std'])
-      sequence |= {name: parsed[name][present] for name in ('audio_mean', 'audio_std', 'audio_gain')}
+      for name in ('audio_mean', 'audio_std', 'audio_gain'):
+        sequence[name] = tf.debugging.assert_all_finite(parsed[name], name)[present]
     if 'visual' in modalities:
       sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
     if 'geometric' in modalities:

@@ -25,7 +25,7 @@ from e2e_affect.train import checkpoints, finish, init_from, resume, train_state
 from e2e_affect.train.log import Log
 from e2e_affect.train.train_state import TrainState
 
-_MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run
+_MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run; all, where there are fewer
 _LESS_MEMORY = (
   'lower --config.batch_size, --config.data.sequence_steps or --config.evaluate_chunk_seconds, or set '
   '--config.model.visual.remat=True'
@@ -141,13 +141,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         # Each step under way has buffers of its own, often gigabytes: one at a time on a CPU, two on an accelerator.
         done = logged if on_cpu else before
         jax.block_until_ready(done)
-        _stop_if_all_are_skipped(done, step - 1 if on_cpu else step - 2)
+        _stop_if_all_are_skipped(done, step - 1 if on_cpu else step - 2, total_steps)
         before = logged
         state, logged = train_step(state, batch, np.uint32(config.seed))
         log.add(logged, waited)
         if step % config.log_every_steps == 0 or step == total_steps:
           log.write(step)
-          _stop_if_all_are_skipped(logged, step)
+          _stop_if_all_are_skipped(logged, step, total_steps)
         if step % evaluate_every == 0 or step == total_steps:
           scores = _validate(state, eval_step, config, manifest)
           if scores:
@@ -208,19 +208,21 @@ def _num_updates(config, sequences):
   return updates
 
 
-def _stop_if_all_are_skipped(logged, step):
+def _stop_if_all_are_skipped(logged, step, total_steps):
   """Looks at the updates up to `step`, whatever `config.log_every_steps` is.
 
   Args:
     logged: of an update that the devices are done with, so that nothing waits here; None: none is yet.
     step: of this update.
+    total_steps: of the whole training: where all are skipped, the network was not trained.
 
   Raises:
-    DataError: ten updates in a row were skipped.
+    DataError: ten updates in a row were skipped, or all.
   """
-  if logged is not None and logged['skipped_in_a_row'].addressable_data(0).item() >= _MOST_SKIPPED:
+  most = min(_MOST_SKIPPED, total_steps)
+  if logged is not None and logged['skipped_in_a_row'].addressable_data(0).item() >= most:
     raise DataError(
-      f'step {step}: the loss or its gradient was not finite {_MOST_SKIPPED} times in a row; look for '
+      f'step {step}: the loss or its gradient was not finite {most} times in a row; look for '
       'NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate'
     )
 

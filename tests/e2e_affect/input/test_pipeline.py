@@ -204,7 +204,16 @@ def huge(feature):
   return jpeg[:start] + b'\xff\xff\xff\xff' + jpeg[start + 4 :]  # 65535 × 65535 pixels
 
 
+def with_nan(feature):
+  feature['label'].bytes_list.value[0] = feature['label'].bytes_list.value[0][:-4] + np.float32(np.nan).tobytes()
+
+
 BROKEN = {
+  'a label that is NaN': (broken_feature(with_nan), 'label holds NaN or Inf'),
+  'a mean that is infinite': (
+    broken_feature(lambda feature: feature['audio_mean'].float_list.value.__setitem__(0, np.inf)),
+    'audio_mean is [inf], expected 1 finite number',
+  ),
   'garbage': (lambda *of: b'garbage', 'not an Example'),
   'no text': (lambda *of: b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'not an Example'),
   'empty record': (lambda *of: b'', 'has no recording'),

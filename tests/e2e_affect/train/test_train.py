@@ -462,6 +462,21 @@ def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, 
   assert len(seen) == 13
 
 
+def test_13_a_short_training_of_bad_updates_alone_evaluates_no_untrained_network(small_config, tmp_path, monkeypatch):
+  small_config.model.modalities = ('speech',)
+  small_config.total_steps = 3
+  over_devices = loop.update.over_devices
+
+  def bad(*args):
+    train_step = over_devices(*args)
+    return lambda state, batch, seed: train_step(state, {**batch, 'label': batch['label'] * float('nan')}, seed)
+
+  monkeypatch.setattr(loop.update, 'over_devices', bad)
+  with pytest.raises(DataError, match='step 3: the loss or its gradient was not finite 3 times in a row'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+  assert not (tmp_path / 'run' / 'results.json').exists()
+
+
 def test_postprocessing_of_other_targets_is_refused_before_the_training(small_config, tmp_path, monkeypatch):
   monkeypatch.setattr(loop.train_state, 'init_state', fail)
   step = {'kept': False}
