@@ -18,7 +18,8 @@ from data_prep.core import cli
 from data_prep.core.errors import UserError
 from data_prep.schema.records import SAMPLES_PER_STEP
 from e2e_affect.config import switches
-from e2e_affect.layers.resnet import MaskedBatchNorm, ResNet50
+from e2e_affect.layers.batch_norm import MaskedBatchNorm
+from e2e_affect.layers.resnet import ResNet50
 from e2e_affect.layers.speech import ReleasedSpeechNetwork
 from e2e_affect.weights import detect, store
 from e2e_affect.weights.tensors import Imported

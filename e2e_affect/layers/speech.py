@@ -1,16 +1,16 @@
 """Speech network: raw waveform in, 1280 features a step out (paper, section III-B)."""
 
 from collections.abc import Callable
-import functools
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from data_prep.schema.records import SAMPLES_PER_STEP
+from e2e_affect.layers.batch_norm import MaskedBatchNorm
+from e2e_affect.layers.cpu_kernels import largest
 from e2e_affect.layers.dropout import dropout
 from e2e_affect.layers.long_conv import long_conv
-from e2e_affect.layers.resnet import MaskedBatchNorm
 
 _POOL_TIME = 2  # 16 kHz -> 8 kHz
 
@@ -132,25 +132,6 @@ class ReleasedSpeechNetwork(nn.Module):
     x = nn.relu(self.norm(name='conv_1_norm')(x, mask, train))
     x = largest(x.reshape(batch * steps, x.shape[1], -1, self.pool_channels), 3)
     return x.reshape(batch, steps, -1)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def largest(x: jax.Array, axis: int) -> jax.Array:
-  """Maximum over an axis ≥ 0; of several largest elements the first has the gradient, as in pooling elsewhere.
-
-  `x.max(axis)` shares the gradient between them, and with the derivative takes some times as long on a CPU.
-  """
-  return x.max(axis)
-
-
-@largest.defjvp
-def _largest_derivative(axis, primals, tangents):
-  # The place, not the value: compilers compute x again for the backward pass, where the last bit may be another, and
-  # behind a normalisation whole windows then hold no element that equals their maximum.
-  (x,), (d_x,) = primals, tangents
-  first = jnp.argmax(x, axis, keepdims=True)
-  is_first = jax.lax.broadcasted_iota(first.dtype, x.shape, axis) == first
-  return x.max(axis), jnp.where(is_first, d_x, 0).sum(axis)
 
 
 def _check_audio(audio, valid):

@@ -10,7 +10,8 @@ import ml_collections
 from e2e_affect.config import switches
 from e2e_affect.input import augment
 from e2e_affect.layers import recurrent
-from e2e_affect.layers.resnet import MaskedBatchNorm, ResNet50
+from e2e_affect.layers.batch_norm import MaskedBatchNorm
+from e2e_affect.layers.resnet import ResNet50
 from e2e_affect.layers.speech import ReleasedSpeechNetwork, SpeechNetwork
 
 
