@@ -11,7 +11,6 @@ unless `--allow_rejects`.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import pathlib
@@ -24,8 +23,8 @@ import cv2
 import soxr
 import tqdm
 
-from data_prep.core import atomic, cli, pool
-from data_prep.core.errors import DataError, LockedError, UserError, write_error
+from data_prep.core import atomic, cli, lock, pool
+from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import avec2016, own, recola
 from data_prep.corpora.recording import check_subjects, read_split_file
 from data_prep.face import faces
@@ -233,19 +232,11 @@ def _publish(out, done, settings, parameters) -> Manifest:
 def locked(out):
   """Holds a data folder against a second preparation."""
   parts = pathlib.Path(out) / write.PARTS
-  try:
+  with atomic.writing(parts):
     parts.mkdir(parents=True, exist_ok=True)
     inside(out, write.PARTS, out)
-    file = open(parts / 'lock', 'a')  # never 'w', which empties what a link leads to
-  except OSError as e:
-    raise write_error(parts, e) from None
-  with file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise LockedError(f'{parts.parent}: another preparation is writing here; wait for it') from None
-    except OSError as e:
-      raise write_error(parts, e) from None
+  in_use = f'{parts.parent}: another preparation is writing here; wait for it'
+  with lock.held(parts / 'lock', parts, lambda _: in_use):
     for folder in (parts, parts.parent):
       atomic.sweep(folder)  # of runs that were killed
     write.names(out)  # refused now rather than at the end

@@ -15,7 +15,6 @@ arousal shows mostly in the voice and valence mostly in the face, as the paper f
 """
 
 import contextlib
-import fcntl
 import functools
 import io
 import json
@@ -28,8 +27,8 @@ import numpy as np
 import soundfile
 import tqdm
 
-from data_prep.core import atomic, cli, pool
-from data_prep.core.errors import DataError, LockedError, UserError
+from data_prep.core import atomic, cli, lock, pool
+from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import splits
 from data_prep.simulate import face, portrait, processes, raters, voice
 
@@ -40,6 +39,7 @@ VIDEO = 'RECOLA-Video-recordings'
 TURNS = 'RECOLA-Audio_timings'
 BOXES = 'RECOLA-Face_boxes'
 PARAMETERS = 'simulation.json'
+_LOCK_FILE = '.lock'
 
 _VERSION = 5  # raise it when the same seed gives other data
 _LATENTS, _VOICE, _MOTION, _LOOKS, _RATERS, _HABITS = range(6)  # streams of random numbers, see `processes.generator`
@@ -67,28 +67,31 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
   ids = [subject for partition in subject_ids(subjects).values() for subject in partition]
   out = pathlib.Path(out)
   _claim(out, {'version': _VERSION, 'seed': seed, 'seconds': seconds, 'subjects': ids})
-  with _locked(out):
-    made = _make_missing(out, ids, seconds, seed, jobs)
+  made = 0
+  if _missing(out, ids):  # nothing is written to a corpus that is whole: its folder may be read-only
+    with _locked(out):
+      made = _make_missing(out, ids, seconds, seed, jobs)
   cli.say(f'{out}: {len(ids)} subjects of {seconds} s, {made} of them made now')
 
 
 @contextlib.contextmanager
 def _locked(out):
   """Holds the corpus against a second simulation, and removes what killed ones left."""
-  with open(out / PARAMETERS, encoding='utf-8') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise LockedError(f'{out}: another simulation is writing here; wait for it') from None
+  with lock.held(out / _LOCK_FILE, out, lambda _: f'{out}: another simulation is writing here; wait for it'):
     for folder in {out, *(path.parent for path in files(out, '').values())}:
       if folder.is_dir():
         atomic.sweep(folder)
     yield
 
 
+def _missing(out, ids) -> list[str]:
+  """Subjects of whom not every file is there."""
+  return [subject for subject in ids if not all(path.exists() for path in files(out, subject).values())]
+
+
 def _make_missing(out, ids, seconds, seed, jobs) -> int:
   """Makes the subjects that are not there; returns how many."""
-  missing = [subject for subject in ids if not all(path.exists() for path in files(out, subject).values())]
+  missing = _missing(out, ids)
   bar = tqdm.tqdm(
     total=len(ids), initial=len(ids) - len(missing), desc='simulate', unit='subject', disable=not sys.stderr.isatty()
   )

@@ -1,12 +1,10 @@
 """The embedded corpus, simulated and prepared on first use, so that every command runs on a fresh checkout."""
 
-import contextlib
-import fcntl
 import pathlib
 import sys
 
 from data_prep import prepare
-from data_prep.core import atomic, pool
+from data_prep.core import lock, pool
 from data_prep.schema.manifest import MANIFEST
 from data_prep.schema.records import STEPS_PER_RECORD
 from data_prep.shards import write
@@ -34,27 +32,13 @@ def make_if_absent(folder: str) -> None:
     folder: `config.data.dir`. Any other folder than the default is the user's own and is left alone.
   """
   if is_absent(folder):
-    with _turn(folder):
+    path = pathlib.Path(folder) / write.PARTS / 'embedded.lock'
+    waiting = f'{folder}: another process is making the embedded simulated corpus there; waiting'
+    # One process at a time makes the corpus; another waits, and goes on where the first was killed.
+    with lock.held(path, path, str, waiting=lambda: print(waiting, file=sys.stderr)):
       if is_absent(folder):
         print(f'{folder}: not found; making the embedded simulated corpus there (a few minutes, once)', file=sys.stderr)
         make(folder)
-
-
-@contextlib.contextmanager
-def _turn(folder):
-  """One process at a time makes the corpus; another waits, and goes on where the first was killed."""
-  path = pathlib.Path(folder) / write.PARTS / 'embedded.lock'
-  with atomic.writing(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, 'a', encoding='utf-8')
-  with file:
-    with atomic.writing(path):
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        print(f'{folder}: another process is making the embedded simulated corpus there; waiting', file=sys.stderr)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    yield
 
 
 def make(folder: str) -> None:

@@ -8,17 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import os
 import pathlib
 import re
 import shutil
-import socket
 import unicodedata
 
-from data_prep.core import atomic
-from data_prep.core.errors import LockedError, UserError, write_error
+from data_prep.core import atomic, lock
+from data_prep.core.errors import UserError, write_error
 from data_prep.corpora.recording import Recording
 from e2e_affect.clips import outputs, sources
 
@@ -36,14 +34,12 @@ def held(out: pathlib.Path) -> Iterator[None]:
     LockedError: another analysis holds it: named with its host.
     WorkdirError, DiskFullError: it cannot be written.
   """
-  with contextlib.ExitStack() as stack:
+
+  def in_use(holder):
+    return f'{out}: in use by {holder or "another prediction"}; wait for it, or choose another --out'
+
+  with lock.held(out / _LOCK, out, in_use):
     with atomic.writing(out):
-      out.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(_locked(out))
-      stack.callback(lambda: (out / _LOCK).unlink(missing_ok=True))
-      lock.truncate(0)
-      lock.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-      lock.flush()
       for path in out.glob(f'{SPOOL}*'):
         if path.is_dir() and not path.is_symlink():
           shutil.rmtree(path, ignore_errors=True)
@@ -51,25 +47,6 @@ def held(out: pathlib.Path) -> Iterator[None]:
         if folder.is_dir():
           atomic.sweep(folder)
     yield
-
-
-def _locked(out):
-  while True:
-    lock = open(out / _LOCK, 'a+', encoding='utf-8')  # the caller's to close
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      with contextlib.suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(lock.fileno()), os.stat(out / _LOCK)):
-          return lock
-    except BlockingIOError:
-      lock.seek(0)
-      holder = lock.read().strip() or 'another prediction'
-      lock.close()
-      raise LockedError(f'{out}: in use by {holder}; wait for it, or choose another --out') from None
-    except OSError:
-      lock.close()
-      raise
-    lock.close()  # whoever held it has just ended, and taken the file away
 
 
 def fault_of_output(out: pathlib.Path, spool: pathlib.Path, error: Exception) -> UserError | None:

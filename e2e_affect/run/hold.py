@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import logging as python_logging
 import os
 import pathlib
-import socket
 
 from absl import logging
 
-from data_prep.core.errors import LockedError, UserError, WorkdirError, write_error
+from data_prep.core import atomic, lock
+from data_prep.core.errors import UserError, WorkdirError
 from e2e_affect.run.log import ours_or_warning
 
 _LOCK_FILE = 'lock'
@@ -74,23 +73,13 @@ def held(workdir: str, writes: bool) -> Iterator[pathlib.Path]:
   if not writes:
     yield folder
     return
-  with contextlib.ExitStack() as stack:
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context((folder / _LOCK_FILE).open('a+b', buffering=0))
-      try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().decode(errors='replace').strip()
-        raise LockedError(
-          f'{folder}: in use by {holder or "another process"}; wait for it, or choose another --workdir'
-        ) from None
-      lock.truncate(0)
-      lock.write(f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
+
+  def in_use(holder):
+    return f'{folder}: in use by {holder or "another process"}; wait for it, or choose another --workdir'
+
+  with lock.held(folder / _LOCK_FILE, folder, in_use):
+    with atomic.writing(folder):
       handler = _LogFile(folder / 'train.log', encoding='utf-8')
-    except OSError as e:
-      raise write_error(folder, e) from None
     handler.addFilter(ours_or_warning)
     handler.setFormatter(logging.PythonFormatter())
     logging.get_absl_logger().addHandler(handler)
