@@ -12,9 +12,8 @@ import tempfile
 import cv2
 
 from benchmarks import measure
-from data_prep.face import faces
+from data_prep.face import cropping, tracker
 from data_prep.media import video_track
-from data_prep.recordings import assemble
 from data_prep.simulate import corpus
 
 
@@ -30,7 +29,7 @@ def peer(path) -> int:
     if len(boxes):
       x, y, width, height = max(boxes, key=lambda box: box[2])
       crop = cv2.resize(frame[y : y + height, x : x + width], (96, 96), interpolation=cv2.INTER_AREA)
-      cv2.imencode('.jpg', crop, [cv2.IMWRITE_JPEG_QUALITY, faces.JPEG_QUALITY])
+      cv2.imencode('.jpg', crop, [cv2.IMWRITE_JPEG_QUALITY, cropping.JPEG_QUALITY])
       found += 1
 
 
@@ -41,7 +40,7 @@ def main(out, repeats, quick):
     path = sorted(pathlib.Path(folder).rglob('*.mp4'))[0]
     sides = [
       measure.Side(
-        'ours: flow between detections', lambda: sum(1 for _ in assemble.follow(video_track.Video(path), None))
+        'ours: flow between detections', lambda: sum(1 for _ in tracker.follow(video_track.Video(path), None))
       ),
       measure.Side('a cascade on every frame', lambda: peer(path), 3),
     ]

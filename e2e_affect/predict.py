@@ -210,7 +210,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, about, label):
       if copy is not None:
         copy(frame)
 
-    clip = clips.prepare(recording, spool, picture='visual' in network.modalities, channel=channel, watch=watch)
+    clip = clips.read(recording, spool, picture='visual' in network.modalities, channel=channel, watch=watch)
   _check_modalities(network, recording, clip)
   clip.notes.extend(outputs.length_notes(network.about['postprocessing'], clip.steps))
   cost, content_now = dict(clip.cost), out_folder.content_of(recording)

@@ -15,8 +15,8 @@ from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
 import pytest
 
-from data_prep import landmarks, prepare
 from data_prep.schema.manifest import Manifest
+from data_prep.shards import landmarks, prepare
 from data_prep.simulate import corpus
 from e2e_affect.layers import resnet
 from e2e_affect.run import workdir

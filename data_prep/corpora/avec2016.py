@@ -6,7 +6,7 @@ ratings_gold_standard/{arousal,valence}/train_1.arff          or else ratings_in
 
 import pathlib
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import recola
 from data_prep.corpora.recording import Corpus
 
@@ -16,8 +16,16 @@ SPLIT = {
 }
 
 
-def read(source, *, split=None) -> Corpus:
-  """Finds the challenge's recordings; `split` (partition -> ids) replaces the challenge's own."""
+def read(source, *, split=None, label_range=None) -> Corpus:
+  """Finds the challenge's recordings; `split` (partition -> ids) replaces the challenge's own.
+
+  Raises:
+    DataError: the folder has another layout.
+    UserError: a split of RECOLA is named, or `label_range` is given.
+  """
+  recola.refuse_label_range(label_range)
+  if isinstance(split, str):
+    raise UserError(f'--split={split} is for --corpus=recola; the challenge has one split')
   source = pathlib.Path(source)
   for name in ('recordings_audio', 'recordings_video'):
     if not (source / name).is_dir():

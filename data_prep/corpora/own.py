@@ -9,7 +9,7 @@ import collections
 import pathlib
 import re
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import Corpus, LabelSource, PARTITION_NAMES, read_csv, Recording, TARGETS
 from data_prep.labels import label_files
 from data_prep.schema.manifest import inside, PARTITIONS
@@ -19,13 +19,23 @@ OPTIONAL = ('boxes', 'landmarks')
 _RESERVED = 'recording|valid|face_.*|.*_post|.*_gold'  # columns of the traces beside the targets
 
 
-def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
+def read(source, *, split=None, label_range=None) -> Corpus:
   """Reads the manifest.
 
+  Args:
+    source: the manifest.
+    split: not for this corpus.
+    label_range: (low, high) of the labels; default (−1, 1).
+
   Raises:
+    UserError: `split` is given.
     DataError: it is malformed, a recording is there twice, a path leads out of its folder, a media file is in two
       partitions, or a target has a name that other columns need.
   """
+  if isinstance(split, str):
+    raise UserError(f'--split={split} is for --corpus=recola; the manifest itself names the partitions')
+  if split is not None:
+    raise UserError('--split_file is not for --corpus=csv; the manifest itself names the partitions')
   source = pathlib.Path(source)
   recordings, media = {}, {}
   for line, row in read_csv(source, required=REQUIRED, optional=OPTIONAL):
@@ -70,7 +80,7 @@ def read(source, *, label_range=(-1.0, 1.0)) -> Corpus:
         boxes=paths['boxes'],
       )
     )
-  return Corpus(recordings=found, absent=[], targets=targets, label_range=label_range, label_slack=0.0)
+  return Corpus(recordings=found, absent=[], targets=targets, label_range=label_range or (-1.0, 1.0), label_slack=0.0)
 
 
 def path_of_cell(folder, text: str, where: str):

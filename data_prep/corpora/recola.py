@@ -20,17 +20,20 @@ SPLITS = {'full': splits.RECOLA_FULL, 'avec': splits.RECOLA_AVEC}
 ANNOTATED_SECONDS = 300.0  # "five minutes used of each"
 
 
-def read(source, *, split='full') -> Corpus:
+def read(source, *, split=None, label_range=None) -> Corpus:
   """Finds the recordings of a split.
 
   Args:
     source: RECOLA's folder.
-    split: 'full', 'avec', or partition -> ids.
+    split: 'full' (the default), 'avec', or partition -> ids.
+    label_range: not for this corpus.
 
   Raises:
     DataError: the folder is none of RECOLA's layouts.
+    UserError: there is no such split, or `label_range` is given.
   """
-  source = pathlib.Path(source)
+  refuse_label_range(label_range)
+  source, split = pathlib.Path(source), split or 'full'
   if isinstance(split, str):
     if split not in SPLITS:
       raise UserError(f'--split={split}; expected {" or ".join(SPLITS)}, or give --split_file')
@@ -44,6 +47,12 @@ def read(source, *, split='full') -> Corpus:
   return collect(
     split, audio, video, lambda name: labels_of(annotation, [f'{name}.csv']), boxes=[source / 'RECOLA-Face_boxes']
   )
+
+
+def refuse_label_range(label_range) -> None:
+  """Raises UserError where one is given: RECOLA's scale is known."""
+  if label_range is not None:
+    raise UserError('--label_range is for --corpus=csv; the scale of the others is known')
 
 
 def collect(split, audio, video, find_labels, boxes=()) -> Corpus:

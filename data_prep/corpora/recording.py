@@ -5,7 +5,10 @@ import dataclasses
 import io
 import pathlib
 
+import numpy as np
+
 from data_prep.core.errors import DataError
+from data_prep.schema.grid import Grid, PAPER
 from data_prep.schema.manifest import PARTITIONS
 
 TARGETS = ('arousal', 'valence')
@@ -61,6 +64,8 @@ class Corpus:
     label_range: (low, high) of the corpus's own scale, mapped to [−1, 1].
     label_slack: how far beyond its scale a value may lie before it counts as an error.
     annotated_seconds: media may run on after the labels where the labels reach this long; None: never.
+    grid: how its time is cut into steps.
+    streams: names of what is stored of every recording, see `data_prep.streams`.
   """
 
   recordings: list[Recording]
@@ -69,6 +74,8 @@ class Corpus:
   label_range: tuple[float, float] = (-1.0, 1.0)
   label_slack: float = LABEL_SLACK
   annotated_seconds: float | None = None
+  grid: Grid = PAPER
+  streams: tuple[str, ...] = ('speech', 'visual')
 
 
 def check_subjects(recordings) -> None:
@@ -99,6 +106,24 @@ def read_split_file(path) -> dict[str, tuple[str, ...]]:
     seen.add(row['recording'])
     split[PARTITION_NAMES[row['partition']]].append(row['recording'])
   return {name: tuple(ids) for name, ids in split.items()}
+
+
+def read_box(path):
+  """Reads the face's box in the first frame: (x, y, width, height), pixels.
+
+  Raises:
+    DataError: unreadable, or no box.
+  """
+  rows = list(read_csv(path, required=('x', 'y', 'width', 'height'), optional=()))
+  if len(rows) != 1:
+    raise DataError(f'{path}: {len(rows)} rows; expected one box, the face in the first frame')
+  try:
+    box = tuple(float(rows[0][1][name]) for name in ('x', 'y', 'width', 'height'))
+  except ValueError as e:
+    raise DataError(f'{path}, line {rows[0][0]}: {e}; expected pixels') from None
+  if not np.abs(box).max() <= 1e5 or min(box[2:]) <= 0:
+    raise DataError(f'{path}, line {rows[0][0]}: box {box}; expected pixels of a picture and a size above 0')
+  return box
 
 
 def read_csv(path, *, required, optional):

@@ -14,7 +14,8 @@ import numpy as np
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import own
 from data_prep.corpora.recording import read_csv
-from data_prep.schema.records import FACE_SIZE, STEP_SECONDS
+from data_prep.face.cropping import FACE_SIZE
+from data_prep.schema.grid import Grid, PAPER
 
 MTCNN = 'mtcnn'
 _BATCH = 50  # crops that MTCNN sees at once: 5 ms a crop, alone 43 ms
@@ -36,12 +37,13 @@ class Provider:
   sees_crops: bool
 
 
-def open_provider(source: str) -> Provider:
+def open_provider(source: str, grid: Grid = PAPER) -> Provider:
   """The provider of a source.
 
   Args:
     source: 'mtcnn'; a folder of `<recording>.csv` or `.npz`; a CSV manifest of own data with a column `landmarks`; or
       a model file: YuNet's `.onnx` (5 points), dlib's `.dat` (5 or 68), mediapipe's `.task` (478).
+    grid: of the recordings.
 
   Raises:
     UserError: there is no such source, or its library is not installed.
@@ -53,9 +55,12 @@ def open_provider(source: str) -> Provider:
     file = lambda name, end: own.path_of_cell(path, f'{name}{end}', 'the data folder')  # the name stands in a manifest
     return _files(
       f'files in {path.name}',
+      grid,
       lambda name: next((f for f in (file(name, '.csv'), file(name, '.npz')) if f.is_file()), file(name, '.csv')),
     )
-  opened = {'.csv': _manifest, '.onnx': _yunet, '.dat': _dlib, '.task': _mediapipe}.get(path.suffix)
+  opened = {'.csv': lambda path: _manifest(path, grid), '.onnx': _yunet, '.dat': _dlib, '.task': _mediapipe}.get(
+    path.suffix
+  )
   if opened is None or not path.is_file():
     raise UserError(
       f'--source={source}: not found, or of no known kind; expected {MTCNN}, a folder of CSV or NPZ '
@@ -153,26 +158,29 @@ def _mediapipe(path):
   return _per_crop(f'mediapipe {path.name}', 478, detect)
 
 
-def _manifest(path):
+def _manifest(path, grid):
   files = {
     row['recording']: own.path_of_cell(path.parent, row.get('landmarks', ''), f'{path}, line {line}')
     for line, row in read_csv(path, required=own.REQUIRED, optional=own.OPTIONAL)
   }
-  return _files(f'files of {path.name}', lambda name: files.get(name) or path.parent / f'landmarks of {name}')
+  return _files(f'files of {path.name}', grid, lambda name: files.get(name) or path.parent / f'landmarks of {name}')
 
 
-def _files(words, file_of):
+def _files(words, grid, file_of):
   def find(name, crops, steps):
     del crops
     times, points = read_points(file_of(name))
     if times is None:
       if len(points) != steps:
-        raise DataError(f'{file_of(name)}: {len(points)} rows without times, the recording has {steps} steps of 40 ms')
+        raise DataError(
+          f'{file_of(name)}: {len(points)} rows without times, the recording has {steps} steps of '
+          f'{1000 * grid.step_seconds:g} ms'
+        )
       return points
     # The row shown in the middle of a step, if it is no older than a row and a half, or a step.
-    middle = (np.arange(steps) + 0.5) * STEP_SECONDS
+    middle = (np.arange(steps) + 0.5) * grid.step_seconds
     row = np.searchsorted(times, middle, side='right') - 1
-    oldest = max(1.5 * np.median(np.diff(times)) if len(times) > 1 else 0.0, STEP_SECONDS)
+    oldest = max(1.5 * np.median(np.diff(times)) if len(times) > 1 else 0.0, grid.step_seconds)
     shown = (row >= 0) & (middle - times[row] <= oldest)
     return np.where(shown[:, None, None], points[row], np.nan)
 

@@ -1,7 +1,6 @@
-"""The sound of a recording at 16 kHz mono, placed on the label grid by its timestamps.
+"""The sound of a recording, mono and at the grid's rate, placed on the label grid by its timestamps.
 
-Whatever the file's rate, step k (from 0) gets the sound of [k·40 ms, (k + 1)·40 ms). Time zero is where the container
-starts.
+Whatever the file's rate, step k (from 0) gets the sound of label interval k. Time zero is where the container starts.
 
 A track is decoded twice: what is decided once for a whole recording (the channel, the gain, the clock) must be known
 before its first sample is written, and memory must not grow with its length.
@@ -19,7 +18,7 @@ import soxr
 from data_prep.core.errors import DataError
 from data_prep.media import containers, sound_clock, sound_levels, wav_header
 from data_prep.media.containers import MAX_HOLE_SECONDS, MAX_START_SECONDS
-from data_prep.schema.records import SAMPLE_RATE
+from data_prep.schema.grid import Grid, PAPER
 
 _ZEROS = 1 << 16  # of a hole at a time
 _LONGEST_HOLE_SECONDS = 6 * 3600.0  # a longer one, or one that ends behind the file, is a damaged timestamp
@@ -30,7 +29,7 @@ class Audio:
   """A recording's sound.
 
   Attributes:
-    samples: [N] int16, 16 kHz mono from time zero, times `gain`; zeros before `start` and in holes.
+    samples: [N] int16, mono at the grid's rate, from time zero, times `gain`; zeros before `start` and in holes.
     start, end: seconds, where the sound begins and ends.
     gain: a power of two; 1 unless the sound is very quiet or above full scale, see `sound_levels.gain`.
     notes: what a person should know of the file.
@@ -49,15 +48,15 @@ def has_audio(path) -> bool:
     return bool(container.streams.audio)
 
 
-def read_audio(path, *, channel: int | None = None, max_lost: float = containers.MAX_LOST) -> Audio:
+def read_audio(path, grid: Grid = PAPER, *, channel: int | None = None, max_lost: float = containers.MAX_LOST) -> Audio:
   """Decodes a whole sound track into memory; see `Sound`."""
-  sound = Sound(path, channel=channel, max_lost=max_lost)
+  sound = Sound(path, grid, channel=channel, max_lost=max_lost)
   samples = np.concatenate(list(sound))
   return Audio(samples=samples, start=sound.start, end=sound.end, gain=sound.gain, notes=sound.notes)
 
 
 class Sound:
-  """The sound of a file at 16 kHz mono, whatever its rate and format; iterate once.
+  """The sound of a file, mono and at the grid's rate, whatever its own rate and format; iterate once.
 
   Of several tracks the default one is taken, as players do, unless it is digital silence and another is not. Of several
   channels the mean is taken, or the loudest where the mean is far below it.
@@ -65,19 +64,22 @@ class Sound:
   Pieces stream: memory does not grow with the length of the sound, but for a timestamp of each packet.
 
   Attributes:
+    rate: of the pieces, Hz.
     start, end: seconds, where the sound begins and ends, once iterated.
     gain: of the samples, a power of two, once iterated.
     notes: what a person should know of the file, once iterated.
   """
 
-  def __init__(self, path, *, channel: int | None = None, max_lost: float = containers.MAX_LOST):
+  def __init__(self, path, grid: Grid = PAPER, *, channel: int | None = None, max_lost: float = containers.MAX_LOST):
     """
     Args:
       path: of the file.
+      grid: whose sample rate the sound gets.
       channel: which one to take, from 1; None: see above.
       max_lost: share of packets that may be lost, `containers.MAX_LOST` or `MAX_LOST_LEARNT`.
     """
     self.path = path
+    self.rate = grid.sample_rate
     self.start = 0.0
     self.end = 0.0
     self.gain = 1.0
@@ -97,12 +99,12 @@ class Sound:
     self.end = min(survey.end / rate, survey.declared or math.inf)
     self.gain = sound_levels.gain(survey.peak)
     self.notes += survey.notes
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype='float32', quality='HQ')
+    resampler = soxr.ResampleStream(rate, self.rate, 1, dtype='float32', quality='HQ')
     written = 0
 
     def resampled(samples, end, last=False):
       nonlocal written
-      room = None if end is None else max(0, round(end * SAMPLE_RATE) - written)
+      room = None if end is None else max(0, round(end * self.rate) - written)
       piece = _int16(resampler.resample_chunk(samples, last=last), self.gain)[:room]
       written += len(piece)
       return piece

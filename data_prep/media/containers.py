@@ -15,7 +15,7 @@ import av
 
 from data_prep.core.errors import DataError
 from data_prep.media import endings
-from data_prep.schema.records import STEP_SECONDS
+from data_prep.schema.grid import PAPER
 
 FORMATS = (
   'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,'
@@ -29,7 +29,7 @@ MAX_LOST = 0.05  # share of a track's packets that cannot be decoded; more, and 
 MAX_LOST_LEARNT = 0.01  # the same for a file that a network learns from, or is scored on
 MAX_HOLE_SECONDS = 10.0  # a longer hole between two frames is believed if the next timestamp agrees
 MAX_START_SECONDS = 600.0  # a track may start that long after the other
-MAX_PADDING_SECONDS = 5 * STEP_SECONDS  # of codecs: declared lengths may hold it, and samples may go beyond them
+MAX_PADDING_SECONDS = 0.2  # of codecs: declared lengths may hold it, and samples may go beyond them
 _RESTART_SECONDS = 0.5  # a clock that goes back by more has started again; by less, its packets are out of order
 _RESTARTS = ('mpegts', 'mpeg')  # formats that may be joined byte by byte: a jump of every track is such a joint
 _MAX_READ_FAILURES = 8  # in a row, of a file that cannot be read any further
@@ -441,8 +441,10 @@ def origin(container) -> float:
     starts['video'] -= _late(container)
   # Encoders let the sound lead the picture by the priming of the codec. Were that taken for the start, every frame
   # would be shown a part of a step late and the first step would have none. A lead of less than half a step moves no
-  # frame to another step, so no sound is cut off for it.
-  if 'video' in starts and STEP_SECONDS / 2 - 0.002 <= starts['video'] - min(starts.values()) < STEP_SECONDS:
+  # frame to another step, so no sound is cut off for it. The steps are the paper's, whatever the grid: no codec primes
+  # for longer.
+  longest = PAPER.step_seconds
+  if 'video' in starts and longest / 2 - 0.002 <= starts['video'] - min(starts.values()) < longest:
     return starts['video']
   return min(starts.values())
 

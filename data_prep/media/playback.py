@@ -9,11 +9,10 @@ import av
 import numpy as np
 
 from data_prep.media import containers, video_track
-from data_prep.schema import records
+from data_prep.schema.grid import Grid, PAPER
 
 MAX_SIDE = 640  # pixels of the copy
-_STEPS_PER_SECOND = records.STEPS_PER_RECORD
-_QUALITY = {'preset': 'veryfast', 'crf': '27', 'g': str(_STEPS_PER_SECOND)}  # a key frame a second: seeking is quick
+_QUALITY = {'preset': 'veryfast', 'crf': '27'}
 _VIDEO = {'mov': (('h264',), ('aac', 'mp3', 'mp3float'), '.mp4'), 'webm': (('vp8', 'vp9'), ('opus', 'vorbis'), '.webm')}
 _SOUND = {
   'wav': (('pcm_s16le', 'pcm_u8'), '.wav'),
@@ -32,7 +31,7 @@ def playable_as(path) -> str | None:
     names = [stream.codec_context.name if stream.codec_context else '' for stream in [*video[:1], *sound[:1]]]
     # A browser's clock starts with the first track, ours where `containers.origin` says.
     starts = [float(s.start_time * s.time_base) for s in [*video, *sound] if s.start_time is not None and s.time_base]
-    if not names or any(abs(start) > records.STEP_SECONDS for start in starts):
+    if not names or any(abs(start) > PAPER.step_seconds for start in starts):
       return None
     if len(sound) > 1 or (video and _is_mirrored(container, video[0])):
       return None  # browsers differ in which track they play, and in whether they mirror
@@ -83,11 +82,13 @@ def link(source, target) -> None:
 class Copy:
   """Writes a small copy: call it with every frame on the label grid, then `finish` it with the sound."""
 
-  def __init__(self, spool: pathlib.Path):
+  def __init__(self, spool: pathlib.Path, grid: Grid = PAPER):
     """
     Args:
       spool: folder for the pictures until the sound is there.
+      grid: of the frames and the sound.
     """
+    self._grid = grid
     self._path = spool / 'pictures.mp4'
     self._container = self._stream = None
     self._blank = 0  # steps before the first picture
@@ -110,7 +111,7 @@ class Copy:
     """Writes pictures and sound together.
 
     Args:
-      samples: [N] int16, 16 kHz mono, or None.
+      samples: [N] int16, mono at the grid's rate, or None.
       target: the file, without suffix.
 
     Returns:
@@ -134,7 +135,8 @@ class Copy:
     height, width = frame.shape[:2]
     scale = min(1.0, MAX_SIDE / max(height, width))
     self._container = av.open(str(self._path), 'w')
-    self._stream = self._container.add_stream('libx264', rate=_STEPS_PER_SECOND, options=_QUALITY)
+    every = {'g': str(max(1, round(self._grid.steps_per_second)))}  # a key frame a second: seeking is quick
+    self._stream = self._container.add_stream('libx264', rate=1 / self._grid.step, options=_QUALITY | every)
     self._stream.width, self._stream.height = (max(2, round(side * scale / 2) * 2) for side in (width, height))
     self._stream.pix_fmt = 'yuv420p'
     for _ in range(self._blank):
@@ -146,24 +148,24 @@ class Copy:
     self._container.mux(self._stream.encode(picture))
 
   def _mux(self, out, samples):
-    pictures, sound = None, None
+    pictures, sound, rate = None, None, self._grid.sample_rate
     if self._container:
       self._container.mux(self._stream.encode(None))
       self._container.close()
       pictures = av.open(str(self._path))
       stream = out.add_stream_from_template(pictures.streams.video[0])
     if samples is not None:
-      sound = out.add_stream('aac', rate=records.SAMPLE_RATE, layout='mono')
+      sound = out.add_stream('aac', rate=rate, layout='mono')
       sound.bit_rate = 64_000
     done = 0
 
     def sound_until(seconds):
       nonlocal done
-      while sound is not None and done < min(len(samples), seconds * records.SAMPLE_RATE):
-        piece = np.ascontiguousarray(samples[done : done + records.SAMPLE_RATE])[None]
+      while sound is not None and done < min(len(samples), seconds * rate):
+        piece = np.ascontiguousarray(samples[done : done + rate])[None]
         frame = av.AudioFrame.from_ndarray(piece, format='s16', layout='mono')
-        frame.sample_rate, frame.pts = records.SAMPLE_RATE, done
-        frame.time_base = fractions.Fraction(1, records.SAMPLE_RATE)
+        frame.sample_rate, frame.pts = rate, done
+        frame.time_base = fractions.Fraction(1, rate)
         out.mux(sound.encode(frame))
         done += piece.shape[1]
 
@@ -175,5 +177,5 @@ class Copy:
           out.mux(packet)
       pictures.close()
     if sound is not None:
-      sound_until(len(samples) / records.SAMPLE_RATE)
+      sound_until(len(samples) / rate)
       out.mux(sound.encode(None))

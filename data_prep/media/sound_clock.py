@@ -10,16 +10,15 @@ import dataclasses
 import numpy as np
 
 from data_prep.core.errors import DataError
-from data_prep.schema.records import STEP_SECONDS
 
 _JUMP_SECONDS = 0.008  # the shortest packets that get lost have 10 ms; rounded timestamps jump by one or two
 _CONFIRMED_BY = 5  # frames on either side of a jump, whose medians differ by it: a single timestamp may be wrong
 _MOST_BACK_SECONDS = 1.0
 _WINDOW_SECONDS = 2.0  # one timestamp is rounded, the median of so many is not
 _DRIFT_SECONDS = 0.002  # a steady drift is followed from here on
-_BENT_DRIFT_SECONDS = STEP_SECONDS / 2  # one that is no line, from here on
+_BENT_DRIFT_SECONDS = 0.02  # one that is no line, from here on
 _BEND_SECONDS = 8.0  # between its knots
-_TOLD_SECONDS = 5 * STEP_SECONDS  # holes of less in all are not worth a note: a single packet was lost
+_TOLD_SECONDS = 0.2  # holes of less in all are not worth a note: a single packet was lost
 _MOST_DRIFT = 0.03  # more is no clock
 
 

@@ -1,6 +1,6 @@
 """The pictures of a recording, placed on the label grid by their timestamps.
 
-Whatever the file's rate, step k (from 0) gets the frame that is shown in the middle of [k·40 ms, (k + 1)·40 ms); so
+Whatever the file's rate, step k (from 0) gets the frame that is shown in the middle of label interval k; so
 variable frame rates and tracks that start apart need no special case, and rounded timestamps (39.999 ms) cannot move a
 frame to its neighbour's step. Where the picture starts a part of half a step late, the middle is as much later: a joint
 or rounding that moves a frame by little more would else reach the next step.
@@ -19,16 +19,10 @@ import numpy as np
 from data_prep.core.errors import DataError
 from data_prep.media import containers
 from data_prep.media.containers import MAX_HOLE_SECONDS, MAX_PIXELS
-from data_prep.schema.records import STEP_SECONDS
+from data_prep.schema.grid import Grid, PAPER
 
 MAX_HELD_SECONDS = 4 * 3600.0  # a picture is shown no longer: a number that says so is damaged
 MAX_PIXEL_ASPECT = 4.0  # of a pixel's sides; above, the number is damaged
-LENGTH_SLACK_SECONDS = 0.002  # timestamps are rounded to milliseconds in some containers: no step begins for that
-
-
-def num_steps(seconds: float) -> int:
-  """Steps begun within `seconds`; the last may be short."""
-  return max(0, math.ceil((seconds - LENGTH_SLACK_SECONDS) / STEP_SECONDS))
 
 
 def has_video(path) -> bool:
@@ -37,7 +31,7 @@ def has_video(path) -> bool:
     return bool(containers.video_streams(container))
 
 
-def video_end(path) -> float:
+def video_end(path, grid: Grid = PAPER) -> float:
   """`Video.end`, seconds, from the packets alone: nothing is decoded.
 
   Raises:
@@ -46,7 +40,7 @@ def video_end(path) -> float:
   end = 0.0
   with containers.open_media(path) as container:
     stream = containers.video_stream(path, container)
-    duration = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS
+    duration = float(1 / stream.average_rate) if stream.average_rate else grid.step_seconds
     track = containers.Track(path, container, stream)
     for packet in track.packets():
       shown = packet.dts if stream.start_time is None else packet.pts  # without a container FFmpeg counts decode times
@@ -72,13 +66,15 @@ class Video:
     notes: what a person should know of the file, once iterated.
   """
 
-  def __init__(self, path, *, max_lost: float = containers.MAX_LOST):
+  def __init__(self, path, grid: Grid = PAPER, *, max_lost: float = containers.MAX_LOST):
     """
     Args:
       path: of the file.
+      grid: whose steps the frames are placed on.
       max_lost: share of packets that may be lost, `containers.MAX_LOST` or `MAX_LOST_LEARNT`.
     """
     self.path = path
+    self.grid = grid
     self.notes = []
     self._max_lost = max_lost
     self.fps = 0.0
@@ -94,23 +90,24 @@ class Video:
       DataError: not readable, cut off, no video track, larger than 4096², or a jump in its times.
     """
     step, shown, count, began, late = 0, None, 0, 0.0, 0.0
+    step_seconds = self.grid.step_seconds
     with containers.open_media(self.path) as container:
       stream = containers.video_stream(self.path, container)
       stream.codec_context.thread_count = 1  # preparation runs one process per core
       stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
-      duration, changed = float(1 / stream.average_rate) if stream.average_rate else STEP_SECONDS, None
+      duration, changed = float(1 / stream.average_rate) if stream.average_rate else step_seconds, None
       track = containers.Track(self.path, container, stream, max_lost=self._max_lost)
       for frame, time in track:
         time = self.end if time is None else time
-        if not self.end - STEP_SECONDS - duration <= time <= self.end + MAX_HELD_SECONDS:
+        if not self.end - step_seconds - duration <= time <= self.end + MAX_HELD_SECONDS:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')
         if count and time - began > MAX_HOLE_SECONDS:
           self.notes.append(f'one picture is shown from {began:.2f} to {time:.2f} s')
         began = time
         if not count:
-          self.start, late = time, time if 0 < time < STEP_SECONDS / 2 else 0.0
+          self.start, late = time, time if 0 < time < step_seconds / 2 else 0.0
         # The frame before stays on the screen until this one comes.
-        while (step + 0.5) * STEP_SECONDS < time - late:
+        while (step + 0.5) * step_seconds < time - late:
           yield shown
           step += 1
         shown = _upright(self.path, frame, _pixel_aspect(stream))
@@ -129,7 +126,7 @@ class Video:
       self.notes.append(f'one picture is shown from {began:.2f} to {self.end:.2f} s')
     self.notes += [changed] if changed else []
     self.fps = count / max(self.end - self.start, duration)
-    for _ in range(step, num_steps(self.end)):
+    for _ in range(step, self.grid.steps_begun(self.end)):
       yield shown
 
 

@@ -1,8 +1,7 @@
 """One clip, from its files to what a network takes, in constant memory: the counterpart of `assemble` for prediction.
 
-Sound, pictures, faces and lengths are those of `audio_track`, `video_track`, `faces` and `assemble`, so that a network
-sees at prediction what it saw in training; only the storage differs: whole seconds in shards there, two temporary files
-here.
+Sound, pictures, faces and lengths are those of `audio_track`, `video_track`, `tracker` and `lengths`, so that a network
+sees at prediction what it saw in training; only the storage differs: records in shards there, two temporary files here.
 """
 
 import array
@@ -12,15 +11,15 @@ import dataclasses
 import pathlib
 import time
 
-import cv2
 import numpy as np
 
 from data_prep.core.errors import DataError
-from data_prep.corpora.recording import Recording
-from data_prep.face import faces
+from data_prep.corpora.recording import read_box, Recording
+from data_prep.face import cropping, tracker
 from data_prep.media import audio_track, video_track
-from data_prep.recordings import assemble
-from data_prep.schema import records
+from data_prep.recordings import lengths
+from data_prep.schema.grid import Grid, LENGTH_SLACK_SECONDS, PAPER
+from data_prep.streams import speech
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Clip:
   Attributes:
     steps: T, every step that the clip begins.
     seconds: its length.
-    samples: [N] int16, 16 kHz mono, N ≤ 640 · T (silence follows), mapped from a file; None: no sound.
+    samples: [N] int16, mono at the grid's rate, N ≤ S · T (silence follows), mapped from a file; None: no sound.
     audio_mean, audio_std: of the samples, int16 units; 0 without sound.
-    audio_gain: that the samples were multiplied by, see `records.Record`; 1 without sound.
+    audio_gain: that the samples were multiplied by, see `streams.speech`; 1 without sound.
     crops: T crops of the face; None: no picture, or none was asked for.
     face_found: [T] float32 in [0, 1]; 0: no face.
     boxes: [T, 3] float32, the face's x, y and side in pixels of the upright frame; NaN where it is lost.
@@ -86,11 +85,10 @@ class Crops:
 
   def __getitem__(self, steps: slice) -> np.ndarray:
     """uint8 [n, 96, 96, 3] RGB of consecutive steps."""
-    size = records.FACE_SIZE
-    decoded = np.empty((len(range(*steps.indices(len(self)))), size, size, 3), np.uint8)
-    for i, step in enumerate(range(*steps.indices(len(self)))):
-      image = cv2.imdecode(np.frombuffer(self.jpeg(step), np.uint8), cv2.IMREAD_COLOR)
-      decoded[i] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    wanted = range(*steps.indices(len(self)))
+    decoded = np.empty((len(wanted), cropping.FACE_SIZE, cropping.FACE_SIZE, 3), np.uint8)
+    for i, step in enumerate(wanted):
+      decoded[i] = cropping.decode(self.jpeg(step))
     return decoded
 
   def close(self) -> None:
@@ -98,11 +96,12 @@ class Crops:
     self._file.close()
 
 
-def prepare(
+def read(
   recording: Recording,
   spool: pathlib.Path,
   *,
   picture: bool,
+  grid: Grid = PAPER,
   channel: int | None = None,
   watch: Callable[[np.ndarray | None], None] | None = None,
 ) -> Clip:
@@ -115,6 +114,7 @@ def prepare(
     recording: `video`, `audio` and `boxes` are read.
     spool: folder for the temporary files; the clip is good as long as they are there.
     picture: whether faces are wanted; without them the picture's length is read, and nothing is decoded.
+    grid: of the network.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     watch: called with every frame on the label grid, or None where nothing is shown, in order.
 
@@ -130,46 +130,44 @@ def prepare(
     audio_path = None
   if audio_path is None and video_path is None:
     raise DataError(f'{recording.video}: neither a sound track nor a video track in it')
-  sound, samples = _spool_sound(audio_path, spool / 'sound', channel) if audio_path else (None, None)
+  sound, samples = _spool_sound(audio_path, spool / 'sound', grid, channel) if audio_path else (None, None)
   cost['decoding'] += time.perf_counter() - begin
 
   video, crops, found, boxes, size, video_end = None, None, [], [], None, None
   if video_path is not None and picture:
-    video = video_track.Video(video_path)
+    video = video_track.Video(video_path, grid)
     crops = Crops(spool / 'crops')
-    first_box = assemble.read_box(recording.boxes) if recording.boxes else None
+    first_box = read_box(recording.boxes) if recording.boxes else None
     begin, other = time.perf_counter(), sum(cost.values())
     frames = _watched(video, watch, cost)
-    for data, confidence, box in assemble.follow(frames, first_box):
+    for data, confidence, box in tracker.follow(frames, first_box):
       crops.append(data)
       found.append(confidence)
       boxes.append(box or (np.nan,) * 3)
     cost['faces'] += time.perf_counter() - begin - (sum(cost.values()) - other)
     video_end, size = video.end, video.size
   elif video_path is not None:
-    video_end = video_track.video_end(video_path)
+    video_end = video_track.video_end(video_path, grid)
 
-  seconds = _length(recording, sound and sound.end, video_end, one_file)
-  steps = video_track.num_steps(seconds)
-  if not steps:
-    raise DataError(
-      f'{recording.video or recording.audio}: {seconds:.3f} s long; expected more than '
-      f'{video_track.LENGTH_SLACK_SECONDS:g} s, the beginning of a step'
-    )
+  seconds = _length(recording, sound and sound.end, video_end, one_file, grid)
+  steps = grid.steps_begun(seconds)
+  lengths.check_begun(str(recording.video or recording.audio), seconds, steps)
   if crops is not None:
     if not len(crops):  # a picture that ends before the sound begins
-      data = faces.encode_crop(faces.FaceTracker().step(None)[0])
+      data = cropping.encode(cropping.grey())
     for _ in range(len(crops), steps):
       crops.append(data)
       found.append(0.0)
       boxes.append((np.nan,) * 3)
   mean = std = 0.0
   if samples is not None:
-    samples = samples[: assemble.num_samples(seconds)]
-    mean, std = assemble.sound_statistics(samples)
+    samples = samples[: grid.samples(seconds)]
+    mean, std = speech.statistics(samples)
   face_found = np.array(found[:steps], np.float32) if crops is not None else np.zeros(steps, np.float32)
   boxes = np.array(boxes[:steps], np.float32) if crops is not None else np.full((steps, 3), np.nan, np.float32)
-  notes = _notes(sound, video, video_end, seconds, std) + ['no face'] * (crops is not None and not face_found.any())
+  notes = _notes(sound, video, video_end, seconds, std, grid.step_seconds) + ['no face'] * (
+    crops is not None and not face_found.any()
+  )
   for track in (sound, video):
     notes += [] if track is None else [note for note in track.notes if note not in notes]
   return Clip(
@@ -188,9 +186,9 @@ def prepare(
   )
 
 
-def _spool_sound(path, place, channel):
+def _spool_sound(path, place, grid, channel):
   """Decodes a sound track into a file; returns the `audio_track.Sound` and its samples, mapped."""
-  sound = audio_track.Sound(path, channel=channel)
+  sound = audio_track.Sound(path, grid, channel=channel)
   with place.open('wb') as file:
     for piece in sound:
       file.write(piece.tobytes())
@@ -217,33 +215,33 @@ def _watched(video, watch, cost) -> Iterator[np.ndarray | None]:
     yield frame
 
 
-def _length(recording, audio_end, video_end, one_file) -> float:
-  """Seconds; as `assemble.common_length`, but a file's sound may run on after its picture."""
-  step = records.STEP_SECONDS + video_track.LENGTH_SLACK_SECONDS
+def _length(recording, audio_end, video_end, one_file, grid) -> float:
+  """Seconds; as `lengths.common_length`, but a file's sound may run on after its picture."""
+  step = grid.step_seconds + LENGTH_SLACK_SECONDS
   if audio_end is None or video_end is None:
     return video_end if audio_end is None else audio_end
   if one_file and audio_end > video_end + step:
     return audio_end
-  return assemble.common_length(
-    recording.recording, None, records.STEP_SECONDS, audio_end, video_end, one_file=one_file
+  return lengths.common_length(
+    recording.recording, None, grid.step_seconds, audio_end, video_end, one_file=one_file, grid=grid
   )
 
 
-def _notes(sound, video, video_end, seconds, std):
+def _notes(sound, video, video_end, seconds, std, step):
   notes = []
   if sound is None:
     notes.append('no sound')
   elif not std:
     notes.append('the sound is digital silence')
   else:
-    if sound.start > records.STEP_SECONDS:
+    if sound.start > step:
       notes.append(f'sound starts at {sound.start:.2f} s')
-    if sound.end < seconds - records.STEP_SECONDS:
+    if sound.end < seconds - step:
       notes.append(f'sound ends at {sound.end:.2f} s')
   if video_end is None:
     notes.append('no picture')
-  elif video_end < seconds - records.STEP_SECONDS:
+  elif video_end < seconds - step:
     notes.append(f'picture ends at {video_end:.2f} s')
-  if video is not None and video.start > records.STEP_SECONDS:
+  if video is not None and video.start > step:
     notes.append(f'picture starts at {video.start:.2f} s')
   return notes

@@ -4,6 +4,8 @@ import dataclasses
 from fractions import Fraction
 import math
 
+LENGTH_SLACK_SECONDS = 0.002  # timestamps are rounded to milliseconds in some containers: no step begins for that
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -26,7 +28,7 @@ class Grid:
   steps_per_record: int = 25
 
   def __post_init__(self):
-    samples = self._step * self.sample_rate if self.step_seconds > 0 and self.sample_rate > 0 else Fraction(0)
+    samples = self.step * self.sample_rate if self.step_seconds > 0 and self.sample_rate > 0 else Fraction(0)
     if samples < 1 or samples.denominator != 1 or self.steps_per_record < 1:
       raise ValueError(
         f'a grid of {self.step_seconds} s, {self.sample_rate} Hz and {self.steps_per_record} steps a record; expected '
@@ -34,27 +36,36 @@ class Grid:
       )
 
   @property
-  def _step(self) -> Fraction:
-    return Fraction(str(self.step_seconds))  # 0.04 · 3 is not 0.12 in floating point
+  def step(self) -> Fraction:
+    """Length of a step in seconds, exactly: 0.04 · 3 is not 0.12 in floating point."""
+    return Fraction(str(self.step_seconds))
 
   @property
   def samples_per_step(self) -> int:
     """S."""
-    return int(self._step * self.sample_rate)
+    return int(self.step * self.sample_rate)
 
   @property
   def record_seconds(self) -> float:
     """Length of a record."""
-    return float(self._step * self.steps_per_record)
+    return float(self.step * self.steps_per_record)
 
   @property
   def steps_per_second(self) -> float:
     """How many labels a second has."""
-    return float(1 / self._step)
+    return float(1 / self.step)
 
   def steps(self, seconds: float) -> int:
     """The number of steps nearest to a length of time."""
-    return round(Fraction(str(seconds)) / self._step)
+    return round(Fraction(str(seconds)) / self.step)
+
+  def steps_begun(self, seconds: float) -> int:
+    """Steps that begin within a length of time; the last may be short."""
+    return max(0, math.ceil((seconds - LENGTH_SLACK_SECONDS) / self.step_seconds))
+
+  def samples(self, seconds: float) -> int:
+    """Samples within a length of time: none past its last step."""
+    return min(round(seconds * self.sample_rate), self.steps_begun(seconds) * self.samples_per_step)
 
   def records(self, steps: int) -> int:
     """How many records hold that many steps; the last one may be partly filled."""
@@ -63,7 +74,7 @@ class Grid:
   def time(self, step: int) -> str:
     """Start of a step in seconds, exactly: 3 -> '0.12'."""
     digits = max(2, len(str(self.step_seconds).partition('.')[2]))
-    return f'{float(step * self._step):.{digits}f}'
+    return f'{float(step * self.step):.{digits}f}'
 
 
 PAPER = Grid()  # RECOLA's and AVEC 2016's: a label every 40 ms; of the paper

@@ -1,6 +1,6 @@
 """The table at the end of a preparation: what was prepared, how fast, what was absent and what was refused."""
 
-from data_prep.schema.records import STEP_SECONDS
+from data_prep.schema.grid import Grid
 
 _COLUMNS = (
   'recording',
@@ -17,7 +17,7 @@ _COLUMNS = (
 )
 
 
-def format_table(summaries, partitions, fresh, seconds: float, absent, rejects) -> str:
+def format_table(summaries, partitions, fresh, seconds: float, absent, rejects, grid: Grid) -> str:
   """One row per recording, then totals.
 
   Args:
@@ -27,6 +27,7 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects) 
     seconds: wall time of this run.
     absent: (recording, partition, what is missing).
     rejects: rows with recording and reason.
+    grid: of the recordings.
   """
 
   def number(value, form='.2f'):
@@ -62,7 +63,7 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects) 
   steps = sum(summaries[name].steps for name in fresh)
   lines.append(
     f'prepared {len(fresh)} of {len(summaries) + len(rejects)} recordings now, {steps} steps in '
-    f'{seconds:.1f} s: {steps / seconds:.0f} frames/s, {steps * STEP_SECONDS / seconds:.1f} × real time'
+    f'{seconds:.1f} s: {steps / seconds:.0f} frames/s, {steps * grid.step_seconds / seconds:.1f} × real time'
   )
   if absent:
     lines.append(f'absent, though the split names them: {len(absent)}')

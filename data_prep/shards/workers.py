@@ -9,11 +9,21 @@ import pathlib
 
 import cv2
 
+from data_prep import streams
 from data_prep.core import atomic, pool
 from data_prep.core.errors import DiskFullError, UserError, WorkdirError
+from data_prep.corpora.settings import Settings
 from data_prep.recordings import assemble
-from data_prep.schema.manifest import FORMAT_VERSION, Shard
+from data_prep.schema.fields import Layout
+from data_prep.schema.manifest import Shard
 from data_prep.shards import write
+
+_RECORDS_VERSION = 1  # of what is written for a recording: a manifest of another version does not make it anew
+
+
+def layout(settings: Settings) -> Layout:
+  """Of the records of a corpus."""
+  return streams.layout(settings.targets, settings.grid, settings.streams)
 
 
 def _sha256(path) -> str:
@@ -32,7 +42,7 @@ def _fingerprint(recording, parameters) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
 
   content = {
-    'format_version': FORMAT_VERSION,
+    'format_version': _RECORDS_VERSION,
     'parameters': parameters,
     'ids': [recording.recording, recording.subject, recording.partition],
     'media': [path and path.stat().st_size for path in _media(recording)],
@@ -105,7 +115,7 @@ def _work(out, settings, parameters, recording) -> dict:
     # Before the files are read: what is replaced meanwhile is seen by the next run.
     fingerprint, media = _fingerprint(recording, parameters), _stamps(recording)
     recording_records, summary = assemble.assemble(recording, settings)
-    written = write.write_recording(out, recording_records, settings.layout, partition=recording.partition)
+    written = write.write_recording(out, recording_records, layout(settings), partition=recording.partition)
     content = {
       'fingerprint': fingerprint,
       'media': media,
@@ -128,7 +138,7 @@ def run(todo, out, settings, parameters, jobs):
   Args:
     todo: recordings.
     out: data folder.
-    settings: `assemble.Settings`.
+    settings: of the corpus.
     parameters: all that the bytes depend on beside the files, for the sidecars.
     jobs: processes; 1 works in this one.
   """

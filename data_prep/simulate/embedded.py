@@ -3,11 +3,10 @@
 import pathlib
 import sys
 
-from data_prep import prepare
 from data_prep.core import lock, pool
+from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST
-from data_prep.schema.records import STEPS_PER_RECORD
-from data_prep.shards import write
+from data_prep.shards import prepare, write
 from data_prep.simulate import corpus
 
 DEFAULT_DIR = 'data/simulated'  # the `data.dir` of e2e_affect/config/defaults.py
@@ -22,7 +21,7 @@ def is_absent(folder: str) -> bool:
 def num_sequences(partitions: tuple[str, ...], sequence_steps: int) -> int:
   """How many sequences of so many steps the corpus has in these partitions, known before it is made."""
   people = corpus.subject_ids(SUBJECTS)
-  return sum(len(people[partition]) for partition in partitions) * -(-SECONDS * STEPS_PER_RECORD // sequence_steps)
+  return sum(len(people[partition]) for partition in partitions) * -(-PAPER.steps(SECONDS) // sequence_steps)
 
 
 def make_if_absent(folder: str) -> None:

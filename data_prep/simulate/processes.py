@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, signal
 
-STEPS_PER_SECOND = 25
+from data_prep.schema.grid import PAPER
+
+STEPS_PER_SECOND = round(PAPER.steps_per_second)  # of RECOLA, for which the corpus stands in
 PREROLL_SECONDS = 4.0  # raters lag by up to this much: they still rate what happened before the recording began
 
 _LATENT_SECONDS = 2.5  # the correlation falls to 1/e after twice this

@@ -5,8 +5,11 @@ a contract of every checkpoint.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from data_prep.core.errors import UserError
+from data_prep.corpora.recording import Recording
+from data_prep.corpora.settings import Settings
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
 from data_prep.streams.geometric import Geometric
@@ -33,6 +36,54 @@ class Stream(Protocol):
     ...
 
 
+class Track(Protocol):
+  """A stream of one recording, read to its end.
+
+  Attributes:
+    start, end: seconds, where it begins and ends.
+    notes: what a person should know of the file.
+  """
+
+  start: float
+  end: float
+  notes: list[str]
+
+
+@runtime_checkable
+class RecordedStream(Stream, Protocol):
+  """A stream that each recording yields by itself.
+
+  Attributes:
+    word: what its track is called in messages.
+    absent: the note where a recording has none.
+  """
+
+  word: str
+  absent: str
+
+  def read(self, recording: Recording, settings: Settings) -> Any:
+    """The recording's `Track`, or None where it has none.
+
+    Raises:
+      DataError: a file is bad.
+    """
+    ...
+
+  def cut(self, recording: Recording, track: Any, seconds: float, settings: Settings) -> dict[str, Any]:
+    """What is stored of the track, or of its absence (None): field -> value, see `Record.values`.
+
+    Args:
+      recording: for messages.
+      track: of `read`.
+      seconds: of the recording; of fields per step there are as many steps as begin until then.
+      settings: of the preparation.
+
+    Raises:
+      DataError: nothing can be learnt from it.
+    """
+    ...
+
+
 STREAMS: dict[str, Stream] = {}
 
 
@@ -49,6 +100,19 @@ def register(stream: Stream) -> None:
 
 for _stream in (Speech(), Visual(), Geometric()):
   register(_stream)
+
+
+def recorded(names: Iterable[str]) -> list[RecordedStream]:
+  """The streams of these names, in the order of their registration.
+
+  Raises:
+    UserError: one is none that recordings yield.
+  """
+  known = {name: stream for name, stream in STREAMS.items() if isinstance(stream, RecordedStream)}
+  unknown = sorted(set(names) - set(known))
+  if unknown:
+    raise UserError(f'recordings yield no stream {", ".join(unknown)}; expected some of {", ".join(known)}')
+  return [stream for name, stream in known.items() if name in set(names)]
 
 
 def layout(

@@ -8,7 +8,11 @@ from data_prep.schema.grid import Grid
 
 
 class Geometric:
-  """Deviations of the aligned landmarks from the mean shape; 0 where no face was found."""
+  """Deviations of the aligned landmarks from the mean shape; 0 where no face was found.
+
+  The mean shape is that of all recordings to train on, so that no recording yields them by itself:
+  `python -m data_prep.landmarks` adds them to a data folder.
+  """
 
   name = 'geometric'
 

@@ -1,8 +1,14 @@
 """The sound of a recording."""
 
 from collections.abc import Mapping
+import math
 from typing import Any
 
+import numpy as np
+
+from data_prep.corpora.recording import Recording
+from data_prep.corpora.settings import Settings
+from data_prep.media import audio_track, containers
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
 
@@ -11,12 +17,52 @@ class Speech:
   """The waveform, mono, as it was recorded; mean and deviation, by which the device normalises it, beside it."""
 
   name = 'speech'
+  word = 'sound'
+  absent = 'no sound: silence'
 
   def fields(self, grid: Grid, options: Mapping[str, Any]) -> tuple[Field, ...]:
-    """See `Stream`."""
+    """See `Stream`.
+
+    `audio_gain` is a power of two, by which a very quiet or hot sound was brought into the range of int16. Mean and
+    deviation are those of the whole recording's samples as they are stored.
+    """
     return (
       Field('audio', (grid.samples_per_step,), 'int16'),
       Field('audio_mean', per='recording'),
       Field('audio_std', per='recording'),
       Field('audio_gain', per='recording', default=1.0),
     )
+
+  def read(self, recording: Recording, settings: Settings) -> audio_track.Audio | None:
+    """The sound file or, where there is none, the sound track of the video."""
+    path = recording.video if recording.audio is None else recording.audio
+    if recording.audio is None and not audio_track.has_audio(path):
+      return None
+    return audio_track.read_audio(path, settings.grid, channel=settings.channel, max_lost=containers.MAX_LOST_LEARNT)
+
+  def cut(
+    self, recording: Recording, track: audio_track.Audio | None, seconds: float, settings: Settings
+  ) -> dict[str, Any]:
+    """See `Stream`: the samples up to `seconds`, silence after them."""
+    grid = settings.grid
+    samples = track.samples[: grid.samples(seconds)] if track is not None else np.zeros(1, np.int16)
+    padded = np.zeros(grid.steps_begun(seconds) * grid.samples_per_step, np.int16)
+    padded[: len(samples)] = samples
+    mean, std = statistics(samples)
+    return {
+      'audio': padded.reshape(-1, grid.samples_per_step),
+      'audio_mean': mean,
+      'audio_std': std,
+      'audio_gain': 1.0 if track is None else track.gain,
+    }
+
+
+def statistics(samples: np.ndarray) -> tuple[float, float]:
+  """Mean and standard deviation of int16 [N], exact, in constant memory."""
+  total = squares = 0
+  for first in range(0, len(samples), 1 << 20):
+    piece = samples[first : first + (1 << 20)].astype(np.int64)
+    total += int(piece.sum())
+    squares += int((piece * piece).sum())
+  count = len(samples)
+  return total / count, math.sqrt((count * squares - total * total) / count**2)

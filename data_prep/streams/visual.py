@@ -1,19 +1,81 @@
 """The face in the picture of a recording."""
 
 from collections.abc import Mapping
+import dataclasses
 from typing import Any
 
+import numpy as np
+
+from data_prep.core.errors import DataError
+from data_prep.corpora.recording import read_box, Recording
+from data_prep.corpora.settings import Settings
+from data_prep.face import cropping, tracker
+from data_prep.media import audio_track, containers, video_track
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
 
-FACE_SIZE = 96  # pixels, square, RGB
+
+@dataclasses.dataclass(frozen=True)
+class Faces:
+  """The face of a recording on its grid.
+
+  Attributes:
+    start, end: seconds, where the first picture is shown and where the last one's showing ends.
+    fps: the mean frame rate.
+    notes: what a person should know of the file.
+    crops: a JPEG for every step that the picture reaches.
+    found: the detector's confidence for each, 0: no face, the crop repeats the last good one.
+  """
+
+  start: float
+  end: float
+  fps: float
+  notes: list[str]
+  crops: list[bytes]
+  found: list[float]
 
 
 class Visual:
   """The crop of the face that is shown during a step, and the confidence of its detector."""
 
   name = 'visual'
+  word = 'picture'
+  absent = 'no video: grey'
 
   def fields(self, grid: Grid, options: Mapping[str, Any]) -> tuple[Field, ...]:
     """See `Stream`."""
-    return Field('face', (FACE_SIZE, FACE_SIZE, 3), 'jpeg'), Field('face_found')
+    return Field('face', (cropping.FACE_SIZE, cropping.FACE_SIZE, 3), 'jpeg'), Field('face_found')
+
+  def read(self, recording: Recording, settings: Settings) -> Faces | None:
+    """The face, followed through the video."""
+    path = recording.video
+    if path is None:
+      return None
+    # A sound file has no picture but perhaps a cover: as in a prediction, the sound counts alone.
+    if recording.audio is None and audio_track.has_audio(path) and not video_track.has_video(path):
+      return None
+    first_box = read_box(recording.boxes) if recording.boxes else None
+    video = video_track.Video(path, settings.grid, max_lost=containers.MAX_LOST_LEARNT)
+    crops, found = [], []
+    for data, confidence, _ in tracker.follow(video, first_box):
+      crops.append(data)
+      found.append(confidence)
+    return Faces(start=video.start, end=video.end, fps=video.fps, notes=video.notes, crops=crops, found=found)
+
+  def cut(self, recording: Recording, track: Faces | None, seconds: float, settings: Settings) -> dict[str, Any]:
+    """See `Stream`.
+
+    Raises:
+      DataError: the face is lost in too many steps.
+    """
+    steps = settings.grid.steps_begun(seconds)
+    if track is None:
+      return {'face': [cropping.encode(cropping.grey())] * steps, 'face_found': np.zeros(steps, np.float32)}
+    found = np.array(track.found[:steps], np.float32)
+    lost = 1 - float(np.mean(found > 0))
+    if lost > settings.max_lost:
+      raise DataError(
+        f'{recording.video}: no face in {100 * lost:.0f} % of the steps, at most '
+        f'{100 * settings.max_lost:.0f} % are allowed (--max_lost)'
+      )
+    return {'face': track.crops[:steps], 'face_found': found}

@@ -26,8 +26,8 @@ import safetensors.numpy
 from data_prep.core import atomic
 from data_prep.core.errors import CheckpointError, UserError
 from data_prep.media import sound_levels
-from data_prep.recordings import assemble
 from data_prep.schema.records import FACE_SIZE, SAMPLES_PER_STEP, STEP_SECONDS, STEPS_PER_RECORD
+from data_prep.streams import speech
 from e2e_affect.evaluate import chunks
 from e2e_affect.layers import recurrent
 from e2e_affect.models import affect
@@ -54,7 +54,7 @@ class Recording:
     steps: T.
     samples: [N] int16, 16 kHz mono, N ≤ 640 · T, silence after it; None: no sound.
     audio_mean, audio_std: of all samples, int16 units.
-    audio_gain: that they were multiplied by, see `data_prep.schema.records.Record`.
+    audio_gain: that they were multiplied by, see `data_prep.streams.speech`.
     faces: T crops, a slice of which is uint8 [n, 96, 96, 3] RGB; None: no picture.
     face_found: [T] float32 in [0, 1]; 0: no face.
   """
@@ -74,7 +74,7 @@ class Network:
       network = e2e_affect.load('exported')
       traces = network(audio=samples, faces=crops)
 
-  From a file: `data_prep.recordings.clip.prepare(…, picture=True)` has them as `.samples`, `.crops[:]` and
+  From a file: `data_prep.recordings.clip.read(…, picture=True)` has them as `.samples`, `.crops[:]` and
   `.face_found`.
 
   Attributes:
@@ -233,7 +233,7 @@ class Network:
         f'{len(samples)} samples and {count} faces, expected at most {count * SAMPLES_PER_STEP} '
         'samples, 640 a step of 40 ms'
       )
-    mean, std = assemble.sound_statistics(samples) if samples is not None else (0.0, 0.0)
+    mean, std = speech.statistics(samples) if samples is not None else (0.0, 0.0)
     return Recording(
       steps=count,
       samples=samples,

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.face import faces
+from data_prep.face import cropping, tracker
+from data_prep.face.tracker import FaceTracker
 from data_prep.schema import records
 
 HEIGHT, WIDTH = 240, 320
@@ -38,7 +39,7 @@ def centre(box):
 def test_finds_and_follows_without_lag(face):
   # 2 pixels a step to the right, a sway up and down.
   path = [(90 + 2 * i, 120 + 12 * np.sin(i / 9)) for i in range(60)]
-  crops, confidence, boxes = run(faces.FaceTracker(), [scene(face, *p) for p in path])
+  crops, confidence, boxes = run(FaceTracker(), [scene(face, *p) for p in path])
   assert (confidence > 0.6).all() and (confidence <= 1).all()
   offsets = np.array([centre(box) - p for box, p in zip(boxes, path)])
   assert np.abs(offsets - offsets.mean(axis=0)).max() < 4  # the cascade's own grid is a few pixels wide
@@ -52,7 +53,7 @@ def test_finds_and_follows_without_lag(face):
 
 def test_box_does_not_jump(face):
   frames = [scene(face, 160, 120, size=140 + 0.3 * i) for i in range(70)]
-  _, _, boxes = run(faces.FaceTracker(), frames)
+  _, _, boxes = run(FaceTracker(), frames)
   sides = np.array([box[2] for box in boxes])
   assert np.abs(np.diff(sides)).max() < 2.5  # a raw detection is off by up to 15 % of 70 pixels
   assert sides[-1] / sides[0] == pytest.approx((140 + 0.3 * 69) / 140, rel=0.08)
@@ -61,19 +62,19 @@ def test_box_does_not_jump(face):
 def test_confidence_falls_when_the_scene_is_cut_and_the_last_crop_stays(face):
   empty = scene(face, -300, 120)
   frames = [scene(face, 160, 120)] * 20 + [empty] * 30 + [scene(face, 200, 110)] * 30
-  crops, confidence, boxes = run(faces.FaceTracker(), frames)
+  crops, confidence, boxes = run(FaceTracker(), frames)
   assert (confidence[:20] > 0.6).all()
   assert not confidence[21:50].any() and all(box is None for box in boxes[21:50])
   assert (crops[30] == crops[20]).all() or (crops[30] == crops[19]).all()
   found_again = np.flatnonzero(confidence[50:])[0]
-  assert found_again <= 2 * faces.RETRY_EVERY and (confidence[50 + found_again :] > 0.6).all()
+  assert found_again <= 2 * tracker.RETRY_EVERY and (confidence[50 + found_again :] > 0.6).all()
 
 
-@pytest.mark.parametrize('frames_before', range(faces.DETECT_EVERY, 2 * faces.DETECT_EVERY + 2))
+@pytest.mark.parametrize('frames_before', range(tracker.DETECT_EVERY, 2 * tracker.DETECT_EVERY + 2))
 def test_a_face_elsewhere_after_a_cut_is_taken_in_its_first_frame(face, frames_before):
   # Whether the cut falls on a frame of detection or between two: flow fails on it, and the cascade is sure.
   frames = [scene(face, 110, 120)] * frames_before + [scene(face, 220, 130)] * 20
-  _, confidence, boxes = run(faces.FaceTracker(), frames)
+  _, confidence, boxes = run(FaceTracker(), frames)
   assert (confidence[frames_before:] > 0.6).all()
   offset = centre(boxes[0]) - (110, 120)  # the cascade's centre is not the drawing's
   assert centre(boxes[frames_before]) - offset == pytest.approx([220, 130], abs=6)
@@ -81,41 +82,41 @@ def test_a_face_elsewhere_after_a_cut_is_taken_in_its_first_frame(face, frames_b
 
 def test_confidence_falls_when_the_face_leaves_the_frame(face):
   path = [160 + 5 * i for i in range(50)]  # at 5 pixels a step its centre passes the border (320) at step 32
-  _, confidence, _ = run(faces.FaceTracker(), [scene(face, x, 120) for x in path])
+  _, confidence, _ = run(FaceTracker(), [scene(face, x, 120) for x in path])
   lost = np.flatnonzero(confidence == 0)[0]
-  assert 18 <= lost <= 32 and not confidence[lost + faces.RETRY_EVERY :].any()
+  assert 18 <= lost <= 32 and not confidence[lost + tracker.RETRY_EVERY :].any()
 
 
 def test_noise_and_grey_hold_no_face():
   rng = np.random.default_rng(0)
   noise = [rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(25)]
   for frames in (noise, [np.full((HEIGHT, WIDTH, 3), 128, np.uint8)] * 13, [None] * 3):
-    crops, confidence, boxes = run(faces.FaceTracker(), frames)
+    crops, confidence, boxes = run(FaceTracker(), frames)
     assert not confidence.any() and set(boxes) == {None}
-    assert (crops[-1] == faces.GREY).all()  # before any face was found
+    assert (crops[-1] == cropping.GREY).all()  # before any face was found
 
 
 def test_a_given_box_chooses_among_faces(face):
   left, right = scene(face, 85, 120, 110), scene(face, 235, 120, 150)
   both = np.concatenate([left[:, :160], right[:, 160:]], axis=1)
-  _, _, boxes = run(faces.FaceTracker(), [both] * 15)
+  _, _, boxes = run(FaceTracker(), [both] * 15)
   assert centre(boxes[-1])[0] > 160  # the larger one
-  _, confidence, boxes = run(faces.FaceTracker(first_box=(50, 85, 70, 70)), [both] * 15)
+  _, confidence, boxes = run(FaceTracker(first_box=(50, 85, 70, 70)), [both] * 15)
   assert centre(boxes[-1])[0] < 160 and (confidence > 0.6).all()
 
 
 def test_a_given_box_is_believed_in_the_first_frame_even_if_nothing_is_detected(face):
   turned = np.ascontiguousarray(scene(face, 160, 120)[::-1])  # upside down: the cascade finds nothing
-  _, confidence, boxes = run(faces.FaceTracker(first_box=(120, 80, 80, 80)), [turned] * 60)
+  _, confidence, boxes = run(FaceTracker(first_box=(120, 80, 80, 80)), [turned] * 60)
   assert confidence[0] > 0.6 and centre(boxes[0]) == pytest.approx([160, 120])
   assert confidence[-1] == 0  # but not for ever
 
 
 def test_large_frames_are_cropped_at_their_own_resolution(face):
   large = cv2.resize(scene(face, 160, 120), (1280, 960), interpolation=cv2.INTER_CUBIC)
-  crop, confidence, (x, y, side) = faces.FaceTracker().step(large)
+  crop, confidence, (x, y, side) = FaceTracker().step(large)
   assert confidence > 0.6
-  small_crop, _, small = faces.FaceTracker().step(scene(face, 160, 120))
+  small_crop, _, small = FaceTracker().step(scene(face, 160, 120))
   np.testing.assert_allclose(np.array([x, y, side]) / 4, small, atol=6)
   # Four times the pixels, so an edge is sharper than in the small frame's enlarged crop.
   assert np.abs(np.diff(crop.astype(int), axis=1)).mean() >= np.abs(np.diff(small_crop.astype(int), axis=1)).mean()
@@ -123,15 +124,15 @@ def test_large_frames_are_cropped_at_their_own_resolution(face):
 
 def test_deterministic(face):
   frames = [scene(face, 90 + 2 * i, 120) for i in range(30)]
-  first, second = (run(faces.FaceTracker(), frames) for _ in range(2))
+  first, second = (run(FaceTracker(), frames) for _ in range(2))
   assert all((a == b).all() for a, b in zip(first[0], second[0])) and (first[1] == second[1]).all()
 
 
 def test_encode_crop():
   rng = np.random.default_rng(0)
   crop = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
-  data = faces.encode_crop(crop)
-  assert data[:2] == b'\xff\xd8' and data == faces.encode_crop(crop)
+  data = cropping.encode(crop)
+  assert data[:2] == b'\xff\xd8' and data == cropping.encode(crop)
   decoded = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
   assert np.abs(decoded.astype(int) - crop).mean() < 4  # RGB stays RGB
   assert decoded.shape == (records.FACE_SIZE, records.FACE_SIZE, 3)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import scipy.spatial
 
-from data_prep import landmarks
 from data_prep.core.errors import DataError, UserError
-from data_prep.face import landmark_providers, procrustes
+from data_prep.face import landmark_features, landmark_providers, procrustes
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import read, verify
+from data_prep.shards import landmarks, read, verify
 from tests.conftest import make_data
 
 POINTS, SHAPES = 7, 40
@@ -69,17 +68,17 @@ def test_shapes_without_extent_are_refused():
 
 def test_features_are_deviations_and_zero_where_nothing_was_found():
   points = moved(BASE + RNG.normal(0, 0.1, (SHAPES, POINTS, 2)), RNG)
-  mean, deviation = landmarks.fit(np.concatenate([points, np.full((1, POINTS, 2), np.nan)]))
+  mean, deviation = landmark_features.fit(np.concatenate([points, np.full((1, POINTS, 2), np.nan)]))
   lost = points.copy()
   lost[3], lost[5, 2, 0], lost[7] = np.nan, np.nan, 12.5  # not found; found in part; found, all in one place
   lost[9] = RNG.normal(0, 1, (POINTS, 2))  # found somewhere else
-  features = landmarks.features(lost, mean, deviation)
+  features = landmark_features.features(lost, mean, deviation)
   assert features.dtype == np.float32 and (features[[3, 5, 7]] == 0).all()
   kept = [k for k in range(SHAPES) if k not in (3, 5, 7, 9)]
   np.testing.assert_allclose(
     features[kept], ((procrustes.align(points, mean) - mean) / deviation).clip(-5, 5)[kept], atol=1e-5
   )
-  assert np.abs(features).max() == landmarks.LIMIT
+  assert np.abs(features).max() == landmark_features.LIMIT
 
 
 def write_csv(path, times, points, **columns):

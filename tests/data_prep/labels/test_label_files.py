@@ -8,6 +8,7 @@ import pytest
 
 from data_prep.core.errors import DataError
 from data_prep.labels import label_files, resample
+from data_prep.schema.grid import PAPER
 
 
 def write(tmp_path, text, name='a.csv', encoding='utf-8'):
@@ -102,7 +103,7 @@ def test_refuses_what_is_not_utf8(tmp_path):
 
 def test_recola_grid_drops_the_row_at_zero():
   times = np.round(np.arange(7501) * 0.04, 2)
-  trace, mask = resample.on_grid(times, np.arange(7501.0), 7500)
+  trace, mask = resample.on_grid(times, np.arange(7501.0), 7500, PAPER)
   np.testing.assert_array_equal(trace, np.arange(1, 7501))  # row k goes to step k − 1, unchanged
   assert mask.all() and mask.dtype == np.float32
 
@@ -110,7 +111,7 @@ def test_recola_grid_drops_the_row_at_zero():
 def test_resamples_by_time_not_by_row():
   # Rows every 100 ms with value = time; step k gets the value at its end, 0.04 (k + 1).
   times = np.array([0.0, 0.1, 0.2, 0.3])
-  trace, mask = resample.on_grid(times, times, 9)
+  trace, mask = resample.on_grid(times, times, 9, PAPER)
   np.testing.assert_array_equal(mask, [1] * 7 + [0] * 2)  # 0.28 is inside, 0.32 and 0.36 are past the last row
   np.testing.assert_allclose(trace[:7], 0.04 * np.arange(1, 8), atol=1e-12)
   assert not trace[7:].any()
@@ -118,7 +119,7 @@ def test_resamples_by_time_not_by_row():
 
 def test_holes_and_a_late_start_have_no_label():
   times = np.array([0.12, 0.16, 0.20, 0.32, 0.36])  # 0.24 and 0.28 are missing, and so are 0.04 and 0.08
-  trace, mask = resample.on_grid(times, np.stack([times, -times], 1), 9)
+  trace, mask = resample.on_grid(times, np.stack([times, -times], 1), 9, PAPER)
   np.testing.assert_array_equal(mask, [0, 0, 1, 1, 1, 0, 0, 1, 1])
   np.testing.assert_allclose(trace[mask > 0], np.stack([times, -times], 1), atol=1e-12)
 
@@ -126,19 +127,19 @@ def test_holes_and_a_late_start_have_no_label():
 @pytest.mark.parametrize('interval', [0.02, 0.5, 2.5, 3.0, 7.5])
 def test_labels_of_any_rate_are_joined_by_lines(interval):
   times = np.arange(0, 15.001, interval)
-  trace, mask = resample.on_grid(times, times / 20, 375)
+  trace, mask = resample.on_grid(times, times / 20, 375, PAPER)
   assert mask.all()
   np.testing.assert_allclose(trace, 0.04 * np.arange(1, 376) / 20, atol=1e-12)
 
 
 def test_a_hole_is_what_is_longer_than_the_files_own_interval():
   # Every 2 s but for 4 to 10 s: steps 1 to 100 and 250 to 300.
-  mask = resample.on_grid([0, 2, 4, 10, 12], np.zeros(5), 300)[1]
+  mask = resample.on_grid([0, 2, 4, 10, 12], np.zeros(5), 300, PAPER)[1]
   assert list(np.flatnonzero(mask) + 1) == [*range(1, 101), *range(250, 301)]
 
 
 def test_a_label_holds_until_the_next_where_it_was_stored_on_change():
-  trace, mask = resample.on_grid([0.12, 0.2, 0.36], [0.1, -0.5, 0.9], 12, 'hold')
+  trace, mask = resample.on_grid([0.12, 0.2, 0.36], [0.1, -0.5, 0.9], 12, PAPER, 'hold')
   np.testing.assert_array_equal(mask, [0, 0] + [1] * 10)  # nothing is known before the first
   np.testing.assert_array_equal(trace, [0, 0, 0.1, 0.1, -0.5, -0.5, -0.5, -0.5, 0.9, 0.9, 0.9, 0.9])
 
@@ -249,7 +250,7 @@ def test_damaged_label_files_are_refused_in_a_line_and_nothing_else():
       path.write_bytes(data)
       try:
         table = label_files.read_table(path, low=-100, high=100)
-        resample.on_grid(table.times, table.values, 50, label_files.METHODS[i % 2])
+        resample.on_grid(table.times, table.values, 50, PAPER, label_files.METHODS[i % 2])
         read += 1
       except DataError as e:
         assert '\n' not in str(e) and len(str(e)) < 700, str(e)
@@ -259,6 +260,6 @@ def test_damaged_label_files_are_refused_in_a_line_and_nothing_else():
 
 def test_times_with_rounding_are_not_moved():
   times = np.array([0.04, 0.0801, 0.1199])  # written with another precision
-  trace, mask = resample.on_grid(times, np.array([1.0, 2.0, 3.0]), 3)
+  trace, mask = resample.on_grid(times, np.array([1.0, 2.0, 3.0]), 3, PAPER)
   np.testing.assert_array_equal(trace, [1, 2, 3])
   assert mask.all()

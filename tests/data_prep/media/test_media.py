@@ -15,6 +15,7 @@ import soundfile
 
 from data_prep.core.errors import DataError
 from data_prep.media import audio_track, containers, video_track
+from data_prep.schema.grid import PAPER
 from tests import clips
 
 SHARED = pathlib.Path(__file__).resolve().parents[4] / 'shared' / 'data'
@@ -163,7 +164,7 @@ def test_frames_are_streamed(tmp_path):
   [(0, 0), (0.001, 0), (0.02, 1), (0.04, 1), (0.041, 1), (0.043, 2), (2.978, 75), (3.0, 75), (300.0, 7500)],
 )
 def test_num_steps_counts_begun_steps(seconds, steps):
-  assert video_track.num_steps(seconds) == steps
+  assert PAPER.steps_begun(seconds) == steps
 
 
 def test_frames_are_freed_at_once_and_ordinary_ones_cost_no_search(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import Recording
+from data_prep.face import tracker
 from data_prep.recordings import assemble, clip
 from data_prep.schema import records
 from tests.data_prep.recordings.test_clip import SETTINGS
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(not ODD.is_dir(), reason='no real clips: ../shar
 def read(name, command, folder, monkeypatch):
   """([T] brightness or None, [N] int16 or None, T crops, notes) as prepare or as predict gets them."""
   brightness = []
-  follow = assemble.follow
+  follow = tracker.follow
 
   def watched(frames, first_box):
     def pass_on():
@@ -35,11 +36,11 @@ def read(name, command, folder, monkeypatch):
 
     return follow(pass_on(), first_box)
 
-  monkeypatch.setattr(assemble, 'follow', watched)
+  monkeypatch.setattr(tracker, 'follow', watched)
   path = ODD / name
   given = dict(recording='a', subject='a', partition='test')
   if command == 'predict':
-    prepared = clip.prepare(Recording(**given, video=path, audio=None), folder, picture=True)
+    prepared = clip.read(Recording(**given, video=path, audio=None), folder, picture=True)
     crops = [] if prepared.crops is None else list(prepared.crops[: prepared.steps])
     return brightness[: prepared.steps] or None, prepared.samples, crops, prepared.notes
   only_sound = path.suffix in ('.mp3', '.opus', '.mka')

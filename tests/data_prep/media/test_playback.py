@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from data_prep.corpora.recording import Recording
-from data_prep.face import faces
+from data_prep.face import cropping
 from data_prep.media import audio_track, playback, video_track
 from data_prep.recordings import clip
 from tests import clips
@@ -159,7 +159,7 @@ def test_boxes_lie_on_the_copy_where_the_network_saw_the_face(tmp_path, monkeypa
   write(tmp_path / name, [scene(face, 140 + i, 120) for i in range(40)])
   copy = playback.Copy(tmp_path)
   recording = Recording(recording='a', subject='a', partition='test', video=tmp_path / name, audio=None)
-  prepared = clip.prepare(recording, tmp_path, picture=True, watch=copy)
+  prepared = clip.read(recording, tmp_path, picture=True, watch=copy)
   video = video_track.Video(copy.finish(None, tmp_path / 'copy'))
   shown = list(video)
   assert prepared.frame_size == size and video.size == (240, 180) and prepared.steps == len(shown)
@@ -167,7 +167,7 @@ def test_boxes_lie_on_the_copy_where_the_network_saw_the_face(tmp_path, monkeypa
   assert len(seen) > 0.9 * prepared.steps
   for step in seen[::3]:
     x, y, side = prepared.boxes[step] * video.size[0] / prepared.frame_size[0]
-    margin = side * (1 + 2 * faces.MARGIN)
+    margin = side * (1 + 2 * cropping.MARGIN)
     there = cv2.resize(
       cv2.getRectSubPix(shown[step], (round(margin),) * 2, (x + side / 2 - 0.5, y + side / 2 - 0.5)), (96, 96)
     )

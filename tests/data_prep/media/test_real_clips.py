@@ -6,10 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep import prepare
 from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import verify
+from data_prep.shards import prepare, verify
 from tests.data_prep.shards import test_prepare
 
 DATA = pathlib.Path(__file__).resolve().parents[4] / 'shared' / 'data'

@@ -7,11 +7,13 @@ import soundfile
 
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import Recording
-from data_prep.face import faces
+from data_prep.corpora.settings import Settings
+from data_prep.face.tracker import FaceTracker
 from data_prep.recordings import assemble, clip
+from data_prep.streams import speech
 from tests import clips
 
-SETTINGS = assemble.Settings(
+SETTINGS = Settings(
   targets=('arousal',), label_range=(-1, 1), label_slack=0, annotated_seconds=None, recipe='ccc_centred', max_lost=1
 )
 
@@ -48,7 +50,7 @@ def test_a_clip_is_what_training_reads(tmp_path, parts):
   expected, summary = assemble.assemble(recording, SETTINGS)
   given = source(tmp_path / 'a.wav') if parts == 'sound alone' else recording  # a single file may hold anything
   seen = []
-  prepared = clip.prepare(given, tmp_path, picture=True, watch=seen.append)
+  prepared = clip.read(given, tmp_path, picture=True, watch=seen.append)
   assert prepared.steps == summary.steps == 33
   samples = np.zeros(640 * 33, np.int16)
   if prepared.samples is not None:
@@ -73,7 +75,7 @@ def test_boxes_and_crops(tmp_path):
   recording = Recording(
     recording='a', subject='', partition='', video=tmp_path / 'v.mp4', audio=None, boxes=tmp_path / 'box.csv'
   )
-  prepared = clip.prepare(recording, tmp_path, picture=True)
+  prepared = clip.read(recording, tmp_path, picture=True)
   # The first box is taken as given: 52 = the mean of its sides, around its centre (65, 57).
   np.testing.assert_allclose(prepared.boxes[0], (65 - 26, 57 - 26, 52), atol=0.51)
   lost = prepared.face_found == 0
@@ -84,7 +86,7 @@ def test_boxes_and_crops(tmp_path):
   decoded = prepared.crops[11:15]
   assert decoded.shape == (4, 96, 96, 3) and decoded.dtype == np.uint8
   np.testing.assert_array_equal(decoded[2], decoded[3])
-  tracker = faces.FaceTracker((40, 30, 50, 54))
+  tracker = FaceTracker((40, 30, 50, 54))
   assert np.abs(decoded[0].astype(int) - [tracker.step(f)[0] for f in portrait(12)][11]).mean() < 12  # two lossy codecs
 
 
@@ -97,15 +99,15 @@ def test_lengths(tmp_path):
       path, portrait(25), sound=noise[: round(16_000 * seconds)], rate=16_000, codec='libx264', sound_codec='aac'
     )
     for picture in (True, False):
-      prepared = clip.prepare(source(path), tmp_path, picture=picture)
+      prepared = clip.read(source(path), tmp_path, picture=picture)
       assert prepared.steps == steps and prepared.notes == [note] + ['no face'] * picture, (
         prepared.steps,
         prepared.notes,
       )
-    assert not clip.prepare(source(path), tmp_path, picture=True).face_found[25:].any()
+    assert not clip.read(source(path), tmp_path, picture=True).face_found[25:].any()
   with pytest.raises(DataError, match='the lengths differ by more than one step'):  # of two files
     soundfile.write(tmp_path / 'long.wav', noise, 16_000)
-    clip.prepare(source(tmp_path / '25.mp4', tmp_path / 'long.wav'), tmp_path, picture=True)
+    clip.read(source(tmp_path / '25.mp4', tmp_path / 'long.wav'), tmp_path, picture=True)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_lengths(tmp_path):
 )
 def test_short_and_otherwise_sampled_sound(tmp_path, rate, channels, seconds, steps):
   soundfile.write(tmp_path / 'a.wav', np.stack([clips.tone(seconds, rate)] * channels, axis=1), rate)
-  prepared = clip.prepare(source(tmp_path / 'a.wav'), tmp_path, picture=True)
+  prepared = clip.read(source(tmp_path / 'a.wav'), tmp_path, picture=True)
   assert prepared.steps == steps and abs(len(prepared.samples) - min(640 * steps, 16_000 * seconds)) <= 1
   assert prepared.audio_std == pytest.approx(0.5 * 32768 / 2**0.5, rel=0.05)
 
@@ -138,7 +140,7 @@ def one_short_picture(path, milliseconds):
 
 def test_a_picture_too_short_for_a_step_leaves_the_sound(tmp_path):
   one_short_picture(tmp_path / 'a.mp4', 1)
-  prepared = clip.prepare(source(tmp_path / 'a.mp4'), tmp_path, picture=True)
+  prepared = clip.read(source(tmp_path / 'a.mp4'), tmp_path, picture=True)
   assert prepared.steps == len(prepared.crops) == 25 and not prepared.face_found.any()
   assert prepared.audio_std > 1000 and 'no face' in prepared.notes and 'picture ends at 0.00 s' in prepared.notes
   grey = prepared.crops[0:25]
@@ -159,7 +161,7 @@ def test_30_a_cover_as_an_ordinary_track_is_no_picture_for_prediction_and_prepar
     frame = av.AudioFrame.from_ndarray(noise[None].astype(np.float32), format='fltp', layout='mono')
     frame.sample_rate = 16_000
     container.mux(audio.encode(frame) + audio.encode(None))
-  prepared = clip.prepare(source(path), tmp_path, picture=True)
+  prepared = clip.read(source(path), tmp_path, picture=True)
   made, summary = assemble.assemble(source(path), SETTINGS)
   assert prepared.crops is None and prepared.notes == ['no picture']
   assert summary.video_seconds is None and summary.notes == ['no video: grey']
@@ -170,17 +172,17 @@ def test_30_a_cover_as_an_ordinary_track_is_no_picture_for_prediction_and_prepar
 def test_refusals(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.zeros(20), 16_000)
   with pytest.raises(DataError, match='a.wav: 0.001 s long; expected more than 0.002 s, the beginning of a step'):
-    clip.prepare(source(tmp_path / 'a.wav'), tmp_path, picture=True)
+    clip.read(source(tmp_path / 'a.wav'), tmp_path, picture=True)
   with pytest.raises(DataError, match='nothing.mp4: not found'):
-    clip.prepare(source(tmp_path / 'nothing.mp4'), tmp_path, picture=True)
+    clip.read(source(tmp_path / 'nothing.mp4'), tmp_path, picture=True)
   (tmp_path / 'text.mp4').write_text('no video')
   with pytest.raises(DataError, match='text.mp4: not readable as audio or video'):
-    clip.prepare(source(tmp_path / 'text.mp4'), tmp_path, picture=True)
+    clip.read(source(tmp_path / 'text.mp4'), tmp_path, picture=True)
 
 
 def test_statistics_are_exact():
   samples = np.random.default_rng(3).integers(-32768, 32768, 3_000_001).astype(np.int16)
-  mean, std = assemble.sound_statistics(samples)
+  mean, std = speech.statistics(samples)
   assert mean == pytest.approx(samples.astype(np.longdouble).mean(), rel=1e-12)
   assert std == pytest.approx(float(samples.astype(np.longdouble).std()), rel=1e-12)
-  assert assemble.sound_statistics(np.full(7, -32768, np.int16)) == (-32768, 0)
+  assert speech.statistics(np.full(7, -32768, np.int16)) == (-32768, 0)

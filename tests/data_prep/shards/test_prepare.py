@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep import prepare
 from data_prep.core import pool
 from data_prep.core.errors import DataError, LockedError, UserError, WorkdirError
 from data_prep.corpora import recording as recording_module
+from data_prep.corpora.settings import Settings
 from data_prep.labels import label_files
 from data_prep.labels.gold_standard import gold_standard
-from data_prep.recordings import assemble
+from data_prep.recordings import assemble, lengths
 from data_prep.schema.manifest import MANIFEST, Manifest
-from data_prep.shards import verify, write
+from data_prep.shards import prepare, verify, write
 from data_prep.simulate import corpus as simulated
 from tests import clips
 
@@ -284,7 +284,7 @@ def test_own_data_with_and_without_modalities(recola_folder, tmp_path):
 )
 def test_common_length(ends, expected):
   ends = {'interval': 0.04, 'one_file': False, **ends}
-  assert assemble.common_length('a', annotated_seconds=300.0, **ends) == expected
+  assert lengths.common_length('a', annotated_seconds=300.0, **ends) == expected
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_common_length(ends, expected):
 def test_differing_lengths_are_refused_with_the_three_numbers(ends, numbers):
   ends = {'interval': 0.04, 'one_file': False, **ends}
   with pytest.raises(DataError, match='a: the lengths differ by more than one step of 0.04 s: ' + numbers):
-    assemble.common_length('a', annotated_seconds=300.0, **ends)
+    lengths.common_length('a', annotated_seconds=300.0, **ends)
 
 
 def test_a_channel_and_a_quiet_sound_get_into_the_records(tmp_path):
@@ -504,7 +504,7 @@ def test_arguments_and_places(tmp_path):
 def test_first_box(tmp_path):
   path = tmp_path / 'box.csv'
   path.write_text('x;y;width;height\n104;55;109;110\n')
-  assert assemble.read_box(path) == (104, 55, 109, 110)
+  assert recording_module.read_box(path) == (104, 55, 109, 110)
   for text, reason in (
     ('x;y;width;height\n', '0 rows; expected one box'),
     ('x;y;width;height\n1;2;0;4\n', 'size above 0'),
@@ -515,14 +515,14 @@ def test_first_box(tmp_path):
   ):
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
-      assemble.read_box(path)
+      recording_module.read_box(path)
 
 
 def gold_trace(tmp_path, ratings, recipe='ccc_centred'):
   path = tmp_path / 'P1.csv'
   rows = [';'.join([f'{0.04 * i:.2f}', *(f'{x:.4f}' for x in row)]) for i, row in enumerate(ratings)]
   path.write_text('\n'.join(['time;' + ';'.join(f'R{r}' for r in range(ratings.shape[1])), *rows]) + '\n')
-  settings = assemble.Settings(
+  settings = Settings(
     targets=('arousal',), label_range=(-1, 1), label_slack=0.2, annotated_seconds=None, recipe=recipe, max_lost=1
   )
   return assemble.read_trace(recording_module.LabelSource('arousal', path), settings)

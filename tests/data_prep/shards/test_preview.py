@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep import preview
 from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
+from data_prep.shards import contact_sheets
 from tests.data_prep.shards import test_shards
 
 
@@ -26,11 +26,11 @@ def folder(tmp_path):
 
 def red_pixels(path):
   image = np.asarray(Image.open(path).convert('RGB')).astype(int)
-  return (np.abs(image - preview.LOST_COLOUR).max(axis=2) < 12).sum()
+  return (np.abs(image - contact_sheets.LOST_COLOUR).max(axis=2) < 12).sum()
 
 
 def test_one_sheet_per_recording(folder, tmp_path):
-  paths = preview.preview(folder, tmp_path / 'sheets')
+  paths = contact_sheets.write_sheets(folder, tmp_path / 'sheets')
   assert paths[0].name == 'P16.png' and len(paths) == 2
   # An id that is no file name still gives one, inside the folder.
   assert paths[1].parent == tmp_path / 'sheets' and 'a_b' in paths[1].name
@@ -42,16 +42,16 @@ def test_one_sheet_per_recording(folder, tmp_path):
 
 
 def test_only_the_recordings_asked_for(folder, tmp_path):
-  assert [path.name for path in preview.preview(folder, tmp_path / 'sheets', ['P16'])] == ['P16.png']
+  assert [path.name for path in contact_sheets.write_sheets(folder, tmp_path / 'sheets', ['P16'])] == ['P16.png']
   with pytest.raises(DataError, match='no recording P17; it holds P16, a/b'):
-    preview.preview(folder, tmp_path / 'sheets', ['P17'])
+    contact_sheets.write_sheets(folder, tmp_path / 'sheets', ['P17'])
 
 
 def test_damaged_shards_are_said_so(folder, tmp_path):
   path = folder / Manifest.read(folder).shards[0].file
   test_shards.flip(path, 4000)
   with pytest.raises(DataError, match='affect-train.*--verify'):
-    preview.preview(folder, tmp_path / 'sheets', ['P16'])
+    contact_sheets.write_sheets(folder, tmp_path / 'sheets', ['P16'])
 
 
 def test_command(folder, tmp_path):

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import preview, streams
+from data_prep import streams
 from data_prep.core.errors import DataError, DiskFullError, WorkdirError
-from data_prep.face import faces
+from data_prep.face import cropping
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
-from data_prep.shards import verify, write
+from data_prep.shards import contact_sheets, verify, write
 from e2e_affect.input import pipeline
 
 REPO = __file__.rsplit('/tests/', 1)[0]
@@ -40,7 +40,7 @@ def make_records(recording, seconds, subject=None, last_valid=25, seed=0):
           'audio': rng.integers(-9999, 9999, (25, 640), dtype=np.int16),
           'audio_mean': 1.5,
           'audio_std': 300.0,
-          'face': [faces.encode_crop(crop) for crop in crops],
+          'face': [cropping.encode(crop) for crop in crops],
           'face_found': rng.random(25, dtype=np.float32),
         },
         label=rng.uniform(-1, 1, (25, 2)).astype(np.float32),
@@ -194,8 +194,8 @@ def test_verify_sees(folder, damage, reason):
 @pytest.mark.parametrize(
   'changes, reason',
   [
-    ({'face': [b'no jpeg'] + [faces.encode_crop(np.zeros((96, 96, 3), np.uint8))] * 24}, 'face 0 is no 96×96 JPEG'),
-    ({'face': [faces.encode_crop(np.zeros((95, 96, 3), np.uint8))] * 25}, 'face 0 is no 96×96 JPEG'),
+    ({'face': [b'no jpeg'] + [cropping.encode(np.zeros((96, 96, 3), np.uint8))] * 24}, 'face 0 is no 96×96 JPEG'),
+    ({'face': [cropping.encode(np.zeros((95, 96, 3), np.uint8))] * 25}, 'face 0 is no 96×96 JPEG'),
     ({'label': np.full((25, 2), np.nan, np.float32)}, 'label holds NaN'),
     ({'label': np.zeros((25, 3), np.float32)}, 'label holds 300 bytes, expected 200'),
   ],
@@ -307,7 +307,8 @@ def test_a_path_out_of_the_folder_is_refused_by_every_reader_of_a_manifest(folde
   name = {'up': '../outside', 'absolute': str(outside), 'link': 'link', 'itself': '.', 'number': 7, 'nul': 'a\0'}[kind]
   (folder / 'link').symlink_to(outside)
   edit_manifest(folder, lambda s: s[1].update(file=name))
-  for read in (Manifest.read, verify.verify, lambda f: preview.preview(f, tmp_path / 'sheets'), pipeline.read_manifest):
+  sheets = lambda folder: contact_sheets.write_sheets(folder, tmp_path / 'sheets')
+  for read in (Manifest.read, verify.verify, sheets, pipeline.read_manifest):
     with pytest.raises(DataError, match='manifest.json: .*(leads out of|is no path|file is .7.)'):
       read(folder)
 
@@ -337,7 +338,7 @@ def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, mon
   good = records.encode(make_records('a', 1)[0], LAYOUT)
   example = tf.train.Example.FromString(good)
   del example.features.feature['audio']
-  jpeg = faces.encode_crop(np.zeros((96, 96, 3), np.uint8))
+  jpeg = cropping.encode(np.zeros((96, 96, 3), np.uint8))
   start = jpeg.index(b'\xff\xc0') + 5
   huge = jpeg[:start] + b'\xff\xff\xff\xff' + jpeg[start + 4 :]  # 65535 × 65535 pixels
   for data, reason in (
@@ -359,5 +360,5 @@ def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, mon
     assert any(reason in fault for fault in faults), (reason, faults)
     assert not any('\n' in fault for fault in faults)
     with pytest.raises(DataError, match='record 0: .*--verify'):
-      preview.preview(tmp_path, tmp_path / 'sheets')
+      contact_sheets.write_sheets(tmp_path, tmp_path / 'sheets')
     write.unname(tmp_path)

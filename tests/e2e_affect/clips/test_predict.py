@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep import prepare
 from data_prep.core import atomic
 from data_prep.core.errors import DataError, UserError, WorkdirError, write_error
 from data_prep.schema.manifest import Manifest
+from data_prep.shards import prepare
 from data_prep.simulate import corpus
 import e2e_affect
 from e2e_affect import export, predict

@@ -1,4 +1,4 @@
-"""Finds, follows and crops one face, frame by frame, with a confidence for every step.
+"""Finds and follows one face, frame by frame, with a confidence for every step.
 
 A Haar cascade finds the face now and then; between detections Lucas–Kanade flow carries the box. Preparation and
 prediction use the same `FaceTracker`, so that a network sees at prediction what it saw in training.
@@ -7,12 +7,12 @@ prediction use the same `FaceTracker`, so that a network sees at prediction what
 # frame's box. The cascade comes with OpenCV, and re-detection keeps the box from drifting in five minutes.
 """
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 
-from data_prep.schema.records import FACE_SIZE
-
-JPEG_QUALITY = 95
+from data_prep.face import cropping
 
 WORK_SIZE = 320  # pixels, the longer side of the grey image in which faces are found and followed
 DETECT_EVERY = 12  # frames between two detections while all is well: detection costs as much as ten frames of flow
@@ -30,15 +30,30 @@ MIN_INSIDE = 0.7  # share of the box within the frame; below, the crop would be 
 MIN_CONFIDENCE = 0.25  # below, the face counts as lost
 TRUST = 0.4  # share of the difference to a detection that is corrected: flow is steadier than the cascade
 CORRECTION = 0.2  # share of what is left of that correction that the box moves in one step: no jumps
-MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
-GREY = 128  # crop before any face was found
 REVISION = 2  # of the tracker: raised where the same file gets other crops, so that earlier shards are made anew
 
-PARAMETERS = {
+PARAMETERS = cropping.PARAMETERS | {
   name.lower(): value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, (int, float))
 }
 
 _FLOW = dict(winSize=(15, 15), maxLevel=3, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03))
+
+
+def follow(frames: Iterable[np.ndarray | None], first_box=None) -> Iterator[tuple[bytes, float, tuple | None]]:
+  """Follows the face through frames; yields for each the crop's JPEG, the confidence and the box.
+
+  A lost face repeats the same bytes object.
+
+  Args:
+    frames: uint8 [H, W, 3] RGB, or None where nothing is shown.
+    first_box: (x, y, width, height) in the first frame, or None.
+  """
+  tracker, last = FaceTracker(first_box), None
+  for frame in frames:
+    crop, confidence, box = tracker.step(frame)
+    if crop is not last:
+      last, data = crop, cropping.encode(crop)
+    yield data, confidence, box
 
 
 class FaceTracker:
@@ -61,7 +76,7 @@ class FaceTracker:
     self._grey = None
     self._wait = 0  # frames until the next detection
     self._failures = 0
-    self._crop = np.full((FACE_SIZE, FACE_SIZE, 3), GREY, np.uint8)
+    self._crop = cropping.grey()
 
   def step(self, frame):
     """Takes the next frame.
@@ -107,7 +122,7 @@ class FaceTracker:
     self._box += CORRECTION * self._correction
     self._correction *= 1 - CORRECTION
     x, y, side = self._box / scale
-    self._crop = _crop(frame, x, y, side * (1 + 2 * MARGIN))
+    self._crop = cropping.cut(frame, x, y, side)
     return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
 
   def _begin(self, first_box, grey) -> None:
@@ -202,21 +217,6 @@ class FaceTracker:
     self._correction = TRUST * (box - self._box)
     self._seed(grey)
     self._wait = DETECT_EVERY
-
-
-def encode_crop(crop: np.ndarray) -> bytes:
-  """uint8 [96, 96, 3] RGB -> JPEG bytes."""
-  ok, data = cv2.imencode('.jpg', cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-  assert ok
-  return data.tobytes()
-
-
-def _crop(frame, x, y, side) -> np.ndarray:
-  """The square around (x, y), resized to 96×96; the frame's border is repeated where the square leaves it."""
-  pixels = max(2, round(side))
-  patch = cv2.getRectSubPix(frame, (pixels, pixels), (x - 0.5, y - 0.5))
-  method = cv2.INTER_AREA if pixels > FACE_SIZE else cv2.INTER_LINEAR
-  return cv2.resize(patch, (FACE_SIZE, FACE_SIZE), interpolation=method)
 
 
 def _same(a, b) -> float:

@@ -1,0 +1,45 @@
+"""How a corpus is prepared."""
+
+import dataclasses
+
+from data_prep.schema.grid import Grid, PAPER
+
+# Codecs pad sound by up to a frame and the encoder's delay: 50 to 100 ms in ordinary files.
+MAX_DIFFERENCE_SECONDS = 0.12
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a corpus is prepared; equal settings and files give equal bytes.
+
+  Attributes:
+    targets: names of the label columns.
+    label_range: (low, high) of the corpus's own scale.
+    label_slack: how far beyond it a value may lie.
+    annotated_seconds: media may run on after labels that reach this long; None: never.
+    recipe: of the gold standard.
+    max_lost: share of steps without a face above which a recording is refused.
+    max_difference: seconds by which labels, sound and picture may differ in length.
+    labels: what is between two labels, see `resample.on_grid`.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+    grid: of the labels and of the records.
+    streams: names of what is stored of every recording.
+  """
+
+  targets: tuple[str, ...]
+  label_range: tuple[float, float]
+  label_slack: float
+  annotated_seconds: float | None
+  recipe: str
+  max_lost: float
+  max_difference: float = MAX_DIFFERENCE_SECONDS
+  labels: str = 'linear'
+  channel: int | None = None
+  grid: Grid = PAPER
+  streams: tuple[str, ...] = ('speech', 'visual')
+
+  def label_scale(self) -> dict[str, list[float]]:
+    """Per target [gain, offset]: stored = gain · original + offset."""
+    low, high = self.label_range
+    scale = [2 / (high - low), 0.0 - (high + low) / (high - low)]
+    return dict.fromkeys(self.targets, scale)

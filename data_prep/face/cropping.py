@@ -1,0 +1,41 @@
+"""The crop of a face: what is cut out of a frame, and its JPEG, both ways."""
+
+import cv2
+import numpy as np
+
+FACE_SIZE = 96  # pixels, square, RGB
+JPEG_QUALITY = 95
+MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
+GREY = 128  # crop before any face was found
+
+PARAMETERS = {'face_size': FACE_SIZE, 'jpeg_quality': JPEG_QUALITY, 'margin': MARGIN, 'grey': GREY}
+
+
+def grey() -> np.ndarray:
+  """The crop before any face was found."""
+  return np.full((FACE_SIZE, FACE_SIZE, 3), GREY, np.uint8)
+
+
+def cut(frame: np.ndarray, x: float, y: float, side: float) -> np.ndarray:
+  """The face's box with its margin, resized to uint8 [96, 96, 3]; the frame's border is repeated beyond the frame.
+
+  Args:
+    frame: uint8 [H, W, 3] RGB.
+    x, y, side: centre and side of the face's box, pixels.
+  """
+  pixels = max(2, round(side * (1 + 2 * MARGIN)))
+  patch = cv2.getRectSubPix(frame, (pixels, pixels), (x - 0.5, y - 0.5))
+  method = cv2.INTER_AREA if pixels > FACE_SIZE else cv2.INTER_LINEAR
+  return cv2.resize(patch, (FACE_SIZE, FACE_SIZE), interpolation=method)
+
+
+def encode(crop: np.ndarray) -> bytes:
+  """uint8 [96, 96, 3] RGB -> JPEG bytes."""
+  ok, data = cv2.imencode('.jpg', cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+  assert ok
+  return data.tobytes()
+
+
+def decode(jpeg: bytes) -> np.ndarray:
+  """JPEG bytes of a record, which has looked at them, or of `encode` -> uint8 [96, 96, 3] RGB."""
+  return cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

@@ -1,0 +1,116 @@
+"""Adds landmarks, Procrustes-aligned, to every step of a data folder (paper, section V-D)."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+import tqdm
+
+from data_prep.core import atomic, cli
+from data_prep.core.errors import DataError, UserError
+from data_prep.face import cropping, landmark_features, landmark_providers
+from data_prep.schema.fields import Layout
+from data_prep.schema.manifest import Manifest
+from data_prep.shards import prepare, read, write
+from data_prep.streams import STREAMS
+
+
+def add_landmarks(data, source: str, out) -> Manifest:
+  """Writes the data folder `out`: that of `data`, with landmarks.
+
+  Args:
+    data: data folder.
+    source: see `landmark_providers.open_provider`.
+    out: another folder.
+
+  Raises:
+    DataError: landmarks are missing or differ in number, or none are found in the train partition.
+    UserError: `source` or `out` makes no sense. WorkdirError, LockedError, DiskFullError: about `out`.
+  """
+  data, out = pathlib.Path(data), pathlib.Path(out)
+  manifest = Manifest.read(data)
+  if data.resolve() == out.resolve():
+    raise UserError(f'--out={out} is the data folder itself; give another one')
+  provider = landmark_providers.open_provider(source, manifest.grid)
+  by_recording = {}
+  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
+    by_recording.setdefault(shard.recording, []).append(shard)
+  with prepare.locked(out):
+    progress = lambda items, words: tqdm.tqdm(items, desc=words, unit='recording', disable=not sys.stderr.isatty())
+    points = {
+      name: _points(data, out, manifest, provider, name, of) for name, of in progress(by_recording.items(), 'landmarks')
+    }
+    counts = {p.shape[1] for p in points.values()}
+    if len(counts) > 1:
+      raise DataError(
+        f'{source}: recordings have {" and ".join(map(str, sorted(counts)))} landmarks, expected as many in each'
+      )
+    train = [points[name] for name, of in by_recording.items() if of[0].partition == 'train']
+    mean, deviation = landmark_features.fit(np.concatenate(train) if train else np.zeros((0, counts.pop(), 2)))
+    fields = STREAMS['geometric'].fields(manifest.grid, {'landmarks': mean.shape[0]})
+    layout = Layout(manifest.targets, manifest.grid, {**manifest.streams, 'geometric': fields})
+    write.unname(out)
+    written = []
+    for name, of in progress(by_recording.items(), 'writing'):
+      rows = list(_with_landmarks(data, of, manifest, landmark_features.features(points[name], mean, deviation)))
+      written += write.write_recording(out, rows, layout, partition=of[0].partition)
+    landmarks = {
+      'provider': provider.words,
+      'mean_shape': mean.tolist(),
+      'deviation': deviation.tolist(),
+      'limit': landmark_features.LIMIT,
+    }
+    result = write.finish(
+      out,
+      written,
+      layout,
+      label_scale=manifest.label_scale,
+      preparation={**manifest.preparation, 'landmarks': landmarks},
+    )
+  for name, of in by_recording.items():
+    found = np.isfinite(points[name]).all(axis=(1, 2)).mean()
+    cli.say(f'{name}  {of[0].partition:<10}  landmarks in {100 * found:.1f} % of {len(points[name])} steps')
+  cli.say(
+    f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
+    f'--config.model.geometric.landmarks={mean.shape[0]}'
+  )
+  return result
+
+
+def _points(data, out, manifest, provider, name, of) -> np.ndarray:
+  """A recording's landmarks [T, L, 2]; those found before an interruption are kept in `out/.parts`."""
+  key = hashlib.sha256(json.dumps([provider.words, [shard.sha256 for shard in of]]).encode()).hexdigest()
+  kept = out / write.PARTS / f'{write.part_stem(name)}-{key[:16]}.npy'
+  if provider.sees_crops and kept.is_file():
+    return np.load(kept, allow_pickle=False)
+  steps = sum(shard.steps for shard in of)
+  found = []
+
+  def crops():
+    for shard in of:
+      for record in read.read_shard(data / shard.file, manifest):
+        valid = int(record.valid.sum())
+        found.extend(record.values['face_found'][:valid])
+        for jpeg in record.values['face'][:valid]:
+          yield cropping.decode(jpeg)
+
+  points = provider.find(name, crops(), steps)
+  if provider.sees_crops:
+    points[np.array(found) == 0] = np.nan  # the crop repeats the last good one
+    with atomic.whole(kept) as temporary, open(temporary, 'wb') as file:
+      np.save(file, points)
+  return points
+
+
+def _with_landmarks(data, of, manifest, landmarks):
+  """Yields the recording's records with landmarks [T, L, 2] in them."""
+  per_record = manifest.grid.steps_per_record
+  padding = -len(landmarks) % per_record
+  padded = np.pad(landmarks, ((0, padding), (0, 0), (0, 0)))
+  for shard in of:
+    for record in read.read_shard(data / shard.file, manifest):
+      here = padded[record.second * per_record : (record.second + 1) * per_record]
+      yield dataclasses.replace(record, values=record.values | {'landmarks': here})

@@ -1,0 +1,233 @@
+"""Recordings -> shards: finds a corpus, prepares what is not done yet, and publishes the data folder."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+import time
+
+import av
+import cv2
+import soxr
+import tqdm
+
+from data_prep import corpora
+from data_prep.core import atomic, cli, lock, pool
+from data_prep.core.errors import DataError, UserError
+from data_prep.corpora.recording import read_split_file
+from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, Settings
+from data_prep.face import tracker
+from data_prep.labels import gold_standard as gold_standards
+from data_prep.labels import label_files
+from data_prep.recordings import assemble
+from data_prep.schema.manifest import inside, Manifest, Shard
+from data_prep.shards import summary_table, workers, write
+
+REJECTS = 'rejects.jsonl'
+SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
+MAX_LOST = 0.75  # share of steps without a face
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What a preparation did.
+
+  Attributes:
+    manifest: of the data folder.
+    summaries: recording -> `assemble.Summary` of what was prepared, now or before.
+    rejects: rows of `rejects.jsonl`: recording, subject, partition, reason.
+    absent: (recording, partition, what is missing).
+  """
+
+  manifest: Manifest
+  summaries: dict[str, assemble.Summary]
+  rejects: list[dict]
+  absent: list[tuple[str, str, str]]
+
+
+def prepare(
+  *,
+  corpus: str,
+  source,
+  out,
+  split: str | None = None,
+  split_file=None,
+  gold_standard: str = 'ccc_centred',
+  label_range=None,
+  labels: str = 'linear',
+  max_lost: float = MAX_LOST,
+  max_difference: float | None = None,
+  channel: int | None = None,
+  allow_rejects: bool = False,
+  jobs: int | None = None,
+) -> Result:
+  """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
+
+  Args:
+    corpus: 'recola', 'avec2016', 'csv', or whatever `corpora.register` has added.
+    source: the corpus's folder, or the CSV manifest.
+    out: data folder; made if absent, continued if it holds a part of the work.
+    split: of RECOLA: 'full' (the default) or 'avec'.
+    split_file: CSV `recording,partition` that replaces the corpus's own split.
+    gold_standard: recipe where there are several raters: 'ccc_centred', 'ewe' or 'mean'.
+    label_range: (low, high) of the label files of a csv corpus, default (−1, 1); stored scaled to [−1, 1].
+    labels: 'linear' or 'hold', what is between two labels, see `resample.on_grid`.
+    max_lost: share of steps without a face above which a recording is refused.
+    max_difference: seconds by which labels, sound and picture may differ in length; the longer ones are cut. None:
+      0.12, or one step where that is longer.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+    allow_rejects: return normally even if recordings were refused.
+    jobs: processes; None: one per core. 1 works in this process.
+
+  Raises:
+    DataError: recordings were refused (the others are prepared), or nothing at all could be prepared.
+    UserError: an argument has no meaning. WorkdirError, LockedError, DiskFullError: about `out`.
+  """
+  if label_range is not None:
+    _check_label_range(label_range)
+  chosen = read_split_file(split_file) if split_file else split
+  found = corpora.read(corpus, source, split=chosen, label_range=label_range)
+  settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel)
+  if jobs is not None and jobs < 1:
+    raise UserError(f'--jobs={jobs}; expected at least 1')
+  parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
+  jobs = jobs or pool.cores()
+  out = pathlib.Path(out)
+  begin = time.perf_counter()
+  with locked(out):
+    done, rejects = {}, []
+    todo = []
+    for recording in found.recordings:
+      before = workers.done_before(out, recording, parameters)
+      if before is None:
+        todo.append(recording)
+      else:
+        done[recording.recording] = before
+    fresh = set()
+    with contextlib.closing(workers.run(todo, out, settings, parameters, jobs)) as results:
+      for recording, result in tqdm.tqdm(results, total=len(todo), unit='recording', disable=not sys.stderr.isatty()):
+        if 'reason' in result:
+          rejects.append(
+            {
+              'recording': recording.recording,
+              'subject': recording.subject,
+              'partition': recording.partition,
+              'reason': result['reason'],
+            }
+          )
+        else:
+          done[recording.recording] = result
+          fresh.add(recording.recording)
+    rejects.sort(key=lambda row: row['recording'])
+    lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
+    with atomic.writing(out):
+      atomic.write(out / REJECTS, ''.join(lines))
+      manifest = _publish(out, done, settings, parameters) if done else None
+  summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
+  partitions = {recording.recording: recording.partition for recording in found.recordings}
+  cli.say(
+    summary_table.format_table(
+      summaries, partitions, fresh, time.perf_counter() - begin, found.absent, rejects, found.grid
+    )
+  )
+  if manifest is None:
+    raise DataError(
+      f'{source}: no recording could be prepared ({len(rejects)} refused, {len(found.absent)} absent)'
+      + (f'; the first: {rejects[0]["reason"]}' if rejects else '')
+    )
+  if rejects and not allow_rejects:
+    raise DataError(
+      f'{len(rejects)} of {len(found.recordings)} recordings refused, reasons in {out / REJECTS}; '
+      'mend them, or accept with --allow_rejects'
+    )
+  return Result(manifest=manifest, summaries=summaries, rejects=rejects, absent=found.absent)
+
+
+def _settings(found, recipe, labels, max_lost, max_difference, channel) -> Settings:
+  """How the corpus is prepared; raises UserError where an argument has no meaning."""
+  if recipe not in gold_standards.RECIPES:
+    raise UserError(f'--gold_standard={recipe}; expected one of {", ".join(gold_standards.RECIPES)}')
+  if not 0 <= max_lost <= 1:
+    raise UserError(f'--max_lost={max_lost}; expected a share from 0 to 1')
+  if labels not in label_files.METHODS:
+    raise UserError(f'--labels={labels}; expected one of {", ".join(label_files.METHODS)}')
+  step = found.grid.step_seconds
+  if max_difference is None:
+    max_difference = max(MAX_DIFFERENCE_SECONDS, step)
+  if not step <= max_difference < math.inf:
+    raise UserError(f'--max_difference={max_difference}; expected seconds, at least one step of {step:g}')
+  return Settings(
+    targets=tuple(found.targets),
+    label_range=found.label_range,
+    label_slack=found.label_slack,
+    annotated_seconds=found.annotated_seconds,
+    recipe=recipe,
+    max_lost=max_lost,
+    max_difference=max_difference,
+    channel=channel,
+    labels=labels,
+    grid=found.grid,
+    streams=tuple(found.streams),
+  )
+
+
+def _check_label_range(label_range) -> None:
+  low, high = label_range
+  # Of ends too far apart or too close the labels would be NaN or 0.
+  if not (low < high and 0 < 2 / (high - low) < math.inf and math.isfinite(high + low)):
+    raise UserError(f'--label_range={low:g},{high:g}; expected LOW,HIGH: finite numbers, LOW below HIGH')
+
+
+def _parameters(corpus, settings, simulated) -> dict:
+  """All that the bytes depend on beside the files; no path, so that the same data made elsewhere is the same."""
+  chosen = dataclasses.asdict(settings)
+  # What was prepared before there was a choice stays valid.
+  for name in ('channel', 'grid', 'streams'):
+    if getattr(settings, name) == getattr(Settings, name):
+      del chosen[name]
+  parameters = {
+    'corpus': corpus,
+    **({'simulated': True} if simulated else {}),
+    **chosen,
+    'faces': tracker.PARAMETERS,
+    'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
+  }
+  return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples
+
+
+def _publish(out, done, settings, parameters) -> Manifest:
+  """Final names and manifest; nothing is touched if the folder already is what it should be."""
+  wanted = [Shard(**shard) for content in done.values() for shard in content['shards']]
+  names = write.names(out)
+  try:
+    manifest = Manifest.read(out)
+    listed = {(shard.file, shard.sha256) for shard in manifest.shards}
+    complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
+    rewritten = any((out / write.PARTS / shard.file).exists() for shard in wanted)
+    if complete and not rewritten and manifest.preparation == parameters:
+      return manifest
+  except DataError:
+    pass
+  write.unname(out)
+  parts = {shard.file for shard in wanted}
+  for path in (out / write.PARTS).glob('*.tfrecord'):
+    if path.name not in parts:
+      path.unlink()  # of a recording that is no longer in the corpus, or is refused now
+  return write.finish(out, wanted, workers.layout(settings), label_scale=settings.label_scale(), preparation=parameters)
+
+
+@contextlib.contextmanager
+def locked(out):
+  """Holds a data folder against a second preparation."""
+  parts = pathlib.Path(out) / write.PARTS
+  with atomic.writing(parts):
+    parts.mkdir(parents=True, exist_ok=True)
+    inside(out, write.PARTS, out)
+  in_use = f'{parts.parent}: another preparation is writing here; wait for it'
+  with lock.held(parts / 'lock', parts, lambda _: in_use):
+    for folder in (parts, parts.parent):
+      atomic.sweep(folder)  # of runs that were killed
+    write.names(out)  # refused now rather than at the end
+    yield
