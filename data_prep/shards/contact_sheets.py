@@ -5,6 +5,7 @@ crop is shown), the detector's confidence, the waveform and the labels.
 """
 
 import collections
+import functools
 import pathlib
 import re
 
@@ -56,73 +57,99 @@ def write_sheets(folder, out, recordings=None) -> list[pathlib.Path]:
 
 
 def _read(folder, recording_shards, manifest):
-  """The recording's fields over all its valid steps: name -> array; `face` stays JPEG."""
+  """The recording over all its valid steps: name -> array of labels and of what a sheet shows; `face` stays JPEG."""
   rows = [record for shard in recording_shards for record in read.read_shard(folder / shard.file, manifest)]
   steps = int(sum(record.valid.sum() for record in rows))
   joined = lambda arrays: np.concatenate(list(arrays))[:steps]
-  return {
-    'label': joined(row.label for row in rows),
-    'label_mask': joined(row.label_mask for row in rows),
-    'audio': joined(row.values['audio'] for row in rows),
-    'face_found': joined(row.values['face_found'] for row in rows),
-    'face': [jpeg for row in rows for jpeg in row.values['face']][:steps],
-  }
+  data = {'label': joined(row.label for row in rows), 'label_mask': joined(row.label_mask for row in rows)}
+  stored = {field.name for field in manifest.fields()}
+  for name in stored & {'audio', 'face_found'}:
+    data[name] = joined(row.values[name] for row in rows)
+  if 'face' in stored:
+    data['face'] = [jpeg for row in rows for jpeg in row.values['face']][:steps]
+  return data
 
 
 def _draw(path, name, recording_shards, manifest, data) -> None:
+  """One plot of each kind of data that there is, in a column."""
   import matplotlib
 
   matplotlib.use('Agg')
   from matplotlib import pyplot as plt
 
-  steps = len(data['face'])
+  steps = len(data['label'])
   time = (np.arange(steps) + 0.5) * manifest.grid.step_seconds
-  shown = np.linspace(0, steps - 1, FACES_PER_ROW * ROWS).round().astype(int)
-  found = data['face_found']
-  label = np.where(data['label_mask'][:, None] > 0, data['label'], np.nan)
-  # Inches; the faces get what their tiles fill at this width. A plot of labels only where there are some.
-  heights = [2.35, 0.9, 1.2, 2.0][: 4 if data['label_mask'].any() else 3]
-  figure, axes = plt.subplots(
-    len(heights), 1, figsize=(14, sum(heights) + 1.1), layout='constrained', gridspec_kw={'height_ratios': heights}
-  )
-  axes[0].imshow(_sheet(data['face'], found, shown))
-  axes[0].set_axis_off()
   first = recording_shards[0]
-  axes[0].set_title(
-    f'{name} (subject {first.subject}, {first.partition}): {steps} steps, face found in '
-    f'{100 * np.mean(found > 0):.1f} %'
+  title = f'{name} (subject {first.subject}, {first.partition}): {steps} steps'
+  # Inches; the faces get what their tiles fill at this width.
+  panels = []
+  if 'face' in data:
+    panels += [(2.35, _draw_faces), (0.9, _draw_found)]
+    title += f', face found in {100 * np.mean(data["face_found"] > 0):.1f} %'
+  if 'audio' in data:
+    panels.append((1.2, _draw_sound))
+  if data['label_mask'].any() or not panels:
+    panels.append((2.0, functools.partial(_draw_labels, targets=manifest.targets)))
+  heights = [height for height, _ in panels]
+  figure, axes = plt.subplots(
+    len(panels),
+    1,
+    figsize=(14, sum(heights) + 1.1),
+    layout='constrained',
+    gridspec_kw={'height_ratios': heights},
+    squeeze=False,
   )
-  size = manifest.streams['visual'][0].shape[0]
+  axes = axes[:, 0]
+  axes[0].set_title(title)
+  axes[-1].set_xlabel('seconds')
+  for axis, (_, draw) in zip(axes, panels):
+    draw(axis, time, data)
+    if draw is not _draw_faces:
+      axis.set_xlim(0, steps * manifest.grid.step_seconds)
+  with atomic.whole(path) as temporary:
+    figure.savefig(temporary, dpi=90, format='png')
+  plt.close(figure)
+
+
+def _draw_faces(axis, time, data):
+  shown = np.linspace(0, len(time) - 1, FACES_PER_ROW * ROWS).round().astype(int)
+  sheet = _sheet(data['face'], data['face_found'], shown)
+  axis.imshow(sheet)
+  axis.set_axis_off()
+  height, width = sheet.shape[0] // ROWS, sheet.shape[1] // FACES_PER_ROW
   for i, k in enumerate(shown):
-    axes[0].text(
-      i % FACES_PER_ROW * size + 3,
-      i // FACES_PER_ROW * size + 12,
+    axis.text(
+      i % FACES_PER_ROW * width + 3,
+      i // FACES_PER_ROW * height + 12,
       f'{time[k]:.2f} s',
       color='white',
       fontsize=7,
       bbox={'facecolor': 'black', 'alpha': 0.5, 'pad': 1, 'linewidth': 0},
     )
-  axes[1].fill_between(time, found, step='mid', color='tab:green', linewidth=0)
-  axes[1].set_ylim(0, 1.05)
-  axes[1].set_ylabel('face found')
+
+
+def _draw_found(axis, time, data):
+  axis.fill_between(time, data['face_found'], step='mid', color='tab:green', linewidth=0)
+  axis.set_ylim(0, 1.05)
+  axis.set_ylabel('face found')
+
+
+def _draw_sound(axis, time, data):
   # Per step the highest and lowest sample: a line through all samples would be a solid block.
-  axes[2].fill_between(time, data['audio'].min(axis=1) / 32768, data['audio'].max(axis=1) / 32768, linewidth=0)
-  axes[2].axhline(0, linewidth=0.8)  # silence is seen too
-  axes[2].set_ylabel('sound')
-  axes[2].set_ylim(-1, 1)  # the same for all, or near-silence would look like speech
-  for axis in axes[3:]:
-    for k, target in enumerate(manifest.targets):
-      axis.plot(time, label[:, k], label=target)
-    axis.axhline(0, color='grey', linewidth=0.5)
-    axis.set_ylim(-1.05, 1.05)
-    axis.set_ylabel('gold standard')
-    axis.legend(loc='upper right', ncols=len(manifest.targets))
-  axes[-1].set_xlabel('seconds')
-  for axis in axes[1:]:
-    axis.set_xlim(0, steps * manifest.grid.step_seconds)
-  with atomic.whole(path) as temporary:
-    figure.savefig(temporary, dpi=90, format='png')
-  plt.close(figure)
+  axis.fill_between(time, data['audio'].min(axis=1) / 32768, data['audio'].max(axis=1) / 32768, linewidth=0)
+  axis.axhline(0, linewidth=0.8)  # silence is seen too
+  axis.set_ylabel('sound')
+  axis.set_ylim(-1, 1)  # the same for all, or near-silence would look like speech
+
+
+def _draw_labels(axis, time, data, targets):
+  label = np.where(data['label_mask'][:, None] > 0, data['label'], np.nan)
+  for k, target in enumerate(targets):
+    axis.plot(time, label[:, k], label=target)
+  axis.axhline(0, color='grey', linewidth=0.5)
+  axis.set_ylim(-1.05, 1.05)
+  axis.set_ylabel('gold standard')
+  axis.legend(loc='upper right', ncols=len(targets))
 
 
 def _sheet(faces, found, shown):
