@@ -10,7 +10,7 @@ from data_prep.corpora.recording import Recording
 from data_prep.corpora.settings import Settings
 from data_prep.face.tracker import FaceTracker
 from data_prep.recordings import assemble, clip
-from data_prep.streams import speech
+from data_prep.streams.speech import statistics
 from tests import clips
 
 SETTINGS = Settings(
@@ -182,7 +182,7 @@ def test_refusals(tmp_path):
 
 def test_statistics_are_exact():
   samples = np.random.default_rng(3).integers(-32768, 32768, 3_000_001).astype(np.int16)
-  mean, std = speech.statistics(samples)
+  mean, std = statistics(samples)
   assert mean == pytest.approx(samples.astype(np.longdouble).mean(), rel=1e-12)
   assert std == pytest.approx(float(samples.astype(np.longdouble).std()), rel=1e-12)
-  assert speech.statistics(np.full(7, -32768, np.int16)) == (-32768, 0)
+  assert statistics(np.full(7, -32768, np.int16)) == (-32768, 0)

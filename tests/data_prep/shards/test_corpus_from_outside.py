@@ -16,7 +16,7 @@ from data_prep.schema.grid import Grid, PAPER
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import contact_sheets, prepare, read, verify
 from tests import clips
-from tests.data_prep.face.test_faces import face, scene  # noqa: F401  # a fixture
+from tests.data_prep.face.test_faces import scene
 
 REPO = __file__.rsplit('/tests/', 1)[0]
 GRID = Grid(step_seconds=0.5, sample_rate=8_000, steps_per_record=4)

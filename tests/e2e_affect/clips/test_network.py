@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from data_prep.core.errors import CheckpointError, UserError
-from data_prep.streams import speech
+from data_prep.streams.speech import statistics
 import e2e_affect
 from e2e_affect.clips import model_card, stream
 from e2e_affect.clips import network as networks
@@ -257,7 +257,7 @@ def test_prediction_does_not_depend_on_the_chunk_whatever_the_filters(fields):
     and 1 < config.model.speech.taps <= 640
     and (config.model.speech.long_taps < 20_000)
   ):  # a minute, there
-    online = stream.Stream(network, speech.statistics(samples))
+    online = stream.Stream(network, statistics(samples))
     ahead = [online(piece) for piece in [*samples.reshape(-1, 640), *[None] * online.ahead]]
     np.testing.assert_allclose([prediction for prediction in ahead if prediction is not None], whole, atol=2e-5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.core.errors import DataError, UserError
-from data_prep.streams import speech
+from data_prep.streams.speech import statistics
 from e2e_affect.clips import stream
 from tests.e2e_affect.clips.test_network import sound
 from tests.networks import small_network
@@ -21,7 +21,7 @@ def test_the_stream_is_the_whole_recording_where_its_loudness_is_known(modalitie
   network = small_network(*modalities)
   samples = sound(61)[:-217]  # the last step is short
   traces = network(audio=samples)
-  online = streamed(network, samples, statistics=speech.statistics(samples))
+  online = streamed(network, samples, statistics=statistics(samples))
   assert online.shape == (61, 2)
   np.testing.assert_allclose(online, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)
 
@@ -35,7 +35,7 @@ def test_delay_and_running_loudness():
   outputs = [running(piece) for piece in samples]
   assert [o is None for o in outputs[:4]] == [True, True, False, False]
   # After 38 steps of the same noise the loudness so far is nearly that of the whole.
-  known = streamed(network, samples.ravel(), statistics=speech.statistics(samples.ravel()))
+  known = streamed(network, samples.ravel(), statistics=statistics(samples.ravel()))
   assert np.abs(outputs[-1] - known[37]).max() < 0.02
   # A prediction never changes with what comes later than `ahead`.
   other = samples.copy()
@@ -48,7 +48,7 @@ def test_silence_after_a_short_last_step_is_not_heard():
   network = small_network('speech')
   samples = sound(1)[:300]
   heard = streamed(network, samples)
-  np.testing.assert_allclose(heard, streamed(network, samples, statistics=speech.statistics(samples)), atol=1e-6)
+  np.testing.assert_allclose(heard, streamed(network, samples, statistics=statistics(samples)), atol=1e-6)
 
 
 def test_silence_and_errors():
@@ -85,5 +85,5 @@ def test_the_stream_restarts_where_evaluation_does():
   network = type(network)(config, network.variables, network.about)
   samples = sound(50)
   traces = network(audio=samples)
-  online = streamed(network, samples, statistics=speech.statistics(samples))
+  online = streamed(network, samples, statistics=statistics(samples))
   np.testing.assert_allclose(online, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)
