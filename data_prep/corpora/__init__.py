@@ -1,6 +1,6 @@
 """Readers of corpora, by the name that `--corpus` takes."""
 
-from collections.abc import Mapping
+import pathlib
 from typing import Protocol
 
 from data_prep.core.errors import UserError
@@ -11,14 +11,12 @@ from data_prep.corpora.recording import check_subjects, Corpus
 class Reader(Protocol):
   """Finds the recordings of a corpus."""
 
-  def __call__(
-    self, source, *, split: str | Mapping[str, tuple[str, ...]] | None, label_range: tuple[float, float] | None
-  ) -> Corpus:
+  def __call__(self, source, *, split: str | pathlib.Path | None, label_range: tuple[float, float] | None) -> Corpus:
     """Reads no media, and of labels at most the names of their columns.
 
     Args:
       source: of `--source`.
-      split: name of one of the corpus's splits, or partition -> ids; None: its own.
+      split: name of one of the corpus's splits, or a file, see `recording.read_split_file`; None: its own.
       label_range: (low, high) of the labels; None: that of the corpus.
 
     Raises:

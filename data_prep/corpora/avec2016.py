@@ -8,7 +8,7 @@ import pathlib
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import recola
-from data_prep.corpora.recording import Corpus
+from data_prep.corpora.recording import Corpus, read_split_file
 
 SPLIT = {
   partition: tuple(f'{name}_{i}' for i in range(1, 10))
@@ -17,7 +17,7 @@ SPLIT = {
 
 
 def read(source, *, split=None, label_range=None) -> Corpus:
-  """Finds the challenge's recordings; `split` (partition -> ids) replaces the challenge's own.
+  """Finds the challenge's recordings; `split`, a file or partition -> ids, replaces the challenge's own.
 
   Raises:
     DataError: the folder has another layout.
@@ -26,6 +26,8 @@ def read(source, *, split=None, label_range=None) -> Corpus:
   recola.refuse_label_range(label_range)
   if isinstance(split, str):
     raise UserError(f'--split={split} is for --corpus=recola; the challenge has one split')
+  if isinstance(split, pathlib.Path):
+    split = read_split_file(split)
   source = pathlib.Path(source)
   for name in ('recordings_audio', 'recordings_video'):
     if not (source / name).is_dir():

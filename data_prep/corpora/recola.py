@@ -11,7 +11,7 @@ import pathlib
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import splits
-from data_prep.corpora.recording import Corpus, first_file, LabelSource, Recording, TARGETS
+from data_prep.corpora.recording import Corpus, first_file, LabelSource, read_split_file, Recording, TARGETS
 
 ANNOTATION = ('RECOLA-Annotation/emotional_behaviour', 'Ratings_affective_behaviour_CCC_centred')
 AUDIO = ('RECOLA-Audio-recordings', 'Audio_recordings_WAV')
@@ -25,7 +25,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
 
   Args:
     source: RECOLA's folder.
-    split: 'full' (the default), 'avec', or partition -> ids.
+    split: 'full' (the default), 'avec', a file, or partition -> ids.
     label_range: not for this corpus.
 
   Raises:
@@ -38,6 +38,8 @@ def read(source, *, split=None, label_range=None) -> Corpus:
     if split not in SPLITS:
       raise UserError(f'--split={split}; expected {" or ".join(SPLITS)}, or give --split_file')
     split = SPLITS[split]
+  elif isinstance(split, pathlib.Path):
+    split = read_split_file(split)
   annotation, audio, video = (
     [source / name for name in names if (source / name).is_dir()] for names in (ANNOTATION, AUDIO, VIDEO)
   )

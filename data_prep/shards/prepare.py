@@ -16,7 +16,6 @@ import tqdm
 from data_prep import corpora
 from data_prep.core import atomic, cli, lock, pool
 from data_prep.core.errors import DataError, UserError
-from data_prep.corpora.recording import read_split_file
 from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, Settings
 from data_prep.face import tracker
 from data_prep.labels import gold_standard as gold_standards
@@ -87,7 +86,7 @@ def prepare(
   """
   if label_range is not None:
     _check_label_range(label_range)
-  chosen = read_split_file(split_file) if split_file else split
+  chosen = pathlib.Path(split_file) if split_file else split
   found = corpora.read(corpus, source, split=chosen, label_range=label_range)
   settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel)
   if jobs is not None and jobs < 1:
