@@ -1,6 +1,8 @@
-"""A trained network over the recordings of a partition."""
+"""What turns a partition into traces: the trained network, or any other predictor."""
 
 from collections.abc import Callable
+import dataclasses
+from typing import Protocol
 
 import jax
 import ml_collections
@@ -14,56 +16,74 @@ from e2e_affect.models import devices
 from e2e_affect.traces.traces import Trace
 
 
-def predict_partition(
-  variables: dict, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest, partition: str
-) -> list[Trace]:
-  """Predicts every step of every recording of a partition, whole and in order.
+class Predictor(Protocol):
+  """Turns a partition into traces; `results.evaluate_traces` scores them whatever made them."""
 
-  Each device takes one recording at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
-  the chunks' length changes nothing. Every host predicts the whole partition: there is nothing to gather.
+  def predict(self, partition: str) -> list[Trace]:
+    """A trace per recording of 'train', 'validation' or 'test', sorted by name; none where the partition is empty."""
 
-  Args:
+
+@dataclasses.dataclass(frozen=True)
+class NetworkPredictor:
+  """A trained network over the recordings of a corpus.
+
+  Attributes:
     variables: of the network, replicated over the local devices.
     eval_step: pmapped, of `chunks.over_devices`.
     config: the whole config.
     manifest: of `config.data.dir`.
-    partition: 'train', 'validation' or 'test'.
-
-  Returns:
-    A trace per recording, sorted by name; none where the partition is empty.
   """
-  places = jax.local_device_count()
-  group_of = pipeline.recordings(manifest, config.data.dir, partition)
-  options = config.model.recurrent
-  traces = []
-  for first in range(0, len(group_of), places):
-    group = group_of[first : first + places]
-    carry = devices.replicate(recurrent.initial_carry(1, options.layers, options.units))
-    rows = []
 
-    def inputs():
-      seconds = chunks.context_seconds(config.model)
-      for batch in pipeline.evaluation_batches(config, manifest, group, places, seconds):
-        network_inputs, core = chunks.split(batch, chunks.context_steps(config.model))
-        rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
-        yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
+  variables: dict
+  eval_step: Callable
+  config: ml_collections.ConfigDict
+  manifest: Manifest
 
-    prediction = np.concatenate(list(chunks.predict(eval_step, variables, inputs(), carry)), axis=2)[:, 0]
-    whole = {
-      'prediction': prediction,
-      **{name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]},
-    }
-    for place, recording in enumerate(group):
-      of = {name: value[place, : recording.steps] for name, value in whole.items()}
-      traces.append(
-        Trace(
-          recording=recording.name,
-          subject=recording.subject,
-          partition=partition,
-          prediction=of['prediction'],
-          gold=of['label'],
-          mask=of['mask'],
-          face_found=of['face_found'],
+  def predict(self, partition: str) -> list[Trace]:
+    """Predicts every step of every recording of a partition, whole and in order.
+
+    Each device takes one recording at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
+    the chunks' length changes nothing. Every host predicts the whole partition: there is nothing to gather.
+
+    Args:
+      partition: 'train', 'validation' or 'test'.
+
+    Returns:
+      A trace per recording, sorted by name; none where the partition is empty.
+    """
+    config, manifest = self.config, self.manifest
+    places = jax.local_device_count()
+    group_of = pipeline.recordings(manifest, config.data.dir, partition)
+    options = config.model.recurrent
+    traces = []
+    for first in range(0, len(group_of), places):
+      group = group_of[first : first + places]
+      carry = devices.replicate(recurrent.initial_carry(1, options.layers, options.units))
+      rows = []
+
+      def inputs():
+        seconds = chunks.context_seconds(config.model)
+        for batch in pipeline.evaluation_batches(config, manifest, group, places, seconds):
+          network_inputs, core = chunks.split(batch, chunks.context_steps(config.model))
+          rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
+          yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
+
+      prediction = np.concatenate(list(chunks.predict(self.eval_step, self.variables, inputs(), carry)), axis=2)[:, 0]
+      whole = {
+        'prediction': prediction,
+        **{name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]},
+      }
+      for place, recording in enumerate(group):
+        of = {name: value[place, : recording.steps] for name, value in whole.items()}
+        traces.append(
+          Trace(
+            recording=recording.name,
+            subject=recording.subject,
+            partition=partition,
+            prediction=of['prediction'],
+            gold=of['label'],
+            mask=of['mask'],
+            face_found=of['face_found'],
+          )
         )
-      )
-  return traces
+    return traces

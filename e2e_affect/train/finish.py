@@ -33,7 +33,8 @@ def evaluate(
     checkpoint: what is said of the checkpoint in `results.json`.
     partitions: which to evaluate; 'validation' is read for the post-processing, too, unless the network was trained on
       it or the config names another run's.
-    config, workdir, eval_step, manifest: as in `predictor.predict_partition`.
+    config, eval_step, manifest: as in `predictor.NetworkPredictor`.
+    workdir: of the run.
 
   Returns:
     The content of `results.json`.
@@ -41,6 +42,7 @@ def evaluate(
   Raises:
     DataError: a partition that was asked for has no recording.
   """
+  network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
   traces = {}
   fitted = None
   if config.postprocessing_from:
@@ -49,7 +51,7 @@ def evaluate(
   for partition in PARTITIONS:
     if partition in partitions or partition == to_fit_on:
       logging.info('predicting the %s partition', partition)
-      traces[partition] = predictor.predict_partition(state.evaluated(), eval_step, config, manifest, partition)
+      traces[partition] = network.predict(partition)
       if not traces[partition]:
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')

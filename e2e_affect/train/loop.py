@@ -232,7 +232,8 @@ def _validate(state: TrainState, eval_step: Callable, config: ml_collections.Con
   if 'validation' in config.data.train_on:
     return {}
   moments = Moments.empty(len(manifest.targets))
-  for trace in predictor.predict_partition(state.evaluated(), eval_step, config, manifest, 'validation'):
+  network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
+  for trace in network.predict('validation'):
     moments = moments.update(trace.prediction, trace.gold, trace.mask)
   if not moments.count:
     logging.warning('the validation partition has no labels: the newest checkpoint will count as the best')

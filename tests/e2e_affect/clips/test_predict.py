@@ -317,7 +317,8 @@ def test_prediction_is_evaluation(simulated, tmp_path, modalities):
   config.data.dir = str(simulated / 'shards')
   state = train_state.first_state(network.variables['params'], network.variables['batch_stats'], config)
   eval_step = chunks.over_devices(config, 2)
-  (trace,) = predictor.predict_partition(jax_utils.replicate(state.evaluated()), eval_step, config, manifest, 'test')
+  variables = jax_utils.replicate(state.evaluated())
+  (trace,) = predictor.NetworkPredictor(variables, eval_step, config, manifest).predict('test')
   # As the corpus has it, sound, picture and the face's box in a file each; then the raw video alone.
   source, name = simulated / 'source', trace.recording
   video = f'RECOLA-Video-recordings/{name}.mp4'
@@ -368,10 +369,8 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   manager.close()
   eval_step = chunks.over_devices(config, 2)
   state, described = finish.replicated_best(run, config, 2)
-  traces = {
-    partition: predictor.predict_partition(state.evaluated(), eval_step, config, manifest, partition)
-    for partition in ('validation', 'test')
-  }
+  of_network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
+  traces = {partition: of_network.predict(partition) for partition in ('validation', 'test')}
   content = results.evaluate_traces(traces, manifest.targets, 0, described)
   results.write_results(run, content, traces, manifest.targets)
 

@@ -1,0 +1,58 @@
+"""Predictors: one from outside the package, and the network over lengths of chunks."""
+
+import dataclasses
+
+import numpy as np
+
+from data_prep.schema.manifest import Manifest
+from e2e_affect.evaluate import chunks, predictor, results
+from e2e_affect.models import devices
+from e2e_affect.report import plots, run_report
+from e2e_affect.traces.traces import Trace
+from e2e_affect.train import train_state
+
+TARGETS = ['arousal', 'valence']
+
+
+class Ramp:
+  """Predicts a line, whatever is said: all that evaluation asks of a predictor is `predict`."""
+
+  def predict(self, partition):
+    traces = []
+    for name, steps in (('a', 310), ('b', 275)):
+      line = np.linspace(-0.5, 0.5, steps, dtype=np.float32)
+      gold = np.stack([line, -line], axis=1)
+      ones = np.ones(steps, np.float32)
+      traces.append(Trace(name, f's{name}', partition, np.stack([line, line], axis=1), gold, ones, ones))
+    return traces
+
+
+def test_a_predictor_from_outside_is_evaluated_and_reported(tmp_path):
+  ramp: predictor.Predictor = Ramp()
+  traces = {partition: ramp.predict(partition) for partition in ('validation', 'test')}
+  content = results.evaluate_traces(traces, TARGETS, 0, {'step': 0, 'path': 'ramp'})
+  # Arousal is predicted exactly; valence with the sign turned around, and the same mean.
+  np.testing.assert_allclose(content['test']['raw']['ccc']['arousal'], 1, atol=1e-6)
+  np.testing.assert_allclose(content['test']['raw']['ccc']['valence'], -1, atol=1e-6)
+  results.write_results(tmp_path, content, traces, TARGETS)
+  plots.write_figures(tmp_path, content, traces, TARGETS)
+  run_report.write_report(tmp_path)
+  assert '1.000' in (tmp_path / 'report.html').read_text()
+
+
+def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
+  manifest = Manifest.read(small_config.data.dir)
+  variables = devices.replicate(train_state.init_state(small_config, 2)).evaluated()
+
+  def predict(seconds):
+    small_config.evaluate_chunk_seconds = seconds
+    eval_step = chunks.over_devices(small_config, 2)
+    return predictor.NetworkPredictor(variables, eval_step, small_config, manifest).predict('validation')
+
+  whole, pieces = predict(5), predict(2)
+  assert len(whole) == len(pieces) > 0
+  for a, b in zip(whole, pieces):
+    np.testing.assert_allclose(a.prediction, b.prediction, atol=1e-5)
+    for field in dataclasses.fields(Trace):
+      if field.name != 'prediction':
+        np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
