@@ -24,9 +24,10 @@ class LSTM(nn.Module):
   """One LSTM layer; gates in the order input, candidate, forget, output, as in TensorFlow's cell.
 
   NOTE(paper): section III-D initialises by Glorot's method, which is made for inputs of mean 0 and variance 1. Features
-  behind a ReLU and a maximum are neither, and would open or close most gates for good: cells then add up what is a
-  person's own over a whole recording. A fifth of Glorot's range for the input kernels keeps the gates where they can
-  learn; an `input_scale` of 1 is the paper's. Recurrent kernels are Glorot's.
+  behind a ReLU and a maximum are neither, and would open or close most gates for good. The cells would then sum up,
+  over a whole recording, what is constant in a person. A fifth of Glorot's range for the input kernels keeps the gates
+  where they can learn: .848 instead of .801 test CCC of arousal (docs/departures.md). An `input_scale` of 1 is the
+  paper's. Recurrent kernels are Glorot's.
 
   Attributes:
     units: H.
