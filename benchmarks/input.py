@@ -19,7 +19,7 @@ from data_prep.face import cropping
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.shards import write
-from e2e_affect.input import pipeline
+from e2e_affect.input import pipeline, recordings
 
 _SEQUENCES = 24  # a timing
 _AHEAD = 8  # more than any side reads ahead while the other one is timed: these are read first, and not timed
@@ -65,7 +65,7 @@ def our_side(folder, modalities=('speech', 'visual'), cache=''):
   """The pipeline as in training, one sequence a batch."""
   config = fused.get_config()
   config.data.dir, config.batch_size, config.model.modalities = str(folder), 1, modalities
-  manifest = pipeline.read_manifest(config.data.dir)
+  manifest = recordings.read_manifest(config.data.dir)
   arguments = dict(first_step=0, last_step=10**6, batch_size=1)
   if cache:
     batches = pipeline.cached_train_batches(config, manifest, pipeline.read_corpus(config, manifest), **arguments)

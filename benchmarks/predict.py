@@ -20,6 +20,7 @@ from data_prep.simulate import corpus
 from e2e_affect import predict
 from e2e_affect.clips import network as networks
 from e2e_affect.clips import stream
+from e2e_affect.streams import layout_of_paper
 from e2e_affect.train import train_state
 
 
@@ -28,7 +29,7 @@ def random_network(modality: str, quick: bool) -> networks.Network:
   config = step.config_of(modality, 'float32', quick)
   if quick:
     config.model.speech.long_taps = 2000  # a short filter makes many blocks of a whole clip, each to be compiled
-  state = jax.eval_shape(lambda: train_state.init_state(config, 2))
+  state = jax.eval_shape(lambda: train_state.init_state(config, layout_of_paper(config.model, ('arousal', 'valence'))))
   rng = np.random.default_rng(0)
   # Positive, since variances must be; 0.01 keeps what comes out finite.
   variables = jax.tree.map(lambda leaf: np.abs(rng.normal(0, 0.01, leaf.shape)).astype(np.float32), state.evaluated())

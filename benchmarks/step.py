@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import measure, work
 from configs import fused, speech, visual
 from e2e_affect.models import affect
+from e2e_affect.streams import layout_of_paper
 from e2e_affect.train import train_state, update
 
 _CONFIGS = {'speech': speech, 'visual': visual, 'fused': fused}
@@ -42,7 +43,7 @@ def config_of(modality: str, dtype: str, quick: bool) -> ml_collections.ConfigDi
 def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int):
   """A function that does one whole step of ours and waits for it."""
   rng = np.random.default_rng(0)
-  batch = affect.example_batch(config, 2, batch_size, num_steps)
+  batch = affect.example_batch(config, layout_of_paper(config.model, ('arousal', 'valence')), batch_size, num_steps)
   batch |= {
     'mask': jnp.ones((batch_size, num_steps)),
     'label': jnp.asarray(rng.normal(size=(batch_size, num_steps, 2)), jnp.float32),
@@ -52,10 +53,14 @@ def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int)
     batch['audio_std'] = jnp.full(batch_size, 5000.0)
   if 'face' in batch:
     batch['face'] = jnp.asarray(rng.integers(0, 256, batch['face'].shape), jnp.uint8)
-  state = jax.tree.map(jnp.copy, train_state.init_state(config, 2))  # no buffer twice: they are donated
+  state = jax.tree.map(
+    jnp.copy, train_state.init_state(config, layout_of_paper(config.model, ('arousal', 'valence')))
+  )  # no buffer twice: they are donated
   train = jax.jit(
     functools.partial(
-      update.train_step, model=affect.make_model(config, 2, None), config=ml_collections.FrozenConfigDict(config)
+      update.train_step,
+      model=affect.make_model(config, layout_of_paper(config.model, ('arousal', 'valence')), None),
+      config=ml_collections.FrozenConfigDict(config),
     ),
     donate_argnums=0,
   )

@@ -35,7 +35,7 @@ def from_run(workdir: str) -> network.Network:
   if not (folder / 'checkpoints').is_dir():
     raise UserError(f'{folder}: no checkpoints in it yet; let the training go on')
   state, checkpoint = checkpoints.best_of_run(
-    folder, jax.eval_shape(lambda: train_state.init_state(config, len(targets)))
+    folder, jax.eval_shape(lambda: train_state.init_state(config, workdirs.layout_of(dataset, config, targets)))
   )
   evaluated, fitted = {}, {'fitted_on': None, 'reason': 'the run was not evaluated; do so with --mode=evaluate'}
   if (folder / results.RESULTS_FILE).exists():

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from configs import fused
+from e2e_affect import streams
 from e2e_affect.clips import network
 from e2e_affect.train import train_state
 
@@ -39,6 +40,11 @@ def small_config(*modalities):
   return c
 
 
+def layout(config, num_targets=2):
+  """What data on the paper's grid hold for a network of this config."""
+  return streams.layout_of_paper(config.model, ['arousal', 'valence', 'liking'][:num_targets])
+
+
 @functools.cache
 def small_network(*modalities):
   """A `Network` of the two targets with random parameters, and post-processing that moves every trace."""
@@ -57,7 +63,7 @@ def random_network(config):
     fan_in = max(1, np.prod(leaf.shape[:-1]))
     return rng.normal(0, fan_in**-0.5 if 'kernel' in kind else 0.1, leaf.shape).astype(np.float32)
 
-  state = jax.eval_shape(lambda: train_state.init_state(config, 2))
+  state = jax.eval_shape(lambda: train_state.init_state(config, layout(config)))
   variables = jax.tree_util.tree_map_with_path(draw, {'params': state.params, 'batch_stats': state.batch_stats})
   return network.Network(
     config,

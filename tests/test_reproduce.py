@@ -21,6 +21,7 @@ from data_prep.simulate import corpus
 from e2e_affect.layers import resnet
 from e2e_affect.run import workdir
 from e2e_affect.train import checkpoints, init_from, loop, train_state
+from tests.networks import layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / 'launch' / 'reproduce.py'
@@ -177,7 +178,7 @@ def in_process(step, out, number_of_landmarks):
 
 
 def shapes(config):
-  return jax.eval_shape(lambda: train_state.init_state(config, 2))
+  return jax.eval_shape(lambda: train_state.init_state(config, layout(config)))
 
 
 def best(folder):

@@ -30,8 +30,8 @@ class Field:
 
   @property
   def bytes_per_step(self) -> int:
-    """Of an array that is stored as raw little-endian bytes."""
-    return math.prod(self.shape) * (2 if self.dtype == 'int16' else 4)
+    """Of an array; a picture's when it is decoded."""
+    return math.prod(self.shape) * {'int16': 2, 'float32': 4, 'jpeg': 1}[self.dtype]
 
   @classmethod
   def parse(cls, content: Any) -> 'Field':

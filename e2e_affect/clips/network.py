@@ -97,8 +97,9 @@ class Network:
       )
     self.config, self.variables, self.about = config, variables, about
     frozen = ml_collections.FrozenConfigDict(config)
-    model = affect.make_model(config, len(self.targets), axis_name=None)
-    self._context = chunks.context_steps(config.model)
+    self.layout = workdir.layout_of(about.get('dataset') or {}, config, self.targets)
+    model = affect.make_model(config, self.layout, axis_name=None)
+    self._context = chunks.context_steps(config.model, self.layout.grid)
     self._eval_step = jax.jit(functools.partial(chunks.eval_step, model=model, config=frozen, context=self._context))
 
   @property
@@ -315,7 +316,8 @@ def load(folder) -> Network:
     flat = safetensors.numpy.load(data)
   except (OSError, KeyError, safetensors.SafetensorError) as e:
     raise CheckpointError(f'{path}: cannot be read ({e}); export the run again') from None
-  state = jax.eval_shape(lambda: train_state.init_state(config, len(about['targets'])))
+  layout = workdir.layout_of(about.get('dataset') or {}, config, about['targets'])
+  state = jax.eval_shape(lambda: train_state.init_state(config, layout))
   template = {'params': state.params, 'batch_stats': state.batch_stats}
   _check_shapes(path, flat, traverse_util.flatten_dict(template, sep='/'))
   variables = traverse_util.unflatten_dict(flat, sep='/')

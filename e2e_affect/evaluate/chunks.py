@@ -11,48 +11,45 @@ import jax
 import ml_collections
 import numpy as np
 
-from data_prep.schema.records import SAMPLE_RATE, STEPS_PER_RECORD
-from e2e_affect.input import augment
+from data_prep.schema.fields import Layout
+from data_prep.schema.grid import Grid
+from e2e_affect import streams
 from e2e_affect.layers import recurrent
 from e2e_affect.models import devices
-from e2e_affect.models.affect import AffectNetwork, make_model
+from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
 
 
-def context_seconds(model: ml_collections.ConfigDict) -> int:
-  """Whole seconds, as records are, of sound beside a chunk that the speech network's filters see.
+def context_steps(model: ml_collections.ConfigDict, grid: Grid) -> int:
+  """Steps of sound beside a chunk that the filters of the network see, in whole records: `eval_step` and `split`.
 
   Args:
     model: `config.model`.
+    grid: of the recordings.
   """
-  options = model.speech
-  if 'speech' not in model.modalities or options.variant == 'released':  # its filters stay within their step
-    return 0
-  # The half that comes later is the longer one, as padding SAME has it; the long filter's taps are two samples apart.
-  reach = 2 * (options.long_taps // 2) + options.taps // 2
-  return -(-reach // SAMPLE_RATE)
+  reach = max(stream.reach(model) for stream in streams.of(model))
+  return -(-reach // (grid.samples_per_step * grid.steps_per_record)) * grid.steps_per_record
 
 
-def context_steps(model: ml_collections.ConfigDict) -> int:
-  """`context_seconds` in steps: what `steps.eval_step` and `split` are given."""
-  return context_seconds(model) * STEPS_PER_RECORD
-
-
-def split(batch: dict[str, np.ndarray], context: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def split(
+  batch: dict[str, np.ndarray], context: int, model: ml_collections.ConfigDict, layout: Layout
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Splits chunks that came with context on all fields.
 
   Args:
-    batch: [B, C+T+C, …] each but `audio_mean`, `audio_std` and `audio_gain` [B].
+    batch: [B, C+T+C, …] each but fields per recording [B, …].
     context: C.
+    model: `config.model`.
+    layout: of the data.
 
   Returns:
-    What `steps.eval_step` takes: the context on sound and `valid` alone; and all other fields without context.
+    What `eval_step` takes: the context on `valid` and the streams' wide fields alone; and what traces hold.
   """
   core = slice(context, batch['valid'].shape[1] - context)
-  inputs = {name: batch[name] for name in ('audio', 'audio_mean', 'audio_std', 'audio_gain', 'valid') if name in batch}
-  if 'face' in batch:
-    inputs |= {name: batch[name][:, core] for name in ('face', 'face_found')}
-  if 'landmarks' in batch:
-    inputs['landmarks'] = batch['landmarks'][:, core]
+  inputs = {'valid': batch['valid']}
+  for stream in streams.of(model):
+    for field in layout.streams[stream.name]:
+      whole = field.per == 'recording' or field.name in stream.wide
+      inputs[field.name] = batch[field.name] if whole else batch[field.name][:, core]
   return inputs, {name: batch[name][:, core] for name in ('label', 'mask', 'face_found') if name in batch}
 
 
@@ -66,17 +63,17 @@ def eval_step(
   context: int,
 ) -> tuple[jax.Array, recurrent.Carry]:
   """Predictions [B, T, K] of the next T steps of B recordings, and the recurrent state to go on with."""
-  inputs = augment.prepare(batch, model.config, config.augment, keys=None)
+  inputs = inputs_of(batch, model.config, config.augment, keys=None)
   return model.apply(variables, inputs, train=False, carry=carry, context=context)
 
 
-def over_devices(config: ml_collections.ConfigDict, num_targets: int) -> Callable:
+def over_devices(config: ml_collections.ConfigDict, layout: Layout) -> Callable:
   """`eval_step` of a config over all local devices; all arguments have an axis of devices."""
   step = functools.partial(
     eval_step,
-    model=make_model(config, num_targets, None),
+    model=make_model(config, layout, None),
     config=ml_collections.FrozenConfigDict(config),
-    context=context_steps(config.model),
+    context=context_steps(config.model, layout.grid),
   )
   return devices.spread(step, donate=2)
 

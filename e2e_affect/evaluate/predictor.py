@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.schema.manifest import Manifest
 from e2e_affect.evaluate import chunks
-from e2e_affect.input import pipeline
+from e2e_affect.input import pipeline, recordings
 from e2e_affect.layers import recurrent
 from e2e_affect.models import devices
 from e2e_affect.traces.traces import Trace
@@ -53,7 +53,7 @@ class NetworkPredictor:
     """
     config, manifest = self.config, self.manifest
     places = jax.local_device_count()
-    group_of = pipeline.recordings(manifest, config.data.dir, partition)
+    group_of = recordings.recordings(manifest, config.data.dir, partition)
     options = config.model.recurrent
     traces = []
     for first in range(0, len(group_of), places):
@@ -62,9 +62,9 @@ class NetworkPredictor:
       rows = []
 
       def inputs():
-        seconds = chunks.context_seconds(config.model)
-        for batch in pipeline.evaluation_batches(config, manifest, group, places, seconds):
-          network_inputs, core = chunks.split(batch, chunks.context_steps(config.model))
+        context = chunks.context_steps(config.model, manifest.grid)
+        for batch in pipeline.evaluation_batches(config, manifest, group, places, context):
+          network_inputs, core = chunks.split(batch, context, config.model, manifest)
           rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
           yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
 

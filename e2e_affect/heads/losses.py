@@ -97,7 +97,7 @@ def weight_penalty(params: dict) -> jax.Array:
   kernels = [
     leaf
     for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    if path[0].key in ('speech', 'visual') and path[-1].key.endswith('kernel')
+    if path[0].key != 'recurrent' and path[-1].key.endswith('kernel')
   ]
   return 0.5 * sum((jnp.sum(kernel**2) for kernel in kernels), jnp.zeros(()))
 

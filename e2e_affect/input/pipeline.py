@@ -1,14 +1,12 @@
 """Shards -> batches, as a pure function of position: the only file of the trainer that imports TensorFlow.
 
-The order of the training data depends on (seed, position) and on nothing else, so that the step is the only
+The order of the training data depends on (seed, position) and on nothing else, so that the update is the only
 state a checkpoint has to hold, and every number of hosts sees the same global batches.
 """
 
-from collections.abc import Iterator
-import dataclasses
-import os
-import pathlib
+from collections.abc import Callable, Iterator
 import sys
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -17,135 +15,13 @@ import tqdm
 from data_prep.core.errors import DataError
 from data_prep.core.quiet_tf import tf
 from data_prep.schema import records
+from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
-from data_prep.schema.records import STEPS_PER_RECORD
 from data_prep.shards import verify, write
+from e2e_affect.input.recordings import Recording, records_per_sequence, windows
 
 tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's
-_CHECKED_TOGETHER = 25  # records
-
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-  """Where the records of one recording lie: `files` in order, and their number."""
-
-  name: str
-  subject: str
-  files: list[str]
-  seconds: int
-  steps: int
-
-
-def read_manifest(folder: str) -> Manifest:
-  """Reads the manifest and looks at every shard's size and permission, without reading the shards.
-
-  Raises:
-    DataError: no manifest, or a shard that is missing, cut, grown or not to be read: named, with what was expected.
-  """
-  manifest = Manifest.read(folder)
-  for shard in manifest.shards:
-    path = pathlib.Path(folder) / shard.file
-    found = os.path.getsize(path) if path.is_file() else None
-    if found != shard.bytes:
-      what = 'not found' if found is None else f'{found} bytes found'
-      raise DataError(
-        f'{path}: {what}, {shard.bytes} bytes with {shard.records} records expected; make the shards '
-        'again with `python -m data_prep.prepare`'
-      )
-    if not os.access(path, os.R_OK):
-      raise DataError(f'{path}: you may not read it; give yourself the permission (chmod u+r)')
-  return manifest
-
-
-def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recording]:
-  """The recordings of a partition, sorted by name."""
-  found = {}
-  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
-    if shard.partition == partition:
-      found.setdefault(shard.recording, []).append(shard)
-  return [
-    Recording(
-      name,
-      of[0].subject,
-      [str(pathlib.Path(folder) / s.file) for s in of],
-      sum(s.records for s in of),
-      sum(s.steps for s in of),
-    )
-    for name, of in found.items()
-  ]
-
-
-def num_sequences(config: ml_collections.ConfigDict, manifest: Manifest) -> int:
-  """N: sequences of T steps to train on; the last one of a recording may be partly masked."""
-  _check_landmarks(config, manifest)
-  return len(_train_windows(config, manifest))
-
-
-def check_streams(config: ml_collections.ConfigDict, manifest: Manifest) -> None:
-  """Looks for what the network learns from, up to the first record that has it: in ordinary data, that is one.
-
-  Raises:
-    DataError: the partitions to train on have no label, or no face, sound or landmarks for a network that sees them;
-      or a record is damaged.
-  """
-  group = _train_recordings(config, manifest)
-  seconds = [(recording, second) for recording in group for second in range(recording.seconds)]
-  modalities = config.model.modalities
-  text = tf.io.FixedLenFeature([], tf.string)
-  spec = {'label_mask': text, 'valid': text}
-  spec |= {'face_found': text} if 'visual' in modalities else {}
-  spec |= {'audio_std': tf.io.FixedLenFeature([], tf.float32)} if 'speech' in modalities else {}
-  spec |= {'landmarks': text} if 'geometric' in modalities else {}
-
-  def parse(serialized):
-    parsed = tf.io.parse_single_example(serialized, spec)
-    of_steps = ('label_mask', 'valid', 'face_found')
-    return parsed | {
-      name: tf.reshape(tf.io.decode_raw(parsed[name], tf.float32), [STEPS_PER_RECORD])
-      for name in of_steps
-      if name in spec
-    }
-
-  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).map(parse)
-  missing = {'label_mask': 'label', 'face_found': 'face', 'audio_std': 'sound', 'landmarks': 'landmark'}
-  missing = {name: word for name, word in missing.items() if name in spec}
-  for record in _with_readable_errors(_untuned(dataset), config.data.dir, manifest, lambda k: seconds[k : k + 1], 1):
-    for name in list(missing):
-      if name == 'landmarks':
-        found = any(record[name])  # a byte that is not 0: they are 0 where no point was found
-      else:
-        found = np.any(record[name] * (1 if name == 'audio_std' else record['valid']))
-      if found:
-        del missing[name]
-    if not missing:
-      return
-  raise DataError(
-    f'{config.data.dir}: {" and ".join(config.data.train_on)}, to train on, has no '
-    f'{" and no ".join(missing.values())} in any of {len(seconds)} records, and a network of '
-    f'{", ".join(modalities)} learns from it; prepare the recordings again with what is missing '
-    '(`python -m data_prep.preview` shows what they hold), or train a network without it'
-  )
-
-
-def check_records(config: ml_collections.ConfigDict, manifest: Manifest, partition: str) -> None:
-  """Reads a partition once as an evaluation will, so that no damage is found only after the training.
-
-  Raises:
-    DataError: a record is damaged, or lacks what the network needs: named.
-  """
-  group = recordings(manifest, config.data.dir, partition)
-  seconds = [(recording, second) for recording in group for second in range(recording.seconds)]
-  parse = _parser(config, len(manifest.targets))
-  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).batch(_CHECKED_TOGETHER)
-  dataset = dataset.map(
-    lambda serialized: parse(serialized, 0), num_parallel_calls=config.data.read_threads, deterministic=True
-  )
-
-  def windows_of(batch):
-    return seconds[batch * _CHECKED_TOGETHER : (batch + 1) * _CHECKED_TOGETHER]
-
-  for _ in _with_readable_errors(_untuned(dataset), config.data.dir, manifest, windows_of, 1):
-    pass
+_ALWAYS = ('face_found',)  # traces tell it, whatever the network sees
 
 
 def train_batches(
@@ -171,15 +47,13 @@ def train_batches(
     process_count: number of hosts; each gets every process_count-th sequence.
 
   Yields:
-    `audio` [b, T, S] int16, `audio_mean`, `audio_std`, `audio_gain` [b], `face` [b, T, 96, 96, 3] uint8, `face_found`,
-    `valid`, `mask` [b, T], `landmarks` [b, T, L, 2], `label` [b, T, K], `index` [b] place in the global batch;
-    b = batch_size / hosts.
-    `audio`, `face` or `landmarks` is absent where the network has no such modality.
+    `valid`, `mask` [b, T], `label` [b, T, K], `index` [b] place in the global batch, and the fields of the network's
+    streams, [b, T, …] or, per recording, [b, …]; `face_found` always. b = batch_size / hosts.
   """
-  windows = _train_windows(config, manifest)
-  order = _train_order(config, len(windows), first_step, last_step, batch_size, process_index, process_count)
-  seconds = config.data.sequence_steps // STEPS_PER_RECORD
-  return _batches(config, manifest, order, windows, seconds, batch_size // process_count)
+  cut = windows(config, manifest)
+  order = _train_order(config, len(cut), first_step, last_step, batch_size, process_index, process_count)
+  length = records_per_sequence(config, manifest.grid)
+  return _batches(config, manifest, order, cut, length, batch_size // process_count)
 
 
 def cached_train_batches(
@@ -197,13 +71,13 @@ def cached_train_batches(
 
 def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[str, np.ndarray]:
   """All N sequences of the train partition, decoded, and a blank one: as `train_batches`, [N + 1, …], no `index`."""
-  windows = _train_windows(config, manifest)
-  order = tf.data.Dataset.range(len(windows) + 1).map(lambda window: (window, window))
-  seconds = config.data.sequence_steps // STEPS_PER_RECORD
+  cut = windows(config, manifest)
+  order = tf.data.Dataset.range(len(cut) + 1).map(lambda window: (window, window))
+  length = records_per_sequence(config, manifest.grid)
   corpus = {}
   for batch in tqdm.tqdm(
-    _batches(config, manifest, order, windows, seconds, 1),
-    total=len(windows) + 1,
+    _batches(config, manifest, order, cut, length, 1),
+    total=len(cut) + 1,
     desc='reading the corpus',
     unit=' sequences',
     leave=False,
@@ -211,7 +85,7 @@ def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[s
   ):
     place = batch.pop('index')[0]
     if not corpus:  # once: the corpus may be many gigabytes, and the allocator may fill them with zeros each time
-      corpus = {name: np.zeros((len(windows) + 1, *values.shape[1:]), values.dtype) for name, values in batch.items()}
+      corpus = {name: np.zeros((len(cut) + 1, *values.shape[1:]), values.dtype) for name, values in batch.items()}
     for name, values in batch.items():
       corpus[name][place] = values[0]
   return corpus
@@ -228,8 +102,8 @@ def train_order(
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Which rows of `read_corpus` make the batches of `train_batches`: `window` [b] and, as there, `index` [b]."""
-  windows = num_sequences(config, manifest)
-  order = _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count)
+  count = len(windows(config, manifest))
+  order = _train_order(config, count, first_step, last_step, batch_size, process_index, process_count)
   order = order.map(lambda window, place: {'window': tf.cast(window, tf.int32), 'index': tf.cast(place, tf.int32)})
   return _untuned(order.batch(batch_size // process_count, drop_remainder=True)).as_numpy_iterator()
 
@@ -252,7 +126,7 @@ def _train_order(config, windows, first_step, last_step, batch_size, process_ind
 
 
 def evaluation_batches(
-  config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], size: int, context_seconds: int
+  config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], size: int, context: int
 ) -> Iterator[dict[str, np.ndarray]]:
   """Recordings whole and in order, in chunks, side by side.
 
@@ -261,51 +135,67 @@ def evaluation_batches(
     manifest: of `config.data.dir`.
     group: at most `size` recordings.
     size: b, rows of each batch; rows past the group's end are blank.
-    context_seconds: seconds before and after the chunk that come along, for the long filter.
+    context: steps before and after the chunk that come along, a whole number of records.
 
   Yields:
-    Per chunk, as `train_batches`, T = 25 · (chunk + 2 · context). Past the end of a recording everything is 0.
+    Per chunk, as `train_batches`, T = steps of the chunk + 2 · context. Past the end of a recording everything is 0.
   """
-  chunk = config.evaluate_chunk_seconds
-  windows, order = [], []
-  for start in range(0, max(r.seconds for r in group), chunk):
+  per_record = manifest.grid.steps_per_record
+  chunk = max(1, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds))
+  around = context // per_record
+  cut: list[tuple[Recording, int]] = []
+  order: list[tuple[int, int]] = []
+  for start in range(0, max(r.records for r in group), chunk):
     for place in range(size):
-      order.append((len(windows) if place < len(group) else -1, place))
+      order.append((len(cut) if place < len(group) else -1, place))
       if place < len(group):
-        windows.append((group[place], start - context_seconds))
-  order = [(len(windows) if window < 0 else window, place) for window, place in order]
+        cut.append((group[place], start - around))
+  order = [(len(cut) if window < 0 else window, place) for window, place in order]
   positions = tf.data.Dataset.from_tensor_slices(np.asarray(order, np.int64)).map(lambda pair: (pair[0], pair[1]))
-  return _batches(config, manifest, positions, windows, chunk + 2 * context_seconds, size)
+  return _batches(config, manifest, positions, cut, chunk + 2 * around, size)
 
 
-def _train_recordings(config, manifest):
-  group = [r for partition in config.data.train_on for r in recordings(manifest, config.data.dir, partition)]
-  if not group:
-    raise DataError(f'{config.data.dir}: no recordings to train on in {" and ".join(config.data.train_on)}')
-  return group
+def read_records(
+  config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], names: list[str] | None, at_once: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """Every record of recordings, in order.
+
+  Args:
+    config: `data.*` and `model.modalities` are read.
+    manifest: of `config.data.dir`.
+    group: the recordings.
+    names: fields to decode beside `valid` and `mask`; None: all that the network of the config takes.
+    at_once: records that are decoded together.
+
+  Yields:
+    As `train_batches`, without the axis of sequences.
+
+  Raises:
+    DataError: a record is damaged, or lacks a field: named.
+  """
+  places = [(recording, index) for recording in group for index in range(recording.records)]
+  parse = _parser(manifest, _fields(config, manifest) if names is None else _named(manifest, names))
+  dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).batch(at_once)
+  dataset = dataset.map(
+    lambda serialized: parse(serialized, 0), num_parallel_calls=config.data.read_threads, deterministic=True
+  )
+  windows_of = lambda batch: places[batch * at_once : (batch + 1) * at_once]
+  return _with_readable_errors(_untuned(dataset), config.data.dir, manifest, windows_of, 1)
 
 
-def _train_windows(config, manifest):
-  """(recording, first second) of every sequence of the partitions to train on."""
-  seconds = config.data.sequence_steps // STEPS_PER_RECORD
-  return [(r, start) for r in _train_recordings(config, manifest) for start in range(0, r.seconds, seconds)]
-
-
-def _batches(config, manifest, positions, windows, seconds, batch_size):
-  """Reads `seconds` records per window; batches of windows."""
-  _check_landmarks(config, manifest)
-  files, skip, blanks_before, length = _window_tables(windows, seconds)
-  num_targets = len(manifest.targets)
+def _batches(config, manifest, positions, cut, length, batch_size):
+  """Reads `length` records per window of `cut`; batches of windows."""
+  files, skip, blanks_before, present_records = _window_tables(cut, length)
   blank = records.encode(records.blank(manifest), manifest)
 
   def read(window, place):
     present = tf.data.TFRecordDataset(tf.strings.split(tf.gather(files, window), '\n'))
-    present = present.skip(tf.gather(skip, window)).take(tf.gather(length, window))
+    present = present.skip(tf.gather(skip, window)).take(tf.gather(present_records, window))
     padded = tf.data.Dataset.from_tensors(blank).repeat(tf.gather(blanks_before, window))
     padded = padded.concatenate(present).concatenate(tf.data.Dataset.from_tensors(blank).repeat())
-    return padded.take(seconds).batch(seconds).map(lambda serialized: (serialized, place))
+    return padded.take(length).batch(length).map(lambda serialized: (serialized, place))
 
-  parse = _parser(config, num_targets)
+  parse = _parser(manifest, _fields(config, manifest))
   threads = config.data.read_threads
   dataset = positions.interleave(
     read, cycle_length=max(threads, 1), block_length=1, num_parallel_calls=threads, deterministic=True
@@ -317,10 +207,10 @@ def _batches(config, manifest, positions, windows, seconds, batch_size):
 
   def windows_of(batch):
     numbers = positions.skip(batch * batch_size).take(batch_size).map(lambda window, place: window)
-    return [windows[k] for k in numbers.as_numpy_iterator() if k < len(windows)]
+    return [cut[k] for k in numbers.as_numpy_iterator() if k < len(cut)]
 
   dataset = _untuned(dataset.with_options(options))
-  return _with_readable_errors(dataset, config.data.dir, manifest, windows_of, seconds)
+  return _with_readable_errors(dataset, config.data.dir, manifest, windows_of, length)
 
 
 def _untuned(dataset):
@@ -330,14 +220,14 @@ def _untuned(dataset):
   return dataset.with_options(options)
 
 
-def _with_readable_errors(dataset, folder, manifest, windows_of, seconds):
+def _with_readable_errors(dataset, folder, manifest, windows_of, length):
   """What the dataset yields; the record that it fails at is named.
 
   Args:
     dataset, folder, manifest: what is read.
     windows_of: number of an element -> the windows that it is made of; the order of elements is fixed, so that the
       number of those that were yielded says where the fault lies.
-    seconds: of a window.
+    length: records of a window.
 
   Raises:
     DataError: shard, record, byte and second of the recording, and what is wrong there.
@@ -348,7 +238,7 @@ def _with_readable_errors(dataset, folder, manifest, windows_of, seconds):
       yield element
       yielded += 1
   except (tf.errors.OpError, UnicodeDecodeError) as e:  # the latter where TensorFlow's message quotes the damage
-    fault = _fault_in(folder, manifest, windows_of(yielded), seconds)
+    fault = _fault_in(folder, manifest, windows_of(yielded), length)
     if fault is None:  # open files, memory, a drive that was away for a moment
       reason = write.reason(e) if isinstance(e, tf.errors.OpError) else str(e)
       raise DataError(
@@ -361,101 +251,91 @@ def _with_readable_errors(dataset, folder, manifest, windows_of, seconds):
     ) from None
 
 
-def _fault_in(folder, manifest, windows, seconds):
+def _fault_in(folder, manifest, cut, length):
   """The first fault in the windows, found by the check of `--verify`; None: there is none."""
-  for recording, start in windows:
+  for recording, start in cut:
     for shard in sorted((s for s in manifest.shards if s.recording == recording.name), key=lambda s: s.first_second):
       first = max(start - shard.first_second, 0)
-      stop = min(start + seconds - shard.first_second, shard.records)
+      stop = min(start + length - shard.first_second, shard.records)
       fault = verify.first_fault(folder, manifest, shard, first, stop) if first < stop else None
       if fault:
         return fault
   return None
 
 
-def _check_landmarks(config, manifest):
-  found, wanted = manifest.num_landmarks, config.model.geometric.landmarks
-  if 'geometric' in config.model.modalities and found != wanted:
-    raise DataError(
-      f'{config.data.dir}: its records have {found or "no"} landmarks, config.model.geometric.landmarks '
-      f'is {wanted}; '
-      + (
-        f'set it to {found}'
-        if found
-        else 'add them with `python -m data_prep.landmarks`, and train on what that writes'
-      )
-    )
-
-
-def _window_tables(windows, seconds):
+def _window_tables(cut, length):
   """Per window: its files, joined; records to skip in them; blanks to put before; records to take. One blank more."""
-  files, skip, before, length = [], [], [], []
-  for recording, start in windows:
+  files, skip, before, present = [], [], [], []
+  for recording, start in cut:
     first = max(start, 0)
-    stop = min(start + seconds, recording.seconds)
+    stop = min(start + length, recording.records)
     shard = min(first // records.RECORDS_PER_SHARD, len(recording.files) - 1)
     files.append('\n'.join(recording.files[shard:]))
     skip.append(first - shard * records.RECORDS_PER_SHARD)
     before.append(first - start)
-    length.append(max(stop - first, 0))
+    present.append(max(stop - first, 0))
   files.append(files[0])
-  return tf.constant(files), *(tf.constant(column + [0], tf.int64) for column in (skip, before, length))
+  return tf.constant(files), *(tf.constant(column + [0], tf.int64) for column in (skip, before, present))
 
 
-def _parser(config, num_targets):
-  """Serialized seconds [n] and a place -> one sequence; decodes what the network uses and nothing else."""
-  steps, modalities = STEPS_PER_RECORD, config.model.modalities
+def _fields(config, manifest) -> dict[str, Field]:
+  """The fields that a network of the config takes, and those that are always read."""
+  taken = [field for name in config.model.modalities for field in manifest.streams[name]]
+  return {field.name: field for field in taken} | _named(
+    manifest, [f.name for f in manifest.fields() if f.name in _ALWAYS]
+  )
+
+
+def _named(manifest, names) -> dict[str, Field]:
+  return {field.name: field for field in manifest.fields() if field.name in names}
+
+
+def _parser(manifest: Manifest, fields: dict[str, Field]) -> Callable[[Any, Any], dict[str, Any]]:
+  """Serialized records [n] and a place -> one sequence; decodes these fields, labels, and nothing else."""
+  steps = manifest.grid.steps_per_record
   text = tf.io.FixedLenFeature([], tf.string)
-  number = tf.io.FixedLenFeature([], tf.float32)
-  spec = dict.fromkeys(('face_found', 'label', 'label_mask', 'valid'), text)
-  if 'speech' in modalities:
-    spec |= {
-      'audio': text,
-      'audio_mean': number,
-      'audio_std': number,
-      'audio_gain': tf.io.FixedLenFeature([], tf.float32, default_value=1.0),
-    }
-  if 'visual' in modalities:
-    spec['face'] = tf.io.FixedLenFeature([steps], tf.string)
-  if 'geometric' in modalities:
-    spec['landmarks'] = text
 
-  def floats(parsed, name, shape=()):
-    """[n] strings -> [25 · n, …]; a string of another size is an error, and so is a number that is not finite."""
-    values = tf.debugging.assert_all_finite(tf.io.decode_raw(parsed[name], tf.float32), name)
+  def feature(field):
+    if field.per == 'recording':
+      return tf.io.FixedLenFeature(field.shape, tf.float32, default_value=field.default)
+    return tf.io.FixedLenFeature([steps], tf.string) if field.dtype == 'jpeg' else text
+
+  spec = dict.fromkeys(('label', 'label_mask', 'valid'), text) | {name: feature(f) for name, f in fields.items()}
+
+  def array(parsed, name, shape=(), dtype='float32'):
+    """[n] strings -> [steps · n, …]; a string of another size is an error, and so is a number that is not finite."""
+    values = tf.io.decode_raw(parsed[name], tf.as_dtype(dtype))
+    if values.dtype.is_floating:
+      values = tf.debugging.assert_all_finite(values, name)
     return tf.reshape(values, (steps * tf.shape(parsed[name])[0], *shape))
 
-  size = records.FACE_SIZE
-
-  def decode(jpeg):
+  def decode(jpeg, shape):
     header = tf.io.extract_jpeg_shape(jpeg)  # before the decoder: a size that lies would take its memory
-    with tf.control_dependencies([tf.debugging.assert_equal(header[:2], (size, size))]):
+    with tf.control_dependencies([tf.debugging.assert_equal(header[:2], shape[:2])]):
       jpeg = tf.identity(jpeg)
     # TensorFlow's default is another transform, 1.7 levels off in the mean: prediction decodes with OpenCV.
-    return tf.ensure_shape(tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE'), (size, size, 3))
+    return tf.ensure_shape(tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE'), shape)
+
+  def value(parsed, field, first):
+    if field.per == 'recording':
+      return tf.debugging.assert_all_finite(parsed[field.name], field.name)[first]
+    if field.dtype == 'jpeg':
+      flat = tf.reshape(parsed[field.name], [-1])
+      return tf.map_fn(lambda jpeg: decode(jpeg, field.shape), flat, fn_output_signature=tf.uint8)
+    return array(parsed, field.name, field.shape, field.dtype)
 
   def parse(serialized, place):
     parsed = tf.io.parse_example(serialized, spec)
-    valid = floats(parsed, 'valid')
+    valid = array(parsed, 'valid')
+    # What holds for the whole recording stands in every record but the blank ones, in which nothing is valid.
+    first = tf.argmax(tf.reduce_max(tf.reshape(valid, [-1, steps]), axis=1))
     sequence = {
-      'label': floats(parsed, 'label', (num_targets,)),
+      'label': array(parsed, 'label', (len(manifest.targets),)),
       'valid': valid,
-      'mask': floats(parsed, 'label_mask') * valid,
-      'face_found': floats(parsed, 'face_found'),
+      'mask': array(parsed, 'label_mask') * valid,
       'index': tf.cast(place, tf.int32),
+      **{name: tf.zeros_like(valid) for name in _ALWAYS},
     }
-    if 'speech' in modalities:
-      sequence['audio'] = tf.reshape(
-        tf.io.decode_raw(parsed['audio'], tf.int16), (steps * tf.shape(serialized)[0], records.SAMPLES_PER_STEP)
-      )
-      # The mean, deviation and gain of the recording stand in every record; blank ones hold 0.
-      present = tf.argmax(parsed['audio_std'])
-      for name in ('audio_mean', 'audio_std', 'audio_gain'):
-        sequence[name] = tf.debugging.assert_all_finite(parsed[name], name)[present]
-    if 'visual' in modalities:
-      sequence['face'] = tf.map_fn(decode, tf.reshape(parsed['face'], [-1]), fn_output_signature=tf.uint8)
-    if 'geometric' in modalities:
-      sequence['landmarks'] = floats(parsed, 'landmarks', (config.model.geometric.landmarks, 2))
-    return sequence
+    return sequence | {name: value(parsed, field, first) for name, field in fields.items()}
 
   return parse

@@ -6,7 +6,6 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from data_prep.schema.records import SAMPLES_PER_STEP
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.cpu_kernels import largest
 from e2e_affect.layers.dropout import dropout
@@ -47,7 +46,7 @@ class SpeechNetwork(nn.Module):
     """Computes the features of every step.
 
     Args:
-      audio: [B, T, S] normalised waveform, S = 640 samples at 16 kHz.
+      audio: [B, T, S] normalised waveform, S samples a step: 640 at 16 kHz and 40 ms.
       valid: [B, T], 0 where the step lies outside of the recording; such steps look to their neighbours
         as the zero padding at the edges does, so that a recording gives the same features in one piece
         and in chunks with enough context.
@@ -56,18 +55,18 @@ class SpeechNetwork(nn.Module):
       keys: [B] PRNG keys of the sequences; only read in training.
 
     Returns:
-      [B, T, 320 · filters / pool_channels].
+      [B, T, S / 2 · filters / pool_channels].
     """
     _check_audio(audio, valid)
-    batch, steps, _ = audio.shape
+    batch, steps, samples = audio.shape
     # [B, T, S] -> [B, T·S, 1] -> [B, T·S, F]
-    x = audio.reshape(batch, steps * SAMPLES_PER_STEP, 1).astype(self.dtype)
+    x = audio.reshape(batch, steps * samples, 1).astype(self.dtype)
     # As a product over windows it takes half the time alone, but XLA's CPU then derives the pooling's gradient in the
     # windows' layout, element by element: a training step took 3 (batch 1) to 9 % (batch 25) longer.
     x = nn.Conv(self.filters, (self.taps,), dtype=self.dtype, name='conv')(x)
     # [B, T·S, F] -> [B, T·S/2, F]; ReLU after the maximum gives the same numbers for half of the work.
     x = nn.relu(largest(x.reshape(batch, -1, _POOL_TIME, self.filters), 2))
-    samples_valid = jnp.repeat(valid.astype(x.dtype), SAMPLES_PER_STEP // _POOL_TIME, axis=1)
+    samples_valid = jnp.repeat(valid.astype(x.dtype), samples // _POOL_TIME, axis=1)
     x = x * samples_valid[:, :, None]
     # [B, T·S/2, F] -> [B, T·S/2, F / 10]
     kernel = self.param(
@@ -118,12 +117,12 @@ class ReleasedSpeechNetwork(nn.Module):
   ) -> jax.Array:
     """As `SpeechNetwork`."""
     _check_audio(audio, valid)
-    batch, steps, _ = audio.shape
+    batch, steps, samples = audio.shape
     if train:
       audio = dropout(audio, keys, self.dropout_rate)
     mask = (valid if found is None else valid * found).reshape(-1)
     # [B, T, S] -> [B·T, S, 1] -> [B·T, S, F]
-    x = audio.reshape(batch * steps, SAMPLES_PER_STEP, 1).astype(self.dtype)
+    x = audio.reshape(batch * steps, samples, 1).astype(self.dtype)
     x = nn.Conv(self.filters, (self.taps,), use_bias=False, dtype=self.dtype, name='conv')(x)
     x = nn.relu(self.norm(name='conv_norm')(x, mask, train))
     x = largest(x.reshape(batch * steps, -1, _POOL_TIME, self.filters), 2)
@@ -135,7 +134,8 @@ class ReleasedSpeechNetwork(nn.Module):
 
 
 def _check_audio(audio, valid):
-  if audio.ndim != 3 or audio.shape[2] != SAMPLES_PER_STEP or valid.shape != audio.shape[:2]:
+  if audio.ndim != 3 or audio.shape[2] % _POOL_TIME or valid.shape != audio.shape[:2]:
     raise ValueError(
-      f'speech: audio [B, T, {SAMPLES_PER_STEP}] and valid [B, T] expected, got {audio.shape} and {valid.shape}'
+      f'speech: audio [B, T, S], S a multiple of {_POOL_TIME}, and valid [B, T] expected, got {audio.shape} and '
+      f'{valid.shape}'
     )

@@ -1,18 +1,18 @@
 """The assembled networks: speech, visual or both, and the recurrent part on top (paper, Fig. 1)."""
 
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 
+from data_prep.schema.fields import Layout
+from e2e_affect import streams
 from e2e_affect.config import switches
-from e2e_affect.input import augment
 from e2e_affect.layers import recurrent
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
-from e2e_affect.layers.resnet import ResNet50
-from e2e_affect.layers.speech import ReleasedSpeechNetwork, SpeechNetwork
 
 
 class AffectNetwork(nn.Module):
@@ -57,47 +57,10 @@ class AffectNetwork(nn.Module):
     valid = inputs['valid']
     core = slice(context, valid.shape[1] - context)
     norm = functools.partial(MaskedBatchNorm, axis_name=self.axis_name, dtype=self.dtype)
-    features = []
-    if 'speech' in self.config.modalities:
-      # [B, C+T+C, S] -> [B, T, 1280]
-      found = inputs['audio_found'][:, None] > 0
-      # NOTE(paper): the released speech network's normalisation always learns from the batch, published weights or not,
-      # as its authors trained it: a batch has hundreds of samples a step. `frozen` keeps it as it is.
-      x = self._speech(functools.partial(norm, frozen='speech' in self.config.frozen))(
-        inputs['audio'], valid, found=found, train=train, keys=keys
-      )[:, core]
-      features.append(jnp.where(found[:, :, None], x, 0))
-    if 'visual' in self.config.modalities:
-      # [B, T, H, W, 3] -> [B·T, H, W, 3] -> [B, T, 2048]
-      face = inputs['face']
-      options = self.config.visual
-      found = inputs['face_found'] > 0
-      mask = (valid[:, core] * found).reshape(-1)
-      frames = face.reshape(-1, *face.shape[2:])
-      if train:
-        # Batch normalisation of few frames, much alike, makes others a hundred times larger in every layer, until
-        # 0 · inf is NaN: what is not to count looks like a frame that does.
-        frames = jnp.where(mask[:, None, None, None] > 0, frames, frames[mask.argmax()])
-      norm = functools.partial(
-        norm,
-        epsilon=options.batch_norm_epsilon,
-        momentum=options.batch_norm_momentum,
-        frozen=options.batch_norm == 'frozen' or 'visual' in self.config.frozen,
-      )
-      x = ResNet50(
-        width=options.width,
-        stride_on=options.stride_on,
-        stem_pool_padding=options.stem_pool_padding,
-        norm=norm,
-        remat=options.remat,
-        dtype=self.dtype,
-        name='visual',
-      )(frames, mask, train)
-      features.append(jnp.where(found[:, :, None], x.reshape(*face.shape[:2], -1), 0))
-    if 'geometric' in self.config.modalities:
-      # [B, T, L, 2] -> [B, T, 2L]
-      x = inputs['landmarks']
-      features.append(x.reshape(*x.shape[:2], -1).astype(self.dtype))
+    features = [
+      stream.features(inputs, self.config, core=core, norm=norm, dtype=self.dtype, train=train, keys=keys)
+      for stream in streams.of(self.config)
+    ]
     x = jnp.concatenate(features, axis=-1)
     options = self.config.recurrent
     network = recurrent.RecurrentNetwork(
@@ -118,64 +81,52 @@ class AffectNetwork(nn.Module):
       carry = jax.lax.stop_gradient(carry)
     return network(x, carry)
 
-  def _speech(self, norm):
-    options = self.config.speech
-    sizes = dict(
-      filters=options.filters,
-      taps=options.taps,
-      long_taps=options.long_taps,
-      pool_channels=options.pool_channels,
-      dropout_rate=options.dropout,
-      dtype=self.dtype,
-      name='speech',
-    )
-    if options.variant == 'released':
-      return ReleasedSpeechNetwork(**sizes, norm=functools.partial(norm, momentum=0.997))
-    return SpeechNetwork(**sizes)
 
-
-def make_model(config: ml_collections.ConfigDict, num_targets: int, axis_name: str | None) -> AffectNetwork:
-  """The network of a config; `axis_name` as in `AffectNetwork`."""
+def make_model(config: ml_collections.ConfigDict, layout: Layout, axis_name: str | None) -> AffectNetwork:
+  """The network of a config for data of a layout; `axis_name` as in `AffectNetwork`."""
   model = ml_collections.FrozenConfigDict(switches.settled(config.model))
-  return AffectNetwork(num_targets, model, jnp.dtype(config.dtype), axis_name)
+  return AffectNetwork(len(layout.targets), model, jnp.dtype(config.dtype), axis_name)
 
 
-def example_batch(config: ml_collections.ConfigDict, num_targets: int, batch_size: int = 1, steps: int = 25) -> dict:
-  """A batch of zeros in the shapes and types of the input pipeline, to trace with."""
-  from data_prep.schema.records import FACE_SIZE, SAMPLES_PER_STEP
+def inputs_of(batch: dict[str, jax.Array], model: Any, augment: Any, keys: jax.Array | None) -> dict[str, jax.Array]:
+  """Makes the network's inputs of a batch as it comes from the input pipeline.
 
+  Args:
+    batch: the fields of the network's streams, [B, T, …] or [B], and `valid` [B, T].
+    model: `config.model`.
+    augment: `config.augment`.
+    keys: [B] PRNG keys, one a sequence, or None to evaluate.
+  """
+  inputs = {'valid': batch['valid']}
+  for stream in streams.of(model):
+    inputs |= stream.inputs(batch, model, augment, keys)
+  return inputs
+
+
+def example_batch(config: ml_collections.ConfigDict, layout: Layout, batch_size: int = 1, steps: int = 1) -> dict:
+  """A batch in the shapes and types of the input pipeline, to trace with; what shows that a stream is there is 1."""
   batch = {
-    'label': jnp.zeros((batch_size, steps, num_targets)),
+    'label': jnp.zeros((batch_size, steps, len(layout.targets))),
     'mask': jnp.zeros((batch_size, steps)),
     'valid': jnp.ones((batch_size, steps)),
     'index': jnp.arange(batch_size),
   }
-  if 'speech' in config.model.modalities:
-    batch |= {
-      'audio': jnp.zeros((batch_size, steps, SAMPLES_PER_STEP), jnp.int16),
-      'audio_mean': jnp.zeros(batch_size),
-      'audio_std': jnp.ones(batch_size),
-      'audio_gain': jnp.ones(batch_size),
-    }
-  if 'visual' in config.model.modalities:
-    batch |= {
-      'face': jnp.zeros((batch_size, steps, FACE_SIZE, FACE_SIZE, 3), jnp.uint8),
-      'face_found': jnp.ones((batch_size, steps)),
-    }
-  if 'geometric' in config.model.modalities:
-    batch['landmarks'] = jnp.zeros((batch_size, steps, config.model.geometric.landmarks, 2))
+  for stream in streams.of(config.model):
+    for field in layout.streams[stream.name]:
+      shape = (batch_size, steps, *field.shape) if field.per == 'step' else (batch_size, *field.shape)
+      value = 1 if field.name == stream.evidence else field.default or 0
+      batch[field.name] = jnp.full(shape, value, 'uint8' if field.dtype == 'jpeg' else field.dtype)
   return batch
 
 
-def init_variables(config: ml_collections.ConfigDict, num_targets: int) -> dict:
+def init_variables(config: ml_collections.ConfigDict, layout: Layout) -> dict:
   """Fresh `params` and `batch_stats` from `config.seed`; the same whatever the devices."""
-  model = make_model(config, num_targets, axis_name=None)
-  batch = example_batch(config, num_targets)
+  model = make_model(config, layout, axis_name=None)
+  batch = example_batch(config, layout)
 
   @jax.jit
   def init(key):
-    inputs = augment.prepare(batch, model.config, config.augment, keys=None)
-    return model.init(key, inputs, train=False)
+    return model.init(key, inputs_of(batch, model.config, config.augment, keys=None), train=False)
 
   variables = init(jax.random.key(config.seed))
   return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}

@@ -8,9 +8,7 @@ import jax
 import ml_collections
 
 from data_prep.core.errors import UserError
-from data_prep.schema.records import FACE_SIZE, SAMPLES_PER_STEP
-
-_BYTES_OF_STEP = {'speech': 2 * SAMPLES_PER_STEP, 'visual': 3 * FACE_SIZE**2}  # as the input pipeline gives them
+from e2e_affect import streams
 
 
 def refuse_absurd_batch(config: ml_collections.ConfigDict) -> None:
@@ -19,7 +17,8 @@ def refuse_absurd_batch(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: its size, and that of the memory.
   """
-  a_step = sum(_BYTES_OF_STEP.get(modality, 0) for modality in config.model.modalities)
+  fields = streams.layout_of_paper(config.model, ()).fields()
+  a_step = sum(field.bytes_per_step for field in fields if field.per == 'step')
   needed = config.batch_size / jax.process_count() * config.data.sequence_steps * a_step
   there = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
   if needed > there:

@@ -1,5 +1,7 @@
 """The folder of a run as its files describe it: `config.json` and `dataset.json`."""
 
+from collections.abc import Sequence
+import dataclasses
 import json
 import pathlib
 
@@ -8,8 +10,10 @@ import ml_collections
 
 from data_prep.core import atomic
 from data_prep.core.errors import DataError, UserError
+from data_prep.schema.fields import Field, Layout
+from data_prep.schema.grid import Grid
 from data_prep.schema.manifest import Manifest, PARTITIONS
-from data_prep.schema.records import STEP_SECONDS
+from e2e_affect import streams
 from e2e_affect.config import defaults, ranges
 
 CONFIG_FILE = 'config.json'
@@ -106,20 +110,44 @@ def read_dataset(workdir: str) -> dict:
     raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
 
 
+def dataset_if_written(workdir: str) -> dict:
+  """As `read_dataset`; nothing where an older run did not write it."""
+  return read_dataset(workdir) if (pathlib.Path(workdir) / DATASET_FILE).exists() else {}
+
+
 def describe(manifest: Manifest) -> dict:
-  """Targets, their scale ([gain, offset]: predicted = gain · original + offset), the preparation, and per partition
-  the numbers of recordings, subjects and hours."""
+  """What a run says of its data.
+
+  Targets, their scale ([gain, offset]: predicted = gain · original + offset), the preparation, per partition the
+  numbers of recordings, subjects and hours, the grid, and the fields of the streams.
+  """
   partitions = {}
   for partition in PARTITIONS:
     of = [shard for shard in manifest.shards if shard.partition == partition]
     partitions[partition] = {
       'recordings': len({shard.recording for shard in of}),
       'subjects': len({shard.subject for shard in of}),
-      'hours': round(sum(shard.steps for shard in of) * STEP_SECONDS / 3600, 3),
+      'hours': round(sum(shard.steps for shard in of) * manifest.grid.step_seconds / 3600, 3),
     }
   return {
     'targets': list(manifest.targets),
     'label_scale': manifest.label_scale,
     'preparation': manifest.preparation,
     'partitions': partitions,
+    'grid': dataclasses.asdict(manifest.grid),
+    'streams': {name: [*map(dataclasses.asdict, fields)] for name, fields in manifest.streams.items()},
   }
+
+
+def layout_of(dataset: dict, config: ml_collections.ConfigDict, targets: Sequence[str]) -> Layout:
+  """What the records held that a network was trained on.
+
+  Args:
+    dataset: what `describe` said. Runs of earlier versions left grid and streams unsaid: they were the paper's.
+    config: of the network.
+    targets: that it predicts.
+  """
+  if 'grid' not in dataset:
+    return streams.layout_of_paper(config.model, targets)
+  fields = {name: tuple(map(Field.parse, stored)) for name, stored in dataset['streams'].items()}
+  return Layout(list(targets), Grid(**dataset['grid']), fields)

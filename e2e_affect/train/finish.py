@@ -8,6 +8,7 @@ import jax
 import ml_collections
 
 from data_prep.core.errors import DataError
+from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
@@ -68,9 +69,9 @@ def evaluate(
 
 
 def replicated_best(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict, num_targets: int
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, layout: Layout
 ) -> tuple[TrainState, dict]:
   """The best checkpoint of a run whose lock is held, replicated, and what `results.json` says of it."""
-  template = jax.eval_shape(lambda: train_state.init_state(config, num_targets))  # shapes alone: nothing is compiled
+  template = jax.eval_shape(lambda: train_state.init_state(config, layout))  # shapes alone: nothing is compiled
   state, described = checkpoints.best_of_run(workdir, template, owner=True)
   return devices.replicate(state), described

@@ -11,15 +11,10 @@ from data_prep.core.errors import UserError
 from e2e_affect.config import switches
 from e2e_affect.evaluate import results
 from e2e_affect.run import workdir as workdirs
+from e2e_affect.streams import STREAMS
 from e2e_affect.train import checkpoints, train_state
 from e2e_affect.train.train_state import TrainState
 from e2e_affect.weights import store
-
-# What two networks must agree in, beside the shapes of their parameters, for one to use the other's features.
-_SHARED = {
-  'speech': ('variant', 'normalise', 'pool_channels'),
-  'visual': ('stride_on', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size'),
-}
 
 
 def settle(
@@ -56,15 +51,13 @@ def settle(
       )
     sources[f'{config.pretrained} ({header["format"]})'] = header['switches']
     preferred['visual.batch_norm'] = 'frozen'
-  for modality, fields in _SHARED.items():
-    run = config.init_from[modality]
+  for modality, run in config.init_from.items():
     if run and modality in config.model.modalities:
       trained = workdirs.read_config(run).model[modality]
       sources[f'{run}/{modality}'] = {
-        f'{modality}.{field}': as_set(trained[field]) for field in fields if field in trained
+        f'{modality}.{field}': as_set(trained[field]) for field in STREAMS[modality].shared if field in trained
       }
-      if modality == 'visual':
-        preferred['visual.batch_norm'] = trained.batch_norm
+      preferred |= {f'{modality}.{field}': trained[field] for field in STREAMS[modality].follows}
   return _with_switches(config, sources, preferred)
 
 
@@ -95,8 +88,7 @@ def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
     for part in new_params:
       _replace(params, batch_stats, new_params, new_stats, part, config.pretrained)
       origin[part] = f'published weights, {config.pretrained}'
-  for modality in _SHARED:
-    source = config.init_from[modality]
+  for modality, source in config.init_from.items():
     if source:
       trained_config = workdirs.read_config(source)
       trained = _best(source, trained_config)
@@ -123,8 +115,8 @@ def _check_parts(config, header):
       f'{config.pretrained} ({header["format"]}) is for {", ".join(sorted(parts))}, the network has '
       f'{", ".join(sorted(network))}; choose another --config'
     )
-  for modality in _SHARED:
-    if modality in parts and config.init_from[modality]:
+  for modality, source in config.init_from.items():
+    if modality in parts and source:
       raise UserError(
         f'both --config.pretrained and --config.init_from.{modality} give the {modality} network; leave one of them'
       )
@@ -133,8 +125,9 @@ def _check_parts(config, header):
 def _best(source, config):
   """The best checkpoint of another run, on the host; its targets are its own."""
   manager = checkpoints.open_to_read(pathlib.Path(source))
-  num_targets = checkpoints.num_targets(manager)
-  shapes = jax.eval_shape(lambda: train_state.init_state(config, num_targets))  # its numbers would be thrown away
+  targets = [str(k) for k in range(checkpoints.num_targets(manager))]  # their names do not matter
+  layout = workdirs.layout_of(workdirs.dataset_if_written(source), config, targets)
+  shapes = jax.eval_shape(lambda: train_state.init_state(config, layout))  # its numbers would be thrown away
   state, _ = checkpoints.restore_best(manager, shapes)
   manager.close()
   return state

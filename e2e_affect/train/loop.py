@@ -11,11 +11,12 @@ import ml_collections
 import numpy as np
 
 from data_prep.core.errors import DataError, UserError
+from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.simulate import embedded
 from e2e_affect.config import ranges
 from e2e_affect.evaluate import chunks, predictor, results
-from e2e_affect.input import feed, pipeline
+from e2e_affect.input import checks, feed, recordings
 from e2e_affect.models import devices
 from e2e_affect.run import hold, memory, stop
 from e2e_affect.run import workdir as workdirs
@@ -50,7 +51,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   ranges.check(config)
   goes_on = checkpoints.has_any(pathlib.Path(workdir))
   config = init_from.settle(config, workdirs.read_config(workdir) if goes_on else None)
-  if embedded.is_absent(config.data.dir):
+  absent = embedded.is_absent(config.data.dir)
+  recordings.records_per_sequence(config, PAPER if absent else recordings.read_manifest(config.data.dir).grid)
+  if absent:
     _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
   first_host = jax.process_index() == 0
   with hold.held(workdir, writes=first_host) as folder, memory.told(_LESS_MEMORY):
@@ -70,17 +73,17 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       )
 
     # Data.
-    manifest = pipeline.read_manifest(config.data.dir)
+    manifest = recordings.read_manifest(config.data.dir)
     if config.postprocessing_from:
       results.read_postprocessing(config.postprocessing_from, manifest.targets)  # now, not after hours of training
-    sequences = pipeline.num_sequences(config, manifest)
+    sequences = len(recordings.windows(config, manifest))
     epoch_steps = sequences / config.batch_size
     total_steps = _num_updates(config, sequences)
     if total_steps:
-      pipeline.check_streams(config, manifest)
+      checks.check_streams(config, manifest)
     evaluated = tuple(sorted({shard.partition for shard in manifest.shards} - set(config.data.train_on)))
     for partition in evaluated:
-      pipeline.check_records(config, manifest, partition)
+      checks.check_records(config, manifest, partition)
     evaluate_every = max(1, round(config.evaluate_every_epochs * epoch_steps))
     logging.info(
       '%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs',
@@ -95,7 +98,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       logging.warning('this is the simulated corpus: nothing here is about people; --config.data.dir=… names yours')
 
     # Model.
-    state = train_state.init_state(config, len(manifest.targets))
+    state = train_state.init_state(config, manifest)
     logging.info(
       '%s network: %d parameters',
       ' + '.join(config.model.modalities),
@@ -124,8 +127,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       writer = None
 
     # Loop: fetch, step, log, evaluate, save.
-    train_step = update.over_devices(config, len(manifest.targets))
-    eval_step = chunks.over_devices(config, len(manifest.targets))
+    train_step = update.over_devices(config, manifest)
+    eval_step = chunks.over_devices(config, manifest)
     state = devices.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
     log = Log(writer, config.learning_rate, total_steps, manifest.targets)
@@ -164,7 +167,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     manager.close()
 
     # Final evaluation, with the best checkpoint. All is saved: signals need not wait any more.
-    state, checkpoint = finish.replicated_best(folder, config, len(manifest.targets))
+    state, checkpoint = finish.replicated_best(folder, config, manifest)
     logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
     return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, evaluated)
 
@@ -179,14 +182,14 @@ def evaluate_only(workdir: str, partition: str) -> dict:
   config = workdirs.read_config(workdir)
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(_LESS_MEMORY):
     try:
-      manifest = pipeline.read_manifest(config.data.dir)
+      manifest = recordings.read_manifest(config.data.dir)
     except DataError as e:
       raise DataError(
         f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data was moved'
       ) from None
     resume.refuse_other_data(folder, manifest, moved=False)
-    eval_step = chunks.over_devices(config, len(manifest.targets))
-    state, checkpoint = finish.replicated_best(folder, config, len(manifest.targets))
+    eval_step = chunks.over_devices(config, manifest)
+    state, checkpoint = finish.replicated_best(folder, config, manifest)
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
     partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))
     return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions)

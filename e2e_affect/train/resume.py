@@ -42,6 +42,7 @@ def refuse_other_data(folder, manifest, moved):
     moved: their folder is another one than before: all that is known of them must be as it was.
   """
   begun, now = workdirs.read_dataset(folder), workdirs.describe(manifest)
+  now = {name: now[name] for name in begun if name in now}  # earlier versions said less
   if begun['targets'] != now['targets']:
     raise DataError(
       f'{folder}: was trained on the targets {", ".join(begun["targets"])}, the data now have '

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from data_prep.schema.fields import Layout
 from e2e_affect.models import affect
 
 
@@ -41,9 +42,9 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
   return optax.adam(config.learning_rate)
 
 
-def init_state(config: ml_collections.ConfigDict, num_targets: int) -> TrainState:
+def init_state(config: ml_collections.ConfigDict, layout: Layout) -> TrainState:
   """Fresh parameters from `config.seed`; the same whatever the devices."""
-  return first_state(**affect.init_variables(config, num_targets), config=config)
+  return first_state(**affect.init_variables(config, layout), config=config)
 
 
 def first_state(params: dict, batch_stats: dict, config: ml_collections.ConfigDict) -> TrainState:

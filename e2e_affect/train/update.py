@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from data_prep.schema.fields import Layout
 from e2e_affect.heads.losses import LOSSES, weight_penalty
-from e2e_affect.input import augment
 from e2e_affect.models import devices
-from e2e_affect.models.affect import AffectNetwork, make_model
+from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
 from e2e_affect.train import train_state
 from e2e_affect.train.train_state import TrainState, variables_of
 
@@ -44,7 +44,7 @@ def train_step(
   step_key = jax.random.fold_in(jax.random.key(seed), state.step)
   keys = jax.vmap(lambda place: jax.random.fold_in(step_key, place))(batch['index'])
   augment_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-  inputs = augment.prepare(batch, model.config, config.augment, augment_keys)
+  inputs = inputs_of(batch, model.config, config.augment, augment_keys)
 
   trained = train_state.trained(state.params, config)
 
@@ -103,9 +103,9 @@ def train_step(
   return new_state, logged
 
 
-def over_devices(config: ml_collections.ConfigDict, num_targets: int) -> Callable:
+def over_devices(config: ml_collections.ConfigDict, layout: Layout) -> Callable:
   """`train_step` of a config over all local devices; state and batch have an axis of devices, the seed has none."""
   step = functools.partial(
-    train_step, model=make_model(config, num_targets, devices.AXIS), config=ml_collections.FrozenConfigDict(config)
+    train_step, model=make_model(config, layout, devices.AXIS), config=ml_collections.FrozenConfigDict(config)
   )
   return devices.spread(step, in_axes=(0, 0, None), donate=0)

@@ -18,7 +18,7 @@ from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
 from data_prep.shards import contact_sheets, verify, write
-from e2e_affect.input import pipeline
+from e2e_affect.input import recordings
 
 REPO = __file__.rsplit('/tests/', 1)[0]
 
@@ -308,7 +308,7 @@ def test_a_path_out_of_the_folder_is_refused_by_every_reader_of_a_manifest(folde
   (folder / 'link').symlink_to(outside)
   edit_manifest(folder, lambda s: s[1].update(file=name))
   sheets = lambda folder: contact_sheets.write_sheets(folder, tmp_path / 'sheets')
-  for read in (Manifest.read, verify.verify, sheets, pipeline.read_manifest):
+  for read in (Manifest.read, verify.verify, sheets, recordings.read_manifest):
     with pytest.raises(DataError, match='manifest.json: .*(leads out of|is no path|file is .7.)'):
       read(folder)
 

@@ -144,7 +144,7 @@ def test_assets_are_packaged():
 
   setup = configparser.ConfigParser()
   setup.read(pathlib.Path(__file__).parents[3] / 'setup.cfg', encoding='utf-8')
-  assert setup['options.package_data']['e2e_affect'].split() == ['assets/*']
+  assert setup['options.package_data']['e2e_affect.clips'].split() == ['assets/*']
   assert all(clip_page.asset(name) for name in ('clip.css', 'clip.js', 'index.js'))
 
 

@@ -30,7 +30,7 @@ from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.run import workdir
 from e2e_affect.train import checkpoints, finish, train_state
 from tests import clips
-from tests.networks import small_config, small_network
+from tests.networks import layout, small_config, small_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / 'shared' / 'data'
@@ -316,7 +316,7 @@ def test_prediction_is_evaluation(simulated, tmp_path, modalities):
   config = small_config(*modalities)
   config.data.dir = str(simulated / 'shards')
   state = train_state.first_state(network.variables['params'], network.variables['batch_stats'], config)
-  eval_step = chunks.over_devices(config, 2)
+  eval_step = chunks.over_devices(config, layout(config))
   variables = jax_utils.replicate(state.evaluated())
   (trace,) = predictor.NetworkPredictor(variables, eval_step, config, manifest).predict('test')
   # As the corpus has it, sound, picture and the face's box in a file each; then the raw video alone.
@@ -367,8 +367,8 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   manager = checkpoints.open_manager(run)
   checkpoints.save(manager, state, {'ccc_mean': 0.5})
   manager.close()
-  eval_step = chunks.over_devices(config, 2)
-  state, described = finish.replicated_best(run, config, 2)
+  eval_step = chunks.over_devices(config, layout(config))
+  state, described = finish.replicated_best(run, config, layout(config))
   of_network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
   traces = {partition: of_network.predict(partition) for partition in ('validation', 'test')}
   content = results.evaluate_traces(traces, manifest.targets, 0, described)

@@ -14,6 +14,7 @@ from data_prep.simulate import embedded
 from e2e_affect.config import defaults, ranges
 from e2e_affect.models import affect
 from e2e_affect.train import train_state, update
+from tests.networks import layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 FILES = sorted(p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != '__init__')
@@ -31,9 +32,9 @@ def test_every_config_builds_and_traces(name, argument):
     config.model.speech.dropuot = 0.1
 
   def one_update():
-    state = train_state.init_state(config, 2)
-    batch = affect.example_batch(config, 2, config.batch_size, config.data.sequence_steps)
-    model = affect.make_model(config, 2, None)
+    state = train_state.init_state(config, layout(config))
+    batch = affect.example_batch(config, layout(config), config.batch_size, config.data.sequence_steps)
+    model = affect.make_model(config, layout(config), None)
     return update.train_step(state, batch, 0, model=model, config=ml_collections.FrozenConfigDict(config))
 
   state, logged = jax.eval_shape(one_update)

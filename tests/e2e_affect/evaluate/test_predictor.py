@@ -10,6 +10,7 @@ from e2e_affect.models import devices
 from e2e_affect.report import plots, run_report
 from e2e_affect.traces.traces import Trace
 from e2e_affect.train import train_state
+from tests.networks import layout
 
 TARGETS = ['arousal', 'valence']
 
@@ -42,11 +43,11 @@ def test_a_predictor_from_outside_is_evaluated_and_reported(tmp_path):
 
 def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
   manifest = Manifest.read(small_config.data.dir)
-  variables = devices.replicate(train_state.init_state(small_config, 2)).evaluated()
+  variables = devices.replicate(train_state.init_state(small_config, layout(small_config))).evaluated()
 
   def predict(seconds):
     small_config.evaluate_chunk_seconds = seconds
-    eval_step = chunks.over_devices(small_config, 2)
+    eval_step = chunks.over_devices(small_config, layout(small_config))
     return predictor.NetworkPredictor(variables, eval_step, small_config, manifest).predict('validation')
 
   whole, pieces = predict(5), predict(2)

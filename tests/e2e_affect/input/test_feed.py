@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from data_prep.core.errors import UserError
-from e2e_affect.input import feed, pipeline
+from e2e_affect.input import feed, pipeline, recordings
 from e2e_affect.models import devices
 from e2e_affect.train import train_state, update
+from tests.networks import layout
 
 
 @pytest.mark.parametrize('cache', ['', 'host', 'device'])
 def test_batches_are_those_of_the_input_pipeline(small_config, cache):
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   expected = list(pipeline.train_batches(small_config, manifest, 1, 5, batch_size=8))
   small_config.data.cache = cache
   found = list(feed.device_batches(small_config, manifest, 1, 5, batch_size=8))
@@ -34,13 +35,13 @@ def test_tensorflow_tunes_nothing(small_config, monkeypatch, cache, iterators):
     dataset, 'as_numpy_iterator', lambda self: tuned.append(self.options().autotune.enabled) or iterate(self)
   )
   small_config.data.cache = cache
-  list(feed.device_batches(small_config, pipeline.read_manifest(small_config.data.dir), 0, 1, batch_size=8))
+  list(feed.device_batches(small_config, recordings.read_manifest(small_config.data.dir), 0, 1, batch_size=8))
   assert tuned == iterators * [False]
 
 
 def test_a_cache_reads_only_what_the_network_uses(small_config):
   small_config.model.modalities = ('speech',)
-  corpus = pipeline.read_corpus(small_config, pipeline.read_manifest(small_config.data.dir))
+  corpus = pipeline.read_corpus(small_config, recordings.read_manifest(small_config.data.dir))
   assert 'face' not in corpus
   assert corpus['audio'].shape == (6, 50, 640)  # 5 sequences and a blank one
   assert not corpus['valid'][5].any() and corpus['valid'][:5].any(axis=1).all()
@@ -48,7 +49,7 @@ def test_a_cache_reads_only_what_the_network_uses(small_config):
 
 def test_a_cache_allocates_the_corpus_once(small_config, monkeypatch):
   """Not once a sequence, which takes the square of the corpus where the allocator keeps no zero pages."""
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   allocated, zeros = [], np.zeros
   monkeypatch.setattr(np, 'zeros', lambda shape, *rest, **kw: allocated.append(shape) or zeros(shape, *rest, **kw))
   corpus = pipeline.read_corpus(small_config, manifest)
@@ -58,7 +59,7 @@ def test_a_cache_allocates_the_corpus_once(small_config, monkeypatch):
 
 
 def test_hosts_share_a_cached_corpus(small_config):
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   small_config.model.modalities = ('speech',)
   corpus = pipeline.read_corpus(small_config, manifest)
   for host in range(2):
@@ -76,17 +77,17 @@ def test_a_corpus_too_large_for_the_device_is_refused(small_config, monkeypatch)
   small_config.data.cache = 'device'
   monkeypatch.setattr(feed.jax, 'local_devices', lambda: [Device])
   with pytest.raises(UserError, match=r'takes 0\.\d+ GB, more than half of the 0\.001 GB of tiny; .*cache=host'):
-    feed.device_batches(small_config, pipeline.read_manifest(small_config.data.dir), 0, 1, batch_size=8)
+    feed.device_batches(small_config, recordings.read_manifest(small_config.data.dir), 0, 1, batch_size=8)
 
 
 def test_nothing_is_compiled_after_the_first_step(small_config):
   small_config.model.modalities = ('speech',)
   small_config.data.cache = 'device'
-  train_step = update.over_devices(small_config, 2)
-  state = devices.replicate(train_state.init_state(small_config, 2))
+  train_step = update.over_devices(small_config, layout(small_config))
+  state = devices.replicate(train_state.init_state(small_config, layout(small_config)))
   compiled = []
   listener = lambda event, seconds, **_: compiled.append(event) if 'backend_compile' in event else None
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   jax.monitoring.register_event_duration_secs_listener(listener)
   try:
     for step, batch in enumerate(feed.device_batches(small_config, manifest, 0, 6, batch_size=8)):

@@ -16,7 +16,7 @@ from data_prep.core.quiet_tf import tf
 from data_prep.face import cropping
 from data_prep.schema import records
 from data_prep.shards import write
-from e2e_affect.input import pipeline
+from e2e_affect.input import checks, pipeline, recordings
 from tests.conftest import make_data
 
 # 50 steps a sequence: A (100 steps) gives 2, B (60) 2, C (49) 1.
@@ -24,7 +24,7 @@ SEQUENCES = 5
 
 
 def batches(config, first, last, **kwargs):
-  manifest = pipeline.read_manifest(config.data.dir)
+  manifest = recordings.read_manifest(config.data.dir)
   kwargs.setdefault('batch_size', config.batch_size)
   return list(pipeline.train_batches(config, manifest, first, last, **kwargs))
 
@@ -113,9 +113,9 @@ def test_only_what_the_network_uses_is_read(small_config):
 
 
 def test_evaluation_reads_recordings_whole_with_context(small_config):
-  manifest = pipeline.read_manifest(small_config.data.dir)
-  group = pipeline.recordings(manifest, small_config.data.dir, 'train')[:2]  # A: 100 steps, B: 60
-  chunks = list(pipeline.evaluation_batches(small_config, manifest, group, 3, context_seconds=1))
+  manifest = recordings.read_manifest(small_config.data.dir)
+  group = recordings.recordings(manifest, small_config.data.dir, 'train')[:2]  # A: 100 steps, B: 60
+  chunks = list(pipeline.evaluation_batches(small_config, manifest, group, 3, context=25))
   assert len(chunks) == 2  # 4 seconds in chunks of 2
   for number, chunk in enumerate(chunks):
     assert chunk['audio'].shape == (3, 100, 640)  # (1 + 2 + 1) · 25
@@ -132,7 +132,7 @@ def test_evaluation_reads_recordings_whole_with_context(small_config):
 def test_a_recording_in_several_shards_reads_as_one(small_config, tmp_path, monkeypatch):
   monkeypatch.setattr(records, 'RECORDS_PER_SHARD', 2)
   small_config.data.dir = make_data(tmp_path, [('A', 'train', 115)])
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   assert len(manifest.shards) == 3
   small_config.data.sequence_steps = 75  # windows of 3 records over shards of 2
   starts = {}
@@ -163,7 +163,7 @@ def test_a_missing_empty_or_cut_shard_is_named_at_the_start(copy, damage, found)
   else:  # cut at a record boundary, where TFRecord readers notice nothing
     path.write_bytes(path.read_bytes()[: 0 if damage == 'empty' else shard['offsets'][1]])
   with pytest.raises(DataError) as error:
-    pipeline.read_manifest(str(copy))
+    recordings.read_manifest(str(copy))
   message = str(error.value)
   assert shard['file'] in message and found in message
   assert f'{shard["bytes"]} bytes with {shard["records"]} records expected' in message
@@ -255,7 +255,7 @@ def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_
 ):
   change, said = BROKEN[kind]
   small_config.data.dir = data_with(tmp_path, monkeypatch, change, {('B', 1), ('E', 4)})
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   of = {shard.recording: shard for shard in manifest.shards}
 
   def expected(recording, number):
@@ -269,7 +269,7 @@ def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_
   with pytest.raises(DataError, match=expected('B', 1)):
     pipeline.read_corpus(small_config, manifest)
   with pytest.raises(DataError, match=expected('E', 4)):
-    pipeline.check_records(small_config, manifest, 'test')
+    checks.check_records(small_config, manifest, 'test')
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_
   ],
 )
 def test_a_passing_fault_is_not_blamed_on_a_record(small_config, message, said):
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
 
   class Failing:
     def as_numpy_iterator(self):
@@ -294,7 +294,7 @@ def test_a_passing_fault_is_not_blamed_on_a_record(small_config, message, said):
         else UnicodeDecodeError('utf-8', b'a', 0, 1, '')
       )
 
-  group = pipeline.recordings(manifest, small_config.data.dir, 'train')
+  group = recordings.recordings(manifest, small_config.data.dir, 'train')
   rows = pipeline._with_readable_errors(Failing(), small_config.data.dir, manifest, lambda k: [(group[k], 0)], 2)
   assert next(rows) == 7
   with pytest.raises(
@@ -304,23 +304,23 @@ def test_a_passing_fault_is_not_blamed_on_a_record(small_config, message, said):
 
 
 def test_a_sound_partition_passes_the_check_of_its_records(small_config):
-  manifest = pipeline.read_manifest(small_config.data.dir)
+  manifest = recordings.read_manifest(small_config.data.dir)
   for partition in ('validation', 'test'):
-    pipeline.check_records(small_config, manifest, partition)
+    checks.check_records(small_config, manifest, partition)
 
 
 def test_what_a_network_does_not_see_may_be_broken(small_config, tmp_path, monkeypatch):
   small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['no face'][0], {('B', 1), ('E', 4)})
   small_config.model.modalities = ('speech',)
   assert len(batches(small_config, 0, 4)) == 4
-  pipeline.check_records(small_config, pipeline.read_manifest(small_config.data.dir), 'test')
+  checks.check_records(small_config, recordings.read_manifest(small_config.data.dir), 'test')
 
 
 def test_a_shard_that_may_not_be_read_is_named_at_the_start(copy, monkeypatch):
   path = copy / json.loads((copy / 'manifest.json').read_text())['shards'][-1]['file']
   monkeypatch.setattr(os, 'access', lambda asked, mode: asked != path)  # root may read everything
   with pytest.raises(DataError, match=f'{path.name}: you may not read it'):
-    pipeline.read_manifest(str(copy))
+    recordings.read_manifest(str(copy))
 
 
 LACKS = {
@@ -350,20 +350,20 @@ def test_training_data_without_what_the_network_learns_from_are_refused(
   small_config.model.modalities = modalities
   for name, where in (('none', EVERY_SECOND), ('one', EVERY_SECOND - {('C', 1)})):
     small_config.data.dir = data_with(tmp_path / name, monkeypatch, broken_feature(LACKS[lacking]), where)
-    manifest = pipeline.read_manifest(small_config.data.dir)
+    manifest = recordings.read_manifest(small_config.data.dir)
     if name == 'one' or said is None:
-      pipeline.check_streams(small_config, manifest)
+      checks.check_streams(small_config, manifest)
     else:
       with pytest.raises(DataError, match=f'train, to train on, has no {said} in any of 9 records[^\n]*$') as e:
-        pipeline.check_streams(small_config, manifest)
+        checks.check_streams(small_config, manifest)
       assert e.value.exit_code == 65
 
 
 def test_ordinary_data_cost_the_check_one_record(small_config, tmp_path, monkeypatch):
   small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['garbage'][0], EVERY_SECOND - {('A', 0)})
-  pipeline.check_streams(small_config, pipeline.read_manifest(small_config.data.dir))
+  checks.check_streams(small_config, recordings.read_manifest(small_config.data.dir))
 
 
 def test_no_manifest(tmp_path):
   with pytest.raises(DataError, match='manifest.json: not found; make the shards'):
-    pipeline.read_manifest(str(tmp_path))
+    recordings.read_manifest(str(tmp_path))

@@ -11,11 +11,11 @@ from configs import released
 from data_prep.core.errors import DataError, UserError
 from e2e_affect.config import defaults
 from e2e_affect.heads import losses
-from e2e_affect.input import augment
 from e2e_affect.models import affect
 from e2e_affect.train import init_from, train_state
 from e2e_affect.weights import detect, store
 from tests import reference_networks as reference
+from tests.networks import layout
 
 STEPS = 150
 CLOSE = 1e-4  # predictions are of the order of 1
@@ -23,7 +23,7 @@ CLOSE = 1e-4  # predictions are of the order of 1
 
 def shapes(config):
   """A state without numbers: all of them must come from the weights."""
-  return jax.eval_shape(lambda: train_state.init_state(config, 2))
+  return jax.eval_shape(lambda: train_state.init_state(config, layout(config)))
 
 
 def predictions(config, audio, face):
@@ -41,8 +41,8 @@ def predictions(config, audio, face):
   }
   used = {'speech': ('audio', 'audio_mean', 'audio_std', 'audio_gain'), 'visual': ('face', 'face_found')}
   names = ('valid', *(name for modality in config.model.modalities for name in used[modality]))
-  model = affect.make_model(config, 2, None)
-  inputs = augment.prepare(
+  model = affect.make_model(config, layout(config), None)
+  inputs = affect.inputs_of(
     {name: batch[name] for name in names}, model.config, ml_collections.FrozenConfigDict(config.augment), None
   )
   return np.asarray(model.apply(state.evaluated(), inputs, train=False)[0][0])

@@ -22,6 +22,7 @@ from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.traces.table import read_csv
 from e2e_affect.train import checkpoints, init_from, loop, train_state
 from tests.conftest import make_data
+from tests.networks import layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SMALL = {
@@ -491,7 +492,7 @@ def test_postprocessing_of_other_targets_is_refused_before_the_training(small_co
 def test_a_run_is_not_evaluated_on_targets_in_another_order(small_config, tmp_path):
   shutil.copytree(small_config.data.dir, tmp_path / 'data')
   small_config.data.dir = str(tmp_path / 'data')
-  manifest = loop.pipeline.read_manifest(small_config.data.dir)
+  manifest = loop.recordings.read_manifest(small_config.data.dir)
   workdir.write_config(tmp_path, small_config)
   workdir.write_dataset(tmp_path, manifest)
   manifest.targets.reverse()
@@ -538,14 +539,18 @@ def begun(small_config, tmp_path, monkeypatch):
   source, folder = tmp_path / 'source', tmp_path / 'run'
   workdir.write_config(make(source), small_config)
   manager = checkpoints.open_manager(source)
-  checkpoints.save(manager, train_state.init_state(small_config, 3), {checkpoints.BEST_METRIC: 0.5})
+  checkpoints.save(
+    manager, train_state.init_state(small_config, layout(small_config, 3)), {checkpoints.BEST_METRIC: 0.5}
+  )
   manager.close()
   small_config.init_from.speech = str(source)
   small_config.data.dir = str(shutil.copytree(small_config.data.dir, tmp_path / 'data'))
   workdir.write_config(make(folder), init_from.settle(small_config))
-  workdir.write_dataset(folder, loop.pipeline.read_manifest(small_config.data.dir))
+  workdir.write_dataset(folder, loop.recordings.read_manifest(small_config.data.dir))
   manager = checkpoints.open_manager(folder)
-  checkpoints.save(manager, dataclasses.replace(train_state.init_state(small_config, 2), step=np.int32(4)), None)
+  checkpoints.save(
+    manager, dataclasses.replace(train_state.init_state(small_config, layout(small_config)), step=np.int32(4)), None
+  )
   manager.close()
   monkeypatch.setattr(loop.finish, 'evaluate', lambda config, *_: config)
   return small_config, folder
@@ -558,8 +563,8 @@ def make(folder):
 
 def test_features_of_a_network_with_another_number_of_targets_are_taken_and_its_head_is_not(begun):
   config, _ = begun
-  template = train_state.init_state(config, 3)  # of the same seed: the features are those of the source
-  fresh = jax.tree.map(np.zeros_like, train_state.init_state(config, 2))
+  template = train_state.init_state(config, layout(config, 3))  # of the same seed: the features are those of the source
+  fresh = jax.tree.map(np.zeros_like, train_state.init_state(config, layout(config)))
   state = init_from.start(fresh, config)
   assert state.params['recurrent']['head']['bias'].shape == (2,) and not state.params['recurrent']['head']['bias'].any()
   for found, wanted in zip(

@@ -7,8 +7,9 @@ from PIL import Image
 import pytest
 
 from configs import fused, released
-from e2e_affect.input import augment
 from e2e_affect.models import affect
+from e2e_affect.streams import visual
+from tests.networks import layout
 
 B, T = 3, 2
 
@@ -30,8 +31,8 @@ def batch():
 
 
 def prepare(config, batch, keys=None):
-  model = affect.make_model(config, 2, None).config
-  return augment.prepare(batch, model, config.augment, keys)
+  model = affect.make_model(config, layout(config), None).config
+  return affect.inputs_of(batch, model, config.augment, keys)
 
 
 def test_audio_is_normalised_by_its_recording(batch):
@@ -73,11 +74,11 @@ def test_tf1_resize_equals_tensorflows(source, target):
   tf = pytest.importorskip('tensorflow')
   face = np.random.default_rng(1).uniform(size=(3, source, source, 3)).astype(np.float32)
   theirs = tf.compat.v1.image.resize_bilinear(face, [target, target], align_corners=False).numpy()
-  matrix = augment._bilinear_tf1(source, target)
+  matrix = visual._bilinear_tf1(source, target)
   ours = np.einsum('ys,bstc,xt->byxc', matrix, face, matrix)
   np.testing.assert_allclose(ours, theirs, atol=2e-5)  # TensorFlow rounds a pixel's place to float32
   if target == 110:  # what is ours otherwise is another picture
-    usual = augment._bilinear(source, target)
+    usual = visual._bilinear(source, target)
     assert 0.01 < np.abs(np.einsum('ys,bstc,xt->byxc', usual, face, usual) - theirs).mean()
 
 
@@ -113,11 +114,11 @@ def test_saturation():
   # (0.8, 0.2, 0.4): value .8, spread .6. Half saturation halves the distances to the value.
   image = jnp.array([[0.8, 0.2, 0.4], [0.3, 0.3, 0.3], [0.0, 0.0, 0.0]])
   np.testing.assert_allclose(
-    augment.adjust_saturation(image, jnp.full(3, 0.5)), [[0.8, 0.5, 0.6], [0.3] * 3, [0.0] * 3], atol=1e-6
+    visual.adjust_saturation(image, jnp.full(3, 0.5)), [[0.8, 0.5, 0.6], [0.3] * 3, [0.0] * 3], atol=1e-6
   )
   # Factor 2 would push the smallest channel to −.4; it stops at 0, factor .8/.6.
   np.testing.assert_allclose(
-    augment.adjust_saturation(image, jnp.full(3, 2.0)),
+    visual.adjust_saturation(image, jnp.full(3, 2.0)),
     [[0.8, 0.0, 0.8 - 0.4 * 0.8 / 0.6], [0.3] * 3, [0.0] * 3],
     atol=1e-6,
   )

@@ -1,44 +1,29 @@
-"""From stored numbers to network inputs, on the device: normalisation, and augmentation in training."""
+"""The face: cropped and recoloured in training, normalised, then through a ResNet-50 (paper, section III-A)."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-_STD_FLOOR = 1.0  # one int16 unit: digital silence stays zero instead of becoming NaN
+from e2e_affect.layers.resnet import ResNet50
+from e2e_affect.streams.base import Stream
 
 
-def prepare(
-  batch: dict[str, jax.Array],
-  model: ml_collections.FrozenConfigDict,
-  augment: ml_collections.FrozenConfigDict,
-  keys: jax.Array | None,
-) -> dict[str, jax.Array]:
-  """Makes the network's inputs of a batch as it comes from the input pipeline.
+class Visual(Stream):
+  """Crops of the face [B, T, 96, 96, 3] -> [B, T, 2048] for the paper's width."""
 
-  Args:
-    batch: `audio` [B, T', S] int16, `audio_mean`, `audio_std` and `audio_gain` [B], `face` [B, T, 96, 96, 3] uint8,
-      `face_found` [B, T], `landmarks` [B, T, L, 2], `valid` [B, T']; what a network does not use may be absent.
-    model: `config.model`.
-    augment: `config.augment`.
-    keys: [B] PRNG keys, one a sequence, or None to evaluate: the centre or the whole face, no change of colour.
+  name = 'visual'
+  evidence = 'face_found'
+  lack = 'face'
+  shared = ('stride_on', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size')
+  follows = ('batch_norm',)
 
-  Returns:
-    The inputs of `AffectNetwork`.
-  """
-  inputs = {'valid': batch['valid']}
-  if 'audio' in batch:
-    audio = batch['audio'].astype(jnp.float32)
-    if model.speech.normalise == 'recording':
-      # Zero mean and unit variance over the whole recording (paper, section III-B).
-      mean, std = batch['audio_mean'][:, None, None], batch['audio_std'][:, None, None]
-      audio = (audio - mean) / jnp.maximum(std, _STD_FLOOR)
-    else:
-      audio = audio / (32768 * batch['audio_gain'][:, None, None])  # as the authors' code decodes int16
-    inputs['audio'] = audio * batch['valid'][:, :, None]
-    # A recording without a sound track is stored as zeros.
-    inputs['audio_found'] = (batch['audio_std'] > 0).astype(jnp.float32)
-  if 'face' in batch:
+  def inputs(self, batch, model, augment, keys):
+    """`face` uint8 and `face_found` [B, T] -> `face` [B, T, H, W, 3] and `face_found`.
+
+    In evaluation the centre or the whole face is seen, and no colour changes.
+    """
     visual = model.visual
     size, resized = visual.image_size, round(visual.image_size * augment.resize)
     face = batch['face'].astype(jnp.float32) / 255.0
@@ -53,11 +38,35 @@ def prepare(
       face = _augment(frames, resized, size, augment, keys).reshape(*face.shape[:2], size, size, 3)
     else:
       face = _augment(face, resized, size, augment, keys)
-    inputs['face'] = (face - jnp.asarray(visual.mean)) / jnp.asarray(visual.std)
-    inputs['face_found'] = batch['face_found']
-  if 'landmarks' in batch:
-    inputs['landmarks'] = batch['landmarks']
-  return inputs
+    return {'face': (face - jnp.asarray(visual.mean)) / jnp.asarray(visual.std), 'face_found': batch['face_found']}
+
+  def features(self, inputs, model, *, core, norm, dtype, train, keys):
+    """See `Stream`."""
+    # [B, T, H, W, 3] -> [B·T, H, W, 3] -> [B, T, 2048]
+    face, options = inputs['face'], model.visual
+    found = inputs['face_found'] > 0
+    mask = (inputs['valid'][:, core] * found).reshape(-1)
+    frames = face.reshape(-1, *face.shape[2:])
+    if train:
+      # Batch normalisation of few frames, much alike, makes others a hundred times larger in every layer, until
+      # 0 · inf is NaN: what is not to count looks like a frame that does.
+      frames = jnp.where(mask[:, None, None, None] > 0, frames, frames[mask.argmax()])
+    norm = functools.partial(
+      norm,
+      epsilon=options.batch_norm_epsilon,
+      momentum=options.batch_norm_momentum,
+      frozen=options.batch_norm == 'frozen' or self.name in model.frozen,
+    )
+    x = ResNet50(
+      width=options.width,
+      stride_on=options.stride_on,
+      stem_pool_padding=options.stem_pool_padding,
+      norm=norm,
+      remat=options.remat,
+      dtype=dtype,
+      name=self.name,
+    )(frames, mask, train)
+    return jnp.where(found[:, :, None], x.reshape(*face.shape[:2], -1), 0)
 
 
 def _augment(face, resized, size, augment, keys):
