@@ -145,7 +145,7 @@ def test_peers_learn():
 def test_all_but_input_and_prepare_run_without_tensorflow(tmp_path):
   block = 'import sys; sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None; '
   code = block + (
-    'from e2e_affect.models import resnet; resnet._BLOCKS = (1, 1, 1, 1); '
+    'from e2e_affect.layers import resnet; resnet._BLOCKS = (1, 1, 1, 1); '
     f'from benchmarks import growth, step; step.main(r"{tmp_path}", 1, True); print(growth.one(1, 2, 1, True)["gib"])'
   )
   # One thread: PyTorch's wait for each other long where the cores are taken.

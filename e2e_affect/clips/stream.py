@@ -27,7 +27,7 @@ from data_prep.schema.records import SAMPLES_PER_STEP, STEP_SECONDS
 from e2e_affect.clips import pcm
 from e2e_affect.clips.network import Network, SIMULATED
 from e2e_affect.layers.recurrent import initial_carry, RecurrentNetwork
-from e2e_affect.models import affect
+from e2e_affect.streams import STREAMS
 from e2e_affect.traces.traces import format_time
 
 _HALF = SAMPLES_PER_STEP // 2  # samples a step after the pooling to 8 kHz
@@ -148,7 +148,7 @@ class _Sizes:
 def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num_targets):
   """One step through `SpeechNetwork` and `RecurrentNetwork`; prediction [K] and the new state."""
   options = config.model.speech
-  inputs = affect.inputs_of(
+  inputs = STREAMS['speech'].inputs(
     {
       'audio': samples[None, None],
       'audio_mean': statistics[:1],
