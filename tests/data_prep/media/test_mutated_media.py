@@ -82,7 +82,10 @@ def check(folder: pathlib.Path, count: int, seed: int) -> None:
 @pytest.mark.skipif(not ODD.is_dir(), reason='no real clips: ../shared/data is absent')
 def test_mutated_files_are_analysed_or_refused_in_one_line(tmp_path):
   # In a process of its own: a decoder that hangs or crashes must not take the tests along.
-  code = f'import pathlib; from tests.data_prep.media import test_mutated_media as m; m.check(pathlib.Path({str(tmp_path)!r}), 40, 1)'
+  code = (
+    'import pathlib; from tests.data_prep.media import test_mutated_media as m; '
+    f'm.check(pathlib.Path({str(tmp_path)!r}), 40, 1)'
+  )
   done = subprocess.run(
     [sys.executable, '-c', code],
     cwd=ROOT,
