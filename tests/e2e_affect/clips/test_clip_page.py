@@ -1,7 +1,6 @@
 """The page of a clip, in a browser: it loads, plays, follows and seeks, and asks the network for nothing."""
 
 import json
-import pathlib
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from e2e_affect import predict
 from e2e_affect.clips import clip_page
+from e2e_affect.report.page import asset
 from tests import browser, clips
 from tests.data_prep.recordings.test_clip import portrait
 from tests.networks import small_network
@@ -139,20 +139,11 @@ def test_waveform_and_spans():
   assert clip_page.lost_spans(np.ones(3)) == []
 
 
-def test_assets_are_packaged():
-  import configparser
-
-  setup = configparser.ConfigParser()
-  setup.read(pathlib.Path(__file__).parents[3] / 'setup.cfg', encoding='utf-8')
-  assert setup['options.package_data']['e2e_affect.clips'].split() == ['assets/*']
-  assert all(clip_page.asset(name) for name in ('clip.css', 'clip.js', 'index.js'))
-
-
 def test_the_clock_never_shows_sixty_seconds():
   node = shutil.which('node')
   if not node:
     pytest.skip('no node in the PATH: the clock is not tested')
-  lines = clip_page.asset('clip.js').split('const clock = ')[1].split('};')[0]
+  lines = asset('clips/assets/clip.js').split('const clock = ')[1].split('};')[0]
   script = f'const clock = {lines}}}; console.log([0, 9.94, 59.94, 59.96, 60, 119.99, 3599.97].map(clock).join(" "))'
   done = subprocess.run([node, '-e', script], capture_output=True, text=True, check=True)
   assert done.stdout.split() == ['0:00.0', '0:09.9', '0:59.9', '1:00.0', '1:00.0', '2:00.0', '60:00.0']
