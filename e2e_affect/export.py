@@ -4,7 +4,6 @@ The folder holds parameters, config, labels, post-processing and a model card; `
 `e2e_affect.load(DIR)` need neither Orbax nor the training data for it.
 """
 
-import json
 import pathlib
 
 from absl import flags, logging
@@ -75,7 +74,7 @@ def export(workdir: str, out: str) -> network.Network:
   if pathlib.Path(out).resolve() == pathlib.Path(workdir).resolve():
     raise UserError(f'--out={out}: is the run itself; give another folder')
   exported = from_run(workdir)
-  network.save(exported, out, model_card.card(json.loads(exported.config.to_json()), exported.about))
+  network.save(exported, out, model_card.card(exported))
   return network.load(out)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError
-from data_prep.schema.records import SAMPLES_PER_STEP
+from data_prep.schema.grid import PAPER
 from e2e_affect.config import switches
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.resnet import ResNet50
@@ -79,7 +79,7 @@ def check(imported: Imported) -> list[str]:
     )
   if 'speech' in imported.params:
     network = ReleasedSpeechNetwork(norm=MaskedBatchNorm)
-    audio = rng.normal(0, 0.1, (1, 3, SAMPLES_PER_STEP)).astype(np.float32)
+    audio = rng.normal(0, 0.1, (1, 3, PAPER.samples_per_step)).astype(np.float32)
     lines.append(
       _says(
         'three steps of noise',

@@ -3,9 +3,9 @@
     --checkpoint=DIR   an exported network in place of a run
     --channel=N        the sound's N-th channel alone, for instance of two people with a microphone each
     --embed            pages that carry their clip inside
-    --stream           16 kHz PCM from standard input, a line per step to standard output
+    --stream           PCM from standard input, a line per step to standard output
 
-For each clip DIR holds NAME.csv (a row per 40 ms), NAME.json (summary) and NAME.html (a page to watch); index.html
+For each clip DIR holds NAME.csv (a row per step), NAME.json (summary) and NAME.html (a page to watch); index.html
 lists all that lies there, of earlier runs too; rejects.jsonl names what could not be analysed, and why.
 Files there that no analysis wrote are left alone, and so are results of another source of the same name: the second
 gets a name of its own, the same each time. One analysis at a time writes to a folder.
@@ -202,7 +202,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, about, label):
     suffix = None
   if not embed:
     outputs.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
-  copy = None if suffix else playback.Copy(spool)
+  copy = None if suffix else playback.Copy(spool, network.layout.grid)
   with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
 
     def watch(frame):
@@ -210,9 +210,16 @@ def _analyse_in(spool, network, recording, out, embed, channel, about, label):
       if copy is not None:
         copy(frame)
 
-    clip = clips.read(recording, spool, picture='visual' in network.modalities, channel=channel, watch=watch)
+    clip = clips.read(
+      recording,
+      spool,
+      picture='visual' in network.modalities,
+      grid=network.layout.grid,
+      channel=channel,
+      watch=watch,
+    )
   _check_modalities(network, recording, clip)
-  clip.notes.extend(outputs.length_notes(network.about['postprocessing'], clip.steps))
+  clip.notes.extend(outputs.length_notes(network.about['postprocessing'], clip.steps, clip.grid))
   cost, content_now = dict(clip.cost), out_folder.content_of(recording)
 
   begin = time.perf_counter()
@@ -335,7 +342,9 @@ def _define_flags():
   flags.DEFINE_integer(
     'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
   )
-  flags.DEFINE_bool('stream', False, 'Read 16 kHz mono signed 16-bit little-endian PCM from standard input.')
+  flags.DEFINE_bool(
+    'stream', False, 'Read mono signed 16-bit little-endian PCM, 16 kHz for most networks, from standard input.'
+  )
 
 
 def main(*arguments) -> None:

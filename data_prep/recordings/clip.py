@@ -27,9 +27,10 @@ class Clip:
   """What a network takes, and what a person wants to know of it.
 
   Attributes:
+    grid: of its steps and its sound.
     steps: T, every step that the clip begins.
     seconds: its length.
-    samples: [N] int16, mono at the grid's rate, N ≤ S · T (silence follows), mapped from a file; None: no sound.
+    samples: [N] int16, mono, N ≤ S · T (silence follows), mapped from a file; None: no sound.
     audio_mean, audio_std: of the samples, int16 units; 0 without sound.
     audio_gain: that the samples were multiplied by, see `streams.speech`; 1 without sound.
     crops: T crops of the face; None: no picture, or none was asked for.
@@ -40,6 +41,7 @@ class Clip:
     cost: seconds of work: 'decoding', 'faces', 'preview'.
   """
 
+  grid: Grid
   steps: int
   seconds: float
   samples: np.ndarray | None
@@ -171,6 +173,7 @@ def read(
   for track in (sound, video):
     notes += [] if track is None else [note for note in track.notes if note not in notes]
   return Clip(
+    grid=grid,
     steps=steps,
     seconds=seconds,
     samples=samples,

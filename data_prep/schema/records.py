@@ -14,16 +14,8 @@ from PIL import Image
 
 from data_prep.core.errors import DataError
 from data_prep.schema.fields import Field, Layout
-from data_prep.schema.grid import PAPER
 
 RECORDS_PER_SHARD = 600  # a recording longer than ten minutes takes several shards
-
-# What the trainer takes from here until it takes it from the manifest.
-SAMPLE_RATE = PAPER.sample_rate
-STEP_SECONDS = PAPER.step_seconds
-SAMPLES_PER_STEP = PAPER.samples_per_step
-STEPS_PER_RECORD = PAPER.steps_per_record
-FACE_SIZE = 96
 
 
 @dataclasses.dataclass(frozen=True)

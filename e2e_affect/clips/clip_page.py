@@ -13,7 +13,6 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.recordings.clip import Clip
-from data_prep.schema.records import SAMPLE_RATE
 from e2e_affect.clips.network import Network
 from e2e_affect.clips.outputs import PAGE_MARK
 from e2e_affect.report.page import render, text_rows
@@ -21,7 +20,7 @@ from e2e_affect.traces import postprocess
 
 MAX_CROPS = 750  # of some 5 KB each; a recording of over 30 s shows every second, every third, … crop
 MAX_PIECES = 4000  # of the waveform
-_PIECE_SAMPLES = 80  # 5 ms: the shortest piece
+_PIECE_SECONDS = 0.005  # the shortest piece
 _PLANE = ('arousal', 'valence')
 
 
@@ -68,7 +67,7 @@ def write_page(
     end=f'{content["steps"] * content["step_seconds"]:.2f}',
     summary=_summary(content),
     face=face and {'share': f'{100 * face["share_of_steps"]:.1f}', 'confidence': f'{face["mean_confidence"]:.2f}'},
-    kept=_kept(fitted) if fitted.get('fitted_on') else None,
+    kept=_kept(fitted, clip.grid) if fitted.get('fitted_on') else None,
     reason=fitted.get('reason'),
     settings=text_rows({key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')}),
     page_mark=PAGE_MARK,
@@ -77,9 +76,9 @@ def write_page(
   atomic.write(path, html)
 
 
-def waveform(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def waveform(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
   """Lowest and highest sample of each of at most `MAX_PIECES` equal pieces, int [P], −127 … 127 of full scale."""
-  length = max(_PIECE_SAMPLES, -(-len(samples) // MAX_PIECES))
+  length = max(1, round(_PIECE_SECONDS * sample_rate), -(-len(samples) // MAX_PIECES))
   starts = np.arange(0, len(samples), length)
   pieces = (samples[first : first + length] for first in starts)
   low, high = np.array([(piece.min(), piece.max()) for piece in pieces], np.float64).T
@@ -98,6 +97,7 @@ def _data(content, clip, raw, post, network) -> dict:
   rounded = lambda values: [round(float(v), 4) for v in values]
   data = {
     'steps': clip.steps,
+    'step_seconds': clip.grid.step_seconds,
     'targets': {
       target: {'raw': rounded(raw[:, k]), 'post': None if post is None else rounded(post[:, k])}
       for k, target in enumerate(network.targets)
@@ -106,8 +106,8 @@ def _data(content, clip, raw, post, network) -> dict:
     'lost': [],
   }
   if clip.samples is not None and clip.audio_std:
-    low, high = waveform(clip.samples)
-    data['wave'] = {'low': low.tolist(), 'high': high.tolist(), 'seconds': len(clip.samples) / SAMPLE_RATE}
+    low, high = waveform(clip.samples, clip.grid.sample_rate)
+    data['wave'] = {'low': low.tolist(), 'high': high.tolist(), 'seconds': len(clip.samples) / clip.grid.sample_rate}
   if clip.crops is not None:
     data |= {
       'lost': lost_spans(clip.face_found),
@@ -181,11 +181,11 @@ def _summary(content):
   return rows
 
 
-def _kept(fitted):
+def _kept(fitted, grid):
   """What of the post-processing was worth keeping, a line each."""
   return [
     f'{target}: {sentence}'
-    for target, sentences in postprocess.in_words(fitted).items()
+    for target, sentences in postprocess.in_words(fitted, grid).items()
     for sentence in sentences
     if ': validation CCC' in sentence
   ]

@@ -1,14 +1,13 @@
 """The model card of an exported network: what it was trained on, its results, its limits, its licence."""
 
-from collections.abc import Mapping
-
+from e2e_affect.clips.network import Network
 from e2e_affect.traces import postprocess
 
 _MEANING = """\
-Each step of 40 ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained on. It was
-trained to follow what several raters agreed on, not what a person feels. The output is not clipped and may pass the
-ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of one
-recording rather than people of different recordings."""
+Each step of {milliseconds:g} ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained
+on. It was trained to follow what several raters agreed on, not what a person feels. The output is not clipped and may
+pass the ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of
+one recording rather than people of different recordings."""
 
 _SIMULATED = """\
 Trained on a **simulated corpus**: voices and faces drawn by a program, with arousal and valence put in by formulas. It
@@ -24,15 +23,10 @@ _LIMITS = """\
   inferring emotions at work or in schools is forbidden by law."""
 
 
-def card(config: Mapping, about: Mapping) -> str:
-  """Markdown.
-
-  Args:
-    config: the run's.
-    about: of the `Network`.
-  """
-  dataset, targets = about['dataset'], about['targets']
-  simulated = about.get('simulated', dataset['preparation'].get('simulated', False))
+def card(network: Network) -> str:
+  """Markdown."""
+  config, about, grid = network.config, network.about, network.layout.grid
+  dataset, targets, simulated = about['dataset'], network.targets, network.simulated
   rows = ['| partition | recordings | subjects | hours |', '|---|---|---|---|']
   rows += [
     f'| {name} | {of["recordings"]} | {of["subjects"]} | {of["hours"]:g} |'
@@ -44,10 +38,10 @@ def card(config: Mapping, about: Mapping) -> str:
     f'# {config["name"]}: {", ".join(targets)} from {_INPUT[modalities]}',
     _SIMULATED if simulated else None,
     '## Output',
-    _MEANING.format(targets=' and '.join(targets)),
+    _MEANING.format(targets=' and '.join(targets), milliseconds=1000 * grid.step_seconds),
     _scale(about['label_scale']),
     '## Input',
-    _input(config),
+    _input(network),
     '## Training data',
     f'Corpus layout: `{corpus}`' + (', simulated' if simulated else '') + '; faces and gold '
     'standard as `network.json` says under `dataset`.',
@@ -55,7 +49,7 @@ def card(config: Mapping, about: Mapping) -> str:
     '## Results',
     _results(about),
     '## Post-processing',
-    _postprocessing(about['postprocessing']),
+    _postprocessing(about['postprocessing'], grid),
     '## Limits',
     _LIMITS,
     '## Licence',
@@ -91,14 +85,17 @@ def _scale(label_scale):
   return "The corpus's own scale was mapped to −1 … 1; back: " + '; '.join(lines) + '.'
 
 
-def _input(config):
-  lines = []
-  if 'speech' in config['model']['modalities']:
-    lines.append('* Sound at 16 kHz, mono, int16; the network sees 250 ms to either side of a step.')
-  if 'visual' in config['model']['modalities']:
+def _input(network):
+  lines, grid = [], network.layout.grid
+  if 'speech' in network.modalities:
     lines.append(
-      f'* A face crop of 96×96 pixels RGB every 40 ms, of which the network sees the centre at '
-      f'{config["model"]["visual"]["image_size"]} pixels.'
+      f'* Sound at {grid.sample_rate / 1000:g} kHz, mono, int16; the network sees 250 ms to either side of a step.'
+    )
+  if 'visual' in network.modalities:
+    height, width, _ = network.layout.streams['visual'][0].shape
+    lines.append(
+      f'* A face crop of {width}×{height} pixels RGB every {1000 * grid.step_seconds:g} ms, of which the network sees '
+      f'the centre at {network.config.model.visual.image_size} pixels.'
     )
   return '\n'.join(lines)
 
@@ -119,11 +116,11 @@ def _results(about):
   )
 
 
-def _postprocessing(params):
+def _postprocessing(params, grid):
   if not params.get('fitted_on'):
     return f'None: {params.get("reason")}.'
   lines = [f'Fitted on {params["fitted_on"]}; looks both ways in time, so it needs the whole recording.']
-  for target, sentences in postprocess.in_words(params).items():
+  for target, sentences in postprocess.in_words(params, grid).items():
     lines += [f'* {target}: {sentence}' for sentence in sentences]
   return '\n'.join(lines)
 

@@ -26,7 +26,6 @@ import safetensors.numpy
 from data_prep.core import atomic
 from data_prep.core.errors import CheckpointError, UserError
 from data_prep.media import sound_levels
-from data_prep.schema.records import FACE_SIZE, SAMPLES_PER_STEP, STEP_SECONDS, STEPS_PER_RECORD
 from data_prep.streams import speech
 from e2e_affect.evaluate import chunks
 from e2e_affect.layers import recurrent
@@ -52,10 +51,10 @@ class Recording:
 
   Attributes:
     steps: T.
-    samples: [N] int16, 16 kHz mono, N ≤ 640 · T, silence after it; None: no sound.
+    samples: [N] int16, mono at the grid's rate, N ≤ S · T, silence after it; None: no sound.
     audio_mean, audio_std: of all samples, int16 units.
     audio_gain: that they were multiplied by, see `data_prep.streams.speech`.
-    faces: T crops, a slice of which is uint8 [n, 96, 96, 3] RGB; None: no picture.
+    faces: T crops, a slice of which is uint8 [n, H, W, 3] RGB; None: no picture.
     face_found: [T] float32 in [0, 1]; 0: no face.
   """
 
@@ -81,6 +80,7 @@ class Network:
     config: of the run it comes from.
     about: `targets`, `label_scale`, `postprocessing`, `checkpoint`, `dataset`, `simulated`, `results`, `commit`.
     variables: `params` and `batch_stats`.
+    layout: of the records that it was trained on: its grid, and the shapes of what it takes.
   """
 
   def __init__(self, config: ml_collections.ConfigDict, variables: dict, about: dict):
@@ -124,14 +124,14 @@ class Network:
     """Predicts a whole recording; warns where the network is `simulated`.
 
     Args:
-      audio: [N] 16 kHz mono, int16, or float with full scale at 1 (up to 16 is taken). Needed by a speech network; a
-        fused one does without.
-      faces: [T, 96, 96, 3] uint8 RGB, a crop every 40 ms, as `data_prep.face.faces` makes them. Needed by a visual
-        network; a fused one does without.
+      audio: [N] mono at the rate of `layout.grid` (the paper's: 16 kHz), int16, or float with full scale at 1 (up to 16
+        is taken). Needed by a speech network; a fused one does without.
+      faces: [T, H, W, 3] uint8 RGB, a crop every step, as `data_prep.face.cropping` makes them (96×96, every 40 ms).
+        Needed by a visual network; a fused one does without.
       face_found: [T] in [0, 1], 0 where the crop shows no face; default: 1 everywhere.
 
     Returns:
-      `time` [T] seconds, where each step of 40 ms starts; each target [T] float32, on the scale −1 … 1 of the
+      `time` [T] seconds, where each step starts; each target [T] float32, on the scale −1 … 1 of the
       training's gold standard; and `<target>_post` [T], after the post-processing, where the run fitted one. Without
       faces T is every step that the sound begins; with both T is that of the faces, silence following a shorter sound.
 
@@ -144,7 +144,7 @@ class Network:
     recording = self._recording(audio, faces, face_found)
     raw = self.predict(recording)
     post = self.postprocess(raw)
-    traces = {'time': np.arange(len(raw)) * STEP_SECONDS}
+    traces = {'time': np.arange(len(raw)) * self.layout.grid.step_seconds}
     traces |= {target: raw[:, k] for k, target in enumerate(self.targets)}
     if post is not None:
       traces |= {f'{target}_post': post[:, k] for k, target in enumerate(self.targets)}
@@ -159,7 +159,7 @@ class Network:
       progress: called with the number of steps done since the last call.
     """
     options = self.config.model.recurrent
-    chunk = (chunk_seconds or self._chunk_seconds(recording.steps)) * STEPS_PER_RECORD
+    chunk = self._chunk_steps(recording.steps, chunk_seconds)
     carry = recurrent.initial_carry(1, options.layers, options.units)
     rows = []
     inputs = (self._inputs(recording, first, chunk) for first in range(0, recording.steps, chunk))
@@ -174,34 +174,44 @@ class Network:
       return None
     still = np.zeros(len(raw), np.float32)
     trace = Trace(
-      recording='', subject='', partition='new', prediction=raw, gold=np.zeros_like(raw), mask=still, face_found=still
+      recording='',
+      subject='',
+      partition='new',
+      prediction=raw,
+      gold=np.zeros_like(raw),
+      mask=still,
+      face_found=still,
+      grid=self.layout.grid,
     )
     return postprocess.apply(postprocess.of_targets(self.about['postprocessing'], self.targets), [trace])[0].prediction
 
-  def _chunk_seconds(self, num_steps):
-    """Whole chunks of the config; for a shorter clip the next power of two: each length is compiled for once."""
-    seconds = -(-num_steps // STEPS_PER_RECORD)
-    return min(self.config.evaluate_chunk_seconds, 1 << (seconds - 1).bit_length())
+  def _chunk_steps(self, num_steps, seconds):
+    """Whole records; for a clip shorter than a chunk the next power of two: each length is compiled for once."""
+    grid = self.layout.grid
+    records = max(1, round((seconds or self.config.evaluate_chunk_seconds) / grid.record_seconds))
+    if not seconds:
+      records = min(records, 1 << (grid.records(num_steps) - 1).bit_length())
+    return records * grid.steps_per_record
 
   def _inputs(self, recording, first, chunk):
     """What `chunks.eval_step` takes of steps first … first + chunk − 1; zeros outside of the recording."""
     before, after = first - self._context, first + chunk + self._context
-    steps_here = np.arange(before, after)
+    steps_here, per_step = np.arange(before, after), self.layout.grid.samples_per_step
     inputs = {'valid': ((steps_here >= 0) & (steps_here < recording.steps)).astype(np.float32)[None]}
     if 'speech' in self.modalities:
-      audio = np.zeros(len(steps_here) * SAMPLES_PER_STEP, np.int16)
+      audio = np.zeros(len(steps_here) * per_step, np.int16)
       if recording.samples is not None:
-        piece = recording.samples[max(0, before) * SAMPLES_PER_STEP : after * SAMPLES_PER_STEP]
-        place = max(0, -before) * SAMPLES_PER_STEP
+        piece = recording.samples[max(0, before) * per_step : after * per_step]
+        place = max(0, -before) * per_step
         audio[place : place + len(piece)] = piece
       inputs |= {
-        'audio': audio.reshape(1, -1, SAMPLES_PER_STEP),
+        'audio': audio.reshape(1, -1, per_step),
         'audio_mean': np.float32([recording.audio_mean]),
         'audio_std': np.float32([recording.audio_std]),
         'audio_gain': np.float32([recording.audio_gain]),
       }
     if 'visual' in self.modalities:
-      face = np.zeros((chunk, FACE_SIZE, FACE_SIZE, 3), np.uint8)
+      face = np.zeros((chunk, *self.layout.streams['visual'][0].shape), np.uint8)
       found = np.zeros(chunk, np.float32)
       if recording.faces is not None:
         piece = recording.faces[first : min(first + chunk, recording.steps)]
@@ -218,21 +228,23 @@ class Network:
         raise ValueError(f'{name} missing: this is a {modality} network')
     if audio is None and faces is None:
       raise ValueError('neither audio nor faces given')
-    samples, gain = (None, 1.0) if audio is None else _int16(_array('audio', audio))
+    grid = self.layout.grid
+    samples, gain = (None, 1.0) if audio is None else _int16(_array('audio', audio), grid.sample_rate)
     if faces is not None:
       faces = _array('faces', faces)
-      if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE, 3) or not len(faces):
-        raise ValueError(f'faces are {faces.dtype}{list(faces.shape)}, expected uint8[T, {FACE_SIZE}, {FACE_SIZE}, 3]')
-    count = len(faces) if faces is not None else -(-len(samples) // SAMPLES_PER_STEP)
+      shape = self.layout.streams['visual'][0].shape
+      if faces.dtype != np.uint8 or faces.shape[1:] != shape or not len(faces):
+        raise ValueError(f'faces are {faces.dtype}{list(faces.shape)}, expected uint8[T, {", ".join(map(str, shape))}]')
+    count = len(faces) if faces is not None else -(-len(samples) // grid.samples_per_step)
     found = np.ones(count, np.float32) if face_found is None else _array('face_found', face_found)
     if found.shape != (count,):
       raise ValueError(f'face_found is {list(found.shape)}, expected [{count}], as many as faces')
     if found.dtype.kind not in 'biuf' or not ((found >= 0) & (found <= 1)).all():
       raise ValueError(f'face_found is {_range(found)}, expected numbers in [0, 1]')
-    if samples is not None and len(samples) > count * SAMPLES_PER_STEP:
+    if samples is not None and len(samples) > count * grid.samples_per_step:
       raise ValueError(
-        f'{len(samples)} samples and {count} faces, expected at most {count * SAMPLES_PER_STEP} '
-        'samples, 640 a step of 40 ms'
+        f'{len(samples)} samples and {count} faces, expected at most '
+        f'{count * grid.samples_per_step} samples, {grid.samples_per_step} a step of {1000 * grid.step_seconds:g} ms'
       )
     mean, std = speech.statistics(samples) if samples is not None else (0.0, 0.0)
     return Recording(
@@ -258,10 +270,10 @@ def _range(values):
   return f'{values.dtype}' + (f' from {values.min():g} to {values.max():g}' if values.dtype.kind in 'biuf' else '')
 
 
-def _int16(audio):
+def _int16(audio, sample_rate):
   """The samples as files give them, and their gain."""
   if audio.ndim != 1 or not len(audio):
-    raise ValueError(f'audio is {audio.dtype}{list(audio.shape)}, expected [N] samples at 16 kHz')
+    raise ValueError(f'audio is {audio.dtype}{list(audio.shape)}, expected [N] samples at {sample_rate / 1000:g} kHz')
   if audio.dtype == np.int16:
     return audio, 1.0
   if audio.dtype.kind != 'f' or not np.isfinite(audio).all() or np.abs(audio).max() > sound_levels.MOST:

@@ -14,8 +14,7 @@ import numpy as np
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
 from data_prep.recordings.clip import Clip
-from data_prep.schema.records import STEP_SECONDS
-from e2e_affect.traces.traces import format_time
+from data_prep.schema.grid import Grid
 
 MEDIA_FOLDER = 'media'
 PAGE_MARK = '<script type="application/json" id="data">'  # every page of a clip has it
@@ -28,7 +27,7 @@ _FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
 def write_csv(
   path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.ndarray, post: np.ndarray | None, simulated: bool
 ) -> None:
-  """One row per step of 40 ms.
+  """One row per step.
 
   Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
   `trained_on` where that were simulated people (a column, for a comment would stop most readers of CSV), `face_found`
@@ -53,7 +52,7 @@ def write_csv(
       *_FACE_COLUMNS,
     ]
   )
-  columns = [[format_time(step) for step in range(clip.steps)]]
+  columns = [[clip.grid.time(step) for step in range(clip.steps)]]
   for traces in (raw, post):
     if traces is not None:
       columns += [traces[:, k].astype(str) for k in range(len(targets))]
@@ -107,7 +106,7 @@ def summary(
     'content': digest,
     'steps': clip.steps,
     'seconds': round(clip.seconds, 3),
-    'step_seconds': 0.04,
+    'step_seconds': clip.grid.step_seconds,
     'targets': {
       target: {'raw': numbers(raw[:, k]), 'postprocessed': numbers(post[:, k]) if post is not None else None}
       for k, target in enumerate(targets)
@@ -130,21 +129,22 @@ def write_json(path: pathlib.Path, content: dict) -> None:
   atomic.write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n')
 
 
-def length_notes(fitted: Mapping, steps: int) -> list[str]:
+def length_notes(fitted: Mapping, steps: int, grid: Grid) -> list[str]:
   """What a clip of so many steps is too short for.
 
   Args:
     fitted: what `postprocess.fit` returned, or `{'fitted_on': None}`.
     steps: of the clip.
+    grid: of the steps.
   """
   notes = []
-  if steps * STEP_SECONDS < 0.25:
+  if float(steps * grid.step) < 0.25:
     notes.append('shorter than 0.25 s: too short to mean anything')
   for name in ('median_filter', 'time_shift') if fitted.get('fitted_on') else ():
     for target, of in fitted['targets'].items():
       if of[name]['kept'] and steps < 2 * of[name]['steps']:
         notes.append(
-          f'shorter than twice the {name.replace("_", " ")} of {of[name]["steps"] * STEP_SECONDS:.2f} s: '
+          f'shorter than twice the {name.replace("_", " ")} of {float(of[name]["steps"] * grid.step):.2f} s: '
           f'trust the raw {target}'
         )
   return notes

@@ -1,8 +1,8 @@
-"""Traces while the sound is still coming in: 16 kHz PCM in, one line per step out.
+"""Traces while the sound is still coming in: PCM in, one line per step out.
 
-The network's filters (5 ms and 500 ms) look 252.5 ms ahead, so that a step of 40 ms is known seven steps after its end.
-They are applied to one step at a time, the long one's transform made once: of the 1600 transforms that a chunk would
-need for each step, 80 are left.
+The network's filters (the paper's: 5 ms and 500 ms) look 252.5 ms ahead, so that a step of 40 ms is known seven steps
+after its end. They are applied to one step at a time, the long one's transform made once: of the 1600 transforms that a
+chunk would need for each step, 80 are left.
 
 Two things differ from `predict` and cannot be otherwise: the waveform is normalised by mean and deviation of the sound
 heard so far, not of the whole recording; and post-processing, which looks both ways in time, is left out.
@@ -23,14 +23,13 @@ import numpy as np
 from scipy import fft
 
 from data_prep.core.errors import DataError, UserError
-from data_prep.schema.records import SAMPLES_PER_STEP, STEP_SECONDS
+from data_prep.schema.grid import Grid
 from e2e_affect.clips import pcm
 from e2e_affect.clips.network import Network, SIMULATED
 from e2e_affect.layers.recurrent import initial_carry, RecurrentNetwork
 from e2e_affect.streams import STREAMS
-from e2e_affect.traces.traces import format_time
 
-_HALF = SAMPLES_PER_STEP // 2  # samples a step after the pooling to 8 kHz
+_POOLED = 2  # samples into one, after the short filter
 
 
 class Stream:
@@ -38,6 +37,7 @@ class Stream:
 
   Attributes:
     ahead: L, steps of sound that must follow a step before it can be predicted.
+    grid: of the sound and the steps.
   """
 
   def __init__(self, network: Network, statistics: tuple[float, float] | None = None):
@@ -49,17 +49,18 @@ class Stream:
     Raises:
       UserError: the network does not hear, or is not the paper's.
     """
-    options = network.config.model.speech
+    options, self.grid = network.config.model.speech, network.layout.grid
+    per_step = self.grid.samples_per_step
     if 'speech' not in network.modalities:
       raise UserError(
         f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that hears'
       )
-    if options.variant != 'paper' or not 1 < options.taps <= SAMPLES_PER_STEP:
+    if options.variant != 'paper' or not 1 < options.taps <= per_step:
       raise UserError(
-        f'--stream runs model.speech.variant = paper with 2 to {SAMPLES_PER_STEP} taps, and this network '
+        f'--stream runs model.speech.variant = paper with 2 to {per_step} taps, and this network '
         f'has {options.variant} with {options.taps}; use `predict` on files'
       )
-    sizes = _Sizes(options.taps, options.long_taps)
+    sizes = _Sizes(options.taps, options.long_taps, per_step)
     params = network.variables['params']
     self.ahead = sizes.ahead
     self._statistics, self._heard = statistics, [0, 0, 0]
@@ -80,7 +81,7 @@ class Stream:
     step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
     self._taken = 0
     # Now, not when the first sound waits.
-    arguments = self._arguments(np.zeros(SAMPLES_PER_STEP, np.int16), True)
+    arguments = self._arguments(np.zeros(per_step, np.int16), True)
     self._compiled = step.lower(*arguments).compile()
     jax.block_until_ready(self._compiled(*arguments))  # the first call is slow, too
 
@@ -88,7 +89,7 @@ class Stream:
     """Takes the next step of sound; returns the prediction of the step that lies `ahead` before it.
 
     Args:
-      samples: [640] int16, the last ones of the sound fewer (silence follows), or None past its end.
+      samples: [S] int16, the last ones of the sound fewer (silence follows), or None past its end.
 
     Returns:
       [K] float32, or None as long as no step has enough sound after it.
@@ -111,7 +112,7 @@ class Stream:
       (total / count, math.sqrt((count * squares - total * total) / count**2)) if count else (0.0, 0.0)
     )
     samples = np.zeros(0, np.int16) if samples is None else samples
-    samples = np.pad(samples, (0, SAMPLES_PER_STEP - len(samples)))
+    samples = np.pad(samples, (0, self.grid.samples_per_step - len(samples)))
     return (
       self._params,
       self._state,
@@ -126,22 +127,25 @@ class _Sizes:
   """Lengths of the two filters' windows; SAME padding puts the smaller half first.
 
   Attributes:
-    before: samples (16 kHz) kept from earlier steps for the short filter.
-    late: samples (8 kHz) that the short filter's output trails the sound by.
+    step: samples of a step, as they come in.
+    half: of a step after the pooling to half the rate.
+    before: samples kept from earlier steps for the short filter.
+    late: samples of half the rate that the short filter's output trails the sound by.
     ahead: L.
-    window: samples (8 kHz) that the long filter reads for one step.
-    buffer: samples (8 kHz) kept, of which the first `window` belong to the step to predict.
+    window: samples of half the rate that the long filter reads for one step.
+    buffer: samples of half the rate kept, of which the first `window` belong to the step to predict.
     block: length of the transforms.
   """
 
-  def __init__(self, taps, long_taps):
+  def __init__(self, taps, long_taps, samples_per_step):
+    self.step, self.half = samples_per_step, samples_per_step // _POOLED
     left, right = (taps - 1) // 2, taps - 1 - (taps - 1) // 2
     long_right = long_taps - 1 - (long_taps - 1) // 2
-    self.late = -(-right // 2)
-    self.before = left + 2 * self.late
-    self.ahead = -(-(long_right + self.late) // _HALF)
-    self.window = _HALF + long_taps - 1
-    self.buffer = self.window + _HALF * self.ahead - self.late - long_right
+    self.late = -(-right // _POOLED)
+    self.before = left + _POOLED * self.late
+    self.ahead = -(-(long_right + self.late) // self.half)
+    self.window = self.half + long_taps - 1
+    self.buffer = self.window + self.half * self.ahead - self.late - long_right
     self.block = fft.next_fast_len(self.window, real=True)
 
 
@@ -160,19 +164,19 @@ def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num
     config.augment,
     keys=None,
   )
-  # The short filter, where all of the sound it reads is there: [before + 640] -> [320, F]
+  # The short filter, where all of the sound it reads is there: [before + S] -> [S / 2, F]
   sound = jnp.concatenate([state['sound'], inputs['audio'].reshape(-1)])
   conv = nn.Conv(options.filters, (options.taps,), padding='VALID')
-  x = conv.apply({'params': params['speech']['conv']}, sound[None, :, None])[0, :SAMPLES_PER_STEP]
-  x = nn.relu(x.reshape(_HALF, 2, -1).max(axis=1))
+  x = conv.apply({'params': params['speech']['conv']}, sound[None, :, None])[0, : sizes.step]
+  x = nn.relu(x.reshape(sizes.half, _POOLED, -1).max(axis=1))
   # Its first outputs still belong to the step before; outside of the recording they are zeros.
-  x *= jnp.concatenate([jnp.repeat(state['valid'], sizes.late), jnp.repeat(valid, _HALF - sizes.late)])[:, None]
-  buffer = jnp.concatenate([state['buffer'][_HALF:], x])
-  # The long filter: [window, F] -> [320, F]
+  x *= jnp.concatenate([jnp.repeat(state['valid'], sizes.late), jnp.repeat(valid, sizes.half - sizes.late)])[:, None]
+  buffer = jnp.concatenate([state['buffer'][sizes.half :], x])
+  # The long filter: [window, F] -> [S / 2, F]
   spectrum = jnp.fft.rfft(buffer[: sizes.window].T, sizes.block)
-  y = jnp.fft.irfft(jnp.einsum('if,iof->of', spectrum, params['response']), sizes.block)[:, :_HALF].T
+  y = jnp.fft.irfft(jnp.einsum('if,iof->of', spectrum, params['response']), sizes.block)[:, : sizes.half].T
   y = y + params['speech']['long_conv_bias']
-  y = nn.relu(y.reshape(_HALF, -1, options.pool_channels).max(axis=2)).reshape(1, 1, -1) * inputs['audio_found']
+  y = nn.relu(y.reshape(sizes.half, -1, options.pool_channels).max(axis=2)).reshape(1, 1, -1) * inputs['audio_found']
   # A masked picture gives features of zero, after those of the speech.
   wanted = params['recurrent']['lstm_0']['kernel'].shape[0]
   features = jnp.pad(y, ((0, 0), (0, 0), (0, wanted - y.shape[2])))
@@ -197,14 +201,14 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
 
   Args:
     stream: fresh.
-    source: signed 16-bit little-endian mono PCM at 16 kHz.
+    source: signed 16-bit little-endian mono PCM at the grid's rate.
     costs: takes the seconds of work of each step.
 
   Raises:
     DataError: it begins as a media file; nothing has been yielded. Or the sound ends within a sample; all steps before
       have been yielded.
   """
-  wanted = 2 * SAMPLES_PER_STEP
+  wanted = 2 * stream.grid.samples_per_step  # bytes
 
   def advance(samples):
     begin = time.perf_counter()
@@ -217,9 +221,9 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
   kind = pcm.container_of(waiting)
   if kind:
     raise DataError(
-      f'standard input begins as {kind} file; expected 16-bit PCM without a header: 16 kHz, mono, '
-      'little-endian. Analyse the file by its name, without --stream, or let FFmpeg decode it: '
-      'ffmpeg -i FILE -f s16le -ac 1 -ar 16000 - | …'
+      f'standard input begins as {kind} file; expected 16-bit PCM without a header: {_format(stream.grid)}. Analyse '
+      'the file by its name, without --stream, or let FFmpeg decode it: '
+      f'ffmpeg -i FILE -f s16le -ac 1 -ar {stream.grid.sample_rate} - | …'
     )
   while True:
     data, waiting = (waiting[:wanted], waiting[wanted:]) if waiting else (source.read(wanted), b'')
@@ -231,14 +235,19 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
   for _ in range(stream.ahead):
     yield from advance(None)
   if len(data) % 2:
-    raise DataError('standard input ends within a sample; expected 16-bit PCM: 16 kHz, mono, little-endian')
+    raise DataError(f'standard input ends within a sample; expected 16-bit PCM: {_format(stream.grid)}')
+
+
+def _format(grid: Grid) -> str:
+  return f'{grid.sample_rate / 1000:g} kHz, mono, little-endian'
 
 
 def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   """The command: CSV lines to `sink`, what it costs to standard error."""
   stream = Stream(network)
+  grid = stream.grid
   print(
-    f"a step's line comes {1000 * STEP_SECONDS * stream.ahead:.0f} ms after its end: the filters look ahead; raw "
+    f"a step's line comes {1000 * grid.step_seconds * stream.ahead:.0f} ms after its end: the filters look ahead; raw "
     'traces, by the loudness heard so far',
     file=sys.stderr,
   )
@@ -247,11 +256,12 @@ def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   print(','.join(['time', *network.targets]), file=sink, flush=True)
   costs, steps = [], 0
   for steps, prediction in enumerate(predictions(stream, source, costs), 1):
-    print(','.join([format_time(steps - 1), *prediction.astype(str)]), file=sink, flush=True)
+    print(','.join([grid.time(steps - 1), *prediction.astype(str)]), file=sink, flush=True)
   if not steps:
-    raise DataError('standard input is empty; expected 16-bit PCM: 16 kHz, mono, little-endian')
+    raise DataError(f'standard input is empty; expected 16-bit PCM: {_format(stream.grid)}')
+  seconds = steps * grid.step_seconds
   print(
-    f'{steps} steps ({steps * STEP_SECONDS:.2f} s); real-time factor {sum(costs) / (steps * STEP_SECONDS):.3f}; a '
-    f'step takes {1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms',
+    f'{steps} steps ({seconds:.2f} s); real-time factor {sum(costs) / seconds:.3f}; a step takes '
+    f'{1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms',
     file=sys.stderr,
   )

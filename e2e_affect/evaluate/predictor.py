@@ -84,6 +84,7 @@ class NetworkPredictor:
             gold=of['label'],
             mask=of['mask'],
             face_found=of['face_found'],
+            grid=manifest.grid,
           )
         )
     return traces

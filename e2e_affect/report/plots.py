@@ -17,7 +17,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 import numpy as np
 
 from data_prep.core import atomic
-from data_prep.schema import records
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.traces import metrics, postprocess
 from e2e_affect.traces.traces import Trace
@@ -97,14 +96,15 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
   with matplotlib.rc_context(_STYLE):
     figure = Figure(figsize=(10, 1.2 + 2.5 * len(targets)), layout='constrained')
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
-    seconds = np.arange(len(raw.prediction)) * records.STEP_SECONDS
+    step = raw.grid.step_seconds
+    seconds = np.arange(len(raw.prediction)) * step
     lost = raw.face_found <= 0
     for k, (axes, target) in enumerate(zip(panels, targets, strict=True)):
       if lost.any():
         for first, last in _runs(lost):
           axes.axvspan(
-            first * records.STEP_SECONDS,
-            last * records.STEP_SECONDS,
+            first * step,
+            last * step,
             color=_NO_FACE,
             lw=0,
             label='no face found' if first == np.argmax(lost) else None,
@@ -136,7 +136,7 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
       axes.set_title(title)
       axes.set_ylabel(f'{target} [−1, 1]')
     panels[-1].set_xlabel('time [s]')
-    panels[-1].set_xlim(0, len(seconds) * records.STEP_SECONDS)
+    panels[-1].set_xlim(0, len(seconds) * step)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=4)
     figure.suptitle(f'Recording {raw.recording} ({raw.partition})', x=0.01, ha='left', fontsize=13)

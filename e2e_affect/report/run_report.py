@@ -8,6 +8,7 @@ from data_prep.core import atomic
 from data_prep.core.errors import DataError
 from e2e_affect.evaluate.results import read_results
 from e2e_affect.report.page import figure, render, text_rows
+from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import postprocess
 
 REPORT_FILE = 'report.html'
@@ -26,11 +27,12 @@ def write_report(workdir) -> pathlib.Path:
     The path of the page.
 
   Raises:
-    DataError: `results.json` is absent or damaged.
+    DataError: `results.json` is absent or damaged, or `dataset.json` is damaged.
     WorkdirError, DiskFullError: the page cannot be written.
   """
   workdir = pathlib.Path(workdir)
   results = read_results(workdir)
+  grid = workdirs.grid_of(workdirs.dataset_if_written(workdir))
   figures = [figure(workdir / 'figures' / f'{stem}.png', caption) for stem, caption in figure_captions(results)]
   fitted = results['postprocessing']
   path = workdir / REPORT_FILE
@@ -44,7 +46,7 @@ def write_report(workdir) -> pathlib.Path:
       reasons=_reasons(results),
       figures=[shown for shown in figures if shown],
       fitted=fitted,
-      fitted_steps=postprocess.in_words(fitted) if fitted['fitted_on'] else {},
+      fitted_steps=postprocess.in_words(fitted, grid) if fitted['fitted_on'] else {},
       checkpoint=text_rows(results['checkpoint']),
       config=_config_rows(workdir / 'config.json'),
     ),

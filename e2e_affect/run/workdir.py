@@ -11,7 +11,7 @@ import ml_collections
 from data_prep.core import atomic
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.fields import Field, Layout
-from data_prep.schema.grid import Grid
+from data_prep.schema.grid import Grid, PAPER
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from e2e_affect import streams
 from e2e_affect.config import defaults, ranges
@@ -150,4 +150,9 @@ def layout_of(dataset: dict, config: ml_collections.ConfigDict, targets: Sequenc
   if 'grid' not in dataset:
     return streams.layout_of_paper(config.model, targets)
   fields = {name: tuple(map(Field.parse, stored)) for name, stored in dataset['streams'].items()}
-  return Layout(list(targets), Grid(**dataset['grid']), fields)
+  return Layout(list(targets), grid_of(dataset), fields)
+
+
+def grid_of(dataset: dict) -> Grid:
+  """The grid of what a network was trained on; see `layout_of`."""
+  return Grid(**dataset['grid']) if 'grid' in dataset else PAPER

@@ -14,15 +14,27 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from data_prep.schema import records
+from data_prep.schema.grid import Grid
 from e2e_affect.traces import metrics
 from e2e_affect.traces.traces import Trace
 
 MIN_GAIN = 0.02  # pooled validation CCC
 FITTED_ON = 'validation'
-# 0.44 s to 19.96 s, each about √2 times the one before; odd, so that the window has a middle and delays nothing.
-MEDIAN_STEPS = (11, 15, 21, 29, 43, 61, 87, 123, 175, 249, 353, 499)
-SHIFT_STEPS = range(1, 251)  # 0.04 s to 10 s
+# Each about √2 times the one before: the paper's range is 0.4 s to 20 s.
+MEDIAN_SECONDS = (0.44, 0.6, 0.84, 1.16, 1.72, 2.44, 3.48, 4.92, 7.0, 9.96, 14.12, 19.96)
+LONGEST_SHIFT_SECONDS = 10.0
+
+
+def median_steps(grid: Grid) -> list[int]:
+  """Lengths of the windows to try; odd, so that a window has a middle and delays nothing."""
+  # The odd number nearest to the seconds; 1 where a step is longer.
+  halves = [grid.steps((seconds - grid.step_seconds) / 2) for seconds in MEDIAN_SECONDS]
+  return list(dict.fromkeys(2 * max(0, half) + 1 for half in halves))
+
+
+def shift_steps(grid: Grid) -> range:
+  """Shifts to try: every step up to the longest."""
+  return range(1, max(1, grid.steps(LONGEST_SHIFT_SECONDS)) + 1)
 
 
 def median_filter(values: np.ndarray, steps: int) -> np.ndarray:
@@ -63,7 +75,7 @@ def fit(traces: Sequence[Trace], targets: Sequence[str], min_gain: float = MIN_G
   steps kept before it, or over 0 if they are below, is recorded with `kept: false` and not applied.
 
   Args:
-    traces: of the validation partition; recordings without labels are left out of the score.
+    traces: of the validation partition, on one grid; recordings without labels are left out of the score.
     targets: K names, in the order of the traces' last axis.
     min_gain: CCC that a step must gain to be kept.
 
@@ -92,6 +104,7 @@ def fit(traces: Sequence[Trace], targets: Sequence[str], min_gain: float = MIN_G
         [t.gold[:, k].astype(np.float64) for t in traces],
         scored,
         min_gain,
+        traces[0].grid,
       )
       for k, target in enumerate(targets)
     },
@@ -141,8 +154,8 @@ def of_targets(params: dict, targets: Sequence[str]) -> dict:
   return {**params, 'targets': {target: params['targets'][target] for target in targets}}
 
 
-def in_words(params: dict) -> dict[str, list[str]]:
-  """What `fit` chose, as one sentence per step and target, for the report."""
+def in_words(params: dict, grid: Grid) -> dict[str, list[str]]:
+  """What `fit` chose on a grid, as one sentence per step and target, for the report."""
   described = {}
   for target, of_target in params['targets'].items():
     before, described[target] = of_target['ccc_raw'], []
@@ -152,7 +165,7 @@ def in_words(params: dict) -> dict[str, list[str]]:
         described[target].append(f'{_WORDS[name][0]}: nothing to work on, the prediction is constant.')
       elif step['kept']:
         described[target].append(
-          f'{_WORDS[name][1].format(**_seconds(step))}: validation CCC {before:.3f} → {step["ccc"]:.3f}.'
+          f'{_WORDS[name][1].format(**_seconds(step, grid))}: validation CCC {before:.3f} → {step["ccc"]:.3f}.'
         )
         before = step['ccc']
       elif before < 0:
@@ -176,7 +189,7 @@ _WORDS = {
 }
 
 
-def _fit_target(predictions, golds, scored, min_gain):
+def _fit_target(predictions, golds, scored, min_gain, grid):
   """predictions, golds, scored: one [T] per recording -> the parameters of one target."""
   gold = np.concatenate([g[s] for g, s in zip(golds, scored, strict=True)])
 
@@ -187,7 +200,7 @@ def _fit_target(predictions, golds, scored, min_gain):
   params = {'ccc_raw': current}
   for name, step in _STEPS.items():
     best, best_ccc, best_predictions = {}, None, None
-    for numbers in _candidates(name, pool(predictions), gold):
+    for numbers in _candidates(name, pool(predictions), gold, grid):
       tried = [step(values, **numbers) for values in predictions]
       tried_ccc = metrics.ccc(pool(tried), gold)
       if best_ccc is None or tried_ccc > best_ccc:  # the smallest window and shift of equals
@@ -200,12 +213,12 @@ def _fit_target(predictions, golds, scored, min_gain):
   return params
 
 
-def _candidates(name, prediction, gold):
+def _candidates(name, prediction, gold, grid):
   """The numbers that a step may take; prediction and gold [N] of all recordings."""
   if name == 'median_filter':
-    return [{'steps': steps} for steps in MEDIAN_STEPS]
+    return [{'steps': steps} for steps in median_steps(grid)]
   if name == 'time_shift':
-    return [{'steps': steps} for steps in SHIFT_STEPS]
+    return [{'steps': steps} for steps in shift_steps(grid)]
   if name == 'centring':
     return [{'bias': float(np.mean(gold) - np.mean(prediction))}]
   if np.ptp(prediction) == 0:
@@ -217,8 +230,8 @@ def _numbers(step):
   return {name: value for name, value in step.items() if name not in ('kept', 'ccc')}
 
 
-def _seconds(step):
-  return {**step, 'seconds': step.get('steps', 0) * records.STEP_SECONDS}
+def _seconds(step, grid):
+  return {**step, 'seconds': float(step.get('steps', 0) * grid.step)}
 
 
 def _check_targets(traces, targets):

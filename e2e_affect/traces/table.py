@@ -14,7 +14,8 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
-from e2e_affect.traces.traces import format_time, Trace
+from data_prep.schema.grid import Grid, PAPER
+from e2e_affect.traces.traces import Trace
 
 
 def write_csv(
@@ -48,7 +49,7 @@ def write_csv(
     steps, num_targets = trace.prediction.shape
     if num_targets != len(targets):
       raise ValueError(f'{trace.recording}: {num_targets} predictions per step for the targets {list(targets)}')
-    columns = [[trace.recording] * steps, [format_time(k) for k in range(steps)]]
+    columns = [[trace.recording] * steps, [trace.grid.time(k) for k in range(steps)]]
     for k in range(num_targets):
       columns.append(_shortest(trace.prediction[:, k]))
       columns.append(np.where(trace.scored, _shortest(trace.gold[:, k]), ''))
@@ -59,11 +60,15 @@ def write_csv(
   atomic.write(path, text.getvalue())
 
 
-def read_csv(path) -> tuple[list[Trace], list[str], list[Trace] | None]:
+def read_csv(path, grid: Grid = PAPER) -> tuple[list[Trace], list[str], list[Trace] | None]:
   """Reads what `write_csv` wrote.
 
   The file does not say whose recordings these are, nor of which partition: `subject` becomes the recording's
   id and `partition` the file's name without its ending (`predictions/test.csv`: test).
+
+  Args:
+    path: the file.
+    grid: of its steps.
 
   Returns:
     The raw traces, the targets, and the post-processed traces (None where the file has no such columns).
@@ -93,8 +98,8 @@ def read_csv(path) -> tuple[list[Trace], list[str], list[Trace] | None]:
     if len(row) != len(header):
       raise DataError(f'{path}: line {number} has {len(row)} columns, expected {len(header)}')
     of_recording = by_recording.setdefault(row[0], [])
-    if row[1] != format_time(len(of_recording)):
-      raise DataError(f'{path}: line {number} has time {row[1]!r}, expected {format_time(len(of_recording))}')
+    if row[1] != grid.time(len(of_recording)):
+      raise DataError(f'{path}: line {number} has time {row[1]!r}, expected {grid.time(len(of_recording))}')
     of_recording.append(row[2:])
 
   raw, processed = [], []
@@ -114,6 +119,7 @@ def read_csv(path) -> tuple[list[Trace], list[str], list[Trace] | None]:
       gold=np.where(mask[:, None], gold, 0),
       mask=mask.astype(np.float32),
       face_found=values[:, 2 * num_targets],
+      grid=grid,
     )
     raw.append(trace)
     if len(header) > len(expected):

@@ -9,9 +9,7 @@ import dataclasses
 import numpy as np
 
 from data_prep.core.errors import DataError
-from data_prep.schema import records
-
-_STEP_HUNDREDTHS = round(records.STEP_SECONDS * 100)  # integers: 0.04 · 3 is not 0.12 in floating point
+from data_prep.schema.grid import Grid, PAPER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +24,7 @@ class Trace:
     gold: [T, K] float32, the gold standard; anything where `mask` is 0.
     mask: [T] float32, 1 where gold exists and the step is valid.
     face_found: [T] float32 in [0, 1].
+    grid: of the steps.
 
   Raises:
     ValueError: no step, or shapes that do not fit each other.
@@ -39,6 +38,7 @@ class Trace:
   gold: np.ndarray
   mask: np.ndarray
   face_found: np.ndarray
+  grid: Grid = PAPER
 
   def __post_init__(self):
     if self.prediction.ndim != 2 or not self.prediction.size or self.gold.shape != self.prediction.shape:
@@ -63,9 +63,3 @@ class Trace:
   def scored(self) -> np.ndarray:
     """[T] bool: the steps that metrics count."""
     return self.mask > 0
-
-
-def format_time(step: int) -> str:
-  """Start of a step in seconds, exactly: 3 -> '0.12'."""
-  hundredths = step * _STEP_HUNDREDTHS
-  return f'{hundredths // 100}.{hundredths % 100:02d}'

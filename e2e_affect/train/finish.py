@@ -13,6 +13,7 @@ from data_prep.schema.manifest import Manifest, PARTITIONS
 from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
+from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import postprocess
 from e2e_affect.train import checkpoints, train_state
 from e2e_affect.train.train_state import TrainState
@@ -47,7 +48,7 @@ def evaluate(
   traces = {}
   fitted = None
   if config.postprocessing_from:
-    fitted = results.read_postprocessing(config.postprocessing_from, manifest.targets)
+    fitted = read_postprocessing(config.postprocessing_from, manifest)
   to_fit_on = postprocess.FITTED_ON if fitted is None and postprocess.FITTED_ON not in config.data.train_on else None
   for partition in PARTITIONS:
     if partition in partitions or partition == to_fit_on:
@@ -66,6 +67,22 @@ def evaluate(
     for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
       logging.info('%s: CCC on test (validation) %s raw, %s post-processed', target, *cells)
   return content
+
+
+def read_postprocessing(run: str, manifest: Manifest) -> dict:
+  """The post-processing that another run fitted, for data of this manifest.
+
+  Raises:
+    DataError: there is none, or it was fitted to other targets or on another grid.
+  """
+  fitted = results.read_postprocessing(run, manifest.targets)
+  grid = workdirs.grid_of(workdirs.dataset_if_written(run))
+  if grid.step_seconds != manifest.grid.step_seconds:
+    raise DataError(
+      f'{run}: its post-processing was fitted to steps of {grid.step_seconds:g} s, the data have steps of '
+      f'{manifest.grid.step_seconds:g} s; name another run with --config.postprocessing_from, or none'
+    )
+  return fitted
 
 
 def replicated_best(

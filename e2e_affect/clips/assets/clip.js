@@ -3,10 +3,10 @@
 
 const data = JSON.parse(document.getElementById('data').textContent);
 const element = id => document.getElementById(id);
-const steps = data.steps, STEP = 0.04, length = steps * STEP;
+const steps = data.steps, STEP = data.step_seconds, length = steps * STEP;
 const names = Object.keys(data.targets);
 const shown = name => data.targets[name].post || data.targets[name].raw;  // what the reader came for
-const TAIL = 75;  // steps of the point's tail: 3 s
+const TAIL = Math.max(1, Math.round(3 / STEP));  // steps of the point's tail: 3 s
 const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
 
 // The smallest of these that holds every trace; the same for the plane, so that both tell the same.

@@ -6,7 +6,6 @@ import pytest
 
 from data_prep.face import cropping, tracker
 from data_prep.face.tracker import FaceTracker
-from data_prep.schema import records
 
 HEIGHT, WIDTH = 240, 320
 
@@ -135,4 +134,4 @@ def test_encode_crop():
   assert data[:2] == b'\xff\xd8' and data == cropping.encode(crop)
   decoded = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
   assert np.abs(decoded.astype(int) - crop).mean() < 4  # RGB stays RGB
-  assert decoded.shape == (records.FACE_SIZE, records.FACE_SIZE, 3)
+  assert decoded.shape == (cropping.FACE_SIZE, cropping.FACE_SIZE, 3)

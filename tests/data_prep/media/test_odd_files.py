@@ -13,7 +13,7 @@ from data_prep.core.errors import DataError
 from data_prep.corpora.recording import Recording
 from data_prep.face import tracker
 from data_prep.recordings import assemble, clip
-from data_prep.schema import records
+from data_prep.schema.grid import PAPER
 from tests.data_prep.recordings.test_clip import SETTINGS
 
 ODD = pathlib.Path(__file__).resolve().parents[4] / 'shared' / 'data' / 'odd'
@@ -63,8 +63,8 @@ def flashes(brightness):
 
 def beeps(samples):
   """Steps in which a beep begins: the first that holds a quarter of its power, so at least 10 ms of it."""
-  steps = len(samples) // records.SAMPLES_PER_STEP
-  power = (samples[: steps * records.SAMPLES_PER_STEP].astype(np.float64).reshape(steps, -1) ** 2).mean(axis=1)
+  steps = len(samples) // PAPER.samples_per_step
+  power = (samples[: steps * PAPER.samples_per_step].astype(np.float64).reshape(steps, -1) ** 2).mean(axis=1)
   loud = power > power.max() / 4
   return np.flatnonzero(loud[1:] & ~loud[:-1]) + 1
 
@@ -104,7 +104,7 @@ def test_sound_that_leads_by_more_than_a_step_stays_where_its_timestamps_are(tmp
   assert beeps(samples).tolist() == PLAIN
   assert flashes(brightness)[-3:] == [51, 126, 201]
   assert 'picture starts at 0.04 s' in notes
-  loud = np.flatnonzero(np.abs(samples.astype(int)) > 3000) / records.SAMPLE_RATE
+  loud = np.flatnonzero(np.abs(samples.astype(int)) > 3000) / PAPER.sample_rate
   assert loud[0] == pytest.approx(2.043 - 0.0425, abs=0.001)
 
 

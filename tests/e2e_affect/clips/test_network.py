@@ -133,7 +133,7 @@ def test_arrays_that_do_not_fit_the_fused(fused, arguments, message):
 
 @pytest.fixture
 def folder(speech, tmp_path):
-  networks.save(speech, tmp_path / 'net', model_card.card(json.loads(speech.config.to_json()), speech.about))
+  networks.save(speech, tmp_path / 'net', model_card.card(speech))
   return tmp_path / 'net'
 
 

@@ -220,7 +220,7 @@ def test_a_name_that_is_no_utf_8_is_analysed_like_any_other(tmp_path):
 @pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_prediction_without_leavings_and_the_same_command_goes_on(tmp_path, number, code):
   network = small_network('speech')
-  networks.save(network, tmp_path / 'net', model_card.card(json.loads(network.config.to_json()), network.about))
+  networks.save(network, tmp_path / 'net', model_card.card(network))
   clips = [noise(tmp_path / f'{i}.wav', i, 60) for i in range(4)]
   command = [
     sys.executable,

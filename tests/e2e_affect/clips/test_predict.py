@@ -218,14 +218,14 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
     network(audio=np.ones(700, np.int16))
   # The field of an export, or the data set where an older one lacks the field.
   folder = tmp_path / 'net'
-  card = model_card.card(json.loads(network.config.to_json()), network.about)
+  card = model_card.card(network)
   networks.save(network, folder, card)
   with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
     e2e_affect.load(folder)
   # One that learnt from people says nothing of the kind, and its tables are as they were.
   about = {**network.about, 'simulated': False}
   people = networks.Network(network.config, network.variables, about)
-  assert 'simulated corpus' not in model_card.card(json.loads(people.config.to_json()), about)
+  assert 'simulated corpus' not in model_card.card(people)
   predict.predict(people, arguments, tmp_path / 'people')
   assert 'warning' not in capsys.readouterr().out
   content = json.loads((tmp_path / 'people' / 'a.json').read_text())['model']
@@ -239,7 +239,7 @@ def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_
   monkeypatch.setenv('HOME', str(tmp_path))
   soundfile.write(tmp_path / 'a.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
   network = small_network('speech')
-  networks.save(network, tmp_path / 'net', model_card.card(json.loads(network.config.to_json()), network.about))
+  networks.save(network, tmp_path / 'net', model_card.card(network))
   done = command('e2e_affect.predict', '--checkpoint=~/net', '--out=~/out', '~/a.wav')
   assert done.returncode == 0 and (tmp_path / 'out' / 'a.csv').is_file(), done.stderr
   for module, flags in (('export', ('--workdir=~/run', '--out=~/e')), ('report', ('~/run',))):
@@ -252,7 +252,7 @@ def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_
 
 def test_an_ascii_terminal_and_a_closed_pipe_do_not_end_the_batch(tmp_path):
   network = small_network('speech')
-  networks.save(network, tmp_path / 'net', model_card.card(json.loads(network.config.to_json()), network.about))
+  networks.save(network, tmp_path / 'net', model_card.card(network))
   for name in ('é', 'ü'):
     soundfile.write(tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
   script = 'PYTHONIOENCODING=ascii LC_ALL=C "$@" | head -n 1; exit ${PIPESTATUS[0]}'
@@ -400,7 +400,7 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
 def exported(tmp_path_factory):
   folder = tmp_path_factory.mktemp('exported')
   network = small_network('speech', 'visual')
-  networks.save(network, folder, model_card.card(json.loads(network.config.to_json()), network.about))
+  networks.save(network, folder, model_card.card(network))
   return folder
 
 

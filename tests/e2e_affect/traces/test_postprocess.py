@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from data_prep.schema.grid import Grid, PAPER
 from e2e_affect.traces import metrics, postprocess
 from e2e_affect.traces.traces import Trace
 
@@ -115,7 +116,7 @@ def test_filters_impulses():
   traces = make_traces(impulses)
   params = postprocess.fit(traces, TARGETS)
   assert kept(params) == ['median_filter']
-  assert params['targets']['arousal']['median_filter']['steps'] in postprocess.MEDIAN_STEPS
+  assert params['targets']['arousal']['median_filter']['steps'] in postprocess.median_steps(PAPER)
   assert pooled_ccc(traces) < 0.7 and pooled_ccc(postprocess.apply(params, traces)) > 0.98
 
 
@@ -147,9 +148,20 @@ def test_median_filter_mirrors_the_ends(steps, window):
 
 
 def test_ranges_of_the_paper():
-  windows = np.array(postprocess.MEDIAN_STEPS)
-  assert (windows % 2 == 1).all() and windows[0] * 0.04 >= 0.4 and windows[-1] * 0.04 <= 20
-  assert (postprocess.SHIFT_STEPS[0] * 0.04, postprocess.SHIFT_STEPS[-1] * 0.04) == (0.04, 10)
+  assert postprocess.median_steps(PAPER) == [11, 15, 21, 29, 43, 61, 87, 123, 175, 249, 353, 499]
+  assert postprocess.shift_steps(PAPER) == range(1, 251)
+
+
+def test_ranges_of_another_grid_are_of_the_same_seconds():
+  # 0.44, 0.6 and 0.84 s are nearest to one step of 0.5 s, 1.16 and 1.72 s to three, …, 19.96 s to 39.
+  coarse = Grid(0.5, 8000, 2)
+  assert postprocess.median_steps(coarse) == [1, 3, 5, 7, 9, 13, 19, 29, 39]
+  assert postprocess.shift_steps(coarse) == range(1, 21)
+  fine = postprocess.median_steps(Grid(0.02, 16_000, 50))
+  assert all(steps % 2 for steps in fine) and (fine[0], fine[-1]) == (21, 997)  # 22 and 998 are even
+  assert postprocess.median_steps(Grid(60.0, 8000, 1)) == [1] and postprocess.shift_steps(Grid(60.0, 8000, 1)) == range(
+    1, 2
+  )
 
 
 def test_shift_longer_than_the_recording():
@@ -192,7 +204,8 @@ def test_constants():
   assert params['targets']['arousal']['scaling'] == {'kept': False, 'ccc': None}
   constant_gold = [dataclasses.replace(t, gold=np.full_like(t.gold, 0.3)) for t in traces]
   assert kept(postprocess.fit(constant_gold, TARGETS)) == []
-  for words in (postprocess.in_words(params), postprocess.in_words(postprocess.fit(constant_gold, TARGETS))):
+  for chosen in (params, postprocess.fit(constant_gold, TARGETS)):
+    words = postprocess.in_words(chosen, PAPER)
     assert 'nothing to work on' in words['arousal'][2]
 
 
@@ -205,7 +218,7 @@ def test_cancelling_a_wrong_trace_is_no_gain():
     of['ccc_raw'] < -0.2 and max(of[name]['ccc'] for name in ('median_filter', 'time_shift')) > of['ccc_raw'] + 0.02
   )
   assert kept(params) == []
-  assert 'to cancel a wrong trace is no gain' in postprocess.in_words(params)['arousal'][0]
+  assert 'to cancel a wrong trace is no gain' in postprocess.in_words(params, PAPER)['arousal'][0]
   for before, after in zip(traces, postprocess.apply(params, traces), strict=True):
     np.testing.assert_array_equal(after.prediction, before.prediction)
 
@@ -221,7 +234,7 @@ def test_parameters_survive_json():
 
 def test_words():
   traces = make_traces(lambda gold, rng: np.stack([early(gold[:, :1], 50)[:, 0], gold[:, 1] + 0.25], axis=1))
-  words = postprocess.in_words(postprocess.fit(traces, TARGETS))
+  words = postprocess.in_words(postprocess.fit(traces, TARGETS), PAPER)
   assert words['arousal'][3].startswith('Shifted 2.00 s later: validation CCC 0.')
   assert words['arousal'][1].startswith('Centring: not kept, the best gain on validation was ')
   assert words['valence'][1] == 'Centring, -0.250 added: validation CCC 0.561 → 1.000.'

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from data_prep.core.errors import DataError, DiskFullError, WorkdirError
-from e2e_affect.traces import traces as traces_lib
 from e2e_affect.traces.table import read_csv, write_csv
 from e2e_affect.traces.traces import Trace
 
@@ -46,11 +45,6 @@ def test_exact_file(tmp_path):
     '"a, b",0.04,0.5,,1e-07,,0.9,0.75,0.5\n'
   )
   assert [p.name for p in path.parent.iterdir()] == ['test.csv']  # no temporary file stays
-
-
-def test_times_are_exact():
-  # 0.04 · 3 = 0.12000000000000001 and 0.04 · 7499 = 299.96000000000004 in floating point.
-  assert [traces_lib.format_time(k) for k in (0, 3, 25, 7499)] == ['0.00', '0.12', '1.00', '299.96']
 
 
 @pytest.mark.parametrize('with_post', [False, True])
