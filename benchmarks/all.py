@@ -8,10 +8,10 @@ others run.
 
 import importlib.util
 import os
-import subprocess
 import sys
 
 from benchmarks import measure
+from data_prep.core import children
 
 # What Makefile sets for training: glibc hands big temporaries back to the system at every step otherwise.
 _MALLOC = {
@@ -41,11 +41,12 @@ def main(out: str, repeats: int, quick: bool) -> None:
       continue
     print(f'== {name}', flush=True)
     command = [sys.executable, '-m', f'benchmarks.{name}', f'--out={out}', f'--repeats={repeats}']
-    if subprocess.run(command + ['--quick'] * quick, env={**_MALLOC, **os.environ}).returncode:
+    if children.run(command + ['--quick'] * quick, env={**_MALLOC, **os.environ}).returncode:
       failed.append(name)
   if failed:
     sys.exit(f'error: {", ".join(failed)} failed, see above')
-  subprocess.run([sys.executable, '-m', 'benchmarks.report', f'--out={out}'], check=True)
+  if children.run([sys.executable, '-m', 'benchmarks.report', f'--out={out}']).returncode:
+    sys.exit('error: the report failed, see above')
 
 
 if __name__ == '__main__':

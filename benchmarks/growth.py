@@ -12,6 +12,7 @@ import jax
 
 from benchmarks import measure
 from benchmarks.step import config_of, our_step
+from data_prep.core import children
 
 # Batch, steps of 40 ms.
 _CASES = [(1, 75), (1, 150), (1, 300), (1, 600), (1, 7500), (2, 150), (4, 150), (8, 150), (25, 150)]
@@ -36,7 +37,7 @@ def main(out, repeats, quick):
     code = (
       f'import json; from benchmarks import growth; print(json.dumps(growth.one({batch}, {steps}, {repeats}, {quick})))'
     )
-    done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+    done = children.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     if done.returncode:
       print(f'batch {batch}, {steps} steps: failed with exit code {done.returncode}; out of memory?', flush=True)
       continue

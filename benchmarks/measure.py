@@ -14,9 +14,11 @@ import platform
 import statistics
 import time
 
-from absl import app, flags, logging
+from absl import flags, logging
 import jax
 import jax.numpy as jnp
+
+from data_prep.core import cli
 
 _PACKAGES = ('jax', 'flax', 'numpy', 'torch', 'tensorflow-cpu', 'tensorflow', 'opencv-python-headless')
 
@@ -186,8 +188,11 @@ def torch_or_none():
 
 def run(main: Callable[[str, int, bool], None]) -> None:
   """Parses the flags every benchmark has, and calls main(out, repeats, quick)."""
-  flags.DEFINE_string('out', None, 'Folder for the JSON file.', required=True)
-  flags.DEFINE_integer('repeats', 7, 'Timings of each side; sides that take long have fewer.', lower_bound=1)
-  flags.DEFINE_bool('quick', False, 'Tiny sizes: shows that it runs, measures nothing.')
+
+  def define_flags():
+    cli.define_path('out', None, 'Folder for the JSON file.', required=True)
+    flags.DEFINE_integer('repeats', 7, 'Timings of each side; sides that take long have fewer.', lower_bound=1)
+    flags.DEFINE_bool('quick', False, 'Tiny sizes: shows that it runs, measures nothing.')
+
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
-  app.run(lambda _: main(flags.FLAGS.out, flags.FLAGS.repeats, flags.FLAGS.quick))
+  cli.run(lambda: main(flags.FLAGS.out, flags.FLAGS.repeats, flags.FLAGS.quick), define_flags)

@@ -7,7 +7,9 @@ import json
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
+
+from data_prep.core import cli
 
 
 def table(results: list[dict]) -> str:
@@ -45,7 +47,7 @@ def _ms(side):
   return f'{1e3 * side["median"]:.4g} ({1e3 * side["min"]:.4g}–{1e3 * side["max"]:.4g})'
 
 
-def main(_):
+def main():
   results = read(flags.FLAGS.out)
   if not results:
     sys.exit(
@@ -58,5 +60,4 @@ def main(_):
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('out', None, 'Folder that the benchmarks wrote to.', required=True)
-  app.run(main)
+  cli.run(main, lambda: cli.define_path('out', None, 'Folder that the benchmarks wrote to.', required=True))

@@ -12,8 +12,8 @@ Start it in the root of a checkout. Stages, each a child process with a workdir 
                 post-processing that was fitted on validation before, evaluated on test once
 
 The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM
-and SIGINT reach the child as SIGTERM, and it saves. Exit codes: 0 done, 64 usage, 143 after SIGTERM, 130 after SIGINT,
-else that of the stage that failed.
+and SIGINT reach the child as SIGTERM, and it saves; so does the end of this program by SIGKILL. Exit codes: 0 done, 64
+usage, 143 after SIGTERM, 130 after SIGINT, else that of the stage that failed.
 """
 
 import argparse
@@ -29,6 +29,9 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for configs and e2e_affect, too
+from data_prep.core import children  # noqa: E402
+
 STAGES = ('speech', 'visual', 'fused', 'geometric', 'final')
 
 
@@ -159,7 +162,7 @@ def run(step: Step, out: pathlib.Path) -> int:
   try:
     command = [sys.executable, *(part.replace('{landmarks}', landmarks(out)) for part in step.command)]
     print(f'\n== {step.name}: {step.what}\n{shown(command)}', flush=True)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    child = children.start(command, stdin=subprocess.DEVNULL, start_new_session=True)
     code = child.wait()
     if asked:
       return 128 + asked[0]
@@ -251,7 +254,6 @@ def stop(number: int, _) -> None:
 
 
 def main() -> int:
-  sys.path.insert(0, str(ROOT))  # for configs and e2e_affect
   args = parse()
   steps = plan(args)
   lacking = missing(args, steps)
@@ -277,9 +279,7 @@ def main() -> int:
   runs = [str(step.done.parent) for step in steps if step.done.name == 'results.json']
   print(flush=True)
   return (
-    subprocess.run(
-      [sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}'], check=False
-    ).returncode
+    children.run([sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}']).returncode
     if runs
     else 0
   )

@@ -6,8 +6,8 @@
 Start it in the root of a checkout, with one --out per --config. Each point is a child process
 `python -m e2e_affect.main` with the workdir `<out>/learning_rate=1e-4,seed=0`, which also holds its `output.log`.
 The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM and SIGINT
-reach the children as SIGTERM, which save. Exit codes: 0 done, 1 a point failed, 64 usage, 73 --out not writable, 143
-after SIGTERM, 130 after SIGINT.
+reach the children as SIGTERM, which save, and so does the end of this program by SIGKILL. Exit codes: 0 done, 1 a point
+failed, 64 usage, 73 --out not writable, 143 after SIGTERM, 130 after SIGINT.
 """
 
 import argparse
@@ -20,6 +20,9 @@ import signal
 import subprocess
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from data_prep.core import children
 
 STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
@@ -58,16 +61,16 @@ def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pa
   while running or waiting and not asked:
     if asked and not told:
       told = True  # once: a second SIGTERM would find a trainer that has saved and no longer listens
-      for child in running.values():
-        child.terminate()
+      for training in running.values():
+        training.terminate()
     elif waiting and len(running) < jobs and not asked:
       workdir = waiting.pop(0)
       workdir.mkdir(parents=True, exist_ok=True)
       with (workdir / 'output.log').open('a', encoding='utf-8') as log:
-        running[workdir] = subprocess.Popen(commands[workdir], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        running[workdir] = children.start(commands[workdir], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     else:
       time.sleep(0.1)
-    for workdir in [w for w, child in running.items() if child.poll() is not None]:
+    for workdir in [w for w, training in running.items() if training.poll() is not None]:
       codes[workdir] = running.pop(workdir).returncode
       print(f'{workdir}: exit {codes[workdir]}', flush=True)
   return codes, asked[0] if asked else None
@@ -124,5 +127,13 @@ def main() -> int:
   return 128 + stopped if stopped else 0 if complete else 1
 
 
+def stop(number: int, _) -> None:
+  """The answer to a signal while nothing is trained."""
+  os.write(2, f'stopped by {signal.Signals(number).name}: the same command goes on\n'.encode())
+  os._exit(128 + number)
+
+
 if __name__ == '__main__':
+  for n in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(n, stop)
   sys.exit(main())

@@ -31,7 +31,10 @@ with open('started', 'a') as started:
 if seed == 3:
   sys.exit('error: seed 3')
 if seed == 9:
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  def save(*_):
+    (workdir / 'saved').touch()
+    sys.exit(143)
+  signal.signal(signal.SIGTERM, save)
   (workdir / 'listening').touch()
   time.sleep(60)
 ccc = {'arousal': seed / 10, 'valence': 100 * float(flags['config.learning_rate'])}
@@ -59,6 +62,13 @@ def sweep(tmp_path):
 def started(tmp_path):
   path = tmp_path / 'started'
   return path.read_text().split() if path.exists() else []
+
+
+def wait_for(path):
+  deadline = time.monotonic() + 20
+  while not path.exists():
+    assert time.monotonic() < deadline, f'{path} is not there'
+    time.sleep(0.05)
 
 
 def test_sweep_trains_every_point_and_puts_the_best_first(sweep, tmp_path):
@@ -94,15 +104,23 @@ def test_sweep_skips_what_is_done(sweep, tmp_path):
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_sweep_passes_a_signal_on_starts_nothing_more_and_exits_with_its_code(sweep, tmp_path, number, code):
   child = sweep('--set', 'learning_rate=1e-3', '--set', 'seed=9,1')
-  listening = tmp_path / 'out' / 'learning_rate=1e-3,seed=9' / 'listening'
-  deadline = time.monotonic() + 20
-  while not listening.exists() and time.monotonic() < deadline:
-    time.sleep(0.05)
+  wait_for(tmp_path / 'out' / 'learning_rate=1e-3,seed=9' / 'listening')
   child.send_signal(number)
   out, _ = child.communicate(timeout=20)
   assert child.returncode == code
   assert started(tmp_path) == ['learning_rate=1e-3,seed=9']
   assert 'seed=9: exit 143' in out and out.count('start the same command again') == 2
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='no other system tells a child of the end of its parent')
+def test_a_sweep_that_is_killed_leaves_no_training_behind(sweep, tmp_path):
+  child = sweep('--set', 'learning_rate=1e-3,2e-3', '--set', 'seed=9', '--jobs=2')
+  workdirs = [tmp_path / 'out' / f'learning_rate={rate},seed=9' for rate in ('1e-3', '2e-3')]
+  for workdir in workdirs:
+    wait_for(workdir / 'listening')
+  child.kill()
+  for workdir in workdirs:
+    wait_for(workdir / 'saved')  # both got SIGTERM, as of a sweep that is stopped
 
 
 def test_sweep_names_a_damaged_result_and_fails(sweep, tmp_path):
