@@ -11,6 +11,7 @@ import jax
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError
+from e2e_affect import heads
 from e2e_affect.clips import model_card, network
 from e2e_affect.evaluate import results
 from e2e_affect.run import version
@@ -34,7 +35,9 @@ def from_run(workdir: str) -> network.Network:
   if not (folder / 'checkpoints').is_dir():
     raise UserError(f'{folder}: no checkpoints in it yet; let the training go on')
   state, checkpoint = checkpoints.best_of_run(
-    folder, jax.eval_shape(lambda: train_state.init_state(config, workdirs.layout_of(dataset, config, targets)))
+    folder,
+    jax.eval_shape(lambda: train_state.init_state(config, workdirs.layout_of(dataset, config, targets))),
+    heads.of(config),
   )
   evaluated, fitted = {}, {'fitted_on': None, 'reason': 'the run was not evaluated; do so with --mode=evaluate'}
   if (folder / results.RESULTS_FILE).exists():

@@ -18,6 +18,7 @@ import pytest
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import landmarks, prepare
 from data_prep.simulate import corpus
+from e2e_affect import heads
 from e2e_affect.layers import resnet
 from e2e_affect.run import workdir
 from e2e_affect.train import checkpoints, init_from, loop, train_state
@@ -195,7 +196,7 @@ def shapes(config):
 def best(folder):
   """The parameters and statistics that a run's evaluation used, and its config."""
   config = workdir.read_config(str(folder))
-  manager = checkpoints.open_manager(folder)
+  manager = checkpoints.open_manager(folder, heads.of(config))
   state, _ = checkpoints.restore_best(manager, shapes(config))
   manager.close()
   return state.evaluated(), config

@@ -26,7 +26,8 @@ def get_config() -> ml_collections.ConfigDict:
   c.learning_rate = 1e-4  # of Adam, fixed
   c.weight_decay = 0.0  # half the sum of the squares of convolution kernels, times this, is added to the loss
   c.average_decay = 0.0  # an update, of the moving average of parameters that evaluation uses; 0: the newest themselves
-  c.loss = 'ccc'  # 'ccc' or 'mse'
+  c.head = 'regression'  # what is predicted of the labels, of e2e_affect/heads
+  c.loss = 'ccc'  # of the head; of regression 'ccc' or 'mse'
   c.dtype = 'float32'  # of the computation: 'float32' or 'bfloat16'; parameters and loss stay float32
 
   c.log_every_steps = 10  # updates between two lines of the log

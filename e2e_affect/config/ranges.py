@@ -5,14 +5,13 @@ import math
 import ml_collections
 
 from data_prep.core.errors import UserError
-from e2e_affect.heads.losses import LOSSES
+from e2e_affect import heads
 from e2e_affect.streams import parts, STREAMS
 
 _LONGEST = 90_000  # steps of a sequence: an hour on the paper's grid
 _CHOICES = {
   'data.cache': ('', 'host', 'device'),
   'dtype': ('float32', 'bfloat16'),
-  'loss': tuple(LOSSES),
   'model.speech.variant': ('paper', 'released'),
   'model.speech.normalise': ('recording', 'none'),
   'model.visual.stride_on': ('auto', '1x1', '3x3'),
@@ -59,6 +58,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: the first such field, its value and what is allowed.
   """
+  _require(config, 'head', lambda v: v in heads.HEADS, f'one of {", ".join(heads.HEADS)}')
+  losses = heads.of(config).losses
+  _require(config, 'loss', lambda v: v in losses, f'one of {", ".join(losses)}, which the head {config.head} has')
   for field, choices in _CHOICES.items():
     _require(config, field, lambda v: v in choices, 'one of ' + ', '.join(choice or "''" for choice in choices))
   for field, (low, high) in _RANGES.items():

@@ -204,12 +204,12 @@ class RecurrentNetwork(nn.Module):
   """LSTM layers and a linear head.
 
   Attributes:
-    num_targets: K.
+    num_outputs: O.
     layers, units, peepholes, cell_clip, dtype, input_scale: see `LSTM`.
     restart_steps: the state becomes zero again every so many steps of a recording; 0: never.
   """
 
-  num_targets: int
+  num_outputs: int
   layers: int = 2
   units: int = 256
   peepholes: bool = False
@@ -220,14 +220,14 @@ class RecurrentNetwork(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
-    """Predicts the targets of every step.
+    """Predicts every step.
 
     Args:
       x: [B, T, D] features.
       carry: the state that an earlier call returned, to go on where it ended; None starts from zero.
 
     Returns:
-      [B, T, K] float32 and the state after the last step.
+      [B, T, O] float32 and the state after the last step.
     """
     if x.ndim != 3:
       raise ValueError(f'recurrent: features [B, T, D] expected, got {x.shape}')
@@ -245,8 +245,8 @@ class RecurrentNetwork(nn.Module):
         x, carry.layers[layer], keep
       )
       after.append(state)
-    # [B, T, H] -> [B, T, K]
-    return nn.Dense(self.num_targets, name='head')(x), Carry(after, steps)
+    # [B, T, H] -> [B, T, O]
+    return nn.Dense(self.num_outputs, name='head')(x), Carry(after, steps)
 
 
 def initial_carry(batch: int, layers: int, units: int) -> Carry:

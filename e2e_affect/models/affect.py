@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from data_prep.schema.fields import Layout
-from e2e_affect import streams
+from e2e_affect import heads, streams
 from e2e_affect.config import switches
 from e2e_affect.layers import recurrent
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
@@ -19,13 +19,13 @@ class AffectNetwork(nn.Module):
   """Features of each modality, concatenated speech first, and the recurrent part.
 
   Attributes:
-    num_targets: K.
+    num_outputs: O, of the head.
     config: `config.model`, frozen and settled (config/switches.py); its fields are explained in config/defaults.py.
     dtype: of the computation; parameters and predictions are float32.
     axis_name: of the devices that share a batch, for batch normalisation; None for one device.
   """
 
-  num_targets: int
+  num_outputs: int
   config: ml_collections.FrozenConfigDict
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
@@ -40,7 +40,7 @@ class AffectNetwork(nn.Module):
     carry: recurrent.Carry | None = None,
     context: int = 0,
   ) -> tuple[jax.Array, recurrent.Carry]:
-    """Predicts the targets of every step.
+    """Predicts every step.
 
     Args:
       inputs: `audio` [B, C+T+C, S] normalised waveform, `audio_found` [B], `face` [B, T, H, W, 3] normalised
@@ -52,7 +52,7 @@ class AffectNetwork(nn.Module):
       context: C, steps of audio before and after the T steps to predict, which the long filter sees.
 
     Returns:
-      Predictions [B, T, K] float32 and the recurrent state after the last step.
+      Outputs [B, T, O] float32 and the recurrent state after the last step.
     """
     valid = inputs['valid']
     core = slice(context, valid.shape[1] - context)
@@ -64,7 +64,7 @@ class AffectNetwork(nn.Module):
     x = jnp.concatenate(features, axis=-1)
     options = self.config.recurrent
     network = recurrent.RecurrentNetwork(
-      self.num_targets,
+      self.num_outputs,
       options.layers,
       options.units,
       options.peepholes,
@@ -85,7 +85,7 @@ class AffectNetwork(nn.Module):
 def make_model(config: ml_collections.ConfigDict, layout: Layout, axis_name: str | None) -> AffectNetwork:
   """The network of a config for data of a layout; `axis_name` as in `AffectNetwork`."""
   model = ml_collections.FrozenConfigDict(switches.settled(config.model))
-  return AffectNetwork(len(layout.targets), model, jnp.dtype(config.dtype), axis_name)
+  return AffectNetwork(len(heads.of(config).outputs(layout.targets)), model, jnp.dtype(config.dtype), axis_name)
 
 
 def inputs_of(batch: dict[str, jax.Array], model: Any, augment: Any, keys: jax.Array | None) -> dict[str, jax.Array]:

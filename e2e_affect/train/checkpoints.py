@@ -17,11 +17,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from data_prep.core.errors import CheckpointError, DiskFullError, write_error
+from e2e_affect.heads import Head
 from e2e_affect.train.train_state import TrainState
 
 _FOLDER = 'checkpoints'
-BEST_METRIC = 'ccc_mean'
-_LAST = 'params/recurrent/head/bias'  # of the network's last layer, which has a unit a target
+_LAST = 'params/recurrent/head/bias'  # of the network's last layer, which has a unit an output
 # What may be over at the next try, and says nothing of the content of a file.
 _PASSING = [
   getattr(errno, name)
@@ -45,19 +45,19 @@ _PASSING = [
 ]
 
 
-def open_manager(workdir: pathlib.Path) -> ocp.CheckpointManager:
-  """Opens the checkpoints of a run to write; keeps the two newest and the best by mean validation CCC.
+def open_manager(workdir: pathlib.Path, head: Head) -> ocp.CheckpointManager:
+  """Opens the checkpoints of a run to write; keeps the two newest and the best of the head's.
 
   Only the run's own trainer, which holds the lock of the folder, opens them so: a step whose metrics are not those
   that were saved is renamed `<step>.corrupt`, with a warning.
   """
   folder = (workdir / _FOLDER).absolute()
-  for step, fault in _faulty_metrics(folder):
+  for step, fault in _faulty_metrics(folder, head):
     _set_aside(folder, step, fault)
-  return _manager(folder, read_only=False)
+  return _manager(folder, head, read_only=False)
 
 
-def open_to_read(workdir: pathlib.Path) -> ocp.CheckpointManager:
+def open_to_read(workdir: pathlib.Path, head: Head) -> ocp.CheckpointManager:
   """Opens the checkpoints of a run that another process may be writing; nothing on the disk is changed.
 
   Raises:
@@ -66,23 +66,22 @@ def open_to_read(workdir: pathlib.Path) -> ocp.CheckpointManager:
   folder = (workdir / _FOLDER).absolute()
   if not folder.is_dir():
     raise CheckpointError(f'{folder}: no checkpoint; train first')
-  for step, fault in _faulty_metrics(folder):
+  for step, fault in _faulty_metrics(folder, head):
     raise CheckpointError(f'{folder / str(step)}: damaged ({fault}); start its run again, which sets it aside')
-  return _manager(folder, read_only=True)
+  return _manager(folder, head, read_only=True)
 
 
-def _manager(folder, read_only):
+def _manager(folder, head, read_only):
+  goodness = lambda metrics: metrics[head.best_score] * (-1 if head.best_is_lowest else 1)
   policy = checkpoint_managers.AnyPreservationPolicy(
     [
       checkpoint_managers.LatestN(2),  # where the newest is the best and damaged, the one before goes on
-      checkpoint_managers.BestN(
-        get_metric_fn=lambda metrics: metrics[BEST_METRIC], n=1, keep_checkpoints_without_metrics=False
-      ),
+      checkpoint_managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False),
     ]
   )
   options = ocp.CheckpointManagerOptions(
     preservation_policy=policy,
-    best_fn=lambda metrics: metrics[BEST_METRIC],
+    best_fn=goodness,
     best_mode='max',
     enable_async_checkpointing=False,
     create=not read_only,
@@ -197,7 +196,7 @@ def restore_newest(manager: ocp.CheckpointManager, template: TrainState) -> Trai
 def restore_best(
   manager: ocp.CheckpointManager, template: TrainState, *, owner: bool = False
 ) -> tuple[TrainState, dict]:
-  """The checkpoint with the best mean validation CCC and its metrics; the newest where none was evaluated.
+  """The checkpoint with the best validation score and its metrics; the newest where none was evaluated.
 
   Args:
     manager: of the run.
@@ -220,8 +219,8 @@ def restore_best(
       manager.reload()
 
 
-def num_targets(manager: ocp.CheckpointManager) -> int:
-  """K of the network whose best checkpoint this is.
+def num_outputs(manager: ocp.CheckpointManager) -> int:
+  """Units of the last layer of the network whose best checkpoint this is.
 
   Raises:
     CheckpointError: there is none, it is damaged, of another network, or cannot be read for a reason that may pass.
@@ -251,15 +250,17 @@ def _damaged_best(manager, step, reason):
   )
 
 
-def best_of_run(workdir: pathlib.Path, template: TrainState, *, owner: bool = False) -> tuple[TrainState, dict]:
+def best_of_run(
+  workdir: pathlib.Path, template: TrainState, head: Head, *, owner: bool = False
+) -> tuple[TrainState, dict]:
   """The best checkpoint of a run and what `results.json` says of it; arguments and errors as `restore_best`."""
-  manager = open_manager(workdir) if owner else open_to_read(workdir)
+  manager = open_manager(workdir, head) if owner else open_to_read(workdir, head)
   state, metrics = restore_best(manager, template, owner=owner)
   manager.close()
   return state, {
     'step': int(state.step),
-    'chosen_by': f'validation {BEST_METRIC}' if metrics else 'newest',
-    'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in metrics.items()},
+    'chosen_by': f'validation {head.best_score}' if metrics else 'newest',
+    **head.of_checkpoint(metrics),
   }
 
 
@@ -341,7 +342,7 @@ def _first_line(error):
   return str(error).split('\n')[0][:200] or type(error).__name__
 
 
-def _faulty_metrics(folder):
+def _faulty_metrics(folder, head):
   """(step, what is wrong) where metrics are not those that were saved: Orbax reads them first, and believes them."""
   faults = []
   for path in folder.glob('*') if folder.is_dir() else ():
@@ -350,7 +351,7 @@ def _faulty_metrics(folder):
     try:
       file = path / 'metrics' / 'metrics'
       metrics = json.loads(file.read_bytes()) if file.exists() else None
-      if metrics is not None and not isinstance(metrics.get(BEST_METRIC), float):
+      if metrics is not None and not isinstance(metrics.get(head.best_score), float):
         raise ValueError
       digest = json.loads((path / 'digest' / 'metadata').read_bytes())
       # Checkpoints of earlier versions have a digest of the state alone.

@@ -10,6 +10,7 @@ import ml_collections
 from data_prep.core.errors import DataError
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest, PARTITIONS
+from e2e_affect import heads
 from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
@@ -90,5 +91,5 @@ def replicated_best(
 ) -> tuple[TrainState, dict]:
   """The best checkpoint of a run whose lock is held, replicated, and what `results.json` says of it."""
   template = jax.eval_shape(lambda: train_state.init_state(config, layout))  # shapes alone: nothing is compiled
-  state, described = checkpoints.best_of_run(workdir, template, owner=True)
+  state, described = checkpoints.best_of_run(workdir, template, heads.of(config), owner=True)
   return devices.replicate(state), described

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 
 from data_prep.core.errors import UserError
+from e2e_affect import heads
 from e2e_affect.config import switches
 from e2e_affect.evaluate import results
 from e2e_affect.run import workdir as workdirs
@@ -124,9 +125,11 @@ def _check_parts(config, header):
 
 def _best(source, config):
   """The best checkpoint of another run, on the host; its targets are its own."""
-  manager = checkpoints.open_to_read(pathlib.Path(source))
-  targets = [str(k) for k in range(checkpoints.num_targets(manager))]  # their names do not matter
-  layout = workdirs.layout_of(workdirs.dataset_if_written(source), config, targets)
+  manager = checkpoints.open_to_read(pathlib.Path(source), heads.of(config))
+  dataset = workdirs.dataset_if_written(source)
+  # Runs that did not write it had an output a target, whose names do not matter.
+  targets = dataset['targets'] if dataset else [str(k) for k in range(checkpoints.num_outputs(manager))]
+  layout = workdirs.layout_of(dataset, config, targets)
   shapes = jax.eval_shape(lambda: train_state.init_state(config, layout))  # its numbers would be thrown away
   state, _ = checkpoints.restore_best(manager, shapes)
   manager.close()

@@ -5,14 +5,15 @@ import time
 import jax
 import numpy as np
 
-from e2e_affect.traces.metrics import Moments
+from e2e_affect import heads
 
 
 class Log:
   """Gathers what steps report and writes it now and then, so that the device need not wait for the host."""
 
-  def __init__(self, writer, learning_rate, total_steps, targets):
-    self._writer, self._rate, self._total_steps, self._targets = writer, learning_rate, total_steps, targets
+  def __init__(self, writer, config, total_steps, targets):
+    self._writer, self._rate, self._total_steps, self._targets = writer, config.learning_rate, total_steps, targets
+    self._head = heads.of(config)
     self._pending = []
     self.restart_clock()
 
@@ -30,13 +31,13 @@ class Log:
     """One row for all steps since the last one."""
     rows = jax.device_get([jax.tree.map(lambda x: x[0], row) for row in self._pending])
     seconds = time.perf_counter() - self._started
-    moments = Moments.empty(len(self._targets))
+    metric = self._head.metric(self._targets)
     for row in rows:
-      moments = moments.merge(Moments(**{k: np.asarray(v, np.float64) for k, v in row['moments'].items()}))
+      metric = metric.merge(self._head.of_update(row['sums']))
     last = rows[-1]
     values = {
       'loss': float(np.mean([row['loss'] for row in rows])),
-      **{f'ccc_{name}': float(value) for name, value in zip(self._targets, moments.ccc())},
+      **self._head.scores(metric, self._targets),
       'grad_norm': last['grad_norm'],
       'param_norm': last['param_norm'],
       'learning_rate': self._rate,

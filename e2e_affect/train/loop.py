@@ -14,6 +14,7 @@ from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.simulate import embedded
+from e2e_affect import heads
 from e2e_affect.config import ranges
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.input import checks, feed, recordings
@@ -21,7 +22,6 @@ from e2e_affect.models import devices
 from e2e_affect.run import hold, memory, stop
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.run.metric_writer import MetricWriter
-from e2e_affect.traces.metrics import Moments
 from e2e_affect.train import checkpoints, finish, init_from, resume, train_state, update
 from e2e_affect.train.log import Log
 from e2e_affect.train.train_state import TrainState
@@ -106,7 +106,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     )
 
     # Restore: 1 resume; 2 published weights and features of trained networks; 3 from scratch.
-    manager = checkpoints.open_manager(folder)
+    manager = checkpoints.open_manager(folder, heads.of(config))
     resumed = checkpoints.restore_newest(manager, state)
     if resumed is not None:
       begun = workdirs.read_config(folder)
@@ -131,7 +131,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     eval_step = chunks.over_devices(config, manifest)
     state = devices.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
-    log = Log(writer, config.learning_rate, total_steps, manifest.targets)
+    log = Log(writer, config, total_steps, manifest.targets)
     before = logged = None
     on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
@@ -231,16 +231,16 @@ def _stop_if_all_are_skipped(logged, step, total_steps):
 
 
 def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
-  """CCC of each target on the validation partition, pooled, and their mean; {} without labels, or if trained on."""
+  """Scores of the head on the whole validation partition, and the best of them; {} without labels, or if trained on."""
   if 'validation' in config.data.train_on:
     return {}
-  moments = Moments.empty(len(manifest.targets))
+  head = heads.of(config)
+  metric = head.metric(manifest.targets)
   network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
   for trace in network.predict('validation'):
-    moments = moments.update(trace.prediction, trace.gold, trace.mask)
-  if not moments.count:
+    metric = metric.update(trace.prediction, trace.gold, trace.mask)
+  if not metric.count:
     logging.warning('the validation partition has no labels: the newest checkpoint will count as the best')
     return {}
-  values = moments.ccc()
-  scores = {f'ccc_{target}': float(value) for target, value in zip(manifest.targets, values)}
-  return scores | {checkpoints.BEST_METRIC: float(np.mean(values))}
+  scores = head.scores(metric, manifest.targets)
+  return scores | {head.best_score: head.best_of(scores)}

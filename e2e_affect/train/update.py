@@ -9,7 +9,8 @@ import ml_collections
 import optax
 
 from data_prep.schema.fields import Layout
-from e2e_affect.heads.losses import LOSSES, weight_penalty
+from e2e_affect import heads
+from e2e_affect.heads.losses import weight_penalty
 from e2e_affect.models import devices
 from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
 from e2e_affect.train import train_state
@@ -39,7 +40,7 @@ def train_step(
 
   Returns:
     The new state and what the log needs: `loss`, `grad_norm`, `param_norm`, `skipped`, `skipped_in_a_row`
-    (scalars), and the `moments` of this batch, for the CCC over many.
+    (scalars), and the `sums` of this batch, for the head's metric over many.
   """
   step_key = jax.random.fold_in(jax.random.key(seed), state.step)
   keys = jax.vmap(lambda place: jax.random.fold_in(step_key, place))(batch['index'])
@@ -51,14 +52,14 @@ def train_step(
   def loss_fn(trained):
     variables = variables_of(state.params | trained, state.batch_stats)
     (prediction, _), updated = model.apply(variables, inputs, train=True, keys=dropout_keys, mutable=['batch_stats'])
-    loss, moments = LOSSES[config.loss](
+    loss, sums = heads.of(config).losses[config.loss](
       prediction=prediction, target=batch['label'], mask=batch['mask'], axis_name=model.axis_name
     )
     if config.weight_decay:
       loss += config.weight_decay * weight_penalty(trained)
-    return loss, (moments, updated.get('batch_stats', {}))
+    return loss, (sums, updated.get('batch_stats', {}))
 
-  (loss, (moments, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
+  (loss, (sums, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
   if model.axis_name:
     # The loss is already that of the global batch; every device holds its share of the gradient times the
     # number of devices, because the transpose of psum is psum. The mean is the whole gradient.
@@ -98,7 +99,7 @@ def train_step(
     'param_norm': _norm(new_state.params),
     'skipped': new_state.skipped,
     'skipped_in_a_row': new_state.skipped_in_a_row,
-    'moments': moments,
+    'sums': sums,
   }
   return new_state, logged
 

@@ -23,7 +23,7 @@ from data_prep.schema.manifest import Manifest
 from data_prep.shards import prepare
 from data_prep.simulate import corpus
 import e2e_affect
-from e2e_affect import export, predict
+from e2e_affect import export, heads, predict
 from e2e_affect.clips import model_card
 from e2e_affect.clips import network as networks
 from e2e_affect.evaluate import chunks, predictor, results
@@ -364,7 +364,7 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   state = state.replace(params=jax.tree.map(lambda p: 0.5 * p, state.params), step=np.int32(3))
   workdir.write_config(run, config)
   workdir.write_dataset(run, manifest)
-  manager = checkpoints.open_manager(run)
+  manager = checkpoints.open_manager(run, heads.of(config))
   checkpoints.save(manager, state, {'ccc_mean': 0.5})
   manager.close()
   eval_step = chunks.over_devices(config, layout(config))

@@ -38,7 +38,7 @@ def test_every_config_builds_and_traces(name, argument):
     return update.train_step(state, batch, 0, model=model, config=ml_collections.FrozenConfigDict(config))
 
   state, logged = jax.eval_shape(one_update)
-  assert logged['loss'].shape == () and logged['moments']['mean_p'].shape == (2,)
+  assert logged['loss'].shape == () and logged['sums']['mean_p'].shape == (2,)
   assert state.params['recurrent']['lstm_0']['recurrent_kernel'].shape == (256, 1024)
 
 

@@ -14,8 +14,11 @@ import optax
 import pytest
 
 from data_prep.core.errors import CheckpointError
+from e2e_affect.heads.regression import Regression
 from e2e_affect.train import checkpoints
 from e2e_affect.train.train_state import TrainState
+
+HEAD = Regression()
 
 
 def make_state(units):
@@ -54,7 +57,7 @@ def at(state, step):
 
 @pytest.fixture
 def manager(tmp_path):
-  manager = checkpoints.open_manager(tmp_path)
+  manager = checkpoints.open_manager(tmp_path, HEAD)
   yield manager
   manager.close()
 
@@ -132,16 +135,16 @@ def test_a_reader_of_a_damaged_best_changes_nothing_and_its_owner_takes_the_next
   damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
   before = contents(tmp_path)
   with pytest.raises(CheckpointError, match='step 1, is damaged .*--mode=evaluate'):
-    checkpoints.best_of_run(tmp_path, state)
+    checkpoints.best_of_run(tmp_path, state, HEAD)
   assert contents(tmp_path) == before
-  best, described = checkpoints.best_of_run(tmp_path, state, owner=True)
+  best, described = checkpoints.best_of_run(tmp_path, state, HEAD, owner=True)
   assert equal(best, at(state, 2)) and described['validation_raw_ccc'] == {'mean': 0.4}
   assert (pathlib.Path(manager.directory) / '1.corrupt').is_dir()
 
 
 def test_a_reader_makes_no_folder(tmp_path, state):
   with pytest.raises(CheckpointError, match='no checkpoint; train first'):
-    checkpoints.best_of_run(tmp_path, state)
+    checkpoints.best_of_run(tmp_path, state, HEAD)
   assert not list(tmp_path.iterdir())
 
 
@@ -172,9 +175,10 @@ _FEW_FILES = """
 import pathlib, resource, sys
 sys.path.insert(0, '.')
 from data_prep.core.errors import CheckpointError
+from e2e_affect.heads.regression import Regression
 from e2e_affect.train import checkpoints
 from tests.e2e_affect.train.test_checkpoints import at, equal, make_state
-manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]), Regression())
 checkpoints.save(manager, at(make_state(8), 1), None)
 limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 import os
@@ -203,7 +207,7 @@ def test_too_many_open_files_sets_no_checkpoint_aside(tmp_path):
 
 @pytest.mark.parametrize('how', ['digit flipped', 'empty', 'absent', 'no JSON'])
 def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state, how, caplog):
-  manager = checkpoints.open_manager(tmp_path)
+  manager = checkpoints.open_manager(tmp_path, HEAD)
   checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
   checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.25})
   manager.close()
@@ -213,21 +217,21 @@ def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state
   else:
     path.write_text({'digit flipped': path.read_text().replace('0.25', '0.95'), 'empty': '', 'no JSON': '{'}[how])
   with pytest.raises(CheckpointError, match='2: damaged .*metrics'):
-    checkpoints.best_of_run(tmp_path, state)
+    checkpoints.best_of_run(tmp_path, state, HEAD)
   assert (tmp_path / 'checkpoints' / '2').is_dir()
   with caplog.at_level('WARNING'):
-    manager = checkpoints.open_manager(tmp_path)
+    manager = checkpoints.open_manager(tmp_path, HEAD)
   assert 'renamed 2.corrupt' in caplog.text
   assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
   assert checkpoints.restore_best(manager, state)[1] == {'ccc_mean': 0.5}
 
 
 def test_a_checkpoint_without_a_digest_of_its_metrics_is_read(tmp_path, state):
-  manager = checkpoints.open_manager(tmp_path)
+  manager = checkpoints.open_manager(tmp_path, HEAD)
   checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
   path = tmp_path / 'checkpoints' / '1' / 'digest' / 'metadata'
   path.write_text(json.dumps({'sha256': json.loads(path.read_text())['sha256']}))  # as earlier versions wrote it
-  assert checkpoints.best_of_run(tmp_path, state)[1]['validation_raw_ccc'] == {'mean': 0.5}
+  assert checkpoints.best_of_run(tmp_path, state, HEAD)[1]['validation_raw_ccc'] == {'mean': 0.5}
 
 
 @pytest.mark.parametrize('old, new', [('lstm_0', 'lstm_2'), ('Dict', 'Dicp')])
@@ -253,10 +257,11 @@ def test_3_a_step_that_is_damaged_again_is_set_aside_again(manager, state):
 def test_45_what_cannot_be_read_leaves_no_tracebacks_of_other_arrays(tmp_path):
   script = """
 import pathlib, sys
+from e2e_affect.heads.regression import Regression
 from e2e_affect.train import checkpoints
 from tests.e2e_affect.train.test_checkpoints import at, make_state
 state, folder = make_state(8), pathlib.Path(sys.argv[1])
-manager = checkpoints.open_manager(folder)
+manager = checkpoints.open_manager(folder, Regression())
 for step in (1, 2, 3):
   checkpoints.save(manager, at(state, step), None)
 for step in (2, 3):
@@ -304,6 +309,7 @@ _FULL_DISK = """
 import json, pathlib, resource, sys
 import numpy as np
 from absl import logging
+from e2e_affect.heads.regression import Regression
 from e2e_affect.train import checkpoints
 from e2e_affect.run.log import ours_or_warning
 from e2e_affect.train.train_state import TrainState
@@ -314,7 +320,7 @@ def state(step):
   zero = np.zeros((), np.int32)
   params = {f'w{k}': rng.normal(size=15_000).astype(np.float32) for k in range(20)}
   return TrainState(np.int32(step), params, {}, (), zero, zero, {})
-manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]), Regression())
 checkpoints.save(manager, state(1), None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -322,7 +328,7 @@ try:
   checkpoints.save(manager, state(2), None)
 except Exception as e:
   print(json.dumps([type(e).__name__, str(e)]))
-manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]))
+manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]), Regression())
 print(int(checkpoints.restore_newest(manager, state(0)).step))
 """
 

@@ -17,6 +17,7 @@ import pytest
 
 from data_prep.core.errors import DataError, UserError, WorkdirError
 from data_prep.schema import records
+from e2e_affect import heads
 from e2e_affect.run import memory, workdir
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.traces.table import read_csv
@@ -538,16 +539,14 @@ def begun(small_config, tmp_path, monkeypatch):
   small_config.model.modalities, small_config.total_steps = ('speech',), 4
   source, folder = tmp_path / 'source', tmp_path / 'run'
   workdir.write_config(make(source), small_config)
-  manager = checkpoints.open_manager(source)
-  checkpoints.save(
-    manager, train_state.init_state(small_config, layout(small_config, 3)), {checkpoints.BEST_METRIC: 0.5}
-  )
+  manager = checkpoints.open_manager(source, heads.of(small_config))
+  checkpoints.save(manager, train_state.init_state(small_config, layout(small_config, 3)), {'ccc_mean': 0.5})
   manager.close()
   small_config.init_from.speech = str(source)
   small_config.data.dir = str(shutil.copytree(small_config.data.dir, tmp_path / 'data'))
   workdir.write_config(make(folder), init_from.settle(small_config))
   workdir.write_dataset(folder, loop.recordings.read_manifest(small_config.data.dir))
-  manager = checkpoints.open_manager(folder)
+  manager = checkpoints.open_manager(folder, heads.of(small_config))
   checkpoints.save(
     manager, dataclasses.replace(train_state.init_state(small_config, layout(small_config)), step=np.int32(4)), None
   )
