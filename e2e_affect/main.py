@@ -13,10 +13,9 @@ from ml_collections import config_flags
 from data_prep.core import cli
 from data_prep.core.errors import UserError
 from data_prep.schema.manifest import PARTITIONS
+from e2e_affect.config import defaults
 from e2e_affect.run import hold, hosts
 from e2e_affect.run.log import ours_or_warning
-
-_PATHS = ('data.dir', 'pretrained', 'postprocessing_from', 'init_from.speech', 'init_from.visual')
 
 
 def _define_flags():
@@ -82,7 +81,7 @@ def _parse(argv):
     in_file = isinstance(e, OSError) or any('Traceback' in line for line in lines)
     raise UserError(lines[-1].strip().removeprefix('ValueError: ') if in_file else ' '.join(lines)) from None
   if flags.FLAGS.config is not None:
-    for field in _PATHS:  # a shell leaves the tilde of --config.field=~/x as it is
+    for field in defaults.PATHS:  # a shell leaves the tilde of --config.field=~/x as it is
       *parents, name = field.split('.')
       of = functools.reduce(operator.getitem, parents, flags.FLAGS.config)
       of[name] = cli.path(of[name])
@@ -92,8 +91,6 @@ def _parse(argv):
 def _unknown_field(argv):
   """What is wrong with the first --config.field that no config has; None where all are known."""
   from flax import traverse_util
-
-  from e2e_affect.config import defaults
 
   known = list(traverse_util.flatten_dict(defaults.get_config().to_dict(), sep='.'))
   for argument in argv[1:]:

@@ -27,6 +27,7 @@ from data_prep.core import atomic
 from data_prep.core.errors import CheckpointError, UserError
 from data_prep.media import sound_levels
 from data_prep.streams import speech
+from e2e_affect.config import stored
 from e2e_affect.evaluate import chunks
 from e2e_affect.layers import recurrent
 from e2e_affect.models import affect
@@ -319,7 +320,7 @@ def load(folder) -> Network:
         f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:30]!r}, expected a '
         f'{kind.__name__}; copy the folder again'
       )
-  config = workdir.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
+  config = stored.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
   path = folder / PARAMETERS_FILE
   try:
     data = path.read_bytes()

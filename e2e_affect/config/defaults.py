@@ -6,6 +6,8 @@ anywhere, change what their experiment needs; `--config.field=value` changes one
 
 import ml_collections
 
+PATHS = ('data.dir', 'pretrained', 'postprocessing_from', 'init_from.speech', 'init_from.visual')  # fields that are one
+
 
 def get_config() -> ml_collections.ConfigDict:
   """The paper's values, for both modalities."""

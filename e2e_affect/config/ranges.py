@@ -116,6 +116,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     lambda v: set(v) <= parts(config.model.modalities),
     f'some of {" and ".join(sorted(parts(STREAMS)))}, as far as the network has them',
   )
+  if not config.epochs and not config.total_steps and not config.pretrained:
+    raise UserError(
+      'config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or --config.epochs '
+      'to train'
+    )
   for modality in config.init_from:
     source = config.init_from[modality]
     if source and modality not in config.model.modalities:

@@ -13,7 +13,7 @@ DEFAULTS = {
   'visual.mean': (0.485, 0.456, 0.406),
   'visual.std': (0.229, 0.224, 0.225),
 }
-_AUTO = ('auto', 0.0, (), [])  # JSON knows no tuples
+_AUTO = ('auto', 0.0, ())
 
 
 def settled(model: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import pathlib
 
-from absl import logging
 import ml_collections
 
 from data_prep.core import atomic
@@ -14,7 +13,7 @@ from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid, PAPER
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from e2e_affect import streams
-from e2e_affect.config import defaults, ranges
+from e2e_affect.config import stored
 
 CONFIG_FILE = 'config.json'
 DATASET_FILE = 'dataset.json'
@@ -37,50 +36,8 @@ def read_config(workdir: str) -> ml_collections.ConfigDict:
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f'{path}: not found; expected the workdir of a training run') from None
   except (OSError, ValueError) as e:
-    raise _damaged_config(path, e) from None
-  return complete(content, path)
-
-
-def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
-  """A config as it was stored; fields that a later version of this program added take their defaults, and are named.
-
-  Args:
-    content: of `config.json`.
-    path: of the file, for the log.
-
-  Raises:
-    UserError: it is no config, or holds a value that no config may have.
-  """
-  added = []
-
-  def fill(stored, expected, prefix):
-    if not isinstance(stored, dict):
-      raise _damaged_config(path, f'{prefix[:-1] or "content"} {stored!r}, expected fields and their values')
-    for field, default in expected.items():
-      if field not in stored:
-        stored[field] = default
-        added.append(prefix + field)
-      elif isinstance(default, dict):
-        fill(stored[field], default, f'{prefix}{field}.')
-      elif type(stored[field]) not in (type(default), int if isinstance(default, float) else None):
-        raise _damaged_config(path, f'{prefix}{field} = {stored[field]!r}, expected {type(default).__name__}')
-
-  fill(content, json.loads(defaults.get_config().to_json()), '')
-  for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them
-    if field in added:
-      raise _damaged_config(path, f'without {field}')
-  config = ml_collections.ConfigDict(content).lock()
-  try:
-    ranges.check(config)
-  except (UserError, TypeError) as e:
-    raise _damaged_config(path, str(e).split('; set it')[0]) from None
-  if added:
-    logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
-  return config
-
-
-def _damaged_config(path, reason):
-  return UserError(f'{path}: damaged ({reason}); copy it from another run of the same config')
+    raise stored.damaged(path, e) from None
+  return stored.complete(content, path)
 
 
 def write_dataset(workdir: pathlib.Path, manifest: Manifest) -> None:

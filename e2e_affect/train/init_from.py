@@ -33,14 +33,8 @@ def settle(
   if config.postprocessing_from:
     results.read_results(config.postprocessing_from)  # now, not after hours of training
   sources, preferred = {}, {}
-  if not config.epochs and not config.total_steps and not config.pretrained:
-    raise UserError(
-      'config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or '
-      '--config.epochs to train'
-    )
-  as_set = lambda value: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
   if begun is not None:
-    preferred = {field: as_set(begun.model[field.split('.')[0]][field.split('.')[1]]) for field in switches.DEFAULTS}
+    preferred = {field: begun.model[field.split('.')[0]][field.split('.')[1]] for field in switches.DEFAULTS}
     return _with_switches(config, {}, preferred)
   if config.pretrained:
     header = store.read_header(config.pretrained)
@@ -56,7 +50,7 @@ def settle(
     if run and modality in config.model.modalities:
       trained = workdirs.read_config(run).model[modality]
       sources[f'{run}/{modality}'] = {
-        f'{modality}.{field}': as_set(trained[field]) for field in STREAMS[modality].shared if field in trained
+        f'{modality}.{field}': trained[field] for field in STREAMS[modality].shared if field in trained
       }
       preferred |= {f'{modality}.{field}': trained[field] for field in STREAMS[modality].follows}
   return _with_switches(config, sources, preferred)

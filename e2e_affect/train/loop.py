@@ -10,12 +10,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from data_prep.core.errors import DataError, UserError
+from data_prep.core.errors import DataError
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.simulate import embedded
 from e2e_affect import heads
-from e2e_affect.config import ranges
+from e2e_affect.config import on_resume, ranges, schedule
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.input import checks, feed, recordings
 from e2e_affect.models import devices
@@ -54,7 +54,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   absent = embedded.is_absent(config.data.dir)
   recordings.records_per_sequence(config, PAPER if absent else recordings.read_manifest(config.data.dir).grid)
   if absent:
-    _num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
+    schedule.num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
   first_host = jax.process_index() == 0
   with hold.held(workdir, writes=first_host) as folder, memory.told(_LESS_MEMORY):
     memory.refuse_absurd_batch(config)
@@ -78,13 +78,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       finish.read_postprocessing(config.postprocessing_from, manifest)  # now, not after hours of training
     sequences = len(recordings.windows(config, manifest))
     epoch_steps = sequences / config.batch_size
-    total_steps = _num_updates(config, sequences)
+    total_steps = schedule.num_updates(config, sequences)
     if total_steps:
       checks.check_streams(config, manifest)
     evaluated = tuple(sorted({shard.partition for shard in manifest.shards} - set(config.data.train_on)))
     for partition in evaluated:
       checks.check_records(config, manifest, partition)
-    evaluate_every = max(1, round(config.evaluate_every_epochs * epoch_steps))
+    evaluate_every = schedule.updates_between_evaluations(config, sequences)
     logging.info(
       '%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs',
       config.data.dir,
@@ -110,7 +110,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     resumed = checkpoints.restore_newest(manager, state)
     if resumed is not None:
       begun = workdirs.read_config(folder)
-      resume.refuse_other_config(folder, begun, config)
+      on_resume.refuse_other(folder, begun, config)
       resume.refuse_other_data(folder, manifest, moved=begun.data.dir != config.data.dir)
       state = resumed
       logging.info('resuming from step %d of %s', state.step, manager.directory)
@@ -193,22 +193,6 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
     partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))
     return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions)
-
-
-def _num_updates(config, sequences):
-  """Updates of the whole training; 0 where `config.epochs` = 0 asks for none.
-
-  Raises:
-    UserError: training was asked for, and rounds to no update at all: an untrained network would be evaluated.
-  """
-  updates = config.total_steps or round(config.epochs * sequences / config.batch_size)
-  if not updates and config.epochs:
-    raise UserError(
-      f'config.epochs = {config.epochs} over {sequences} sequences is no update of config.batch_size = '
-      f'{config.batch_size}; set --config.batch_size={sequences} or less, more --config.epochs, or '
-      '--config.total_steps'
-    )
-  return updates
 
 
 def _stop_if_all_are_skipped(logged, step, total_steps):

@@ -27,6 +27,8 @@ def test_every_config_builds_and_traces(name, argument):
   assert f'python -m e2e_affect.main --config=configs/{name}.py' in module.__doc__
   config = module.get_config(argument)
   assert config.is_locked and config.name == name
+  if not config.epochs:
+    config.pretrained = 'weights'
   ranges.check(config)
   with pytest.raises((KeyError, AttributeError)):
     config.model.speech.dropuot = 0.1

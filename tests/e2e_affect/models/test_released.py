@@ -9,7 +9,7 @@ import pytest
 
 from configs import released
 from data_prep.core.errors import DataError, UserError
-from e2e_affect.config import defaults
+from e2e_affect.config import defaults, ranges
 from e2e_affect.heads import losses
 from e2e_affect.models import affect
 from e2e_affect.train import init_from, train_state
@@ -142,7 +142,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 def test_nothing_to_evaluate_is_refused():
   with pytest.raises(UserError, match='epochs = 0'):
-    init_from.settle(released.get_config())
+    ranges.check(released.get_config())
 
 
 def test_the_training_of_the_authors_is_that_of_the_config():

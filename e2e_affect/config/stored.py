@@ -1,0 +1,60 @@
+"""A config as an earlier run, perhaps of an earlier version, stored it."""
+
+import json
+import pathlib
+
+from absl import logging
+import ml_collections
+
+from data_prep.core.errors import UserError
+from e2e_affect.config import defaults, ranges
+
+
+def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
+  """A config as it was stored; fields that a later version of this program added take their defaults, and are named.
+
+  Args:
+    content: of `config.json`.
+    path: of the file, for the log.
+
+  Raises:
+    UserError: it is no config, or holds a value that no config may have.
+  """
+  added = []
+
+  def fill(found, expected, prefix):
+    if not isinstance(found, dict):
+      raise damaged(path, f'{prefix[:-1] or "content"} {found!r}, expected fields and their values')
+    for field, default in expected.items():
+      if field not in found:
+        found[field] = default
+        added.append(prefix + field)
+      elif isinstance(default, dict):
+        fill(found[field], default, f'{prefix}{field}.')
+      elif type(found[field]) not in (type(default), int if isinstance(default, float) else None):
+        raise damaged(path, f'{prefix}{field} = {found[field]!r}, expected {type(default).__name__}')
+
+  fill(content, json.loads(defaults.get_config().to_json()), '')
+  for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them
+    if field in added:
+      raise damaged(path, f'without {field}')
+  config = ml_collections.ConfigDict(_with_tuples(content)).lock()
+  try:
+    ranges.check(config)
+  except (UserError, TypeError) as e:
+    raise damaged(path, str(e).split('; set it')[0]) from None
+  if added:
+    logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
+  return config
+
+
+def _with_tuples(value):
+  """JSON has lists where a config has tuples."""
+  if isinstance(value, dict):
+    return {name: _with_tuples(of) for name, of in value.items()}
+  return tuple(value) if isinstance(value, list) else value
+
+
+def damaged(path: pathlib.Path, reason: object) -> UserError:
+  """The error that says why a stored config cannot be used."""
+  return UserError(f'{path}: damaged ({reason}); copy it from another run of the same config')
