@@ -106,7 +106,7 @@ def _metrics(results):
               'stage': words,
               'final': stage == 'postprocessed' or not entry['postprocessed'],
               'ccc': number(r['ccc'][target]),
-              'interval': f'{number(interval[0])}…{number(interval[1])}' if interval else None,
+              'interval': f'{number(interval[0])}…{number(interval[1])}' if interval else '–',
               'others': [number(r[name][target]) for name in ('ccc_recording_mean', 'pearson', 'rmse')],
             }
           )

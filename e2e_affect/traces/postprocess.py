@@ -10,6 +10,7 @@ on recordings that the fit had not seen. A step must therefore gain more than `M
 
 from collections.abc import Sequence
 import dataclasses
+import re
 
 import numpy as np
 from scipy import ndimage
@@ -178,7 +179,10 @@ def in_words(params: dict, grid: Grid) -> dict[str, list[str]]:
           f'{_WORDS[name][0]}: not kept, the best gain on validation was '
           f'{step["ccc"] - before:+z.3f} (more than {params["min_gain"]:g} needed).'
         )
-  return described
+  # A minus where a hyphen stands before a number.
+  return {
+    target: [re.sub(r'-(?=\d)', '−', sentence) for sentence in sentences] for target, sentences in described.items()
+  }
 
 
 _WORDS = {

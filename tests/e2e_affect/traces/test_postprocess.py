@@ -237,7 +237,7 @@ def test_words():
   words = postprocess.in_words(postprocess.fit(traces, TARGETS), PAPER)
   assert words['arousal'][3].startswith('Shifted 2.00 s later: validation CCC 0.')
   assert words['arousal'][1].startswith('Centring: not kept, the best gain on validation was ')
-  assert words['valence'][1] == 'Centring, -0.250 added: validation CCC 0.561 → 1.000.'
+  assert words['valence'][1] == 'Centring, −0.250 added: validation CCC 0.561 → 1.000.'
 
 
 # Test labels cannot influence what comes out: `fit` refuses them, `apply` returns the same whatever they are.
