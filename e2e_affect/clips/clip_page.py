@@ -77,12 +77,14 @@ def write_page(
 
 
 def waveform(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-  """Lowest and highest sample of each of at most `MAX_PIECES` equal pieces, int [P], −127 … 127 of full scale."""
+  """Lowest and highest sample of each of at most `MAX_PIECES` equal pieces, int [P], −127 … 127 of the loudest."""
   length = max(1, round(_PIECE_SECONDS * sample_rate), -(-len(samples) // MAX_PIECES))
   starts = np.arange(0, len(samples), length)
   pieces = (samples[first : first + length] for first in starts)
   low, high = np.array([(piece.min(), piece.max()) for piece in pieces], np.float64).T
-  return np.floor(low * 127 / 32768).astype(int), np.ceil(high * 127 / 32768).astype(int)
+  # Of the loudest sample and not of full scale: a quiet recording would be a block of two values.
+  loudest = max(-low.min(), high.max(), 1)
+  return np.floor(low * 127 / loudest).astype(int), np.ceil(high * 127 / loudest).astype(int)
 
 
 def lost_spans(found: np.ndarray) -> list[list[int]]:

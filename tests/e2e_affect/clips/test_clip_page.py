@@ -134,6 +134,8 @@ def test_waveform_and_spans():
   samples[100], samples[-1] = 32767, -32768
   low, high = clip_page.waveform(samples, 16_000)
   assert len(low) == 8 and high.tolist() == [0, 127, 0, 0, 0, 0, 0, 0] and low.tolist() == [0] * 7 + [-127]
+  quiet = np.random.default_rng(0).integers(-20, 20, 1600).astype(np.int16)
+  np.testing.assert_array_equal(clip_page.waveform(quiet, 16_000), clip_page.waveform(1000 * quiet, 16_000))
   assert len(clip_page.waveform(np.zeros(16_000 * 900, np.int16), 16_000)[0]) <= clip_page.MAX_PIECES
   assert clip_page.lost_spans(np.array([0, 0, 0.5, 1, 0, 0.1, 0])) == [[0, 2], [4, 5], [6, 7]]
   assert clip_page.lost_spans(np.ones(3)) == []
