@@ -1,7 +1,7 @@
 """Work for several processes that end with this one, however it ends."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 import contextlib
 import multiprocessing
 import multiprocessing.connection
@@ -26,7 +26,7 @@ def cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def run(work: Callable, items: Iterable, *, jobs: int) -> Iterator[tuple]:
+def run(work: Callable, items: Iterable, *, jobs: int) -> Generator[tuple, None, None]:
   """Yields (item, work(item)) as they are done, by `jobs` processes.
 
   The processes are ended when the iterator is closed, by an exception, too: use `contextlib.closing`. They are not

@@ -37,7 +37,8 @@ def read(source, *, split=None, label_range=None) -> Corpus:
   if split is not None:
     raise UserError('--split_file is not for --corpus=csv; the manifest itself names the partitions')
   source = pathlib.Path(source)
-  recordings, media = {}, {}
+  recordings = {}
+  media: dict[pathlib.Path, tuple[str, str]] = {}
   for line, row in read_csv(source, required=REQUIRED, optional=OPTIONAL):
     where = f'{source}, line {line}'
     for name in ('recording', 'subject'):

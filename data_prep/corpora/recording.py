@@ -80,7 +80,7 @@ class Corpus:
 
 def check_subjects(recordings) -> None:
   """Raises DataError if a subject is in two partitions: a network would be tested on people it knows."""
-  partitions = {}
+  partitions: dict[str, tuple[str, str]] = {}
   for recording in recordings:
     known, first = partitions.setdefault(recording.subject, (recording.partition, recording.recording))
     if known != recording.partition:
@@ -96,7 +96,7 @@ def read_split_file(path) -> dict[str, tuple[str, ...]]:
   Raises:
     DataError: unreadable, an unknown partition, or an id twice.
   """
-  split = {name: [] for name in PARTITIONS}
+  split: dict[str, list[str]] = {name: [] for name in PARTITIONS}
   seen = set()
   for line, row in read_csv(path, required=('recording', 'partition'), optional=()):
     if row['partition'] not in PARTITION_NAMES:

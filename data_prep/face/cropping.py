@@ -38,4 +38,6 @@ def encode(crop: np.ndarray) -> bytes:
 
 def decode(jpeg: bytes) -> np.ndarray:
   """JPEG bytes of a record, which has looked at them, or of `encode` -> uint8 [96, 96, 3] RGB."""
-  return cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+  image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+  assert image is not None
+  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

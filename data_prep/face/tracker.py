@@ -8,6 +8,7 @@ prediction use the same `FaceTracker`, so that a network sees at prediction what
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +37,9 @@ PARAMETERS = cropping.PARAMETERS | {
   name.lower(): value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, (int, float))
 }
 
-_FLOW = dict(winSize=(15, 15), maxLevel=3, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03))
+_FLOW: dict[str, Any] = dict(
+  nextPts=None, winSize=(15, 15), maxLevel=3, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
+)
 
 
 def follow(frames: Iterable[np.ndarray | None], first_box=None) -> Iterator[tuple[bytes, float, tuple | None]]:
@@ -159,8 +162,8 @@ class FaceTracker:
     """Moves the box with the flow of its corners; returns the share of corners that agree on one motion, 0: none."""
     if self._points is None or len(self._points) < MIN_POINTS:
       return 0.0
-    ahead, ok, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, None, **_FLOW)
-    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, ahead, None, **_FLOW)
+    ahead, ok, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, **_FLOW)
+    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, ahead, **_FLOW)
     miss = np.linalg.norm((back - self._points)[:, 0], axis=1)
     good = (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (miss < MAX_ROUND_TRIP)
     if good.sum() < MIN_POINTS:

@@ -83,7 +83,7 @@ class Sound:
     self.start = 0.0
     self.end = 0.0
     self.gain = 1.0
-    self.notes = []
+    self.notes: list[str] = []
     self._channel = channel
     self._max_lost = max_lost
 
@@ -146,7 +146,8 @@ class Sound:
 
   def _survey(self, index) -> '_Survey':
     """Decodes a track for what must be known of the whole of it."""
-    path, rate, count, levels = self.path, None, 0, {}
+    path, rate, count = self.path, None, 0
+    levels: dict[int, sound_levels.Levels] = {}
     firsts, times = array.array('q'), array.array('d')
     with containers.open_media(path) as container:
       track = containers.Track(path, container, container.streams[index], max_lost=self._max_lost)
@@ -165,7 +166,7 @@ class Sound:
         firsts.append(count)
         times.append(math.nan if time is None else time)
         count += samples.shape[1]
-      if not count:
+      if rate is None or not count:
         raise DataError(f'{path}: the sound track holds no samples')
       longest = min(container.duration / 1e6 if container.duration else math.inf, _LONGEST_HOLE_SECONDS)
       pieces, end, notes = sound_clock.pieces(

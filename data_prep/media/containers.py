@@ -165,7 +165,7 @@ class Track:
       stream: of the container.
       max_lost: share of packets that may be lost, `MAX_LOST` or `MAX_LOST_LEARNT`.
     """
-    self.notes = []
+    self.notes: list[str] = []
     self.read = self.lost = 0
     self._why = None  # the first was lost
     self._path, self._container, self._stream, self._max_lost = path, container, stream, max_lost

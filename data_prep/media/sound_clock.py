@@ -66,7 +66,10 @@ def pieces(
     before = np.median(offsets[max(begins[-1], frame - _CONFIRMED_BY) : frame])
     if abs(np.median(offsets[frame : frame + _CONFIRMED_BY]) - before) > tolerance:
       begins.append(int(frame))
-  result, holes, cuts, drifts, end = {}, [], [], [], 0
+  result: dict[int, Piece] = {}
+  holes: list[float] = []
+  cuts: list[float] = []
+  drifts, end = [], 0
   for begin, stop in zip(begins, [*begins[1:], len(firsts)]):
     last = count if stop == len(firsts) else int(firsts[stop])
     knots = _drift(

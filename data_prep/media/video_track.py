@@ -75,7 +75,7 @@ class Video:
     """
     self.path = path
     self.grid = grid
-    self.notes = []
+    self.notes: list[str] = []
     self._max_lost = max_lost
     self.fps = 0.0
     self.size = (0, 0)
@@ -172,7 +172,9 @@ def display_matrix(frame) -> tuple[float, float, float, float]:
   """
   try:
     # `frame.side_data` would tie the frame into a cycle, which lives until the garbage collector comes.
-    matrix = sidedata.SideDataContainer(frame).get(sidedata.Type.DISPLAYMATRIX)
+    matrix = sidedata.SideDataContainer(frame).get(  # type: ignore[call-arg]  # PyAV's stub leaves the frame out
+      sidedata.Type.DISPLAYMATRIX
+    )
   except ValueError:  # the frame also has data that PyAV has no name for, as EXIF: the angle can still be read
     cosine, sine = (f(math.radians(frame.rotation)) for f in (math.cos, math.sin))
     return cosine, -sine, sine, cosine

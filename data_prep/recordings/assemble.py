@@ -91,7 +91,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
 
   steps = grid.steps_begun(seconds)
   lengths.check_begun(recording.recording, seconds, steps)
-  values = {}
+  values: dict[str, np.ndarray] = {}
   for stream in chosen:
     values |= stream.cut(recording, tracks[stream.name], seconds, settings)
   label, mask = _labels(traces, settings, steps)

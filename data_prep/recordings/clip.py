@@ -62,7 +62,7 @@ class Crops:
   def __init__(self, path: pathlib.Path):
     self._file = path.open('w+b')
     self._begin, self._end = array.array('q'), array.array('q')
-    self._last = None
+    self._last: bytes | None = None
 
   def append(self, data: bytes) -> None:
     """Adds a step; the same object again takes no space."""
@@ -123,7 +123,7 @@ def read(
   Raises:
     DataError: a file is bad, neither sound nor picture is in it, the lengths of two files differ, or no step is begun.
   """
-  cost = collections.defaultdict(float)
+  cost: dict[str, float] = collections.defaultdict(float)
   begin = time.perf_counter()
   video_path = recording.video if recording.video is not None and video_track.has_video(recording.video) else None
   one_file = recording.audio is None or recording.audio == recording.video

@@ -128,14 +128,16 @@ def decode(data: bytes, layout: Layout) -> Record:
         raise Fault(f'has no {name}')
     fields = (*_own_fields(layout), *layout.fields())
     values = {field.name: _value(feature, field, layout.grid.steps_per_record) for field in fields}
-    ids = {name: b''.join(feature[name].bytes_list.value).decode(errors='replace') for name in ('recording', 'subject')}
+    recording, subject = (
+      b''.join(feature[name].bytes_list.value).decode(errors='replace') for name in ('recording', 'subject')
+    )
     (second,) = feature['second'].int64_list.value
   except Fault:
     raise
   except Exception as e:  # protobuf's errors: DecodeError, UnicodeDecodeError, …
     raise Fault(f'not an Example ({" ".join(str(e).split())})') from None
   own = {name: values.pop(name) for name in ('label', 'label_mask', 'valid')}
-  return Record(**ids, second=second, **own, values=values)
+  return Record(recording, subject, second, **own, values=values)
 
 
 def _value(feature, field, steps):

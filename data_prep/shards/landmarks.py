@@ -13,7 +13,7 @@ from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, UserError
 from data_prep.face import cropping, landmark_features, landmark_providers
 from data_prep.schema.fields import Layout
-from data_prep.schema.manifest import Manifest
+from data_prep.schema.manifest import Manifest, Shard
 from data_prep.shards import prepare, read, write
 from data_prep.streams import STREAMS
 
@@ -35,7 +35,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
   if data.resolve() == out.resolve():
     raise UserError(f'--out={out} is the data folder itself; give another one')
   provider = landmark_providers.open_provider(source, manifest.grid)
-  by_recording = {}
+  by_recording: dict[str, list[Shard]] = {}
   for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
     by_recording.setdefault(shard.recording, []).append(shard)
   with prepare.locked(out):

@@ -67,7 +67,7 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects, 
   )
   if absent:
     lines.append(f'absent, though the split names them: {len(absent)}')
-    kinds = {}
+    kinds: dict[tuple[str, str], list[str]] = {}
     for name, partition, missing in absent:
       kinds.setdefault((partition, missing), []).append(name)
     lines += [f'  {partition}, no {missing}: {" ".join(names)}' for (partition, missing), names in kinds.items()]

@@ -22,7 +22,7 @@ def verify(folder) -> list[str]:
   manifest = Manifest.read(folder)
   faults = []
   subjects = collections.defaultdict(set)
-  next_second = collections.Counter()
+  next_second: collections.Counter[str] = collections.Counter()
   for shard in manifest.shards:
     subjects[shard.subject].add(shard.partition)
     if shard.first_second != next_second[shard.recording]:

@@ -47,7 +47,7 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
     WorkdirError, DiskFullError: `out` cannot be written.
   """
   parts = pathlib.Path(out) / PARTS
-  shards = []
+  shards: list[Shard] = []
   for first in range(0, len(recording_records), records.RECORDS_PER_SHARD):
     chunk = recording_records[first : first + records.RECORDS_PER_SHARD]
     name = part_name(chunk[0].recording, len(shards))
@@ -117,7 +117,7 @@ def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation
   out = pathlib.Path(out)
   ordered = sorted(shards, key=lambda s: (PARTITIONS.index(s.partition), s.recording, s.first_second))
   counts = collections.Counter(shard.partition for shard in ordered)
-  seen = collections.Counter()
+  seen: collections.Counter[str] = collections.Counter()
   named = []
   for shard in ordered:
     final = f'{DATASET_NAME}-{shard.partition}.tfrecord-{seen[shard.partition]:05d}-of-{counts[shard.partition]:05d}'

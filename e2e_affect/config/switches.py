@@ -1,5 +1,7 @@
 """Fields of `config.model` that published weights need set one way: left on 'auto' they follow the weights."""
 
+from typing import Any
+
 import ml_collections
 
 from data_prep.core.errors import UserError
@@ -33,7 +35,7 @@ def follow(model: ml_collections.ConfigDict, sources: dict[str, dict], preferred
     UserError: the config contradicts a source, or one source another.
   """
   model = ml_collections.ConfigDict(model).unlock()
-  by_field = {}
+  by_field: dict[str, tuple[str, Any]] = {}
   for source, needed in sources.items():
     for field, value in needed.items():
       first, known = by_field.setdefault(field, (source, value))

@@ -74,7 +74,7 @@ def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[s
   cut = windows(config, manifest)
   order = tf.data.Dataset.range(len(cut) + 1).map(lambda window: (window, window))
   length = records_per_sequence(config, manifest.grid)
-  corpus = {}
+  corpus: dict[str, np.ndarray] = {}
   for batch in tqdm.tqdm(
     _batches(config, manifest, order, cut, length, 1),
     total=len(cut) + 1,

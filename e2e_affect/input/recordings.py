@@ -8,7 +8,7 @@ import ml_collections
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import Grid
-from data_prep.schema.manifest import Manifest
+from data_prep.schema.manifest import Manifest, Shard
 from e2e_affect import streams
 
 
@@ -46,7 +46,7 @@ def read_manifest(folder: str) -> Manifest:
 
 def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recording]:
   """The recordings of a partition, sorted by name."""
-  found = {}
+  found: dict[str, list[Shard]] = {}
   for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
     if shard.partition == partition:
       found.setdefault(shard.recording, []).append(shard)

@@ -24,7 +24,7 @@ def write_config(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> No
   atomic.write(workdir / CONFIG_FILE, json.dumps(json.loads(config.to_json()), indent=2) + '\n')
 
 
-def read_config(workdir: str) -> ml_collections.ConfigDict:
+def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
   """The config that a run was trained with.
 
   Raises:
@@ -45,7 +45,7 @@ def write_dataset(workdir: pathlib.Path, manifest: Manifest) -> None:
   atomic.write(workdir / DATASET_FILE, json.dumps(describe(manifest), indent=1) + '\n')
 
 
-def read_dataset(workdir: str) -> dict:
+def read_dataset(workdir: str | pathlib.Path) -> dict:
   """What `describe` said of the data that a run was trained on; asks the data where an older run did not write it.
 
   Raises:
@@ -67,7 +67,7 @@ def read_dataset(workdir: str) -> dict:
     raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
 
 
-def dataset_if_written(workdir: str) -> dict:
+def dataset_if_written(workdir: str | pathlib.Path) -> dict:
   """As `read_dataset`; nothing where an older run did not write it."""
   return read_dataset(workdir) if (pathlib.Path(workdir) / DATASET_FILE).exists() else {}
 

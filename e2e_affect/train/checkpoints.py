@@ -307,7 +307,8 @@ def _saved(manager, step):
 
 def _check_readable(manager, step, error) -> None:
   """Raises CheckpointError where reading failed for a reason that says nothing of the content."""
-  reasons, cause = [], error
+  reasons: list[str] = []
+  cause = error
   while cause is not None and len(reasons) < 20:
     reasons.append('out of memory' if isinstance(cause, MemoryError) else str(cause))
     cause = cause.__cause__ or cause.__context__
