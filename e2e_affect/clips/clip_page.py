@@ -144,7 +144,7 @@ def _headline(content):
   model = content['model']
   parts = [
     f'{content["seconds"]:.2f} s, {content["steps"]} steps of {_milliseconds(content)}',
-    f'{" + ".join(model["modalities"])} network “{model["name"]}”, step {model["checkpoint"]["step"]}',
+    f'{" + ".join(model["modalities"])} network “{model["name"]}”, update {model["checkpoint"]["step"]}',
   ]
   return ' · '.join([*parts, *content['notes']])
 

@@ -176,7 +176,7 @@ def scatter(traces: Sequence[Trace], targets: Sequence[str], stage: str) -> Figu
 
 
 def learning_curves(rows: Sequence[dict], targets: Sequence[str]) -> Figure:
-  """Loss, CCC, gradient norm and learning rate over training steps.
+  """Loss, CCC, gradient norm and learning rate over updates.
 
   Args:
     rows: of `metric_writer.read_metrics`.
@@ -194,19 +194,19 @@ def learning_curves(rows: Sequence[dict], targets: Sequence[str]) -> Figure:
       cccs.plot(
         *_curve(validation, f'ccc_{target}'), color=colour, lw=2, marker='o', ms=4, label=f'{target}, validation'
       )
-    steps, means = _curve(validation, 'ccc_mean')
+    updates, means = _curve(validation, 'ccc_mean')
     if np.isfinite(means).any():
-      best = steps[np.nanargmax(means)]
-      cccs.axvline(best, color=_GOLD, lw=1, ls=':', label=f'best on validation, step {best}')
+      best = updates[np.nanargmax(means)]
+      cccs.axvline(best, color=_GOLD, lw=1, ls=':', label=f'best on validation, update {best}')
     cccs.set(title='CCC', ylabel='CCC', ylim=(min(0, cccs.get_ylim()[0]), 1))
     figure.legend(*cccs.get_legend_handles_labels(), loc='outside lower center', ncols=min(len(targets) + 1, 4))
     norm.plot(*_curve(train, 'grad_norm'), color=_FINAL, lw=1)
-    norm.set(title='Gradient norm', ylabel='L2 norm', xlabel='training step', yscale='log')
+    norm.set(title='Gradient norm', ylabel='L2 norm', xlabel='update', yscale='log')
     norm.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     norm.yaxis.set_major_formatter('{x:g}')
     norm.yaxis.set_minor_formatter(NullFormatter())
     rate.plot(*_curve(train, 'learning_rate'), color=_FINAL, lw=1.4)
-    rate.set(title='Learning rate', ylabel='learning rate', xlabel='training step', ylim=(0, None))
+    rate.set(title='Learning rate', ylabel='learning rate', xlabel='update', ylim=(0, None))
     rate.ticklabel_format(axis='y', style='sci', scilimits=(-3, 3))
   return figure
 

@@ -137,7 +137,7 @@ def figure_captions(results):
       f'{partition}_scatter',
       f'Prediction against gold standard over all scored steps of {partition}; darker is more.',
     )
-  yield 'learning_curves', 'Training. The dotted line marks the step with the best mean CCC on validation.'
+  yield 'learning_curves', 'Training. The dotted line marks the update with the best mean CCC on validation.'
 
 
 def _config_rows(path):

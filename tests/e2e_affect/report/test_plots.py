@@ -86,7 +86,7 @@ def test_learning_curves(tmp_path):
   np.testing.assert_allclose(loss.lines[0].get_xydata(), [(10, 0.1), (20, 0.05), (30, 1 / 30)])
   drawn = lines(cccs)
   np.testing.assert_allclose(drawn['arousal, validation'].get_ydata(), 0.3)
-  assert list(drawn['best on validation, step 20'].get_xdata()) == [20, 20]
+  assert list(drawn['best on validation, update 20'].get_xdata()) == [20, 20]
   assert norm.get_yscale() == 'log'
   np.testing.assert_allclose(rate.lines[0].get_ydata(), 1e-4)
 
