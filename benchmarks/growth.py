@@ -13,8 +13,9 @@ import jax
 from benchmarks import measure
 from benchmarks.step import config_of, our_step
 from data_prep.core import children
+from data_prep.schema.grid import PAPER
 
-# Batch, steps of 40 ms.
+# Batch, steps.
 _CASES = [(1, 75), (1, 150), (1, 300), (1, 600), (1, 7500), (2, 150), (4, 150), (8, 150), (25, 150)]
 
 
@@ -46,7 +47,7 @@ def main(out, repeats, quick):
       measure.row(
         f'speech training step, batch {batch}, {steps} steps',
         [found['side']],
-        items=(batch * steps / 25, 'seconds of sound'),
+        items=(batch * steps * PAPER.step_seconds, 'seconds of sound'),
         peak_gib=round(found['gib'], 2),
       )
     )

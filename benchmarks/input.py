@@ -2,7 +2,7 @@
 
     python -m benchmarks.input --out=benchmarks/results
 
-Needs TensorFlow. The shards are made here: JPEG faces of 96×96, 3 to 7 KB each, and sound.
+Needs TensorFlow. The shards are made here: JPEG faces, 3 to 7 KB each, and sound.
 """
 
 import itertools
@@ -29,9 +29,10 @@ _STEPS = 150
 def make_records(seconds: int) -> list[records.Record]:
   """One recording; its faces are smoothed noise that takes as many bytes as faces do."""
   rng = np.random.default_rng(0)
-  rows, ones = [], np.ones(25, np.float32)
+  steps, size = PAPER.steps_per_record, cropping.FACE_SIZE
+  rows, ones = [], np.ones(steps, np.float32)
   for second in range(seconds):
-    noise = [cv2.GaussianBlur(rng.integers(0, 256, (96, 96, 3), np.uint8), (0, 0), 2) for _ in range(25)]
+    noise = [cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2) for _ in range(steps)]
     faces = [cropping.encode(cv2.normalize(face, None, 40, 220, cv2.NORM_MINMAX)) for face in noise]
     rows.append(
       records.Record(
@@ -39,7 +40,7 @@ def make_records(seconds: int) -> list[records.Record]:
         subject='A',
         second=second,
         values={
-          'audio': rng.integers(-999, 999, (25, 640)).astype(np.int16),
+          'audio': rng.integers(-999, 999, (steps, PAPER.samples_per_step)).astype(np.int16),
           'audio_mean': 0.0,
           'audio_std': 500.0,
           'face': faces,
@@ -47,7 +48,7 @@ def make_records(seconds: int) -> list[records.Record]:
         },
         valid=ones,
         label_mask=ones,
-        label=rng.uniform(-1, 1, (25, 2)).astype(np.float32),
+        label=rng.uniform(-1, 1, (steps, 2)).astype(np.float32),
       )
     )
   return rows
@@ -80,7 +81,7 @@ def authors_side(path, rows):
 
   with tf.io.TFRecordWriter(str(path)) as writer:
     for row in rows:
-      for k in range(25):
+      for k in range(PAPER.steps_per_record):
         raw = lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         writer.write(
           tf.train.Example(
@@ -98,7 +99,7 @@ def authors_side(path, rows):
   def parse(serialized):
     parsed = tf.io.parse_single_example(serialized, {'audio': text, 'label': text, 'frame': text})
     face = tf.image.resize(tf.io.decode_jpeg(parsed['frame'], channels=3), (110, 110))
-    face = tf.image.random_crop(face, (96, 96, 3))
+    face = tf.image.random_crop(face, (cropping.FACE_SIZE, cropping.FACE_SIZE, 3))
     face = tf.image.random_brightness(tf.image.random_saturation(face, 0.5, 1.5), 32 / 255)
     return face, tf.io.decode_raw(parsed['audio'], tf.float32), tf.io.decode_raw(parsed['label'], tf.float32)
 

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-SAMPLES = 640  # a step of 40 ms at 16 kHz
+from data_prep.schema.grid import PAPER
+
+SAMPLES = PAPER.samples_per_step
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 

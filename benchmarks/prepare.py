@@ -28,7 +28,9 @@ def peer(path) -> int:
     boxes = cascade.detectMultiScale(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
     if len(boxes):
       x, y, width, height = max(boxes, key=lambda box: box[2])
-      crop = cv2.resize(frame[y : y + height, x : x + width], (96, 96), interpolation=cv2.INTER_AREA)
+      crop = cv2.resize(
+        frame[y : y + height, x : x + width], (cropping.FACE_SIZE, cropping.FACE_SIZE), interpolation=cv2.INTER_AREA
+      )
       cv2.imencode('.jpg', crop, [cv2.IMWRITE_JPEG_QUALITY, cropping.JPEG_QUALITY])
       found += 1
 

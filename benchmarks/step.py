@@ -15,6 +15,8 @@ import numpy as np
 
 from benchmarks import measure, work
 from configs import fused, speech, visual
+from data_prep.face import cropping
+from data_prep.schema.grid import PAPER
 from e2e_affect.models import affect
 from e2e_affect.streams import layout_of_paper
 from e2e_affect.train import train_state, update
@@ -83,9 +85,9 @@ def peer_steps(modality, batch_size, num_steps, dtype, timings):
   rng = np.random.default_rng(0)
   dtype = getattr(torch, dtype)
   if modality == 'visual':
-    faces = rng.normal(size=(batch_size, num_steps, 3, 96, 96)).astype(np.float32)
+    faces = rng.normal(size=(batch_size, num_steps, 3, cropping.FACE_SIZE, cropping.FACE_SIZE)).astype(np.float32)
     return [measure.Side('PyTorch, channels last', peers.train_step(peers.ResNet50(), faces, dtype), timings)]
-  sound = rng.normal(size=(batch_size, num_steps, 640)).astype(np.float32)
+  sound = rng.normal(size=(batch_size, num_steps, PAPER.samples_per_step)).astype(np.float32)
   sides = [
     measure.Side(
       'PyTorch, shortened (20 and 40 taps)', peers.train_step(peers.ShortenedSpeech(), sound, dtype), timings

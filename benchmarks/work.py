@@ -3,6 +3,8 @@
 Forward and backward together are counted as three times forward, less what needs no gradient of its input.
 """
 
+from data_prep.face import cropping
+from data_prep.schema.grid import PAPER
 from e2e_affect.layers import resnet
 from e2e_affect.layers.long_conv import block_table
 
@@ -51,11 +53,11 @@ def train_step(modality: str, batch: int, steps: int) -> float:
   """Operations of a training step of the paper's networks: 'speech', 'visual' or 'fused'."""
   total, features = 0.0, 0
   if modality in ('speech', 'fused'):
-    samples = steps * 640
+    samples = steps * PAPER.samples_per_step
     total += 2 * 2 * batch * samples * 80 * 40  # the waveform needs no gradient
     total += long_conv(batch, samples // 2, 4000, 40, 40, backward=True)
     features += 1280
   if modality in ('visual', 'fused'):
-    total += 3 * batch * steps * resnet50(64, 96)
+    total += 3 * batch * steps * resnet50(64, cropping.FACE_SIZE)
     features += 2048
   return total + 3 * lstm(batch, steps, features, 256, 2)

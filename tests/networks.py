@@ -1,5 +1,6 @@
 """Small networks with random parameters for tests of prediction; no test of its own."""
 
+import dataclasses
 import functools
 import json
 
@@ -7,6 +8,8 @@ import jax
 import numpy as np
 
 from configs import fused
+from data_prep import streams as prepared
+from data_prep.schema.grid import PAPER
 from e2e_affect import streams
 from e2e_affect.clips import network
 from e2e_affect.train import train_state
@@ -51,8 +54,8 @@ def small_network(*modalities):
   return random_network(small_config(*modalities))
 
 
-def random_network(config):
-  """As `small_network`, of this config."""
+def random_network(config, grid=PAPER):
+  """As `small_network`, of this config and for data on this grid."""
   # Drawn by NumPy: to compile the initialisation would take longer than the tests.
   rng = np.random.default_rng(5)
 
@@ -63,7 +66,9 @@ def random_network(config):
     fan_in = max(1, np.prod(leaf.shape[:-1]))
     return rng.normal(0, fan_in**-0.5 if 'kernel' in kind else 0.1, leaf.shape).astype(np.float32)
 
-  state = jax.eval_shape(lambda: train_state.init_state(config, layout(config)))
+  options = {'landmarks': config.model.geometric.landmarks}
+  of_data = prepared.layout(['arousal', 'valence'], grid, config.model.modalities, options)
+  state = jax.eval_shape(lambda: train_state.init_state(config, of_data))
   variables = jax.tree_util.tree_map_with_path(draw, {'params': state.params, 'batch_stats': state.batch_stats})
   return network.Network(
     config,
@@ -78,6 +83,8 @@ def random_network(config):
       'dataset': {
         'preparation': {'corpus': 'csv', 'simulated': True},
         'partitions': {'train': {'recordings': 3, 'subjects': 2, 'hours': 0.5}},
+        'grid': dataclasses.asdict(grid),
+        'streams': {name: [*map(dataclasses.asdict, fields)] for name, fields in of_data.streams.items()},
       },
     },
   )
