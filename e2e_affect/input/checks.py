@@ -1,7 +1,6 @@
 """What is looked for in the data before a training begins, so that no fault is found only after it."""
 
-from collections.abc import Iterable
-
+from absl import logging
 import ml_collections
 import numpy as np
 
@@ -12,6 +11,7 @@ from e2e_affect.input import pipeline
 from e2e_affect.input.recordings import recordings, to_train_on
 
 _CHECKED_TOGETHER = 25  # records
+_LABEL = 'label'
 
 
 def check_streams(config: ml_collections.ConfigDict, manifest: Manifest) -> None:
@@ -35,21 +35,36 @@ def check_streams(config: ml_collections.ConfigDict, manifest: Manifest) -> None
 def check_records(config: ml_collections.ConfigDict, manifest: Manifest, partition: str) -> None:
   """Reads a partition once as an evaluation will, so that no damage is found only after the training.
 
+  A warning says what the partition has none of: a label, or anything of a stream that the network takes.
+
   Raises:
     DataError: a record is damaged, or lacks what the network needs: named.
   """
   group = recordings(manifest, config.data.dir, partition)
   for _ in pipeline.read_records(config, manifest, group, None, _CHECKED_TOGETHER):
     pass
+  lacking = _lacking(config, manifest, group)
+  unseen = [word for word in lacking if word != _LABEL]
+  effects = ['nothing of it is scored'] if _LABEL in lacking else []
+  effects += [f'the network takes zeros for {" and ".join(unseen)}'] if unseen else []
+  if lacking:
+    logging.warning(
+      '%s: the %s partition has no %s in any of its %d records: %s; `python -m data_prep.preview` shows what they hold',
+      config.data.dir,
+      partition,
+      ' and no '.join(lacking),
+      sum(r.records for r in group),
+      ', and '.join(effects),
+    )
 
 
-def _lacking(config, manifest, group) -> Iterable[str]:
+def _lacking(config, manifest, group) -> list[str]:
   """Words for what no record of these recordings has."""
-  lacking = {'mask': 'label'} | {stream.evidence: stream.lack for stream in streams.of(config.model)}
+  lacking = {'mask': _LABEL} | {stream.evidence: stream.lack for stream in streams.of(config.model)}
   for record in pipeline.read_records(config, manifest, group, list(lacking), 1):
     for name in list(lacking):
       if np.any(record[name]):
         del lacking[name]
     if not lacking:
       break
-  return lacking.values()
+  return list(lacking.values())

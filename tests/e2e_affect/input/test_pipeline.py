@@ -359,6 +359,46 @@ def test_training_data_without_what_the_network_learns_from_are_refused(
       assert e.value.exit_code == 65
 
 
+EVERY_SECOND_OF_TEST = {('E', second) for second in range(5)}  # 115 steps
+
+
+@pytest.mark.parametrize(
+  'lacking, modalities, said',
+  [
+    ('face', ('speech', 'visual'), 'no face in any of its 5 records: the network takes zeros for face;'),
+    ('face', ('speech',), None),
+    ('sound', ('speech',), 'no sound in any of its 5 records: the network takes zeros for sound;'),
+    ('label', ('speech',), 'no label in any of its 5 records: nothing of it is scored;'),
+  ],
+)
+def test_a_partition_to_evaluate_without_what_the_network_takes_is_named_in_a_warning(
+  small_config, tmp_path, monkeypatch, caplog, lacking, modalities, said
+):
+  small_config.model.modalities = modalities
+  for name, where in (('none', EVERY_SECOND_OF_TEST), ('one', EVERY_SECOND_OF_TEST - {('E', 4)})):
+    small_config.data.dir = data_with(tmp_path / name, monkeypatch, broken_feature(LACKS[lacking]), where)
+    caplog.clear()
+    checks.check_records(small_config, recordings.read_manifest(small_config.data.dir), 'test')
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+    if name == 'one' or said is None:
+      assert not warnings
+    else:
+      (warning,) = warnings
+      assert f'{small_config.data.dir}: the test partition has {said}' in warning and '\n' not in warning
+
+
+def test_all_that_a_partition_to_evaluate_lacks_stands_in_one_warning(small_config, tmp_path, monkeypatch, caplog):
+  def nothing(feature):
+    for remove in LACKS.values():
+      remove(feature)
+
+  small_config.model.modalities = ('speech', 'visual')
+  small_config.data.dir = data_with(tmp_path, monkeypatch, broken_feature(nothing), EVERY_SECOND_OF_TEST)
+  checks.check_records(small_config, recordings.read_manifest(small_config.data.dir), 'test')
+  (warning,) = [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+  assert 'has no label and no sound and no face in any of its 5 records: nothing of it is scored, and the' in warning
+
+
 def test_ordinary_data_cost_the_check_one_record(small_config, tmp_path, monkeypatch):
   small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['garbage'][0], EVERY_SECOND - {('A', 0)})
   checks.check_streams(small_config, recordings.read_manifest(small_config.data.dir))
