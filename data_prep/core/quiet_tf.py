@@ -6,7 +6,8 @@ whose operations (convolutions, matrix products) no reader or writer of shards u
 
 import os
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+if os.environ.get('TF_CPP_MIN_LOG_LEVEL', '1') == '1':  # what JAX sets, which shows warnings
+  os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 import tensorflow as tf  # noqa: F401

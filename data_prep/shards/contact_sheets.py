@@ -100,7 +100,8 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
     squeeze=False,
   )
   axes = axes[:, 0]
-  axes[0].set_title(title)
+  # Names may hold dollars, and signs of scripts that no usual font has: boxes that name the script stand for these.
+  axes[0].set_title(title, parse_math=False, family=['DejaVu Sans', 'Last Resort High-Efficiency'])
   axes[-1].set_xlabel('seconds')
   for axis, (_, draw) in zip(axes, panels):
     draw(axis, time, data)

@@ -25,7 +25,7 @@ FIGURES_FOLDER = 'figures'
 _GOLD, _RAW, _FINAL, _NO_FACE = '#1a1a1a', '#E69F00', '#0072B2', '#d9d9d9'
 _TARGET_COLOURS = ('#D55E00', '#0072B2', '#009E73', '#CC79A7')
 _STYLE = {
-  'font.family': 'DejaVu Sans',
+  'font.family': ['DejaVu Sans', 'Last Resort High-Efficiency'],  # the latter: a box for what the first lacks
   'font.size': 11,
   'axes.titlesize': 12,
   'axes.titleweight': 'bold',
@@ -139,7 +139,8 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
     panels[-1].set_xlim(0, len(seconds) * step)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=4)
-    figure.suptitle(f'Recording {raw.recording} ({raw.partition})', x=0.01, ha='left', fontsize=13)
+    name = f'Recording {raw.recording} ({raw.partition})'
+    figure.suptitle(name, x=0.01, ha='left', fontsize=13, parse_math=False)
   return figure
 
 

@@ -60,3 +60,16 @@ def test_command(folder, tmp_path):
   assert done.returncode == 0 and done.stdout.strip().endswith('P16.png'), done.stderr
   done = subprocess.run(command[:3] + [f'--out={tmp_path}'], cwd=test_shards.REPO, capture_output=True, text=True)
   assert done.returncode == 64 and 'error: the data folder is missing' in done.stderr
+
+
+@pytest.mark.filterwarnings('error::UserWarning')
+@pytest.mark.parametrize('name', ['日本 नमस्ते', r'a$\frac$ $x_{$'])  # no font has these signs; no formula is this
+def test_the_title_is_the_name_whatever_it_holds(tmp_path, monkeypatch, name):
+  from matplotlib.axes import Axes
+
+  titles, set_title = [], Axes.set_title
+  monkeypatch.setattr(Axes, 'set_title', lambda axes, *a, **k: titles.append(set_title(axes, *a, **k)) or titles[-1])
+  test_shards.write_folder(tmp_path / 'data', [(test_shards.make_records(name, 1), 'train')])
+  (path,) = contact_sheets.write_sheets(tmp_path / 'data', tmp_path / 'sheets')
+  assert min(Image.open(path).size) > 450
+  assert titles[0].get_text().startswith(f'{name} (subject ') and not titles[0].get_parse_math()

@@ -6,6 +6,8 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -19,6 +21,7 @@ from data_prep.shards import write
 from e2e_affect.input import checks, pipeline, recordings
 from tests.conftest import make_data
 
+REPO = __file__.rsplit('/tests/', 1)[0]
 # 50 steps a sequence: A (100 steps) gives 2, B (60) 2, C (49) 1.
 SEQUENCES = 5
 
@@ -181,6 +184,23 @@ def test_a_flipped_byte_is_reported(copy, small_config):
     r'damaged [(]corrupted record at \d+[)]; .*--verify',
   ):
     batches(small_config, 0, 2)
+
+
+@pytest.mark.slow  # imports TensorFlow in a process of its own
+def test_tensorflow_says_nothing_of_a_flipped_byte_beside_our_line(copy):
+  path = sorted(pathlib.Path(copy).glob('affect-train*'))[0]
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  code = (
+    'import jax, sys\nfrom data_prep.schema.manifest import Manifest\nfrom data_prep.shards import read\n'
+    'try: list(read.read_shard(sys.argv[1], Manifest.read(sys.argv[2])))\n'
+    'except read.DataError as e: print(e, file=sys.stderr)'
+  )
+  environment = {name: value for name, value in os.environ.items() if name != 'TF_CPP_MIN_LOG_LEVEL'}
+  command = [sys.executable, '-c', code, str(path), copy]
+  done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=True)
+  assert done.stderr.count('\n') == 1 and 'corrupted record' in done.stderr and '--verify' in done.stderr
 
 
 def broken_feature(change):

@@ -145,3 +145,11 @@ def test_no_pyplot():
   # pyplot keeps every figure open for ever, and picks a backend from the environment.
   source = open(plots.__file__, encoding='utf-8').read()
   assert 'import matplotlib.pyplot' not in source and 'from matplotlib import pyplot' not in source
+
+
+@pytest.mark.filterwarnings('error::UserWarning')
+@pytest.mark.parametrize('name', ['日本 नमस्ते', r'a$\frac$ $x_{$'])  # no font has these signs; no formula is this
+def test_a_recording_is_drawn_whatever_its_name_holds(name):
+  figure = plots.recording(make_trace(name, 0.1), None, TARGETS)
+  assert figure.get_suptitle() == f'Recording {name} (validation)'
+  assert plots.png(figure) != plots.png(plots.recording(make_trace('P13', 0.1), None, TARGETS))
