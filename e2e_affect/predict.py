@@ -24,7 +24,7 @@ import jax
 import tqdm
 
 from data_prep.core import atomic, cli
-from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
+from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError, write_error
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
 from e2e_affect.clips import clip_page, index_page, out_folder, outputs, sources
@@ -360,6 +360,9 @@ def main(*arguments) -> None:
       stream.run(_network(), sys.stdin.buffer, sys.stdout)
     except BrokenPipeError:
       cli.drop_output()
+    except OSError as e:
+      cli.drop_output()
+      raise write_error('standard output', e) from None
     return
   if not arguments:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')

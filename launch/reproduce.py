@@ -30,7 +30,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for configs and e2e_affect, too
-from data_prep.core import children  # noqa: E402
+from data_prep.core import children, cli  # noqa: E402
 
 STAGES = ('speech', 'visual', 'fused', 'geometric', 'final')
 
@@ -161,7 +161,7 @@ def run(step: Step, out: pathlib.Path) -> int:
   old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
   try:
     command = [sys.executable, *(part.replace('{landmarks}', landmarks(out)) for part in step.command)]
-    print(f'\n== {step.name}: {step.what}\n{shown(command)}', flush=True)
+    cli.say(f'\n== {step.name}: {step.what}\n{shown(command)}')
     child = children.start(command, stdin=subprocess.DEVNULL, start_new_session=True)
     code = child.wait()
     if asked:
@@ -258,26 +258,26 @@ def main() -> int:
   steps = plan(args)
   lacking = missing(args, steps)
   if lacking:
-    print(f'error: {lacking}', file=sys.stderr)
+    cli.complain(f'error: {lacking}')
     return 64
   state = lambda step: 'done' if step.done.exists() else 'goes on' if step.done.parent.exists() else 'to do'
   for step in steps:
-    print(f'{step.name:<15} {state(step):<8} {step.what}')
+    cli.say(f'{step.name:<15} {state(step):<8} {step.what}')
     if args.dry_run:
       command = [part.replace('{landmarks}', landmarks(args.out)) for part in step.command]
-      print(f'  {shown([sys.executable, *command])}\n')
+      cli.say(f'  {shown([sys.executable, *command])}\n')
   if args.dry_run:
     if any('{landmarks}' in part for step in steps for part in step.command) and landmarks(args.out) == '{landmarks}':
-      print('N: the number of landmarks, known once they are found')
+      cli.say('N: the number of landmarks, known once they are found')
     return 0
   for step in steps:
     if not step.done.exists():
       code = run(step, args.out)
       if code:
-        print(f'error: {step.name} ended with exit code {code}; the same command goes on from there', file=sys.stderr)
+        cli.complain(f'error: {step.name} ended with exit code {code}; the same command goes on from there')
         return code
   runs = [str(step.done.parent) for step in steps if step.done.name == 'results.json']
-  print(flush=True)
+  cli.say('')
   return (
     children.run([sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}']).returncode
     if runs
@@ -288,4 +288,4 @@ def main() -> int:
 if __name__ == '__main__':
   for n in (signal.SIGINT, signal.SIGTERM):
     signal.signal(n, stop)
-  sys.exit(main())
+  cli.script(main)

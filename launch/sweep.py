@@ -22,7 +22,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from data_prep.core import children
+from data_prep.core import children, cli
 
 STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
@@ -72,7 +72,7 @@ def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pa
       time.sleep(0.1)
     for workdir in [w for w, training in running.items() if training.poll() is not None]:
       codes[workdir] = running.pop(workdir).returncode
-      print(f'{workdir}: exit {codes[workdir]}', flush=True)
+      cli.say(f'{workdir}: exit {codes[workdir]}')
   return codes, asked[0] if asked else None
 
 
@@ -91,9 +91,9 @@ def table(codes: dict[pathlib.Path, int]) -> bool:
     rows.append((mean, workdir.name, note))
   rows.sort(key=lambda row: (row[0] is None, -(row[0] or 0), row[1]))
   width = max(len(name) for _, name, _ in rows)
-  print('\nMean CCC on the validation partition, raw')
+  cli.say('\nMean CCC on the validation partition, raw')
   for mean, name, note in rows:
-    print(f'{"-" if mean is None else format(mean, ".3f"):>6}  {name:<{width}}  {note}')
+    cli.say(f'{"-" if mean is None else format(mean, ".3f"):>6}  {name:<{width}}  {note}')
   return not any(codes.values())
 
 
@@ -116,7 +116,7 @@ def main() -> int:
   done = {workdir: 0 for workdir in commands if (workdir / 'results.json').exists()}
   todo = {workdir: argv for workdir, argv in commands.items() if workdir not in done}
   if args.dry_run:
-    print('\n'.join([f'# {workdir}: done' for workdir in done] + [shlex.join(argv) for argv in todo.values()]))
+    cli.say('\n'.join([f'# {workdir}: done' for workdir in done] + [shlex.join(argv) for argv in todo.values()]))
     return 0
   try:
     args.out.mkdir(parents=True, exist_ok=True)
@@ -136,4 +136,4 @@ def stop(number: int, _) -> None:
 if __name__ == '__main__':
   for n in (signal.SIGINT, signal.SIGTERM):
     signal.signal(n, stop)
-  sys.exit(main())
+  cli.script(main)

@@ -177,6 +177,29 @@ def test_sweep_says_that_out_cannot_be_written(sweep, tmp_path):
   assert child.returncode == 73 and err.startswith('error: out: ') and err.count('\n') == 1
 
 
+PLANS = {
+  'sweep.py': ['--config=configs/speech.py', '--out=out', '--set', 'seed=0', '--dry_run'],
+  'reproduce.py': ['--data=.', '--out=út', '--stages=speech', '--dry_run'],
+}
+
+
+@pytest.mark.parametrize('script', PLANS)
+def test_a_plan_that_nobody_reads_or_no_disk_takes_gives_no_traceback(tmp_path, script):
+  (tmp_path / 'manifest.json').touch()
+  command = [sys.executable, LAUNCH / script, *PLANS[script]]
+  read, write = os.pipe()
+  os.close(read)
+  done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+  os.close(write)
+  assert (done.returncode, done.stderr) == (0, '')
+  with open('/dev/full', 'w', encoding='utf-8') as full:
+    done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+  assert done.returncode == 74 and re.fullmatch('error: standard output: no space left .*\n', done.stderr)
+  ascii_only = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
+  done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True, check=False)
+  assert done.returncode == 0 and not done.stderr and 'e2e_affect.main' in done.stdout
+
+
 @pytest.mark.parametrize('path', SHELL, ids=lambda p: p.name)
 def test_shell_scripts_parse(path):
   subprocess.run(['bash', '-n', path], check=True)

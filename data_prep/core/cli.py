@@ -44,13 +44,30 @@ def start(program) -> None:
     if number is None:
       raise
     signals.ignore()
-    _complain(signals.words(number))
+    complain(signals.words(number))
     sys.exit(128 + number)
   finally:
-    try:
-      sys.stdout.flush()
-    except OSError:
-      drop_output()
+    _flush()
+
+
+def script(main) -> None:
+  """Calls `main()` of a program with flags and signals of its own; exits with what it returns, or an error's code."""
+  _open_streams()
+  try:
+    code = main()
+  except UserError as e:
+    complain(f'error: {e}')
+    code = e.exit_code
+  finally:
+    _flush()
+  sys.exit(code)
+
+
+def _flush():
+  try:
+    sys.stdout.flush()
+  except OSError:
+    drop_output()
 
 
 def _parse(argv, max_arguments, parse):
@@ -60,17 +77,22 @@ def _parse(argv, max_arguments, parse):
       raise UserError(f'{rest[1 + max_arguments]!r} is no flag; expected --name=value')
     return rest
   except (flags.Error, UserError) as e:
-    _complain(f'error: {e}')
+    complain(f'error: {e}')
     sys.exit(UserError.exit_code)
   except (SystemExit, BrokenPipeError):
     sys.exit(0)  # --help was printed; absl would exit with 1
+  except OSError as e:
+    drop_output()
+    error = write_error('standard output', e)
+    complain(f'error: {error}')
+    sys.exit(error.exit_code)
 
 
 def _guarded(main, argv):
   try:
     main(*argv[1:])
   except UserError as e:
-    _complain(f'error: {e}')
+    complain(f'error: {e}')
     sys.exit(e.exit_code)
 
 
@@ -81,6 +103,8 @@ def _open_streams():
       os.fstat(descriptor)
     except OSError:
       os.open(os.devnull, os.O_RDWR)  # or the next file that is opened would be standard output
+  if sys.stdin is None:
+    sys.stdin = open(os.devnull, encoding='utf-8')
   for name in ('stdout', 'stderr'):
     if getattr(sys, name) is None:
       setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))
@@ -103,7 +127,8 @@ def say(line) -> None:
     raise write_error('standard output', e) from None
 
 
-def _complain(line):
+def complain(line) -> None:
+  """Prints a line to standard error, if that takes it."""
   try:
     print(line, file=sys.stderr, flush=True)
   except OSError:

@@ -11,7 +11,6 @@ heard so far, not of the whole recording; and post-processing, which looks both 
 from collections.abc import Iterator
 import functools
 import math
-import sys
 import time
 from typing import BinaryIO, TextIO
 
@@ -22,6 +21,7 @@ import ml_collections
 import numpy as np
 from scipy import fft
 
+from data_prep.core import cli
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import Grid
 from e2e_affect.clips import pcm
@@ -217,7 +217,7 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
     return () if prediction is None else (prediction,)
 
   # Two steps at once, so that of every kind of file two frames are seen; no line is later for it by more than a step.
-  waiting = source.read(2 * wanted)
+  waiting = _read(source, 2 * wanted)
   kind = pcm.container_of(waiting)
   if kind:
     raise DataError(
@@ -226,7 +226,7 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
       f'ffmpeg -i FILE -f s16le -ac 1 -ar {stream.grid.sample_rate} - | …'
     )
   while True:
-    data, waiting = (waiting[:wanted], waiting[wanted:]) if waiting else (source.read(wanted), b'')
+    data, waiting = (waiting[:wanted], waiting[wanted:]) if waiting else (_read(source, wanted), b'')
     whole = data[: len(data) // 2 * 2]
     if whole:
       yield from advance(np.frombuffer(whole, '<i2'))
@@ -238,6 +238,13 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
     raise DataError(f'standard input ends within a sample; expected 16-bit PCM: {_format(stream.grid)}')
 
 
+def _read(source, count) -> bytes:
+  try:
+    return source.read(count)
+  except OSError as e:
+    raise DataError(f'standard input cannot be read ({e.strerror}); expected 16-bit PCM') from None
+
+
 def _format(grid: Grid) -> str:
   return f'{grid.sample_rate / 1000:g} kHz, mono, little-endian'
 
@@ -246,13 +253,12 @@ def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   """The command: CSV lines to `sink`, what it costs to standard error."""
   stream = Stream(network)
   grid = stream.grid
-  print(
+  cli.complain(
     f"a step's line comes {1000 * grid.step_seconds * stream.ahead:.0f} ms after its end: the filters look ahead; raw "
-    'traces, by the loudness heard so far',
-    file=sys.stderr,
+    'traces, by the loudness heard so far'
   )
   if network.simulated:
-    print(f'warning: {SIMULATED}', file=sys.stderr)
+    cli.complain(f'warning: {SIMULATED}')
   print(','.join(['time', *network.targets]), file=sink, flush=True)
   costs, steps = [], 0
   for steps, prediction in enumerate(predictions(stream, source, costs), 1):
@@ -260,8 +266,7 @@ def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   if not steps:
     raise DataError(f'standard input is empty; expected 16-bit PCM: {_format(stream.grid)}')
   seconds = steps * grid.step_seconds
-  print(
+  cli.complain(
     f'{steps} steps ({seconds:.2f} s); real-time factor {sum(costs) / seconds:.3f}; a step takes '
-    f'{1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms',
-    file=sys.stderr,
+    f'{1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms'
   )

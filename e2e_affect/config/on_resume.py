@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -21,7 +22,9 @@ MAY_CHANGE = (
   'data.dir',
   'data.cache',
   'data.read_threads',
+  'model.visual.remat',
 )
+_FOLDERS = ('pretrained', 'init_from.speech', 'init_from.visual')
 
 
 def refuse_other(folder: pathlib.Path, begun: ml_collections.ConfigDict, now: ml_collections.ConfigDict) -> None:
@@ -36,7 +39,8 @@ def refuse_other(folder: pathlib.Path, begun: ml_collections.ConfigDict, now: ml
     UserError: a field that may not change has changed.
   """
   for field, before, after in differences(json.loads(begun.to_json()), json.loads(now.to_json())):
-    if field not in MAY_CHANGE:
+    is_same_folder = field in _FOLDERS and before and after and os.path.realpath(before) == os.path.realpath(after)
+    if field not in MAY_CHANGE and not is_same_folder:
       raise UserError(
         f'{folder}: was begun with config.{field} = {before!r}, now {after!r}; choose another --workdir, or the old '
         'value'

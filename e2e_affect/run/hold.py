@@ -27,9 +27,10 @@ def check(workdir) -> None:
   """
   folder = pathlib.Path(workdir).absolute()
   found = [c for c in _PATTERNS if c in str(folder)]
+  found += ['gs:'] if any(part.endswith('gs:') for part in folder.parts) else []  # taken for a bucket
   if found:
     raise UserError(
-      f'{folder}: checkpoints could not be read from a path with {" ".join(found)}; choose another --workdir'
+      f'{folder}: checkpoints could not be read from a path with {" ".join(found)} in it; choose another --workdir'
     )
   try:
     str(folder).encode()

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from absl import logging
+from etils import epath
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -49,10 +50,10 @@ def open_manager(workdir: pathlib.Path, head: Head) -> ocp.CheckpointManager:
   """Opens the checkpoints of a run to write; keeps the two newest and the best of the head's.
 
   Only the run's own trainer, which holds the lock of the folder, opens them so: a step whose metrics are not those
-  that were saved is renamed `<step>.corrupt`, with a warning.
+  that were saved, or that Orbax cannot open, is renamed `<step>.corrupt`, with a warning.
   """
   folder = (workdir / _FOLDER).absolute()
-  for step, fault in _faulty_metrics(folder, head):
+  for step, fault in _faulty(folder, head):
     _set_aside(folder, step, fault)
   return _manager(folder, head, read_only=False)
 
@@ -66,7 +67,7 @@ def open_to_read(workdir: pathlib.Path, head: Head) -> ocp.CheckpointManager:
   folder = (workdir / _FOLDER).absolute()
   if not folder.is_dir():
     raise CheckpointError(f'{folder}: no checkpoint; train first')
-  for step, fault in _faulty_metrics(folder, head):
+  for step, fault in _faulty(folder, head):
     raise CheckpointError(f'{folder / str(step)}: damaged ({fault}); start its run again, which sets it aside')
   return _manager(folder, head, read_only=True)
 
@@ -103,7 +104,7 @@ def has_any(workdir: pathlib.Path) -> bool:
   """Whether the run has a checkpoint to go on from, damaged or not."""
   folder = workdir / _FOLDER
   try:
-    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+    return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
   except OSError as e:
     raise _unreadable(folder, e) from None
 
@@ -343,11 +344,21 @@ def _first_line(error):
   return str(error).split('\n')[0][:200] or type(error).__name__
 
 
-def _faulty_metrics(folder, head):
-  """(step, what is wrong) where metrics are not those that were saved: Orbax reads them first, and believes them."""
+def _faulty(folder, head):
+  """(step, what is wrong) where metrics are not those that were saved, or Orbax's own words on a step are no words.
+
+  Orbax reads both when it opens the folder, and believes them.
+  """
   faults = []
   for path in folder.glob('*') if folder.is_dir() else ():
-    if not path.name.isdigit():
+    if not path.name.isdecimal():
+      continue
+    try:
+      _ = ocp.path.step.Metadata(step=int(path.name), path=epath.Path(path)).commit_timestamp
+    except OSError as e:
+      raise _unreadable(path, e) from None
+    except Exception as e:  # whatever they make it say
+      faults.append((path.name, _first_line(e)))
       continue
     try:
       file = path / 'metrics' / 'metrics'
@@ -362,8 +373,8 @@ def _faulty_metrics(folder, head):
       pass  # without a digest: found when the state is read
     except OSError as e:
       raise _unreadable(path, e) from None
-    except (ValueError, AttributeError):
-      faults.append((int(path.name), 'its metrics or their digest are not those that were saved'))
+    except (ValueError, AttributeError, RecursionError):
+      faults.append((path.name, 'its metrics or their digest are not those that were saved'))
   return faults
 
 

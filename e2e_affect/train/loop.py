@@ -28,8 +28,8 @@ from e2e_affect.train.train_state import TrainState
 
 _MOST_SKIPPED = 10  # updates in a row without a finite gradient that end the run; all, where there are fewer
 _LESS_MEMORY = (
-  'lower --config.batch_size, --config.data.sequence_steps or --config.evaluate_chunk_seconds, or set '
-  '--config.model.visual.remat=True'
+  'set --config.model.visual.remat=True or lower --config.evaluate_chunk_seconds, with which a run goes on; or begin '
+  'another --workdir with a lower --config.batch_size or --config.data.sequence_steps'
 )
 
 
@@ -180,7 +180,8 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     partition: to evaluate, beside those that its `results.json` already has: no result is lost.
   """
   config = workdirs.read_config(workdir)
-  with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(_LESS_MEMORY):
+  less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
+  with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     try:
       manifest = recordings.read_manifest(config.data.dir)
     except DataError as e:

@@ -183,6 +183,19 @@ def test_a_full_standard_output_is_said_so():
   assert child.returncode == 74 and err.startswith('error: standard output: no space left') and err.count('\n') == 1
 
 
+def test_a_help_that_nobody_reads_or_no_disk_takes_is_no_wrong_use():
+  command = [sys.executable, '-m', 'e2e_affect.main', '--help']
+  read, write = os.pipe()
+  os.close(read)
+  done = subprocess.run(command, cwd=REPO, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+  os.close(write)
+  assert (done.returncode, done.stderr) == (0, '')
+  with open('/dev/full', 'w', encoding='utf-8') as full:
+    done = subprocess.run(command, cwd=REPO, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+  assert done.returncode == 74 and done.stderr.startswith('error: standard output: no space left')
+  assert done.stderr.count('\n') == 1
+
+
 def test_a_flag_that_is_a_path_stands_in_the_help():
   out, _ = start('', '--help').communicate(timeout=20)
   assert '--out: A path.' in out

@@ -1,15 +1,20 @@
 """The stream against whole recordings."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.streams.speech import statistics
-from e2e_affect.clips import stream
+from e2e_affect.clips import network, stream
 from tests.e2e_affect.clips.test_network import sound
 from tests.networks import small_network
+
+REPO = __file__.rsplit('/tests/', 1)[0]
 
 
 def streamed(network, samples, **options):
@@ -87,3 +92,27 @@ def test_the_stream_restarts_where_evaluation_does():
   traces = network(audio=samples)
   online = streamed(network, samples, statistics=statistics(samples))
   np.testing.assert_allclose(online, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)
+
+
+def test_an_input_that_cannot_be_read_is_said_so():
+  class Folder:
+    def read(self, count):
+      raise IsADirectoryError(21, 'Is a directory')
+
+  with pytest.raises(DataError, match='standard input cannot be read .Is a directory.; expected 16-bit PCM'):
+    stream.run(small_network('speech'), Folder(), io.StringIO())
+
+
+@pytest.mark.slow  # a command
+def test_an_output_that_no_disk_takes_or_nobody_reads_gives_no_traceback(tmp_path):
+  network.save(small_network('speech'), tmp_path / 'network', '')
+  command = [sys.executable, '-m', 'e2e_affect.predict', f'--checkpoint={tmp_path / "network"}', '--stream']
+  kwargs = {'cwd': REPO, 'input': bytes(3 * 1280), 'stderr': subprocess.PIPE, 'check': False}
+  with open('/dev/full', 'wb') as full:
+    done = subprocess.run(command, stdout=full, **kwargs)
+  assert done.returncode == 74 and done.stderr.splitlines()[-1].startswith(b'error: standard output: no space left')
+  read, write = os.pipe()
+  os.close(read)
+  done = subprocess.run(command, stdout=write, **kwargs)
+  os.close(write)
+  assert done.returncode == 0 and b'Traceback' not in done.stderr

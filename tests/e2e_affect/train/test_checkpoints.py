@@ -125,6 +125,33 @@ def test_a_damaged_newest_that_is_also_the_best_does_not_lose_the_run(manager, s
   assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
 
 
+@pytest.mark.parametrize(
+  'content', [b'[]', b'7', b'{"item_handlers": []}', b'{"init_timestamp_nsecs": "now"}', b'[' * 100_000]
+)
+def test_a_step_of_which_orbax_says_nonsense_is_set_aside_by_its_owner_and_named_to_a_reader(
+  tmp_path, manager, state, content
+):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.3})
+  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.9})
+  (pathlib.Path(manager.directory) / '2' / '_CHECKPOINT_METADATA').write_bytes(content)
+  before = contents(tmp_path)
+  with pytest.raises(CheckpointError, match='/2: damaged .*; start its run again, which sets it aside'):
+    checkpoints.open_to_read(tmp_path, HEAD)
+  assert contents(tmp_path) == before
+  opened = checkpoints.open_manager(tmp_path, HEAD)
+  assert equal(checkpoints.restore_newest(opened, state), at(state, 1))
+  assert (pathlib.Path(manager.directory) / '2.corrupt').is_dir()
+  opened.close()
+
+
+def test_a_folder_whose_name_is_a_digit_of_no_step_is_left_alone(tmp_path, manager, state):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.3})
+  (pathlib.Path(manager.directory) / '²').mkdir()
+  opened = checkpoints.open_manager(tmp_path, HEAD)
+  assert equal(checkpoints.restore_newest(opened, state), at(state, 1))
+  opened.close()
+
+
 def contents(folder):
   return {path.relative_to(folder): path.read_bytes() for path in pathlib.Path(folder).rglob('*') if path.is_file()}
 

@@ -18,7 +18,7 @@ import pytest
 from data_prep.core.errors import DataError, UserError, WorkdirError
 from data_prep.schema import records
 from e2e_affect import heads
-from e2e_affect.run import memory, workdir
+from e2e_affect.run import hold, memory, workdir
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.traces.table import read_csv
 from e2e_affect.train import checkpoints, init_from, loop, train_state
@@ -583,6 +583,24 @@ def test_a_run_goes_on_with_another_cache_and_threads_with_moved_data_and_withou
   assert stored.data.dir == config.data.dir and stored.model.visual.stride_on == '1x1'
 
 
+def test_a_run_goes_on_with_another_spelling_of_a_folder_and_with_less_memory(begun, tmp_path, monkeypatch):
+  config, folder = begun
+  monkeypatch.chdir(tmp_path)
+  config.init_from.speech = './source/'
+  config.model.visual.remat = True
+  assert loop.train_and_evaluate(config, str(folder)).model.visual.remat  # it came to the evaluation
+  config.init_from.speech = './other/'
+  with pytest.raises(UserError, match="was begun with config.init_from.speech = './source/', now './other/'"):
+    loop.train_and_evaluate(config, str(folder))
+
+
+@pytest.mark.parametrize('name', ['a*', 'gs:', 'run gs:/x'])
+def test_a_folder_from_which_no_checkpoint_could_be_read_is_refused_before_any_work(tmp_path, name):
+  with pytest.raises(UserError, match=r'could not be read from a path with (\*|gs:) in it; choose another --workdir'):
+    hold.check(tmp_path / name)
+  hold.check(tmp_path / 'gs:x')
+
+
 @pytest.mark.parametrize(
   'field, value',
   [
@@ -787,7 +805,9 @@ def test_a_batch_that_is_larger_than_the_memory_is_refused_before_the_corpus_is_
 
 def test_a_device_without_memory_ends_the_training_in_one_line(small_config, tmp_path, monkeypatch):
   monkeypatch.setattr(loop.train_state, 'init_state', lambda *_: jax.numpy.zeros(2**55, 'int8'))
-  with pytest.raises(UserError, match='out of memory .RESOURCE_EXHAUSTED: .*; lower --config.batch_size, ') as e:
+  with pytest.raises(
+    UserError, match='out of memory .RESOURCE_EXHAUSTED: .*; set --config.model.visual.remat=True or lower '
+  ) as e:
     loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert e.value.exit_code == 64 and '\n' not in str(e.value)
   with pytest.raises(ZeroDivisionError), memory.told(''):
