@@ -1,10 +1,13 @@
 """What every head says of itself."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
+
+from data_prep.schema.grid import Grid
+from e2e_affect.traces.traces import Trace
 
 
 class Loss(Protocol):
@@ -40,8 +43,20 @@ class Metric(Protocol):
     """The metric of the steps of both."""
 
 
+class Cell(NamedTuple):
+  """A number in the report's table of scores.
+
+  Attributes:
+    value: None where there is none.
+    interval: low and high end, beside the number; empty where there is none; None in columns without.
+  """
+
+  value: float | None
+  interval: Sequence[float] | None = None
+
+
 class Head:
-  """What is predicted of the labels: from the network's outputs to the loss and the scores.
+  """What is predicted of the labels: from the network's outputs to the loss, the scores and their part of the report.
 
   Labels are those of the records: [T, K], a column for each of `Layout.targets`. A head that learns one label for a
   whole recording finds it repeated in every step: its loss averages outputs over the mask before it compares, and its
@@ -52,12 +67,26 @@ class Head:
     losses: name, as in `config.loss` -> loss.
     best_score: name of the number of the validation partition that chooses the checkpoint.
     best_is_lowest: whether the smallest is the best, not the largest.
+    best_words: what `best_score` is called in the report.
+    measure: what the first numbers of `score` are called in the report; of a perfect prediction 1, if more is better.
+    table_head: titles of the columns of `table`.
+    captions: of `figures`, name -> text about {partition}, in the order of the report.
+    meaning: what the numbers of a report mean: paragraphs in HTML, shown as they are.
+    meaning_of_several: the same for the page that compares runs.
+    fitted_on: the partition that the post-processing is fitted on; None: there is no post-processing.
   """
 
   name: str
   losses: Mapping[str, Loss]
   best_score: str
   best_is_lowest: bool = False
+  best_words: str
+  measure: str
+  table_head: tuple[str, ...]
+  captions: Mapping[str, str] = {}
+  meaning: str
+  meaning_of_several: str
+  fitted_on: str | None = None
 
   def outputs(self, targets: Sequence[str]) -> tuple[str, ...]:
     """O names: the network's last layer has a unit for each, and the CSV of traces a column.
@@ -90,3 +119,66 @@ class Head:
   def of_checkpoint(self, scores: Mapping[str, float]) -> dict:
     """What `results.json` says of the validation scores that chose the checkpoint; none, where it is the newest."""
     return {'validation_raw': dict(scores)}
+
+  def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
+    """R of `results.json`: what is said of a partition, for JSON, null where there is no number.
+
+    The first entry is name -> number, what the headline, the comparison of runs and a sweep go by.
+
+    Args:
+      traces: of one partition, with a gold standard somewhere.
+      targets: K names of the labels.
+      seed: of what is drawn at random.
+    """
+    raise NotImplementedError
+
+  def table(self, r: dict) -> dict[str, tuple[Cell, ...]]:
+    """The rows of the report's table.
+
+    Args:
+      r: of `score`.
+    """
+    raise NotImplementedError
+
+  def notes(self, r: dict) -> list[str]:
+    """Why numbers of `score` are missing, in words."""
+    return []
+
+  def curves(self, targets: Sequence[str]) -> dict[str, str]:
+    """Names of `scores` that the learning curves show -> what they are called there."""
+    return {self.best_score: self.best_words}
+
+  def figures(self, raw: Sequence[Trace], processed: Sequence[Trace] | None, targets: Sequence[str]) -> dict[str, Any]:
+    """Name -> Matplotlib figure of a partition, with or without labels.
+
+    Args:
+      raw: its traces.
+      processed: the same after post-processing, or None.
+      targets: K names of the labels.
+    """
+    return {}
+
+  def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
+    """The post-processing, for JSON: `fitted_on`, and whatever `apply` needs.
+
+    Args:
+      traces: of the partition `fitted_on`, with a gold standard somewhere.
+      targets: K names of the labels.
+    """
+    raise NotImplementedError
+
+  def of_targets(self, fitted: dict, targets: Sequence[str]) -> dict:
+    """The post-processing of another run, for these targets.
+
+    Raises:
+      ValueError: it does not fit them.
+    """
+    raise ValueError(f'the head {self.name} has no post-processing')
+
+  def apply(self, fitted: dict, traces: Sequence[Trace]) -> list[Trace]:
+    """Post-processes traces of any partition; reads nothing but their predictions."""
+    raise NotImplementedError
+
+  def in_words(self, fitted: dict, grid: Grid) -> dict[str, list[str]]:
+    """What `fit` chose, in sentences under titles."""
+    raise NotImplementedError

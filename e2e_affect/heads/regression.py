@@ -1,13 +1,22 @@
 """Each target as a number for every step, learnt and judged by CCC (paper, section III-C)."""
 
 from collections.abc import Mapping, Sequence
+import math
 from typing import Any
 
 import numpy as np
 
-from e2e_affect.heads.base import Head
+from data_prep.schema.grid import Grid
+from e2e_affect.heads.base import Cell, Head
 from e2e_affect.heads.losses import LOSSES
+from e2e_affect.traces import metrics, postprocess
 from e2e_affect.traces.metrics import Moments
+from e2e_affect.traces.traces import Trace
+
+_CCC = """<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0
+where it says nothing about it, and falls with a wrong offset or scale too. It is taken over all steps of all recordings
+of the partition in one row"""
+_SCALES = '<p>Arousal runs from calm (−1) to excited (1), valence from unpleasant (−1) to pleasant (1).'
 
 
 class Regression(Head):
@@ -16,6 +25,36 @@ class Regression(Head):
   name = 'regression'
   losses = LOSSES
   best_score = 'ccc_mean'
+  best_words = 'mean CCC'
+  measure = 'CCC'
+  table_head = ('CCC (95\u00a0%)', 'per recording', 'Pearson', 'RMSE')
+  captions = {
+    'trace': 'One recording of {partition}: the one whose CCC is the median of the partition.',
+    'scatter': 'Prediction against gold standard over all scored steps of {partition}; darker is more.',
+  }
+  meaning = (
+    _CCC
+    + """; <b>per recording</b> is the mean of the recordings' own CCCs, which leaves out how well the
+levels of different people are told apart.</p>
+<p><b>95 %</b> is a bootstrap over subjects: how far the CCC would move with other people drawn from the same kind.
+With few subjects it is wide, and two networks whose intervals overlap much may be equally good.</p>
+<p><b>Raw</b> is what the network says. <b>Post-processed</b> adds the steps below, fitted on the validation partition:
+validation's own post-processed numbers have seen their labels, those of test have not.</p>
+"""
+    + _SCALES
+    + ' RMSE is in these units.</p>'
+  )
+  meaning_of_several = (
+    _CCC
+    + """.</p>
+<p><b>Raw</b> is what a network says. <b>Post-processed</b> adds steps that were fitted on the validation partition, as
+the report of each run lists: the numbers in parentheses have then seen their labels, those of test have not. The report
+also tells how far a CCC would move with other people.</p>
+"""
+    + _SCALES
+    + '</p>'
+  )
+  fitted_on = postprocess.FITTED_ON
 
   def metric(self, targets: Sequence[str]) -> Moments:
     return Moments.empty(len(targets))
@@ -32,3 +71,68 @@ class Regression(Head):
 
   def of_checkpoint(self, scores: Mapping[str, float]) -> dict:
     return {'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in scores.items()}}
+
+  def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
+    """The metrics of one partition, all but `ccc_recording_mean` pooled over its recordings.
+
+    Raises:
+      ValueError: no step has a gold standard.
+    """
+    prediction, gold = metrics.pooled(traces)
+    if not len(gold):
+      raise ValueError('no step has a gold standard')
+
+    def per_target(metric):
+      return {target: metric(prediction[:, k], gold[:, k]) for k, target in enumerate(targets)}
+
+    recording_mean = metrics.ccc_recording_mean(traces)
+    interval = metrics.ccc_interval(traces, seed)
+    return {
+      'ccc': per_target(metrics.ccc),
+      'ccc_recording_mean': {target: float(recording_mean[k]) for k, target in enumerate(targets)},
+      # null: fewer than two subjects
+      'ccc_interval': {
+        target: None if math.isnan(interval[k, 0]) else [float(x) for x in interval[k]]
+        for k, target in enumerate(targets)
+      },
+      'rmse': per_target(metrics.rmse),
+      # null: a constant
+      'pearson': {target: None if math.isnan(r) else r for target, r in per_target(metrics.pearson).items()},
+    }
+
+  def table(self, r: dict) -> dict[str, tuple[Cell, ...]]:
+    others = [r[name] for name in ('ccc_recording_mean', 'pearson', 'rmse')]
+    return {
+      target: (Cell(ccc, r['ccc_interval'][target] or ()), *(Cell(other[target]) for other in others))
+      for target, ccc in r['ccc'].items()
+    }
+
+  def notes(self, r: dict) -> list[str]:
+    few = None in r['ccc_interval'].values()
+    return ['no 95 % interval, too few subjects with labels (two needed)'] if few else []
+
+  def curves(self, targets: Sequence[str]) -> dict[str, str]:
+    return {f'ccc_{target}': target for target in targets}
+
+  def figures(self, raw: Sequence[Trace], processed: Sequence[Trace] | None, targets: Sequence[str]) -> dict[str, Any]:
+    """`trace`: the recording whose CCC is the median; `scatter`: all steps, where there are labels."""
+    from e2e_affect.traces import figures  # Matplotlib, which training and prediction need not wait for
+
+    i = figures.typical_recording(raw)
+    drawn = {'trace': figures.recording(raw[i], processed[i] if processed else None, targets)}
+    if any(t.scored.any() for t in raw):
+      final, stage = (processed, 'post-processed') if processed else (raw, 'raw')
+      drawn['scatter'] = figures.scatter(final, targets, stage)
+    return drawn
+
+  def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
+    return postprocess.fit(traces, targets)
+
+  def of_targets(self, fitted: dict, targets: Sequence[str]) -> dict:
+    return postprocess.of_targets(fitted, targets)
+
+  def apply(self, fitted: dict, traces: Sequence[Trace]) -> list[Trace]:
+    return postprocess.apply(fitted, traces)
+
+  def in_words(self, fitted: dict, grid: Grid) -> dict[str, list[str]]:
+    return postprocess.in_words(fitted, grid)

@@ -42,7 +42,7 @@ def main(args):
     for name, workdir in zip(names, workdirs, strict=True):
       print(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
     for stage, words in run_report.STAGES:
-      print(f'\nCCC on test, validation in parentheses; {words}')
+      print(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
       _print_table(comparison.table_vi(runs, stage))
     if args.out:
       out = pathlib.Path(args.out)

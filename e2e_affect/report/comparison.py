@@ -18,17 +18,17 @@ def table_vi(runs: Sequence[tuple[str, dict]], stage: str) -> list[list[str]]:
   Returns:
     A header row and one row per run; '–' where there is no number.
   """
-  targets = []
+  names = []
   for _, results in runs:
-    targets += [t for t in run_report.targets(results) if t not in targets]
+    names += [name for name in run_report.names(results) if name not in names]
 
-  def cell(results, partition, target):
+  def cell(results, partition, scored):
     of_stage = (results.get(partition) or {}).get(stage)
-    return run_report.number(of_stage['ccc'].get(target)) if of_stage else '–'
+    return run_report.number(run_report.measure(of_stage).get(scored)) if of_stage else '–'
 
-  rows = [['', *targets]]
+  rows = [['', *names]]
   for name, results in runs:
-    rows.append([name, *(f'{cell(results, "test", t)} ({cell(results, "validation", t)})' for t in targets)])
+    rows.append([name, *(f'{cell(results, "test", t)} ({cell(results, "validation", t)})' for t in names)])
   return rows
 
 
@@ -41,6 +41,19 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
   shown = []
   for (name, results), workdir in zip(runs, workdirs, strict=True):
     link = pathlib.Path(os.path.relpath((workdir / run_report.REPORT_FILE).resolve(), out.resolve().parent)).as_posix()
-    stem, caption = next(iter(run_report.figure_captions(results)))
+    stem, caption = next(iter(run_report.figure_captions(results, run_report.head_of(workdir))))
     shown.append({'name': name, 'link': link, 'figure': figure(workdir / 'figures' / f'{stem}.png', caption)})
-  return render('report/templates/comparison.html', title='Comparison', tables=tables, runs=shown)
+  heads = dict.fromkeys(map(run_report.head_of, workdirs))
+  return render(
+    'report/templates/comparison.html',
+    title='Comparison',
+    measures=measures(workdirs),
+    tables=tables,
+    runs=shown,
+    meanings=[head.meaning_of_several for head in heads],
+  )
+
+
+def measures(workdirs: Sequence[pathlib.Path]) -> str:
+  """What the table of these runs shows."""
+  return ' and '.join(dict.fromkeys(run_report.head_of(workdir).measure for workdir in workdirs))

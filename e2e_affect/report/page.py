@@ -1,7 +1,8 @@
 """A web page in one file: styles and images inside, nothing fetched, light or dark as the reader's system is.
 
 The HTML is in Jinja2 templates: `report/templates/` has the frame of every page and the pages of runs, `clips/assets/`
-those of clips. What comes from outside is escaped by the environment; `| safe` is for the program's own files alone.
+those of clips. What comes from outside is escaped by the environment; `| safe` is for the program's own files, and for
+what a head says of its numbers.
 """
 
 import base64

@@ -7,9 +7,9 @@ import pathlib
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
 from e2e_affect.evaluate.results import read_results
+from e2e_affect.heads import Head, HEADS
 from e2e_affect.report.page import figure, render, text_rows
 from e2e_affect.run import workdir as workdirs
-from e2e_affect.traces import postprocess
 
 REPORT_FILE = 'report.html'
 _NOT_PARTITIONS = ('postprocessing', 'checkpoint')
@@ -27,13 +27,14 @@ def write_report(workdir) -> pathlib.Path:
     The path of the page.
 
   Raises:
-    DataError: `results.json` is absent or damaged, or `dataset.json` is damaged.
+    DataError: `results.json` is absent or damaged, `config.json` or `dataset.json` is damaged, or of an unknown head.
     WorkdirError, DiskFullError: the page cannot be written.
   """
   workdir = pathlib.Path(workdir)
   results = read_results(workdir)
+  head = head_of(workdir)
   grid = workdirs.grid_of(workdirs.dataset_if_written(workdir))
-  figures = [figure(workdir / 'figures' / f'{stem}.png', caption) for stem, caption in figure_captions(results)]
+  figures = [figure(workdir / 'figures' / f'{stem}.png', caption) for stem, caption in figure_captions(results, head)]
   fitted = results['postprocessing']
   path = workdir / REPORT_FILE
   atomic.write(
@@ -41,14 +42,16 @@ def write_report(workdir) -> pathlib.Path:
     render(
       'report/templates/run.html',
       title=workdir.resolve().name,
-      headline=_headline(results),
-      partitions=_metrics(results),
-      reasons=_reasons(results),
+      headline=_headline(results, head),
+      table_head=head.table_head,
+      partitions=_metrics(results, head),
+      reasons=_reasons(results, head),
       figures=[shown for shown in figures if shown],
+      meaning=head.meaning,
       fitted=fitted,
-      fitted_steps=postprocess.in_words(fitted, grid) if fitted['fitted_on'] else {},
+      fitted_steps=head.in_words(fitted, grid) if fitted['fitted_on'] else {},
       checkpoint=text_rows(results['checkpoint']),
-      config=_config_rows(workdir / 'config.json'),
+      config=_config_rows(_read_config(workdir)),
     ),
   )
   return path
@@ -59,19 +62,40 @@ def _partitions(results):
   return known + [p for p in results if p not in known and p not in _NOT_PARTITIONS]
 
 
-def targets(results):
+def head_of(workdir: pathlib.Path) -> Head:
+  """The head whose results a folder holds; regression, where nothing says so.
+
+  Raises:
+    DataError: `config.json` is damaged, or its head is not known here.
+  """
+  name = (_read_config(workdir) or {}).get('head', 'regression')
+  if name not in HEADS:
+    raise DataError(
+      f'{workdir / workdirs.CONFIG_FILE}: head {name!r}, expected one of {", ".join(HEADS)}; register it with '
+      'e2e_affect.heads.register'
+    )
+  return HEADS[name]
+
+
+def measure(r: dict) -> dict[str, float]:
+  """Name -> number, what a head puts first in R of `results.json`."""
+  return next(iter(r.values()))
+
+
+def names(results):
+  """What is scored, in the order of the head."""
   for partition in _partitions(results):
     if results[partition]['raw']:
-      return list(results[partition]['raw']['ccc'])
+      return list(measure(results[partition]['raw']))
   return list(results['postprocessing'].get('targets', {}))
 
 
-def _headline(results):
+def _headline(results, head):
   for partition in _partitions(results):
     for stage, words in STAGES:
       if results[partition][stage]:
-        numbers = ', '.join(f'{t} {number(x)}' for t, x in results[partition][stage]['ccc'].items())
-        return f'CCC on {partition}, {words}: {numbers} ({", ".join(_counts(results[partition]))})'
+        numbers = ', '.join(f'{t} {number(x)}' for t, x in measure(results[partition][stage]).items())
+        return f'{head.measure} on {partition}, {words}: {numbers} ({", ".join(_counts(results[partition]))})'
   return 'No partition has labels: predictions only.'
 
 
@@ -88,7 +112,7 @@ def _counts(entry):
   return f'{scored} of {several(entry["recordings"], "recording")} scored', subjects
 
 
-def _metrics(results):
+def _metrics(results, head):
   """The table of scores: of each partition its name, counts and rows."""
   partitions = []
   for partition in _partitions(results):
@@ -96,18 +120,16 @@ def _metrics(results):
     if not entry['raw']:
       continue
     rows = []
-    for target in targets(results):
+    of_stage = {stage: head.table(entry[stage]) for stage, _ in STAGES if entry[stage]}
+    for name in of_stage['raw']:
       for stage, words in STAGES:
-        if entry[stage]:
-          r, interval = entry[stage], entry[stage]['ccc_interval'][target]
+        if stage in of_stage:
           rows.append(
             {
-              'target': target,
+              'name': name,
               'stage': words,
               'final': stage == 'postprocessed' or not entry['postprocessed'],
-              'ccc': number(r['ccc'][target]),
-              'interval': f'{number(interval[0])}…{number(interval[1])}' if interval else '–',
-              'others': [number(r[name][target]) for name in ('ccc_recording_mean', 'pearson', 'rmse')],
+              'cells': [(number(value), _between(interval)) for value, interval in of_stage[stage][name]],
             }
           )
     counts = ', '.join([*_counts(entry), f'{entry["scored_steps"]:,} steps'])
@@ -115,7 +137,14 @@ def _metrics(results):
   return partitions
 
 
-def _reasons(results):
+def _between(interval):
+  """What stands beside a number; None: nothing does."""
+  if interval is None:
+    return None
+  return '…'.join(map(number, interval)) or '–'
+
+
+def _reasons(results, head):
   """Why a number is missing, in words."""
   lines = []
   for partition in _partitions(results):
@@ -124,30 +153,32 @@ def _reasons(results):
       lines.append(f'{partition}: {entry["reason"]}')
     elif entry['recordings_without_labels']:
       lines.append(f'{partition}: not scored for want of labels: {", ".join(entry["recordings_without_labels"])}')
-    if entry['raw'] and None in entry['raw']['ccc_interval'].values():
-      lines.append(f'{partition}: no 95 % interval, too few subjects with labels (two needed)')
+    if entry['raw']:
+      lines += [f'{partition}: {note}' for note in head.notes(entry['raw'])]
   return lines
 
 
-def figure_captions(results):
+def figure_captions(results, head):
   """(file stem, caption) of the figures that a run may have, in the page's order."""
   for partition in _partitions(results):
-    yield f'{partition}_trace', f'One recording of {partition}: the one whose CCC is the median of the partition.'
-    yield (
-      f'{partition}_scatter',
-      f'Prediction against gold standard over all scored steps of {partition}; darker is more.',
-    )
-  yield 'learning_curves', 'Training. The dotted line marks the update with the best mean CCC on validation.'
+    for name, caption in head.captions.items():
+      yield f'{partition}_{name}', caption.format(partition=partition)
+  yield 'learning_curves', f'Training. The dotted line marks the update with the best {head.best_words} on validation.'
 
 
-def _config_rows(path):
+def _read_config(workdir):
+  """`config.json` as it is, of whatever version; None where there is none."""
+  path = workdir / workdirs.CONFIG_FILE
   try:
-    config = json.loads(path.read_text(encoding='utf-8'))
+    return json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     return None
   except ValueError as e:
     raise DataError(f'{path}: damaged ({e}); start the run again to write it') from None
-  return text_rows(dict(_flatten(config)))
+
+
+def _config_rows(config):
+  return None if config is None else text_rows(dict(_flatten(config)))
 
 
 def _flatten(tree, prefix=''):

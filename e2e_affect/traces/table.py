@@ -1,7 +1,8 @@
 """Traces as CSV files.
 
-Columns: `recording,time,<target>,<target>_gold,…,face_found`, then `<target>_post,…` where the traces
-have been post-processed. One row per step; `time` is the start of the step in seconds.
+Columns: `recording,time,<output>,<target>_gold,…,face_found`, then `<output>_post,…` where the traces have been
+post-processed. One row per step; `time` is the start of the step in seconds. The gold standard of a target stands
+beside the output of that name, as in regression, and else behind all outputs.
 """
 
 from collections.abc import Sequence
@@ -19,43 +20,54 @@ from e2e_affect.traces.traces import Trace
 
 
 def write_csv(
-  path, traces: Sequence[Trace], targets: Sequence[str], postprocessed: Sequence[Trace] | None = None
+  path,
+  traces: Sequence[Trace],
+  outputs: Sequence[str],
+  targets: Sequence[str],
+  postprocessed: Sequence[Trace] | None = None,
 ) -> None:
   """Writes traces, one row per step and recording, whole or not at all.
 
   Args:
     path: the file; its folder is made.
     traces: raw predictions.
-    targets: K names, in the order of the traces' last axis.
+    outputs: O names, in the order of the predictions' last axis.
+    targets: K names, in the order of the gold standard's last axis.
     postprocessed: the same recordings in the same order after post-processing, or None.
 
   Raises:
-    ValueError: recordings of `postprocessed` that differ from those of `traces`, or another number of targets.
+    ValueError: recordings of `postprocessed` that differ from those of `traces`, or another number of outputs
+      or targets.
     WorkdirError, DiskFullError: the file cannot be written.
   """
   if postprocessed is not None and [t.recording for t in traces] != [t.recording for t in postprocessed]:
     raise ValueError('raw and post-processed traces are of different recordings')
+  paired = [(output, output if output in targets else None) for output in outputs]
+  paired += [(None, target) for target in targets if target not in outputs]
   header = ['recording', 'time']
-  for target in targets:
-    header += [target, f'{target}_gold']
+  for output, target in paired:
+    header += ([output] if output else []) + ([f'{target}_gold'] if target else [])
   header.append('face_found')
   if postprocessed is not None:
-    header += [f'{target}_post' for target in targets]
+    header += [f'{output}_post' for output in outputs]
 
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(header)
   for i, trace in enumerate(traces):
-    steps, num_targets = trace.prediction.shape
-    if num_targets != len(targets):
-      raise ValueError(f'{trace.recording}: {num_targets} predictions per step for the targets {list(targets)}')
+    steps = len(trace.prediction)
+    for values, names in ((trace.prediction, outputs), (trace.gold, targets)):
+      if values.shape[1] != len(names):
+        raise ValueError(f'{trace.recording}: {values.shape[1]} numbers per step for {", ".join(names)}')
     columns = [[trace.recording] * steps, [trace.grid.time(k) for k in range(steps)]]
-    for k in range(num_targets):
-      columns.append(_shortest(trace.prediction[:, k]))
-      columns.append(np.where(trace.scored, _shortest(trace.gold[:, k]), ''))
+    for output, target in paired:
+      if output:
+        columns.append(_shortest(trace.prediction[:, outputs.index(output)]))
+      if target:
+        columns.append(np.where(trace.scored, _shortest(trace.gold[:, targets.index(target)]), ''))
     columns.append(_shortest(trace.face_found))
     if postprocessed is not None:
-      columns += [_shortest(postprocessed[i].prediction[:, k]) for k in range(num_targets)]
+      columns += [_shortest(values) for values in postprocessed[i].prediction.T]
     writer.writerows(zip(*columns, strict=True))
   atomic.write(path, text.getvalue())
 

@@ -20,8 +20,8 @@ class Trace:
     recording: id of the recording.
     subject: id of the person.
     partition: 'train', 'validation' or 'test'; another word where there is none (prediction on a new clip).
-    prediction: [T, K] float32.
-    gold: [T, K] float32, the gold standard; anything where `mask` is 0.
+    prediction: [T, O] float32.
+    gold: [T, K] float32, the gold standard; anything where `mask` is 0. Regression has an output a target, O = K.
     mask: [T] float32, 1 where gold exists and the step is valid.
     face_found: [T] float32 in [0, 1].
     grid: of the steps.
@@ -41,9 +41,14 @@ class Trace:
   grid: Grid = PAPER
 
   def __post_init__(self):
-    if self.prediction.ndim != 2 or not self.prediction.size or self.gold.shape != self.prediction.shape:
+    if (
+      self.prediction.ndim != 2
+      or not self.prediction.size
+      or self.gold.ndim != 2
+      or len(self.gold) != len(self.prediction)
+    ):
       raise ValueError(
-        f'{self.recording}: prediction {self.prediction.shape} and gold {self.gold.shape}, expected [T, K] twice'
+        f'{self.recording}: prediction {self.prediction.shape} and gold {self.gold.shape}, expected [T, O] and [T, K]'
       )
     steps = self.prediction.shape[0]
     if self.mask.shape != (steps,) or self.face_found.shape != (steps,):

@@ -15,7 +15,6 @@ from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
 from e2e_affect.run import workdir as workdirs
-from e2e_affect.traces import postprocess
 from e2e_affect.train import checkpoints, train_state
 from e2e_affect.train.train_state import TrainState
 
@@ -45,12 +44,13 @@ def evaluate(
   Raises:
     DataError: a partition that was asked for has no recording.
   """
+  head = heads.of(config)
   network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
   traces = {}
   fitted = None
   if config.postprocessing_from:
-    fitted = read_postprocessing(config.postprocessing_from, manifest)
-  to_fit_on = postprocess.FITTED_ON if fitted is None and postprocess.FITTED_ON not in config.data.train_on else None
+    fitted = read_postprocessing(config, manifest)
+  to_fit_on = head.fitted_on if fitted is None and head.fitted_on not in config.data.train_on else None
   for partition in PARTITIONS:
     if partition in partitions or partition == to_fit_on:
       logging.info('predicting the %s partition', partition)
@@ -59,24 +59,25 @@ def evaluate(
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
-  content = results.evaluate_traces(traces, manifest.targets, config.seed, checkpoint, fitted=fitted)
+  content = results.evaluate_traces(traces, head, manifest.targets, config.seed, checkpoint, fitted=fitted)
   if jax.process_index() == 0:
-    results.write_results(workdir, content, traces, manifest.targets)
-    plots.write_figures(workdir, content, traces, manifest.targets)
+    results.write_results(workdir, content, traces, head, manifest.targets)
+    plots.write_figures(workdir, content, traces, head, manifest.targets)
     run_report.write_report(workdir)
     (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
     for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
-      logging.info('%s: CCC on test (validation) %s raw, %s post-processed', target, *cells)
+      logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
   return content
 
 
-def read_postprocessing(run: str, manifest: Manifest) -> dict:
-  """The post-processing that another run fitted, for data of this manifest.
+def read_postprocessing(config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
+  """The post-processing of the run `config.postprocessing_from`, for data of this manifest.
 
   Raises:
     DataError: there is none, or it was fitted to other targets or on another grid.
   """
-  fitted = results.read_postprocessing(run, manifest.targets)
+  run = config.postprocessing_from
+  fitted = results.read_postprocessing(run, heads.of(config), manifest.targets)
   grid = workdirs.grid_of(workdirs.dataset_if_written(run))
   if grid.step_seconds != manifest.grid.step_seconds:
     raise DataError(

@@ -75,7 +75,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     # Data.
     manifest = recordings.read_manifest(config.data.dir)
     if config.postprocessing_from:
-      finish.read_postprocessing(config.postprocessing_from, manifest)  # now, not after hours of training
+      finish.read_postprocessing(config, manifest)  # now, not after hours of training
     sequences = len(recordings.windows(config, manifest))
     epoch_steps = sequences / config.batch_size
     total_steps = schedule.num_updates(config, sequences)

@@ -371,8 +371,8 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   state, described = finish.replicated_best(run, config, layout(config))
   of_network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
   traces = {partition: of_network.predict(partition) for partition in ('validation', 'test')}
-  content = results.evaluate_traces(traces, manifest.targets, 0, described)
-  results.write_results(run, content, traces, manifest.targets)
+  content = results.evaluate_traces(traces, heads.of(config), manifest.targets, 0, described)
+  results.write_results(run, content, traces, heads.of(config), manifest.targets)
 
   predict.predict(export.from_run(str(run)), [str(videos[2])], tmp_path / 'by_run')
   name = videos[2].stem

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_prep.schema.manifest import Manifest
 from e2e_affect.evaluate import chunks, predictor, results
+from e2e_affect.heads.regression import Regression
 from e2e_affect.models import devices
 from e2e_affect.report import plots, run_report
 from e2e_affect.traces.traces import Trace
@@ -30,13 +31,14 @@ class Ramp:
 
 def test_a_predictor_from_outside_is_evaluated_and_reported(tmp_path):
   ramp: predictor.Predictor = Ramp()
+  head = Regression()
   traces = {partition: ramp.predict(partition) for partition in ('validation', 'test')}
-  content = results.evaluate_traces(traces, TARGETS, 0, {'step': 0, 'path': 'ramp'})
+  content = results.evaluate_traces(traces, head, TARGETS, 0, {'step': 0, 'path': 'ramp'})
   # Arousal is predicted exactly; valence with the sign turned around, and the same mean.
   np.testing.assert_allclose(content['test']['raw']['ccc']['arousal'], 1, atol=1e-6)
   np.testing.assert_allclose(content['test']['raw']['ccc']['valence'], -1, atol=1e-6)
-  results.write_results(tmp_path, content, traces, TARGETS)
-  plots.write_figures(tmp_path, content, traces, TARGETS)
+  results.write_results(tmp_path, content, traces, head, TARGETS)
+  plots.write_figures(tmp_path, content, traces, head, TARGETS)
   run_report.write_report(tmp_path)
   assert '1.000' in (tmp_path / 'report.html').read_text()
 

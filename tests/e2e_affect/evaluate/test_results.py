@@ -9,11 +9,13 @@ import pytest
 
 from data_prep.core.errors import DataError
 from e2e_affect.evaluate import results
+from e2e_affect.heads.regression import Regression
 from e2e_affect.traces import postprocess
 from e2e_affect.traces.table import read_csv
 from e2e_affect.traces.traces import Trace
 
 TARGETS = ['arousal', 'valence']
+HEAD = Regression()
 
 
 def make_traces(partition, num_recordings, seed, bias=0.3):
@@ -45,7 +47,7 @@ CHECKPOINT = {'step': 1200, 'path': 'checkpoints/1200'}
 
 
 def evaluate(traces, **kwargs):
-  return results.evaluate_traces(traces, TARGETS, seed=3, checkpoint=CHECKPOINT, **kwargs)
+  return results.evaluate_traces(traces, HEAD, TARGETS, seed=3, checkpoint=CHECKPOINT, **kwargs)
 
 
 def test_schema_and_numbers():
@@ -84,6 +86,12 @@ def test_schema_and_numbers():
   assert evaluate(traces) == found
 
 
+def test_traces_of_other_outputs_are_refused():
+  (trace,) = make_traces('test', 1, 2)
+  with pytest.raises(ValueError, match=r'test0: .* are \(1, 2\), expected \(2, 2\) of the head regression'):
+    evaluate({'test': [dataclasses.replace(trace, prediction=trace.prediction[:, :1])]})
+
+
 def test_test_labels_change_nothing_but_the_score():
   traces = {'validation': make_traces('validation', 4, 1), 'test': make_traces('test', 3, 2)}
   found = evaluate(traces)
@@ -108,7 +116,7 @@ def test_without_validation_nothing_is_postprocessed(tmp_path, validation, reaso
   assert found['postprocessing'] == {'fitted_on': None, 'reason': reason}
   assert found['test']['postprocessed'] is None and found['test']['raw'] is not None
   assert found['test']['reason'] == f'not post-processed: {reason}'
-  results.write_results(tmp_path, found, traces, TARGETS)
+  results.write_results(tmp_path, found, traces, HEAD, TARGETS)
   assert '_post' not in (tmp_path / 'predictions' / 'test.csv').read_text().splitlines()[0]
 
 
@@ -125,7 +133,7 @@ def test_partition_without_labels(tmp_path):
     'recordings_without_labels': ['test0', 'test1', 'test2'],
     'reason': 'no labels in this partition',
   }
-  results.write_results(tmp_path, found, traces, TARGETS)
+  results.write_results(tmp_path, found, traces, HEAD, TARGETS)
   _, _, processed = read_csv(tmp_path / 'predictions' / 'test.csv')
   assert [len(t.prediction) for t in processed] == [300, 307, 314]
 
@@ -146,7 +154,7 @@ def test_some_recordings_without_labels_are_named():
 def test_files(tmp_path):
   traces = {'validation': make_traces('validation', 4, 1), 'test': make_traces('test', 3, 2)}
   found = evaluate(traces)
-  results.write_results(tmp_path / 'run', found, traces, TARGETS)
+  results.write_results(tmp_path / 'run', found, traces, HEAD, TARGETS)
   files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file())
   assert files == ['run/predictions/test.csv', 'run/predictions/validation.csv', 'run/results.json']
   text = (tmp_path / 'run' / 'results.json').read_text()
@@ -169,7 +177,7 @@ def test_constant_predictions_are_strict_json(tmp_path):
   found = evaluate(traces)
   assert found['validation']['raw']['ccc'] == {'arousal': 0, 'valence': 0}
   assert found['validation']['raw']['pearson'] == {'arousal': None, 'valence': None}
-  results.write_results(tmp_path, found, traces, TARGETS)
+  results.write_results(tmp_path, found, traces, HEAD, TARGETS)
   json.loads((tmp_path / 'results.json').read_text(), parse_constant=lambda c: pytest.fail(f'{c} is not JSON'))
 
 
@@ -190,7 +198,12 @@ def test_postprocessing_of_another_run_goes_by_the_names_of_the_targets():
   traces = {'validation': make_traces('validation', 4, 1), 'test': make_traces('test', 3, 2)}
   theirs = json.loads(json.dumps(evaluate(traces)))
   ours = results.evaluate_traces(
-    {'test': reordered(traces['test'])}, TARGETS[::-1], seed=3, checkpoint=CHECKPOINT, fitted=theirs['postprocessing']
+    {'test': reordered(traces['test'])},
+    HEAD,
+    TARGETS[::-1],
+    seed=3,
+    checkpoint=CHECKPOINT,
+    fitted=theirs['postprocessing'],
   )
   assert ours['test']['postprocessed']['ccc'] == theirs['test']['postprocessed']['ccc']
   assert list(ours['postprocessing']['targets']) == TARGETS[::-1]
@@ -212,9 +225,9 @@ def test_postprocessing_of_another_run_goes_by_the_names_of_the_targets():
 def test_postprocessing_of_other_targets_is_refused_in_one_line(tmp_path, change, said):
   content = json.loads(json.dumps(evaluate({'validation': make_traces('validation', 4, 1)})))
   (tmp_path / 'results.json').write_text(json.dumps(content))
-  assert list(results.read_postprocessing(tmp_path, TARGETS[::-1])['targets']) == TARGETS[::-1]
+  assert list(results.read_postprocessing(tmp_path, HEAD, TARGETS[::-1])['targets']) == TARGETS[::-1]
   change(content['postprocessing'])
   (tmp_path / 'results.json').write_text(json.dumps(content))
   with pytest.raises(DataError, match=f'results.json: {said}[^\n]*; name another run') as e:
-    results.read_postprocessing(tmp_path, TARGETS[::-1])
+    results.read_postprocessing(tmp_path, HEAD, TARGETS[::-1])
   assert e.value.exit_code == 65

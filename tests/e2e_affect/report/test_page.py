@@ -151,11 +151,11 @@ def test_names_in_the_report_of_a_run(name, tmp_path):
 def test_what_is_not_escaped_is_the_programs_own():
   shown = re.findall(r'{{[^}]*\| *safe[^}]*}}', ''.join(path.read_text(encoding='utf-8') for path in TEMPLATES))
   assert len(shown) >= 6
-  assert all(re.fullmatch(r"{{ (asset\('[\w/.]+'\)|page_mark) \| safe -?}}", text) for text in shown), shown
+  assert all(re.fullmatch(r"{{ (asset\('[\w/.]+'\)|page_mark|meaning) \| safe -?}}", text) for text in shown), shown
 
 
 def test_a_value_that_a_page_lacks_is_an_error():
-  with pytest.raises(jinja2.UndefinedError, match="'tables' is undefined"):
+  with pytest.raises(jinja2.UndefinedError, match="'measures' is undefined"):
     page.render('report/templates/comparison.html', title='Comparison', runs=[])
 
 

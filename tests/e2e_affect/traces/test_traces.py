@@ -32,13 +32,13 @@ def test_exact_file(tmp_path):
   trace = Trace('a, b', 's', 'test', f32([0.1, -0.25], [0.5, 1e-7]), f32([0.2, 0.3], [9, 9]), f32(1, 0), f32(1, 0.9))
   post = dataclasses.replace(trace, prediction=f32([0.75, 0.5], [0.75, 0.5]))
   path = tmp_path / 'new folder' / 'test.csv'
-  write_csv(path, [trace], ['arousal', 'valence'])
+  write_csv(path, [trace], ['arousal', 'valence'], ['arousal', 'valence'])
   assert path.read_text() == (
     'recording,time,arousal,arousal_gold,valence,valence_gold,face_found\n'
     '"a, b",0.00,0.1,0.2,-0.25,0.3,1.0\n'
     '"a, b",0.04,0.5,,1e-07,,0.9\n'
   )
-  write_csv(path, [trace], ['arousal', 'valence'], [post])
+  write_csv(path, [trace], ['arousal', 'valence'], ['arousal', 'valence'], [post])
   assert path.read_text() == (
     'recording,time,arousal,arousal_gold,valence,valence_gold,face_found,arousal_post,valence_post\n'
     '"a, b",0.00,0.1,0.2,-0.25,0.3,1.0,0.75,0.5\n'
@@ -47,11 +47,22 @@ def test_exact_file(tmp_path):
   assert [p.name for p in path.parent.iterdir()] == ['test.csv']  # no temporary file stays
 
 
+def test_outputs_that_are_no_targets_stand_before_the_gold_standard(tmp_path):
+  f32 = lambda *rows: np.array(rows, np.float32)
+  trace = Trace('a', 's', 'test', f32([0.5, -1, 2], [0.25, 3, 4]), f32([7, 1], [9, 9]), f32(1, 0), f32(1, 1))
+  write_csv(tmp_path / 'test.csv', [trace], ('calm', 'valence', 'tense'), ['emotion', 'valence'])
+  assert (tmp_path / 'test.csv').read_text() == (
+    'recording,time,calm,valence,valence_gold,tense,emotion_gold,face_found\n'
+    'a,0.00,0.5,-1.0,1.0,2.0,7.0,1.0\n'
+    'a,0.04,0.25,3.0,,4.0,,1.0\n'
+  )
+
+
 @pytest.mark.parametrize('with_post', [False, True])
 def test_read_back(tmp_path, with_post):
   traces = [make_trace('P16', 5, seed=1), make_trace('P21', 7, seed=2)]
   post = [dataclasses.replace(t, prediction=t.prediction * 2) for t in traces] if with_post else None
-  write_csv(tmp_path / 'test.csv', traces, TARGETS, post)
+  write_csv(tmp_path / 'test.csv', traces, TARGETS, TARGETS, post)
   read, targets, read_post = read_csv(tmp_path / 'test.csv')
   assert targets == TARGETS
   assert (read_post is not None) == with_post
@@ -77,7 +88,7 @@ def test_read_back(tmp_path, with_post):
 )
 def test_damaged_file(tmp_path, old, new, message):
   path = tmp_path / 'test.csv'
-  write_csv(path, [make_trace()], TARGETS)
+  write_csv(path, [make_trace()], TARGETS, TARGETS)
   assert old in path.read_text()
   path.write_text(path.read_text().replace(old, new))
   with pytest.raises(DataError, match=message):
@@ -108,7 +119,7 @@ def test_trace_refuses_what_is_not_finite():
 def test_trace_refuses_wrong_shapes():
   trace = make_trace()
   for field, value in (
-    ('gold', trace.gold[:, :2]),
+    ('gold', trace.gold[:, 0]),
     ('gold', trace.gold[:4]),
     ('mask', trace.mask[:4]),
     ('face_found', trace.face_found[:, None]),
@@ -123,16 +134,18 @@ def test_trace_refuses_wrong_shapes():
 
 def test_write_refuses_what_does_not_fit(tmp_path):
   with pytest.raises(ValueError, match='different recordings'):
-    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS, [make_trace('P17')])
-  with pytest.raises(ValueError, match='3 predictions per step'):
-    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS[:2])
+    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS, TARGETS, [make_trace('P17')])
+  with pytest.raises(ValueError, match='3 numbers per step for arousal, valence$'):
+    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS[:2], TARGETS)
+  with pytest.raises(ValueError, match='3 numbers per step for arousal, valence$'):
+    write_csv(tmp_path / 'a.csv', [make_trace('P16')], TARGETS, TARGETS[:2])
   assert not list(tmp_path.iterdir())
 
 
 def test_unwritable(tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   with pytest.raises(WorkdirError, match='choose another folder'):
-    write_csv(tmp_path / 'file' / 'test.csv', [make_trace()], TARGETS)
+    write_csv(tmp_path / 'file' / 'test.csv', [make_trace()], TARGETS, TARGETS)
   good = tmp_path / 'test.csv'
   good.write_text('old')
 
@@ -141,5 +154,5 @@ def test_unwritable(tmp_path, monkeypatch):
 
   monkeypatch.setattr('pathlib.Path.write_bytes', full)
   with pytest.raises(DiskFullError, match='no space left'):
-    write_csv(good, [make_trace()], TARGETS)
+    write_csv(good, [make_trace()], TARGETS, TARGETS)
   assert good.read_text() == 'old'
