@@ -23,7 +23,7 @@ from absl import flags, logging
 import jax
 import tqdm
 
-from data_prep.core import atomic, cli
+from data_prep.core import atomic, cli, json_text
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError, write_error
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
@@ -128,7 +128,7 @@ def _read_rejects(out):
       data = b''
   if not outputs.are_rejects(data):
     raise _foreign(path)
-  rows = [json.loads(line) for line in data.splitlines()]
+  rows = [json_text.parse(line) for line in data.splitlines()]
   return {out_folder.key_of(row['files']): row for row in rows}
 
 

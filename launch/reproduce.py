@@ -19,7 +19,6 @@ usage, 143 after SIGTERM, 130 after SIGINT, else that of the stage that failed.
 import argparse
 import dataclasses
 import importlib
-import json
 import os
 import pathlib
 import re
@@ -30,7 +29,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for configs and e2e_affect, too
-from data_prep.core import children, cli  # noqa: E402
+from data_prep.core import children, cli, json_text  # noqa: E402
 
 STAGES = ('speech', 'visual', 'fused', 'geometric', 'final')
 
@@ -181,7 +180,7 @@ def shown(command: list[str]) -> str:
 def landmarks(out: pathlib.Path) -> str:
   """The number of landmarks, '{landmarks}' as long as there are none."""
   try:
-    manifest = json.loads((out / 'geometric_data' / 'manifest.json').read_text(encoding='utf-8'))
+    manifest = json_text.parse((out / 'geometric_data' / 'manifest.json').read_text(encoding='utf-8'))
     return str(manifest['streams']['geometric'][0]['shape'][0])
   except (OSError, ValueError, KeyError):
     return '{landmarks}'

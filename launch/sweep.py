@@ -12,7 +12,6 @@ failed, 64 usage, 73 --out not writable, 143 after SIGTERM, 130 after SIGINT.
 
 import argparse
 import itertools
-import json
 import os
 import pathlib
 import shlex
@@ -22,7 +21,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from data_prep.core import children, cli
+from data_prep.core import children, cli, json_text
 
 STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
@@ -45,7 +44,7 @@ def score(workdir: pathlib.Path) -> tuple[float | None, str]:
 
   The raw one: post-processing is fitted on this very partition. The test partition must not choose, so is not read.
   """
-  results = json.loads((workdir / 'results.json').read_text(encoding='utf-8'))
+  results = json_text.parse((workdir / 'results.json').read_text(encoding='utf-8'))
   ccc = (results.get('validation', {}).get('raw') or {}).get('ccc')
   if not ccc:
     return None, 'no labels to validate on'

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
@@ -114,7 +114,7 @@ class Manifest(Layout):
     """
     path = pathlib.Path(folder) / MANIFEST
     try:
-      content = json.loads(path.read_text(encoding='utf-8'))
+      content = json_text.parse(path.read_text(encoding='utf-8'))
       if not isinstance(content, dict):
         raise TypeError(f'a {type(content).__name__}; expected an object with format_version, targets and shards')
       version = content.pop('format_version')
@@ -137,7 +137,7 @@ class Manifest(Layout):
       raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
     except OSError as e:
       raise DataError(f'{path}: cannot be read ({e.strerror})') from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
       raise DataError(f'{path}: damaged ({e}); run `python -m data_prep.prepare` again') from None
     for shard in manifest.shards:
       inside(folder, shard.file, path)

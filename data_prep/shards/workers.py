@@ -10,7 +10,7 @@ import pathlib
 import cv2
 
 from data_prep import streams
-from data_prep.core import atomic, pool
+from data_prep.core import atomic, json_text, pool
 from data_prep.core.errors import DiskFullError, UserError, WorkdirError
 from data_prep.corpora.settings import Settings
 from data_prep.recordings import assemble
@@ -75,7 +75,7 @@ def done_before(out, recording, parameters):
   """
   path = _sidecar_path(out, recording)
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = json_text.parse(path.read_text(encoding='utf-8'))
     if content['fingerprint'] != _fingerprint(recording, parameters):
       return None
     names = write.names(out)

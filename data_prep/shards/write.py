@@ -17,7 +17,7 @@ import re
 
 import numpy as np
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from data_prep.schema import records
 from data_prep.schema.fields import Layout
@@ -167,7 +167,7 @@ def names(out) -> dict[str, str]:
   """
   path = pathlib.Path(out) / PARTS / _NAMES
   try:
-    journal = json.loads(path.read_text(encoding='utf-8'))
+    journal = json_text.parse(path.read_text(encoding='utf-8'))
     for part, final in journal.items():
       if not (_PART.fullmatch(part) and _FINAL.fullmatch(final)):
         raise ValueError(f'{part!r}: {final!r}; expected names of shards')
@@ -175,7 +175,7 @@ def names(out) -> dict[str, str]:
     return {}
   except OSError as e:
     raise DataError(f'{path}: cannot be read ({e.strerror})') from None
-  except (ValueError, TypeError, AttributeError, RecursionError) as e:
+  except (ValueError, TypeError, AttributeError) as e:
     raise DataError(f'{path}: damaged ({e}); remove {out} and run the command again') from None
   inside(out, PARTS, path)
   return journal

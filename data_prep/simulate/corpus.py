@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 import tqdm
 
-from data_prep.core import atomic, cli, lock, pool
+from data_prep.core import atomic, cli, json_text, lock, pool
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import splits
 from data_prep.simulate import face, portrait, processes, raters, voice
@@ -164,7 +164,7 @@ def _claim(out, parameters):
   path = out / PARAMETERS
   if path.exists():
     try:
-      found = json.loads(path.read_text(encoding='utf-8'))
+      found = json_text.parse(path.read_text(encoding='utf-8'))
     except ValueError:
       found = None
     if found != parameters:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from data_prep.recordings.clip import Clip
 from data_prep.schema.grid import Grid
@@ -192,7 +192,7 @@ def read_summaries(out: pathlib.Path) -> dict[str, dict]:
     except OSError:
       continue
     if _is_json(data):
-      content = json.loads(data)
+      content = json_text.parse(data)
       for field, kind in (('files', str), ('content', dict)):
         values = content.get(field)
         fits = isinstance(values, dict) and all(isinstance(value, kind) for value in values.values())
@@ -224,13 +224,13 @@ def read_traces(path: pathlib.Path, targets: Sequence[str]) -> np.ndarray:
 def are_rejects(data: bytes) -> bool:
   """Whether the content of a file is that of `rejects.jsonl`."""
   try:
-    rows = [json.loads(line) for line in data.splitlines()]
+    rows = [json_text.parse(line) for line in data.splitlines()]
     return all(
       row.keys() == {'clip', 'files', 'reason'}
       and all(isinstance(text, str) for text in (row['clip'], row['reason'], *row['files'].values()))
       for row in rows
     )
-  except (ValueError, AttributeError, RecursionError):
+  except (ValueError, AttributeError):
     return False
 
 
@@ -263,6 +263,6 @@ def _is_csv(data):
 
 def _is_json(data):
   try:
-    return {'clip', 'step_seconds', 'cost'} <= json.loads(data).keys()
-  except (ValueError, AttributeError, RecursionError):
+    return {'clip', 'step_seconds', 'cost'} <= json_text.parse(data).keys()
+  except (ValueError, AttributeError):
     return False

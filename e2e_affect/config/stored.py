@@ -24,7 +24,7 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
 
   def fill(found, expected, prefix):
     if not isinstance(found, dict):
-      raise damaged(path, f'{prefix[:-1] or "content"} {found!r}, expected fields and their values')
+      raise damaged(path, f'{prefix[:-1] or "content"} {found!r:.80}, expected fields and their values')
     for field, default in expected.items():
       if field not in found:
         found[field] = default
@@ -32,7 +32,7 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
       elif isinstance(default, dict):
         fill(found[field], default, f'{prefix}{field}.')
       elif type(found[field]) not in (type(default), int if isinstance(default, float) else None):
-        raise damaged(path, f'{prefix}{field} = {found[field]!r}, expected {type(default).__name__}')
+        raise damaged(path, f'{prefix}{field} = {found[field]!r:.80}, expected {type(default).__name__}')
 
   fill(content, json.loads(defaults.get_config().to_json()), '')
   for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them

@@ -11,7 +11,7 @@ import pathlib
 
 import numpy as np
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from e2e_affect.heads import Head
 from e2e_affect.traces.table import write_csv
@@ -115,7 +115,7 @@ def read_results(workdir) -> dict:
   """
   path = pathlib.Path(workdir) / RESULTS_FILE
   try:
-    results = json.loads(path.read_text(encoding='utf-8'))
+    results = json_text.parse(path.read_text(encoding='utf-8'))
     results['postprocessing']['fitted_on'], results['checkpoint']
     return results
   except (FileNotFoundError, NotADirectoryError):

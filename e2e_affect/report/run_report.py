@@ -1,10 +1,9 @@
 """`report.html` of a run: one file, images inside, nothing fetched, light or dark as the reader's system is."""
 
-import json
 import math
 import pathlib
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from e2e_affect.evaluate.results import read_results
 from e2e_affect.heads import Head, HEADS
@@ -170,7 +169,7 @@ def _read_config(workdir):
   """`config.json` as it is, of whatever version; None where there is none."""
   path = workdir / workdirs.CONFIG_FILE
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    return json_text.parse(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     return None
   except ValueError as e:

@@ -13,7 +13,7 @@ from absl import logging
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError, write_error
 
 METRICS_FILE = 'metrics.jsonl'
@@ -116,7 +116,7 @@ def read_metrics(workdir) -> list[dict]:
   rows = []
   for number, line in enumerate(lines, start=1):
     try:
-      row = json.loads(line)
+      row = json_text.parse(line)
       rows.append(
         {
           **{name: math.nan if value is None else value for name, value in row.items()},

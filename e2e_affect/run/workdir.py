@@ -7,7 +7,7 @@ import pathlib
 
 import ml_collections
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid, PAPER
@@ -32,7 +32,7 @@ def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
   """
   path = pathlib.Path(workdir) / CONFIG_FILE
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = json_text.parse(path.read_text(encoding='utf-8'))
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f'{path}: not found; expected the workdir of a training run') from None
   except (OSError, ValueError) as e:
@@ -53,7 +53,7 @@ def read_dataset(workdir: str | pathlib.Path) -> dict:
   """
   path = pathlib.Path(workdir) / DATASET_FILE
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = json_text.parse(path.read_text(encoding='utf-8'))
     if not (
       isinstance(content, dict)
       and isinstance(content.get('targets'), list)

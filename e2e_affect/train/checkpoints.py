@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from data_prep.core import json_text
 from data_prep.core.errors import CheckpointError, DiskFullError, write_error
 from e2e_affect.heads import Head
 from e2e_affect.train.train_state import TrainState
@@ -362,10 +363,10 @@ def _faulty(folder, head):
       continue
     try:
       file = path / 'metrics' / 'metrics'
-      metrics = json.loads(file.read_bytes()) if file.exists() else None
+      metrics = json_text.parse(file.read_bytes()) if file.exists() else None
       if metrics is not None and not isinstance(metrics.get(head.best_score), float):
         raise ValueError
-      digest = json.loads((path / 'digest' / 'metadata').read_bytes())
+      digest = json_text.parse((path / 'digest' / 'metadata').read_bytes())
       # Checkpoints of earlier versions have a digest of the state alone.
       if _metrics_digest(metrics) != digest.get('metrics_sha256', _metrics_digest(metrics)):
         raise ValueError
@@ -373,7 +374,7 @@ def _faulty(folder, head):
       pass  # without a digest: found when the state is read
     except OSError as e:
       raise _unreadable(path, e) from None
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
       faults.append((path.name, 'its metrics or their digest are not those that were saved'))
   return faults
 
