@@ -78,6 +78,18 @@ def test_the_two_newest_and_the_best_are_kept(manager, state):
   assert equal(best, at(state, 2)) and metrics['ccc_mean'] == 0.7
 
 
+def test_a_head_may_call_the_lowest_score_the_best(tmp_path, state):
+  class Error(Regression):
+    best_score, best_is_lowest = 'error', True
+
+  manager = checkpoints.open_manager(tmp_path, Error())
+  for step, score in [(1, 0.5), (2, 0.2), (3, 0.6), (4, 0.4), (5, 0.7)]:
+    checkpoints.save(manager, at(state, step), {'error': score})
+  best, metrics = checkpoints.restore_best(manager, state)
+  assert equal(best, at(state, 2)) and metrics == {'error': 0.2}
+  manager.close()
+
+
 def test_no_checkpoint_is_a_fresh_start(manager, state):
   assert checkpoints.restore_newest(manager, state) is None
   with pytest.raises(CheckpointError, match='no checkpoint that is whole; train first'):
