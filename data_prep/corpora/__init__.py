@@ -3,6 +3,7 @@
 import pathlib
 from typing import Protocol
 
+from data_prep.core import registry
 from data_prep.core.errors import UserError
 from data_prep.corpora import avec2016, own, recola
 from data_prep.corpora.recording import check_subjects, Corpus
@@ -35,9 +36,7 @@ def register(name: str, reader: Reader) -> None:
   Raises:
     ValueError: there is one of that name.
   """
-  if name in READERS:
-    raise ValueError(f'a corpus {name!r} is registered already')
-  READERS[name] = reader
+  registry.add(READERS, 'corpus', name, reader)
 
 
 for _name, _reader in (('recola', recola.read), ('avec2016', avec2016.read), ('csv', own.read)):

@@ -22,7 +22,7 @@ from data_prep.labels import gold_standard as gold_standards
 from data_prep.labels import label_files
 from data_prep.recordings import assemble
 from data_prep.schema.manifest import inside, Manifest, Shard
-from data_prep.shards import summary_table, workers, write
+from data_prep.shards import sidecars, summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
@@ -99,7 +99,7 @@ def prepare(
     done, rejects = {}, []
     todo = []
     for recording in found.recordings:
-      before = workers.done_before(out, recording, parameters)
+      before = sidecars.done_before(out, recording, parameters)
       if before is None:
         todo.append(recording)
       else:

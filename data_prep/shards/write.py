@@ -194,6 +194,7 @@ def unname(out) -> None:
   (out / PARTS / _NAMES).unlink(missing_ok=True)
 
 
-def sha256(path) -> str:
+def sha256(path: str | pathlib.Path) -> str:
+  """The SHA-256 of a file, hexadecimal."""
   with open(path, 'rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()

@@ -7,6 +7,7 @@ a contract of every checkpoint.
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from data_prep.core import registry
 from data_prep.core.errors import UserError
 from data_prep.corpora.recording import Recording
 from data_prep.corpora.settings import Settings
@@ -93,9 +94,7 @@ def register(stream: Stream) -> None:
   Raises:
     ValueError: there is one of that name.
   """
-  if stream.name in STREAMS:
-    raise ValueError(f'a stream {stream.name!r} is registered already')
-  STREAMS[stream.name] = stream
+  registry.add(STREAMS, 'stream', stream.name, stream)
 
 
 for _stream in (Speech(), Visual(), Geometric()):

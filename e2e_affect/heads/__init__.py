@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from data_prep.core import registry
 from e2e_affect.heads.base import Head
 from e2e_affect.heads.regression import Regression
 
@@ -14,9 +15,7 @@ def register(head: Head) -> None:
   Raises:
     ValueError: there is one of that name.
   """
-  if head.name in HEADS:
-    raise ValueError(f'a head {head.name!r} is registered already')
-  HEADS[head.name] = head
+  registry.add(HEADS, 'head', head.name, head)
 
 
 register(Regression())

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from data_prep import streams as prepared
+from data_prep.core import registry
 from data_prep.schema.fields import Layout
 from data_prep.schema.grid import PAPER
 from e2e_affect.streams.base import Stream
@@ -24,9 +25,7 @@ def register(stream: Stream) -> None:
   Raises:
     ValueError: there is one of that name.
   """
-  if stream.name in STREAMS:
-    raise ValueError(f'a stream {stream.name!r} is registered already')
-  STREAMS[stream.name] = stream
+  registry.add(STREAMS, 'stream', stream.name, stream)
 
 
 for _stream in (Speech(), Visual(), Geometric()):

@@ -1,0 +1,94 @@
+"""Sidecars: what was written for a recording, and of which files, so that a later run skips what is done."""
+
+import hashlib
+import json
+import pathlib
+
+from data_prep.core import atomic, json_text
+from data_prep.corpora.recording import Recording
+from data_prep.schema.manifest import Shard
+from data_prep.shards import write
+
+_RECORDS_VERSION = 1  # of what is written for a recording: a manifest of another version does not make it anew
+
+
+def _media(recording):
+  return [path if path is not None and path.is_file() else None for path in (recording.video, recording.audio)]
+
+
+def fingerprint(recording: Recording, parameters: dict) -> str:
+  """Changes when the recording must be prepared again; of media it holds the size, see `stamps` for the rest."""
+
+  def contents(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
+
+  content = {
+    'format_version': _RECORDS_VERSION,
+    'parameters': parameters,
+    'ids': [recording.recording, recording.subject, recording.partition],
+    'media': [path and path.stat().st_size for path in _media(recording)],
+    'labels': [[source.target, source.column, contents(source.path)] for source in recording.labels],
+    'boxes': contents(recording.boxes),
+  }
+  return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _times(path):
+  """What changes when a file is written to, replaced or copied: time of its contents, time of its entry."""
+  stat = path.stat()
+  return [stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def stamps(recording: Recording) -> list:
+  """Times and SHA-256 of the media, video and sound; None where there is no such file."""
+  return [path and [_times(path), write.sha256(path)] for path in _media(recording)]
+
+
+def write_for(out: pathlib.Path, recording: Recording, content: dict) -> None:
+  """Writes the sidecar of a recording: `fingerprint`, `media` (`stamps`), and what a later run is to know of it."""
+  atomic.write(_path(out, recording), json.dumps(content))
+
+
+def _path(out, recording) -> pathlib.Path:
+  return out / write.PARTS / f'{write.part_stem(recording.recording)}.json'
+
+
+def done_before(out: pathlib.Path, recording: Recording, parameters: dict) -> dict | None:
+  """What was written for this recording before, or None if it must be prepared.
+
+  Media are hashed where a time differs from the sidecar's, so that copies are not prepared again. A sidecar of a
+  version that knew sizes only stands if it is younger than the media.
+  """
+  path = _path(out, recording)
+  try:
+    content = json_text.parse(path.read_text(encoding='utf-8'))
+    if content['fingerprint'] != fingerprint(recording, parameters):
+      return None
+    names = write.names(out)
+    for k, shard in enumerate(map(Shard.parse, content['shards'])):
+      if shard.file != write.part_name(recording.recording, k) or (shard.recording, shard.subject, shard.partition) != (
+        recording.recording,
+        recording.subject,
+        recording.partition,
+      ):
+        return None  # a name that is not ours would be renamed, and read as this recording's
+      place = out / write.PARTS / shard.file
+      place = place if place.is_file() else out / names.get(shard.file, shard.file)
+      if not place.is_file() or place.stat().st_size != shard.bytes:
+        return None
+    if 'media' not in content:
+      written = path.stat().st_mtime_ns
+      if any(file and max(_times(file)) >= written for file in _media(recording)):
+        return None
+      now = stamps(recording)
+    elif [file and _times(file) for file in _media(recording)] == [old and old[0] for old in content['media']]:
+      return content
+    else:
+      now = stamps(recording)
+      if [new and new[1] for new in now] != [old and old[1] for old in content['media']]:
+        return None
+    content['media'] = now
+  except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):  # absent or damaged: do it again
+    return None
+  atomic.write(path, json.dumps(content))
+  return content
