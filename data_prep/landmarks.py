@@ -29,6 +29,7 @@ def _define_flags():
 
 
 def main() -> None:
+  """Does what the flags say."""
   landmarks.add_landmarks(flags.FLAGS.data, flags.FLAGS.source, flags.FLAGS.out)
 
 

@@ -53,6 +53,7 @@ def _define_flags():
 
 
 def main() -> None:
+  """Does what the flags say."""
   values = flags.FLAGS
   try:
     label_range = tuple(map(float, values.label_range)) if values.label_range else None

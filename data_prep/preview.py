@@ -15,7 +15,8 @@ def _define_flags():
   flags.DEFINE_list('recordings', [], 'Only these recordings.')
 
 
-def main(folder=None) -> None:
+def main(folder: str | None = None) -> None:
+  """Draws the contact sheets of a data folder, as the flags say."""
   if folder is None:
     raise UserError('the data folder is missing; expected `python -m data_prep.preview DIR --out=SHEETS`')
   for path in contact_sheets.write_sheets(cli.path(folder), flags.FLAGS.out, flags.FLAGS.recordings or None):

@@ -89,6 +89,7 @@ def _define_flags():
 
 
 def main() -> None:
+  """Does what the flags say."""
   logging.get_absl_handler().addFilter(ours_or_warning)
   exported = export(flags.FLAGS.workdir, flags.FLAGS.out)
   count = sum(leaf.size for leaf in jax.tree.leaves(exported.variables['params']))

@@ -121,6 +121,7 @@ def _define_flags():
 
 
 def main(*files: str) -> None:
+  """Imports one weight file, as the flags say."""
   logging.set_verbosity(logging.WARNING)  # JAX tells which accelerators there are not
   if len(files) != 1:
     raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')

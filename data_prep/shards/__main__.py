@@ -15,6 +15,7 @@ def _define_flags():
 
 
 def main() -> None:
+  """Does what the flags say."""
   folder = flags.FLAGS.verify
   if not folder:
     raise UserError('--verify=DIR is missing: the data folder to read back')

@@ -14,7 +14,8 @@ def _define_flags():
   flags.DEFINE_integer('jobs', pool.cores(), 'How many processes.')
 
 
-def main():
+def main() -> None:
+  """Does what the flags say."""
   args = flags.FLAGS
   corpus.simulate(args.out, args.subjects, args.seconds, args.seed, args.jobs)
 

@@ -65,6 +65,7 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    """[N, H, W, C] -> [N, H / strides, W / strides, 4 · features]; `mask` and `train` as in `ResNet50`."""
     first, second = (self.strides, 1) if self.stride_on == '1x1' else (1, self.strides)
     conv = functools.partial(Conv, dtype=self.dtype)
     normalise = lambda name, x, conv, **settings: self.norm(name=name, **settings)(x, mask, train, conv)

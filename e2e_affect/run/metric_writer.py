@@ -91,6 +91,7 @@ class MetricWriter:
     self._events.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
 
   def close(self) -> None:
+    """Closes both files."""
     self._file.close()
     self._close_events()
 

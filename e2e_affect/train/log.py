@@ -23,6 +23,7 @@ class Log:
     self._waited = 0.0
 
   def add(self, logged, waited):
+    """Adds an update: what it logged, on the devices, and the seconds that it waited for data."""
     self._pending.append(logged)
     self._counted += 1
     self._waited += waited
@@ -52,5 +53,6 @@ class Log:
     self.restart_clock()
 
   def write_validation(self, step, scores):
+    """Writes the scores of the validation partition after an update."""
     if self._writer:
       self._writer.write(step, 'validation', scores)
