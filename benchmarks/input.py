@@ -38,7 +38,7 @@ def make_records(seconds: int) -> list[records.Record]:
       records.Record(
         recording='A',
         subject='A',
-        second=second,
+        index=second,
         values={
           'audio': rng.integers(-999, 999, (steps, PAPER.samples_per_step)).astype(np.int16),
           'audio_mean': 0.0,

@@ -57,7 +57,7 @@ def make_data(out, recordings, num_targets=2, seed=0):
         records.Record(
           recording=name,
           subject='S' + name,
-          second=second,
+          index=second,
           label=label[k] * valid[:, None],
           label_mask=valid * (k % 7 != 0),
           valid=valid,

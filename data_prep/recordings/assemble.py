@@ -235,7 +235,7 @@ def _cut(recording, layout: Layout, values, label, mask) -> list[records.Record]
     records.Record(
       recording=recording.recording,
       subject=recording.subject,
-      second=i,
+      index=i,
       label=label[i],
       label_mask=mask[i],
       valid=valid[i],

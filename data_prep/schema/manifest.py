@@ -12,6 +12,8 @@ from data_prep.schema.grid import Grid
 PARTITIONS = ('train', 'validation', 'test')
 FORMAT_VERSION = 2
 MANIFEST = 'manifest.json'
+_IN_FILES = {'first': 'first_second'}
+_IN_CODE = {stored: name for name, stored in _IN_FILES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Shard:
     records: how many records it holds.
     sha256: of the whole file, hexadecimal.
     recording, subject, partition: whose records these are.
-    first_second: `second` of the first record.
+    first: index of the first record in its recording; files call it `first_second`.
     steps: valid steps in this shard (the last record of a recording may be partly filled).
     offsets: byte offset of every record, so that remote reads can go straight to it.
   """
@@ -36,7 +38,7 @@ class Shard:
   recording: str
   subject: str
   partition: str
-  first_second: int
+  first: int
   steps: int
   offsets: list[int]
 
@@ -47,7 +49,7 @@ class Shard:
     Raises:
       TypeError, ValueError: a field is missing, unknown, or not of its type.
     """
-    shard = cls(**content)
+    shard = cls(**{_IN_CODE.get(name, name): value for name, value in content.items()})
     for field in dataclasses.fields(cls):
       value = getattr(shard, field.name)
       kind = field.type if isinstance(field.type, type) and field.name != 'offsets' else list
@@ -57,6 +59,10 @@ class Shard:
     if shard.partition not in PARTITIONS:
       raise ValueError(f'shard {shard.file!r}: partition {shard.partition!r}')
     return shard
+
+  def stored(self) -> dict:
+    """The shard as JSON holds it."""
+    return {_IN_FILES.get(name, name): value for name, value in dataclasses.asdict(self).items()}
 
 
 def inside(folder, text: str, where) -> pathlib.Path:
@@ -88,7 +94,7 @@ class Manifest(Layout):
   Attributes:
     label_scale: per target [gain, offset]: stored = gain · original + offset, in [−1, 1].
     preparation: every parameter the preparation ran with.
-    shards: sorted by partition, recording and first second.
+    shards: sorted by partition, recording and first record.
   """
 
   label_scale: dict[str, list[float]]
@@ -103,6 +109,7 @@ class Manifest(Layout):
   def write(self, folder) -> None:
     """Writes `manifest.json` whole or not at all."""
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
+    content['shards'] = [shard.stored() for shard in self.shards]
     atomic.write(pathlib.Path(folder) / MANIFEST, json.dumps(content, indent=1) + '\n')
 
   @classmethod

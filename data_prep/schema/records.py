@@ -25,7 +25,7 @@ class Record:
   Attributes:
     recording: id of the recording.
     subject: id of the person; a subject belongs to one partition only.
-    second: index of this record in its recording, from 0; in the grid of the paper, a second.
+    index: of this record in its recording, from 0; files call it `second`, which it is on the paper's grid.
     label: [R, K] float32, gold standard, scaled to [−1, 1].
     label_mask: [R] float32, 0 where there is no label.
     valid: [R] float32, 0 past the end of the recording.
@@ -35,7 +35,7 @@ class Record:
 
   recording: str
   subject: str
-  second: int
+  index: int
   label: np.ndarray
   label_mask: np.ndarray
   valid: np.ndarray
@@ -87,9 +87,9 @@ def encode(record: Record, layout: Layout) -> bytes:
   example = {
     'recording': bytes_of([record.recording.encode()]),
     'subject': bytes_of([record.subject.encode()]),
-    'second': tf.train.Feature(int64_list=tf.train.Int64List(value=[record.second])),
+    'second': tf.train.Feature(int64_list=tf.train.Int64List(value=[record.index])),
   }
-  where = f'{record.recording}, second {record.second}'
+  where = f'{record.recording}, record {record.index}'
   own = {'label': record.label, 'label_mask': record.label_mask, 'valid': record.valid}
   for field in (*_own_fields(layout), *layout.fields()):
     value = (own | record.values).get(field.name, field.default)
@@ -131,13 +131,13 @@ def decode(data: bytes, layout: Layout) -> Record:
     recording, subject = (
       b''.join(feature[name].bytes_list.value).decode(errors='replace') for name in ('recording', 'subject')
     )
-    (second,) = feature['second'].int64_list.value
+    (index,) = feature['second'].int64_list.value
   except Fault:
     raise
   except Exception as e:  # protobuf's errors: DecodeError, UnicodeDecodeError, …
     raise Fault(f'not an Example ({" ".join(str(e).split())})') from None
   own = {name: values.pop(name) for name in ('label', 'label_mask', 'valid')}
-  return Record(recording, subject, second, **own, values=values)
+  return Record(recording, subject, index, **own, values=values)
 
 
 def _value(feature, field, steps):
@@ -195,4 +195,4 @@ def blank(layout: Layout) -> Record:
 
   own = {field.name: value(field) for field in _own_fields(layout)}
   values = {field.name: value(field) for field in layout.fields()}
-  return Record(recording='', subject='', second=0, **own, values=values)
+  return Record(recording='', subject='', index=0, **own, values=values)

@@ -36,7 +36,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
     raise UserError(f'--out={out} is the data folder itself; give another one')
   provider = landmark_providers.open_provider(source, manifest.grid)
   by_recording: dict[str, list[Shard]] = {}
-  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
+  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first)):
     by_recording.setdefault(shard.recording, []).append(shard)
   with prepare.locked(out):
     progress = lambda items, words: tqdm.tqdm(items, desc=words, unit='recording', disable=not sys.stderr.isatty())
@@ -112,5 +112,5 @@ def _with_landmarks(data, of, manifest, landmarks):
   padded = np.pad(landmarks, ((0, padding), (0, 0), (0, 0)))
   for shard in of:
     for record in read.read_shard(data / shard.file, manifest):
-      here = padded[record.second * per_record : (record.second + 1) * per_record]
+      here = padded[record.index * per_record : (record.index + 1) * per_record]
       yield dataclasses.replace(record, values=record.values | {'landmarks': here})

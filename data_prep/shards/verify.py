@@ -22,15 +22,14 @@ def verify(folder) -> list[str]:
   manifest = Manifest.read(folder)
   faults = []
   subjects = collections.defaultdict(set)
-  next_second: collections.Counter[str] = collections.Counter()
+  expected: collections.Counter[str] = collections.Counter()
   for shard in manifest.shards:
     subjects[shard.subject].add(shard.partition)
-    if shard.first_second != next_second[shard.recording]:
+    if shard.first != expected[shard.recording]:
       faults.append(
-        f'{shard.file}: starts at second {shard.first_second} of {shard.recording}, '
-        f'expected {next_second[shard.recording]}'
+        f'{shard.file}: starts at record {shard.first} of {shard.recording}, expected {expected[shard.recording]}'
       )
-    next_second[shard.recording] += shard.records
+    expected[shard.recording] += shard.records
     faults += [f'{shard.file}: {fault}' for fault in _verify_shard(folder, manifest, shard)]
   for subject, partitions in sorted(subjects.items()):
     if len(partitions) > 1:
@@ -96,9 +95,8 @@ def first_fault(folder, manifest, shard, first, stop) -> str | None:
       fault = f'the file ends here, the manifest says {shard.records} records' if index < stop else None
   except tf.errors.OpError as e:
     fault = f'damaged ({write.reason(e)})'
-  return fault and (
-    f'{path}: record {index} (byte {offset}; second {shard.first_second + index} of {shard.recording}): {fault}'
-  )
+  begin = (shard.first + index) * manifest.grid.steps_per_record * manifest.grid.step_seconds
+  return fault and f'{path}: record {index} (byte {offset}; from {begin:.2f} s of {shard.recording}): {fault}'
 
 
 def _verify_record(data, manifest, shard, index):
@@ -107,6 +105,6 @@ def _verify_record(data, manifest, shard, index):
     record = records.decode(data, manifest)
   except records.Fault as e:
     return str(e), 0
-  found = {'recording': record.recording, 'subject': record.subject, 'second': record.second}
-  expected = {'recording': shard.recording, 'subject': shard.subject, 'second': shard.first_second + index}
+  found = {'recording': record.recording, 'subject': record.subject, 'second': record.index}
+  expected = {'recording': shard.recording, 'subject': shard.subject, 'second': shard.first + index}
   return (None, int(record.valid.sum())) if found == expected else (f'is {found}, expected {expected}', 0)

@@ -32,7 +32,7 @@ def _work(out, settings, parameters, recording) -> dict:
       'fingerprint': fingerprint,
       'media': media,
       'summary': dataclasses.asdict(summary),
-      'shards': [dataclasses.asdict(shard) for shard in written],
+      'shards': [shard.stored() for shard in written],
     }
     sidecars.write_for(out, recording, content)
     return content

@@ -65,7 +65,7 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
         recording=chunk[0].recording,
         subject=chunk[0].subject,
         partition=partition,
-        first_second=chunk[0].second,
+        first=chunk[0].index,
         steps=int(sum(record.valid.sum() for record in chunk)),
         offsets=[int(offset) for offset in np.cumsum([0] + sizes[:-1])],
       )
@@ -115,7 +115,7 @@ def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation
   from data_prep.core.quiet_tf import tfds
 
   out = pathlib.Path(out)
-  ordered = sorted(shards, key=lambda s: (PARTITIONS.index(s.partition), s.recording, s.first_second))
+  ordered = sorted(shards, key=lambda s: (PARTITIONS.index(s.partition), s.recording, s.first))
   counts = collections.Counter(shard.partition for shard in ordered)
   seen: collections.Counter[str] = collections.Counter()
   named = []

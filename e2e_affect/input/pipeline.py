@@ -230,7 +230,7 @@ def _with_readable_errors(dataset, folder, manifest, windows_of, length):
     length: records of a window.
 
   Raises:
-    DataError: shard, record, byte and second of the recording, and what is wrong there.
+    DataError: shard, record, byte and place in the recording, and what is wrong there.
   """
   yielded = 0
   try:
@@ -254,9 +254,9 @@ def _with_readable_errors(dataset, folder, manifest, windows_of, length):
 def _fault_in(folder, manifest, cut, length):
   """The first fault in the windows, found by the check of `--verify`; None: there is none."""
   for recording, start in cut:
-    for shard in sorted((s for s in manifest.shards if s.recording == recording.name), key=lambda s: s.first_second):
-      first = max(start - shard.first_second, 0)
-      stop = min(start + length - shard.first_second, shard.records)
+    for shard in sorted((s for s in manifest.shards if s.recording == recording.name), key=lambda s: s.first):
+      first = max(start - shard.first, 0)
+      stop = min(start + length - shard.first, shard.records)
       fault = verify.first_fault(folder, manifest, shard, first, stop) if first < stop else None
       if fault:
         return fault

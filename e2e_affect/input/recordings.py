@@ -47,7 +47,7 @@ def read_manifest(folder: str) -> Manifest:
 def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recording]:
   """The recordings of a partition, sorted by name."""
   found: dict[str, list[Shard]] = {}
-  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first_second)):
+  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first)):
     if shard.partition == partition:
       found.setdefault(shard.recording, []).append(shard)
   return [

@@ -20,7 +20,7 @@ def record(**changes):
   fields = dict(
     recording='P16',
     subject='P16',
-    second=3,
+    index=3,
     values={
       'audio': rng.integers(-99, 99, (25, 640), dtype=np.int16),
       'audio_mean': 0.5,
@@ -43,7 +43,7 @@ WITH_LANDMARKS = streams.layout(['arousal', 'valence'], PAPER, streams.STREAMS, 
 
 def test_equal_records_give_equal_bytes():
   assert records.encode(record(), LAYOUT) == records.encode(record(), LAYOUT)
-  assert records.encode(record(), LAYOUT) != records.encode(record(second=4), LAYOUT)
+  assert records.encode(record(), LAYOUT) != records.encode(record(index=4), LAYOUT)
 
 
 def test_the_bytes_are_those_of_the_first_version():
@@ -76,10 +76,10 @@ def test_what_is_encoded_is_decoded_whatever_the_fields():
     'axes': np.array([1, 2, 4], np.float32),
     'crop': blank.values['crop'],
   }
-  original = dataclasses.replace(blank, recording='a', subject='b', second=6, values=values)
+  original = dataclasses.replace(blank, recording='a', subject='b', index=6, values=values)
   for record_ in (blank, original):
     read = records.decode(records.encode(record_, layout), layout)
-    assert (read.recording, read.subject, read.second) == (record_.recording, record_.subject, record_.second)
+    assert (read.recording, read.subject, read.index) == (record_.recording, record_.subject, record_.index)
     assert read.label.shape == (2, 1) and list(read.values) == list(record_.values)
     for name, value in record_.values.items():
       np.testing.assert_array_equal(read.values[name], value, err_msg=name)
@@ -110,7 +110,7 @@ def test_arrays_are_raw_little_endian():
   ],
 )
 def test_refuses_other_shapes_and_types(changes, reason):
-  with pytest.raises(DataError, match='P16, second 3: ' + reason):
+  with pytest.raises(DataError, match='P16, record 3: ' + reason):
     records.encode(record(**changes), LAYOUT)
 
 
@@ -123,7 +123,7 @@ def manifest():
     recording='P16',
     subject='S1',
     partition='test',
-    first_second=0,
+    first=0,
     steps=40,
     offsets=[0, 5],
   )

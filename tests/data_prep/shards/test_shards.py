@@ -35,7 +35,7 @@ def make_records(recording, seconds, subject=None, last_valid=25, seed=0):
       records.Record(
         recording=recording,
         subject=subject or recording,
-        second=second,
+        index=second,
         values={
           'audio': rng.integers(-9999, 9999, (25, 640), dtype=np.int16),
           'audio_mean': 1.5,
@@ -86,7 +86,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_names_order_and_counts(folder):
   manifest = Manifest.read(folder)
-  assert [(s.file, s.recording, s.first_second, s.records, s.steps) for s in manifest.shards] == [
+  assert [(s.file, s.recording, s.first, s.records, s.steps) for s in manifest.shards] == [
     ('affect-train.tfrecord-00000-of-00004', 'a', 0, 1, 25),
     ('affect-train.tfrecord-00001-of-00004', 'b', 0, 2, 50),
     ('affect-train.tfrecord-00002-of-00004', 'b', 2, 2, 50),
@@ -114,13 +114,12 @@ def test_tensorflow_datasets_reads_what_was_written(folder):
   read = list(builder.as_dataset(split='train', shuffle_files=False).as_numpy_iterator())
   assert len(read) == 6
   for record, example in zip(
-    sorted(written, key=lambda r: (r.recording, r.second)),
+    sorted(written, key=lambda r: (r.recording, r.index)),
     sorted(read, key=lambda e: (e['recording'], e['second'])),
     strict=True,
   ):
-    assert set(example) == {field.name for field in dataclasses.fields(records.Record)} - {'values'} | set(
-      record.values
-    )
+    own = {field.name for field in dataclasses.fields(records.Record)} - {'index', 'values'}
+    assert set(example) == own | {'second'} | set(record.values)
     for name in ('label', 'label_mask', 'valid'):
       np.testing.assert_array_equal(example[name], getattr(record, name))
     for name in ('audio', 'face_found'):
@@ -128,7 +127,7 @@ def test_tensorflow_datasets_reads_what_was_written(folder):
     assert (example['recording'].decode(), example['subject'].decode(), example['second']) == (
       record.recording,
       record.subject,
-      record.second,
+      record.index,
     )
     assert (example['audio_mean'], example['audio_std']) == (1.5, 300)
     # The same decoder on the bytes that went in: another one may round differently.
@@ -178,7 +177,7 @@ def truncate(path, size):
     (lambda f: flip(shard_path(f), 5000), 'SHA-256 differs'),
     (lambda f: edit_manifest(f, lambda s: s[1].update(steps=49)), '50 valid steps, the manifest says 49'),
     (lambda f: edit_manifest(f, lambda s: s[1].update(offsets=[0, 7])), 'record offsets differ'),
-    (lambda f: edit_manifest(f, lambda s: s[2].update(first_second=3)), 'starts at second 3 of b, expected 2'),
+    (lambda f: edit_manifest(f, lambda s: s[2].update(first_second=3)), 'starts at record 3 of b, expected 2'),
     (lambda f: edit_manifest(f, lambda s: s[4].update(subject='a')), 'subject a is in test and train; expected one'),
     (lambda f: edit_manifest(f, lambda s: s[1].update(recording='z')), "record 0: is {'recording': 'b'"),
     (lambda f: edit_manifest(f, lambda s: s.pop()), 'affect-test.tfrecord-00000-of-00001: not in the manifest'),
@@ -272,7 +271,7 @@ def make_shards(folder, before):
       recording=name,
       subject=name,
       partition=partition,
-      first_second=first,
+      first=first,
       steps=steps,
       offsets=[0, *sizes[:-1]][:count],
     )

@@ -262,7 +262,7 @@ def data_with(folder, monkeypatch, change, where):
   """A data folder in which `change(record)` stands for the records of `where`, under right check sums."""
   encode = records.encode
   with monkeypatch.context() as patch:
-    chosen = lambda record: change if (record.recording, record.second) in where else encode
+    chosen = lambda record: change if (record.recording, record.index) in where else encode
     patch.setattr(write.records, 'encode', lambda record, layout: chosen(record)(record, layout))
     # `change` takes the true encoder.
     patch.setattr('tests.e2e_affect.input.test_pipeline.records', types.SimpleNamespace(encode=encode))
@@ -270,7 +270,7 @@ def data_with(folder, monkeypatch, change, where):
 
 
 @pytest.mark.parametrize('kind', sorted(BROKEN))
-def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_second(
+def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_place(
   small_config, tmp_path, monkeypatch, kind
 ):
   change, said = BROKEN[kind]
@@ -279,7 +279,7 @@ def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_
   of = {shard.recording: shard for shard in manifest.shards}
 
   def expected(recording, number):
-    place = f'record {number} (byte {of[recording].offsets[number]}; second {number} of {recording}): '
+    place = f'record {number} (byte {of[recording].offsets[number]}; from {number}.00 s of {recording}): '
     return (
       re.escape(f'{tmp_path / of[recording].file}: {place}') + '[^\n]*' + re.escape(said) + '[^\n{]*--verify[^\n{]*$'
     )

@@ -526,10 +526,12 @@ def test_a_broken_record_of_another_partition_is_named_before_the_training(
   monkeypatch.setattr(loop.train_state, 'init_state', fail)
   encode = records.encode
   monkeypatch.setattr(
-    records, 'encode', lambda record, layout: b'garbage' if record.second == 2 else encode(record, layout)
+    records, 'encode', lambda record, layout: b'garbage' if record.index == 2 else encode(record, layout)
   )
   small_config.data.dir = make_data(tmp_path / 'data', [('A', 'train', 50), ('D', partition, 75)])
-  with pytest.raises(DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*second 2 of D.: not an'):
+  with pytest.raises(
+    DataError, match=f'affect-{partition}.tfrecord-00000-of-00001: record 2 .*from 2.00 s of D.: not an'
+  ):
     loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
 
 
