@@ -19,7 +19,7 @@ from data_prep.schema.grid import PAPER
 
 FORMATS = (
   'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,'
-  'wav,w64,aiff,caf,flac,ogg,mp3,aac,au,wv,ac3,eac3,dts,dv,amr,tta,ape,mxf'
+  'wav,w64,aiff,caf,flac,ogg,mp3,aac,au,wv,ac3,eac3,dts,dv,amr,tta,ape,mxf,m4v,h264,hevc,ivf'
 )
 _DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length may itself be an estimate
 _LENGTH_HOLDS = ('mov', 'avi', 'flac')  # a file that is shorter than it declares was cut off, whole as it may seem
@@ -33,7 +33,7 @@ MAX_PADDING_SECONDS = 0.2  # of codecs: declared lengths may hold it, and sample
 _RESTART_SECONDS = 0.5  # a clock that goes back by more has started again; by less, its packets are out of order
 _RESTARTS = ('mpegts', 'mpeg')  # formats that may be joined byte by byte: a jump of every track is such a joint
 _MAX_READ_FAILURES = 8  # in a row, of a file that cannot be read any further
-_MAX_REORDER = 17  # frames that wait for an earlier one, at most: H.264's limit and the frame itself
+MAX_REORDER = 17  # frames that wait for an earlier one, at most: H.264's limit and the frame itself
 _ROUNDED_SECONDS = 0.0015  # by which two times in milliseconds and their difference are rounded
 _LOOK_AHEAD = 64  # packets that tell whether a track has presentation times
 _STILLS = ('mjpeg', 'png', 'bmp', 'gif', 'tiff', 'webp')  # codecs of single pictures
@@ -223,7 +223,7 @@ class Track:
         [(f, f.pts if waiting is None else heapq.heappop(waiting) if waiting else None) for f in frames],
         None,
       )
-      while waiting and len(waiting) > _MAX_REORDER:  # packets that gave no frame
+      while waiting and len(waiting) > MAX_REORDER:  # packets that gave no frame
         heapq.heappop(waiting)
 
   def _is_avi(self):
@@ -300,8 +300,8 @@ class Track:
     formats = self._container.format.name.split(',')
     if endings.is_followed(self._path, formats):
       raise DataError(
-        f'{self._path}: several files joined byte by byte, of which programs read the first alone; join them by their '
-        'times instead, or cut them apart'
+        f'{self._path}: several files joined byte by byte, which programs do not read to the end, or not rightly; join '
+        'them by their times instead, or cut them apart'
       )
     declared = declared_end(self._container, self._stream)
     if declared is None and self._container.duration and endings.tells_length(self._path, formats):

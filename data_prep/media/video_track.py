@@ -44,8 +44,8 @@ def video_end(path, grid: Grid = PAPER) -> float:
     track = containers.Track(path, container, stream)
     for packet in track.packets():
       shown = packet.dts if stream.start_time is None else packet.pts  # without a container FFmpeg counts decode times
-      if shown is not None:
-        time = float(shown * packet.time_base) - containers.origin(container)
+      if shown is not None or stream.start_time is None and packet.size:  # H.264 alone has no times at all
+        time = end if shown is None else float(shown * packet.time_base) - containers.origin(container)
         end = max(end, time + (_showing(track, packet, time) or duration))
   if not end:
     raise DataError(f'{path}: the video track holds no frames')
@@ -89,7 +89,7 @@ class Video:
     Raises:
       DataError: not readable, cut off, no video track, larger than 4096², or a jump in its times.
     """
-    step, shown, count, began, late = 0, None, 0, 0.0, 0.0
+    step, shown, count, began, late, counted = 0, None, 0, 0.0, 0.0, False
     step_seconds = self.grid.step_seconds
     with containers.open_media(self.path) as container:
       stream = containers.video_stream(self.path, container)
@@ -98,7 +98,11 @@ class Video:
       duration, changed = float(1 / stream.average_rate) if stream.average_rate else step_seconds, None
       track = containers.Track(self.path, container, stream, max_lost=self._max_lost)
       for frame, time in track:
-        time = self.end if time is None else time
+        # Where few pictures have a time, it may be that of decoding, which is before that of showing. A little less
+        # than the count is its rounding, and sets it right.
+        back = math.inf if time is None else (self.end - time) / duration
+        time = self.end if time is None or counted and 0.5 < back <= containers.MAX_REORDER else time
+        counted = math.isinf(back)
         if not self.end - step_seconds - duration <= time <= self.end + MAX_HELD_SECONDS:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')
         if count and time - began > MAX_HOLE_SECONDS:

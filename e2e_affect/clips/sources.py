@@ -14,10 +14,10 @@ from data_prep.corpora.recording import read_csv, Recording
 
 # What a folder is searched for; a file that is named itself may have any suffix.
 SUFFIXES = tuple(
-  '.3g2 .3ga .3gp .aac .ac3 .adts .aif .aifc .aiff .amr .ape .asf .au .avi .bwf .caf .divx .dts .dv '
-  '.eac3 .ec3 .evo .f4a .f4v .flac .flv .m1v .m2p .m2t .m2ts .m2v .m4a .m4b .m4r .m4v .mj2 .mk3d .mka '
-  '.mkv .mov .mp2 .mp3 .mp4 .mpa .mpe .mpeg .mpg .mpv .mts .mxf .oga .ogg .ogm .ogv .ogx .opus .qt '
-  '.snd .spx .tod .trp .ts .tta .vob .w64 .wav .wave .weba .webm .wma .wmv .wv'.split()
+  '.264 .265 .3g2 .3ga .3gp .aac .ac3 .adts .aif .aifc .aiff .amr .ape .asf .au .avi .bwf .caf .divx .dts .dv '
+  '.eac3 .ec3 .evo .f4a .f4v .flac .flv .h264 .h265 .hevc .ivf .m1v .m2p .m2t .m2ts .m2v .m4a .m4b '
+  '.m4r .m4v .mj2 .mk3d .mka .mkv .mov .mp2 .mp3 .mp4 .mpa .mpe .mpeg .mpg .mpv .mts .mxf .oga .ogg .ogm .ogv '
+  '.ogx .opus .qt .snd .spx .tod .trp .ts .tta .vob .w64 .wav .wave .weba .webm .wma .wmv .wv'.split()
 )
 _COLUMNS = ('recording', 'video', 'audio', 'boxes')
 _UNUSED = ('subject', 'partition', 'labels', 'landmarks')  # of a manifest of `data_prep.prepare --corpus=csv`

@@ -647,6 +647,60 @@ def test_14_copies_from_avi_are_not_a_picture_late_and_lose_no_sound(tmp_path, c
   np.testing.assert_allclose(heard[1][8000:40_000], heard[0][8000:40_000], atol=3)
 
 
+def test_29_joined_ivf_files_are_refused(tmp_path):
+  clips.write_clip(tmp_path / 'a.ivf', clips.counted_frames(50), codec='libvpx')
+  assert len(list(video_track.Video(tmp_path / 'a.ivf'))) == 50
+  (tmp_path / 'a.ivf').write_bytes(2 * (tmp_path / 'a.ivf').read_bytes())
+  with pytest.raises(DataError, match='a.ivf: several files joined byte by byte'):
+    list(video_track.Video(tmp_path / 'a.ivf'))
+
+
+@pytest.mark.parametrize(
+  'codec, suffix, b_frames',
+  [('mpeg4', 'm4v', 0), ('mpeg4', 'm4v', 2), ('libx264', 'h264', 3), ('libx265', 'hevc', 3), ('libvpx', 'ivf', 0)],
+)
+def test_33_pictures_without_a_container_have_the_times_of_their_rate(tmp_path, codec, suffix, b_frames):
+  path = tmp_path / f'a.{suffix}'
+  with av.open(str(path), 'w', format=suffix) as container:  # .m4v alone would be MP4
+    video = container.add_stream(codec, rate=25, options={'bf': str(b_frames)})
+    video.width, video.height, video.pix_fmt = 320, 240, 'yuv420p'
+    if codec == 'mpeg4':
+      video.codec_context.qmin = video.codec_context.qmax = 2
+    for i, image in enumerate(clips.counted_frames(100, 240, 320)):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts = i
+      container.mux(video.encode(frame))
+    container.mux(video.encode(None))
+  video = video_track.Video(path)
+  seen = brightness(video)
+  assert len(seen) == 100 and not video.notes
+  np.testing.assert_allclose(seen, [10 + 2 * i for i in range(100)], atol=3)
+  assert video_track.video_end(path) == pytest.approx(4.0) == video.end
+
+
+@pytest.mark.parametrize('pyramid', ['none', 'normal'])
+def test_14_few_decode_times_in_a_program_stream_do_not_refuse_it(tmp_path, pyramid):
+  with av.open(str(tmp_path / 'a.avi'), 'w') as container:
+    options = {'bf': '2', 'x264-params': f'b-adapt=0:keyint=25:b-pyramid={pyramid}', 'qp': '18'}
+    video = container.add_stream('libx264', rate=25, options=options)
+    video.width, video.height, video.pix_fmt = 320, 240, 'yuv420p'
+    for i, image in enumerate(clips.counted_frames(100, 240, 320)):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts = i
+      container.mux(video.encode(frame))
+    container.mux(video.encode(None))
+  # A packet of the copy holds many pictures, of which the first has a time.
+  with av.open(str(tmp_path / 'a.avi')) as source, av.open(str(tmp_path / 'a.mpg'), 'w') as copy:
+    video = copy.add_stream_from_template(source.streams.video[0])
+    for packet in source.demux(source.streams.video[0]):
+      if packet.dts is not None:
+        packet.pts, packet.stream = packet.dts, video
+        copy.mux(packet)
+  seen = brightness(video_track.Video(tmp_path / 'a.mpg'))
+  np.testing.assert_allclose(seen[:100], [10 + 2 * i for i in range(100)], atol=3)  # a step is two levels
+  assert len(seen) in (100, 101)
+
+
 def test_29_flac_files_that_were_joined_byte_by_byte_lose_no_sound(tmp_path):
   path = tmp_path / 'a.flac'
   clips.write_clip(path, sound=clips.tone(2, 48_000), rate=48_000, sound_codec='flac')
@@ -658,12 +712,28 @@ def test_29_flac_files_that_were_joined_byte_by_byte_lose_no_sound(tmp_path):
   assert audio.notes == ['the clock starts again at 2.00 s: several recordings in one file, joined here']
 
 
-@pytest.mark.parametrize('suffix', ['wav', 'aiff', 'w64', 'mov', 'flv'])
-def test_29_joined_files_of_which_the_first_alone_can_be_read_are_refused(tmp_path, suffix):
+@pytest.mark.parametrize(
+  'suffix, codec',
+  [
+    ('wav', 'pcm_s16le'),
+    ('aiff', 'pcm_s16be'),
+    ('w64', 'pcm_s16le'),
+    ('mov', 'pcm_s16le'),
+    ('flv', 'pcm_s16le'),
+    ('au', 'pcm_s16be'),
+    ('caf', 'alac'),
+    ('tta', 'tta'),
+    ('amr', 'libopencore_amrnb'),
+    ('asf', 'pcm_s16le'),
+  ],
+)
+def test_29_joined_files_of_which_the_first_alone_can_be_read_are_refused(tmp_path, suffix, codec):
   path = tmp_path / f'a.{suffix}'
-  clips.write_clip(
-    path, sound=clips.tone(2, 44_100), rate=44_100, sound_codec='pcm_s16be' if suffix == 'aiff' else 'pcm_s16le'
-  )
+  rate = 8000 if suffix == 'amr' else 44_100
+  try:
+    clips.write_clip(path, sound=clips.tone(2, rate), rate=rate, sound_codec=codec)
+  except av.codec.codec.UnknownCodecError:
+    pytest.skip(f'this FFmpeg has no {codec}')
   assert audio_track.read_audio(path).notes == []
   path.write_bytes(2 * path.read_bytes())
   with pytest.raises(DataError, match=f'a.{suffix}: several files joined byte by byte'):
