@@ -23,14 +23,14 @@ def held(
   Args:
     path: the lock file.
     folder: what an error of writing names.
-    in_use: 'process 7 on host', or '' where that cannot be read -> message of the LockedError.
-    waiting: called where another process holds it, which is then waited for; None: that is refused.
+    in_use: makes the message of the LockedError of the holder: 'process 7 on host', or '' where that cannot be read.
+    waiting: called where another process holds it; its end is then waited for. None: a lock that is held is refused.
 
   Raises:
     LockedError: another process holds it.
     WorkdirError, DiskFullError: it cannot be written.
   """
-  # Without locks in the file system this is an error: a mere file would lock for ever after a process that was killed.
+  # A file system without locks is an error: a mere file would go on locking after its process was killed.
   lock = filelock.FileLock(path, timeout=0, fallback_to_soft=False, thread_local=False, preserve_lock_file=True)
   with contextlib.ExitStack() as stack:
     with atomic.writing(folder):

@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 2.0  # for a process that is told to end and unwinds
 
 
 class Crashed(Exception):
-  """A process died over an item, a second time when it was alone."""
+  """A process died over an item, and died again when it was tried alone."""
 
 
 def cores() -> int:

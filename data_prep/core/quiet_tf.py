@@ -1,7 +1,7 @@
 """TensorFlow without its greetings; whoever needs TensorFlow or its datasets takes them from here.
 
-Its line about instruction sets goes with the log level; its line about oneDNN, which no level hides, goes with oneDNN,
-whose operations (convolutions, matrix products) no reader or writer of shards uses. Warnings are hidden, errors stay.
+The log level hides its line about instruction sets, and its warnings; errors stay. No level hides its line about
+oneDNN, so oneDNN is off: readers and writers of shards use none of its operations (convolutions, matrix products).
 """
 
 import os

@@ -40,7 +40,7 @@ def asked() -> int | None:
 
 
 def end_at_once() -> None:
-  """Until `install`: a signal ends the program where it is, which only imports its libraries."""
+  """Before `install`: a signal ends the program at once, which so far only imports its libraries."""
 
   def end(number, _):
     os.write(2, f'{words(number)}\n'.encode())

@@ -90,13 +90,13 @@ def path_of_cell(folder, text: str, where: str):
 
 
 def _targets(paths):
-  """Names of the targets: those of most headers, the narrower and then the first where as many say otherwise."""
+  """Names of the targets: the set of columns that most headers have; where two are as frequent, the smaller one."""
   layouts = {}
   for path in paths:
     try:
       columns = label_files.value_columns(path)
     except DataError:
-      continue  # this recording will be refused with the reason; the others have their say
+      continue  # this recording will be refused with the reason; the targets are found from the others
     if columns:
       layouts.setdefault(frozenset(name.casefold() for name in columns), []).append((columns, path))
   if not layouts:

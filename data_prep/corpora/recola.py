@@ -58,7 +58,7 @@ def refuse_label_range(label_range) -> None:
 
 
 def collect(split, audio, video, find_labels, boxes=()) -> Corpus:
-  """The recordings of a split, RECOLA's or the challenge's made of it; what lacks a part is absent.
+  """The recordings of a split of RECOLA, or of the challenge that was made of it; one that lacks a part is absent.
 
   Args:
     split: partition -> ids.

@@ -23,7 +23,7 @@ class LabelSource:
 
   Attributes:
     target: name of the target.
-    path: label file; several value columns are raters, of whom the gold standard is made.
+    path: label file; several value columns are raters, whose traces make the gold standard.
     column: name of the one column that is the target; None: all of them are raters (or the only trace).
   """
 

@@ -37,7 +37,7 @@ def encode(crop: np.ndarray) -> bytes:
 
 
 def decode(jpeg: bytes) -> np.ndarray:
-  """JPEG bytes of a record, which has looked at them, or of `encode` -> uint8 [96, 96, 3] RGB."""
+  """JPEG bytes, of `encode` or of a record, which was checked as it was decoded -> uint8 [96, 96, 3] RGB."""
   image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
   assert image is not None
   return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,12 +1,12 @@
-"""Landmarks -> geometric features: how far each point of the aligned shape is from the mean's."""
+"""Landmarks -> geometric features: how far each point of the aligned shape lies from that of the mean shape."""
 
 import numpy as np
 
 from data_prep.core.errors import DataError
 from data_prep.face import procrustes
 
-LIMIT = 5.0  # deviations that a point may be from the mean's: what is farther was not found where it is
-_LEAST_DEVIATION = 1e-6  # of a coordinate of a shape of norm 1; below, it is constant and stays 0
+LIMIT = 5.0  # deviations from the mean, at most: a point that lies farther off was found in a wrong place
+_LEAST_DEVIATION = 1e-6  # of shapes of norm 1: a coordinate that deviates less is constant, and its feature stays 0
 
 
 def fit(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

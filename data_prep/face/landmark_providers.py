@@ -18,7 +18,7 @@ from data_prep.face.cropping import FACE_SIZE
 from data_prep.schema.grid import Grid, PAPER
 
 MTCNN = 'mtcnn'
-_BATCH = 50  # crops that MTCNN sees at once: 5 ms a crop, alone 43 ms
+_BATCH = 50  # crops that MTCNN takes at once: 5 ms a crop; one at a time it needs 43 ms
 _ENLARGED = 4 * FACE_SIZE  # pixels: dlib's, mediapipe's and YuNet's networks expect a face in a photograph
 
 
@@ -177,7 +177,7 @@ def _files(words, grid, file_of):
           f'{1000 * grid.step_seconds:g} ms'
         )
       return points
-    # The row shown in the middle of a step, if it is no older than a row and a half, or a step.
+    # The newest row in the middle of a step. One older than a step and than one and a half intervals is no find.
     middle = (np.arange(steps) + 0.5) * grid.step_seconds
     row = np.searchsorted(times, middle, side='right') - 1
     oldest = max(1.5 * np.median(np.diff(times)) if len(times) > 1 else 0.0, grid.step_seconds)

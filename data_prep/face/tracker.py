@@ -26,12 +26,12 @@ SAME_FACE = 0.3  # intersection over union above which two boxes are the same fa
 MAX_FAILURES = 5  # detections in a row that find nothing before the face is given up
 NUM_POINTS = 40  # corners that the flow follows
 MIN_POINTS = 8  # with fewer a similarity is a guess
-MAX_ROUND_TRIP = 1.0  # pixels (grey image) that a corner followed forth and back may miss its start by
+MAX_ROUND_TRIP = 1.0  # pixels (grey image): how far a corner that is followed forth and back may end from its start
 MIN_INSIDE = 0.7  # share of the box within the frame; below, the crop would be mostly repeated border
 MIN_CONFIDENCE = 0.25  # below, the face counts as lost
 TRUST = 0.4  # share of the difference to a detection that is corrected: flow is steadier than the cascade
-CORRECTION = 0.2  # share of what is left of that correction that the box moves in one step: no jumps
-REVISION = 2  # of the tracker: raised where the same file gets other crops, so that earlier shards are made anew
+CORRECTION = 0.2  # share of the rest of that correction that a frame moves the box by, so that it does not jump
+REVISION = 2  # of the tracker: raise it when the same file gets other crops, so that earlier shards are made anew
 
 PARAMETERS = cropping.PARAMETERS | {
   name.lower(): value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, (int, float))
@@ -73,7 +73,7 @@ class FaceTracker:
     self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
     self._first_box = first_box
     self._box = None  # [centre x, centre y, side], pixels of the grey image
-    self._correction = np.zeros(3)  # what the last detection still wants the box to move by
+    self._correction = np.zeros(3)  # the rest of the last detection's correction, by which the box has not moved yet
     self._candidate = None  # a doubtful detection that waits for a second
     self._points = None
     self._grey = None
@@ -110,7 +110,7 @@ class FaceTracker:
         confidence = self._follow(grey)
         if confidence < MIN_CONFIDENCE:
           self._lose()
-          confidence = 1.0  # of whatever face is found in its place, in this frame already
+          confidence = 1.0  # of another face, if one is found in this frame already
       self._wait -= 1
       if self._wait < 0:
         self._detect(grey)
@@ -129,7 +129,7 @@ class FaceTracker:
     return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
 
   def _begin(self, first_box, grey) -> None:
-    """Takes the face that the given box means, in the cascade's own frame: a box drawn by hand may be wider."""
+    """Begins with the cascade's box of the given face, as one drawn by hand may be wider; else with the given."""
     x, y, width, height = first_box
     given = np.array([x + width / 2, y + height / 2, (width + height) / 2])
     agreeing = [box for box in self._find(grey)[0] if _same(box, given) > SAME_FACE]

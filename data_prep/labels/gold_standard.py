@@ -43,7 +43,7 @@ def gold_standard(ratings, recipe: str = 'ccc_centred') -> np.ndarray:
 
 
 def _ccc_centred(x):
-  """Every rater is moved to a common offset, to which raters who agree with the others count more.
+  """Moves every rater to a common offset: a weighted mean, in which raters who agree with the others count more.
 
   For rater r with mean m_r: w_r = mean over s ≠ r of CCC(x_r, x_s), at least 0; ref = Σ w_r m_r / Σ w_r;
   gold = mean over r of (x_r − m_r + ref). Only the offset is weighted, the shape is the plain mean.
@@ -70,7 +70,7 @@ def _ewe(x):
 
 
 def _weighted_mean(x, weights):
-  """Mean over the raters, the last axis; with a weight below 0 the contrary of a rater would count."""
+  """Weighted mean over the raters, the last axis; weights below 0 count 0, all alike where none is above."""
   weights = np.maximum(weights, 0.0)
   total = weights.sum()
   return x @ weights / total if total > 0 else x.mean(axis=-1)

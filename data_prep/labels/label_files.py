@@ -222,7 +222,7 @@ def _header(path, lines):
 
 
 def _delimiter(line):
-  """That of a line; None: white space. A comma between digits is decimal where white space separates numbers."""
+  """A line's delimiter; None: white space. A comma between digits is decimal where white space separates numbers."""
   words = line.split()
   if len(words) > 1 and all(re.fullmatch(r'[+-]?\d+,\d+', word) for word in words):
     return '\t' if '\t' in line else None

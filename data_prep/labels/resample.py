@@ -8,17 +8,17 @@ _TOLERANCE = 0.02  # of a step: times are written with two to six decimals
 
 
 def interval(times, grid: Grid) -> float:
-  """Seconds between two rows; a step where there is one row."""
+  """Usual seconds between two rows, the median; a step where there is one row."""
   return float(np.median(np.diff(times))) if len(times) > 1 else grid.step_seconds
 
 
 def longest_gap(times, grid: Grid) -> float:
-  """Seconds between two rows above which there is a hole between them: the rows' own interval, and half of it."""
+  """Seconds between two rows above which there is a hole between them: one and a half of their usual interval."""
   return 1.5 * interval(times, grid) + _TOLERANCE * grid.step_seconds
 
 
 def on_grid(times, values, num_steps: int, grid: Grid, method: str = 'linear'):
-  """Takes a trace to the label grid: step k (from 0) gets the value at its end.
+  """Puts a trace on the label grid: step k (from 0) gets the value at its end.
 
   So RECOLA's row at t = 0 belongs to no step, and 7501 rows give 7500 steps, as in the authors' code. Before the first
   row there is no label.

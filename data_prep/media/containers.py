@@ -22,19 +22,23 @@ FORMATS = (
   'wav,w64,aiff,caf,flac,ogg,mp3,aac,au,wv,ac3,eac3,dts,dv,amr,tta,ape,mxf,m4v,h264,hevc,ivf'
 )
 _DECLARES_LENGTH = ('mov', 'matroska', 'avi', 'flac')  # elsewhere the declared length may itself be an estimate
-_LENGTH_HOLDS = ('mov', 'avi', 'flac')  # a file that is shorter than it declares was cut off, whole as it may seem
+_LENGTH_HOLDS = (
+  'mov',
+  'avi',
+  'flac',
+)  # their declared length is exact: a file that is shorter was cut off, whole as it may seem
 _ONE_LENGTH = ('matroska', 'flv')  # formats that say one length for all tracks
 MAX_PIXELS = 4096 * 4096
 MAX_LOST = 0.05  # share of a track's packets that cannot be decoded; more, and the file is refused
 MAX_LOST_LEARNT = 0.01  # the same for a file that a network learns from, or is scored on
 MAX_HOLE_SECONDS = 10.0  # a longer hole between two frames is believed if the next timestamp agrees
 MAX_START_SECONDS = 600.0  # a track may start that long after the other
-MAX_PADDING_SECONDS = 0.2  # of codecs: declared lengths may hold it, and samples may go beyond them
+MAX_PADDING_SECONDS = 0.2  # codecs pad: a declared length may include that, and samples may go beyond it
 _RESTART_SECONDS = 0.5  # a clock that goes back by more has started again; by less, its packets are out of order
 _RESTARTS = ('mpegts', 'mpeg')  # formats that may be joined byte by byte: a jump of every track is such a joint
 _MAX_READ_FAILURES = 8  # in a row, of a file that cannot be read any further
 MAX_REORDER = 17  # frames that wait for an earlier one, at most: H.264's limit and the frame itself
-_ROUNDED_SECONDS = 0.0015  # by which two times in milliseconds and their difference are rounded
+_ROUNDED_SECONDS = 0.0015  # error of the difference of two times that are rounded to milliseconds
 _LOOK_AHEAD = 64  # packets that tell whether a track has presentation times
 _STILLS = ('mjpeg', 'png', 'bmp', 'gif', 'tiff', 'webp')  # codecs of single pictures
 _WORDS = {'audio': 'sound', 'video': 'picture'}
@@ -72,7 +76,7 @@ def open_media(path):
 
 
 def _address(path):
-  """What `av` opens; a name that is no UTF-8 it cannot take, the open file it can."""
+  """What `av` opens: the path or, where that is no UTF-8, which `av` does not take, the open file."""
   try:
     str(path).encode()
   except UnicodeEncodeError:
@@ -99,7 +103,7 @@ def _is_cover(container, stream) -> bool:
 
 
 def _file_of(container) -> tuple[str, int, int]:
-  """Path, bytes and time of change: what is known of a file is forgotten once it changes."""
+  """Path, size and time of change: as the key of a cache, so that a file that changes is read again."""
   path = container.name.removeprefix('file:')
   stat = os.stat(path)
   return path, stat.st_size, stat.st_mtime_ns
@@ -233,11 +237,11 @@ class Track:
     return self._stream.codec_context is not None and self._stream.codec_context.name == 'h264'
 
   def _decode_times(self, ahead):
-    """packet -> its time, where a track of pictures has the times of decoding alone; None where it has the others."""
+    """A function packet -> time for a video track that stores decode times alone; None where it stores the others."""
     first = ahead[0] if ahead else None
     if first is None or first.dts is None and first.pts is None:
       return None
-    if self._is_avi() or self._stream.start_time is None:  # the latter: no container, FFmpeg counts
+    if self._is_avi() or self._stream.start_time is None:  # the latter: a bare stream, whose times FFmpeg counts
       return lambda packet: packet.dts if packet.dts is not None else packet.pts
     times = [packet.pts for packet in ahead if packet.size]
     if None in times or times != sorted(times) or not _reorders(self._path, self._stream.index):
@@ -270,7 +274,7 @@ class Track:
           ) from None
         packets = self._container.demux(*self._clock.streams)
         continue
-      except IndexError:  # at the end PyAV does not know a track that began on the way; the others are through
+      except IndexError:  # PyAV's at the end of a file with a track that began on the way; all others have been read
         packet = None
       else:
         failures = 0
@@ -284,12 +288,12 @@ class Track:
     self.notes += self._clock.notes
 
   def reach(self) -> float:
-    """Seconds that the file says, or shows by another track, that it holds: a picture may be shown until then."""
+    """Length that the file declares or another track reaches, in seconds: a picture may be shown until then."""
     others = [end for index, end in self._clock.ends.items() if index != self._stream.index]
     return max([declared_end(self._container, self._stream) or 0.0, *others])
 
   def check_length(self, decoded: float) -> None:
-    """Holds a length against what the container declares: a file that was cut off decodes without an error.
+    """Compares a length with what the container declares: a file that was cut off decodes without an error.
 
     Args:
       decoded: seconds, where the last frame ends.
@@ -339,14 +343,14 @@ class _Clock:
     self._zero = origin(container)
     self._joinable = any(name in _RESTARTS for name in container.format.name.split(','))
     self._last = {}  # track -> time of its newest packet, as the file has it
-    self._held = {}  # track -> a packet after a jump, which waits for the next one's word
+    self._held = {}  # track -> a packet after a jump, which waits for the next one to confirm it
     self._shifts = [0.0]  # of the pieces that the file was joined from
     self._piece = collections.Counter()  # track -> the piece it is in
 
   def place(self, packet):
     """Takes the next packet of the file; returns those that have their place now."""
     if None not in (packet.pts, packet.dts) and (packet.dts - packet.pts) * packet.time_base > _RESTART_SECONDS:
-      packet.dts = packet.pts  # counted on over a joint by FFmpeg: nothing is decoded after it is shown
+      packet.dts = packet.pts  # FFmpeg counted on over a joint: no packet is decoded after its picture is shown
     track, time = packet.stream.index, _time(packet)
     ready = []
     if track in self._held:
@@ -358,7 +362,7 @@ class _Clock:
     return ready
 
   def extend(self, stream, seconds: float) -> None:
-    """Counts sound that a packet without a time gave, as the last of a FLAC file that another follows."""
+    """Adds the length of a packet's sound that has no time, as the last of a FLAC file that another file follows."""
     if stream.index in self.ends:
       self.ends[stream.index] += seconds
 
@@ -405,7 +409,7 @@ class _Clock:
 
 
 def _time(packet, first='dts') -> float | None:
-  """Seconds as the file has them: the decode time or, where that is absent or not asked for, that of presentation."""
+  """Seconds as the file has them: the decode time, or with 'pts' that of presentation; the other if it is absent."""
   times = (packet.dts, packet.pts) if first == 'dts' else (packet.pts, packet.dts)
   ticks = next((t for t in times if t is not None), None)
   return None if ticks is None else float(ticks * packet.time_base)
@@ -452,8 +456,8 @@ def origin(container) -> float:
 def _late(container) -> float:
   """Seconds by which the pictures of a copy from AVI come after their sound: one picture, or 0 for other files.
 
-  AVI stores decode times alone. What copies MPEG-4 or H.264 with B-frames out of it takes them for times of
-  presentation, or makes those of them, the first one picture after the start.
+  AVI stores decode times alone. Programs that copy MPEG-4 or H.264 with B-frames out of it store them as
+  presentation times, or derive those from them, with the first one picture after the start.
   """
   pictures, sounds = video_streams(container), container.streams.audio
   stream = pictures[0] if pictures else None
@@ -495,7 +499,7 @@ def declared_end(container, stream) -> float | None:
 
 
 def _fault(error) -> str:
-  """Why a packet cannot be read or decoded; decoders return -1 where they have no word, which is the system's EPERM."""
+  """Why a packet cannot be read or decoded; an error without a code is −1, which PyAV takes for the system's EPERM."""
   return 'invalid data' if isinstance(error, PermissionError) else reason(error)
 
 

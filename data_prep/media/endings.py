@@ -42,7 +42,7 @@ def break_off(path, formats: list[str]) -> str | None:
 
 
 def is_followed(path, formats: list[str]) -> bool:
-  """Whether behind the end of a file, as its format tells it, another one of the same format begins.
+  """Whether another file of the same format begins behind the place where the first ends by its own word.
 
   Args:
     path: of the file.
@@ -155,7 +155,7 @@ _ENDS = {
 
 
 def _two_movies(file):
-  """Whether a second file begins among the boxes; one that goes on in fragments is read to its end."""
+  """Whether a second file begins among the boxes. Decoders read a file in fragments to its end, so it passes."""
   place, names = 0, []
   while True:
     file.seek(place)
@@ -171,7 +171,7 @@ def _two_movies(file):
 
 
 def tells_length(path, formats: list[str]) -> bool:
-  """Whether the length that FFmpeg gives for a file of these formats stands in it; it is else an estimate.
+  """Whether the length that FFmpeg gives for a file of these formats stands in the file; otherwise it is an estimate.
 
   Formats that always hold their length, or never, are not asked about.
   """
@@ -313,7 +313,7 @@ def _frames(length, what='frame'):
       while step and place + step <= len(data):
         place, count = place + step, count + 1
         step = length(data, place)
-      if count > 2:  # so many in a row are no chance
+      if count > 2:  # so many in a row are no coincidence
         return _missing(f'its last {what}', step, len(data) - place) if step else None
     return None
 

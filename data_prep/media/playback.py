@@ -1,4 +1,4 @@
-"""What a browser plays beside the traces: the clip itself where it can, else a small copy that every browser knows."""
+"""What a browser plays beside the traces: the clip itself where it can, else a small copy that every browser plays."""
 
 import fractions
 import os
@@ -51,7 +51,7 @@ def playable_as(path) -> str | None:
 
 
 def _is_mirrored(container, stream) -> bool:
-  """Whether the first frame's display matrix mirrors, as front cameras have it; every browser turns as it says."""
+  """Whether the first frame's display matrix mirrors, as front cameras' do; browsers turn, and some mirror."""
   try:
     frame = next(container.decode(stream), None)
   except (av.error.FFmpegError, ValueError, IndexError):  # to be refused by whoever reads it whole

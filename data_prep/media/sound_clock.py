@@ -14,12 +14,12 @@ from data_prep.core.errors import DataError
 _JUMP_SECONDS = 0.008  # the shortest packets that get lost have 10 ms; rounded timestamps jump by one or two
 _CONFIRMED_BY = 5  # frames on either side of a jump, whose medians differ by it: a single timestamp may be wrong
 _MOST_BACK_SECONDS = 1.0
-_WINDOW_SECONDS = 2.0  # one timestamp is rounded, the median of so many is not
-_DRIFT_SECONDS = 0.002  # a steady drift is followed from here on
-_BENT_DRIFT_SECONDS = 0.02  # one that is no line, from here on
+_WINDOW_SECONDS = 2.0  # of the medians: a single timestamp is rounded
+_DRIFT_SECONDS = 0.002  # a steady drift that adds up to more is followed
+_BENT_DRIFT_SECONDS = 0.02  # so is one that is no line, if it adds up to more
 _BEND_SECONDS = 8.0  # between its knots
-_TOLD_SECONDS = 0.2  # holes of less in all are not worth a note: a single packet was lost
-_MOST_DRIFT = 0.03  # more is no clock
+_TOLD_SECONDS = 0.2  # holes of less in all get no note: it may have been a single packet
+_MOST_DRIFT = 0.03  # a larger drift is no clock's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Piece:
   knots: tuple[np.ndarray, np.ndarray] | None
 
   def length(self, count: int) -> int:
-    """Samples that the first `count` of its samples take on the clock."""
+    """Length on the clock, in samples, of the first `count` samples."""
     return count if self.knots is None else int(np.interp(count, *self.knots))
 
 
@@ -91,7 +91,7 @@ def pieces(
 
 
 def _offsets(rate, firsts, times):
-  """[F] samples by which a frame's timestamp is ahead of the samples before it; those without one follow the last."""
+  """[F] samples by which a frame's timestamp is ahead of the samples before it; one without has that of the last."""
   offsets = np.round(times * rate) - firsts
   known = np.flatnonzero(~np.isnan(offsets))
   if not len(known) or known[0]:
@@ -100,7 +100,7 @@ def _offsets(rate, firsts, times):
 
 
 def _drift(path, rate, firsts, offsets, count):
-  """Knots of the way from samples to the clock, or None where they agree."""
+  """Knots of the map from samples to the clock; None where they agree."""
   slack = _DRIFT_SECONDS * rate
   centres, medians = _medians(firsts, offsets, _WINDOW_SECONDS * rate)
   if len(medians) < 3 or np.ptp(medians) <= slack:

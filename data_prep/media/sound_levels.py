@@ -7,7 +7,7 @@ import numpy as np
 # Peaks within are stored as they are. Full scale is 1, and decoders of MP3, AAC or Vorbis overshoot it a little.
 QUIETEST, LOUDEST = 2.0**-8, 1.25
 SILENT = 2.0**-20  # a lower peak is the rounding of a decoder, and stays digital silence
-MOST = 16.0  # times full scale; more is no float sound but integers
+MOST = 16.0  # times full scale; larger samples are integers, stored as float
 _FAR_BELOW = 1 / 8  # of the loudest channel's power; of two channels that have nothing in common the mean has a quarter
 _NOTHING = 1e-4  # of the loudest channel's power, −40 dB: then it is alone
 

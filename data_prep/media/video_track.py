@@ -2,8 +2,8 @@
 
 Whatever the file's rate, step k (from 0) gets the frame that is shown in the middle of label interval k; so
 variable frame rates and tracks that start apart need no special case, and rounded timestamps (39.999 ms) cannot move a
-frame to its neighbour's step. Where the picture starts a part of half a step late, the middle is as much later: a joint
-or rounding that moves a frame by little more would else reach the next step.
+frame to its neighbour's step. Where the picture starts late by less than half a step, the middles are taken that much
+later: otherwise a frame that rounding or a joint delays a little more would come a step late.
 
 Time zero is where the container starts.
 """
@@ -21,8 +21,8 @@ from data_prep.media import containers
 from data_prep.media.containers import MAX_HOLE_SECONDS, MAX_PIXELS
 from data_prep.schema.grid import Grid, PAPER
 
-MAX_HELD_SECONDS = 4 * 3600.0  # a picture is shown no longer: a number that says so is damaged
-MAX_PIXEL_ASPECT = 4.0  # of a pixel's sides; above, the number is damaged
+MAX_HELD_SECONDS = 4 * 3600.0  # a time or duration that shows a picture for longer is a damaged number
+MAX_PIXEL_ASPECT = 4.0  # of a pixel's sides; a larger ratio is a damaged number
 
 
 def has_video(path) -> bool:

@@ -1,4 +1,4 @@
-"""What a wav or w64 file says of its own length, held against the file.
+"""Compares the length that a wav or w64 file declares with the file.
 
 FFmpeg plays a wav file to its end whatever the header declares, so a file that was cut off decodes without an error. It
 is judged by its data chunk alone: the size of the whole file, which stands before it, is often wrong in intact files.

@@ -26,7 +26,7 @@ class Summary:
     steps: T; labels: steps that have one.
     label_seconds, audio_seconds, video_seconds: where each ends, or None.
     fps: of the video; face_found: share of steps with a face, or None without a video.
-    seconds: that the work took.
+    seconds: how long the work took.
     notes: what a person should know, for instance 'no sound'.
   """
 
@@ -62,7 +62,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
 
   chosen = streams.recorded(settings.streams)
   tracks = {stream.name: stream.read(recording, settings) for stream in chosen}
-  sound, picture = tracks.get('speech'), tracks.get('visual')  # of which files say what others do not: see lengths
+  sound, picture = tracks.get('speech'), tracks.get('visual')  # `lengths` has rules of their own for the two
   ends = {stream.word: tracks[stream.name].end for stream in chosen if tracks[stream.name] is not None}
   seconds = lengths.common_length(
     recording.recording,
@@ -119,7 +119,7 @@ def _is_other(stream) -> bool:
 
 
 def _cut_notes(seconds, label_end, ends, settings) -> list[str]:
-  """Says what was cut to the common length, where codec padding is more than a step."""
+  """Says what was cut to the common length, if it was more than a step: less may be the padding of a codec."""
   step = settings.grid.step_seconds + LENGTH_SLACK_SECONDS
   annotated = (
     settings.annotated_seconds is not None

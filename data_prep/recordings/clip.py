@@ -109,8 +109,8 @@ def read(
 ) -> Clip:
   """Reads a clip.
 
-  Sound and picture of one file may end apart, the longer one counts: silence, or a lost face, follows the other. Those
-  of two files must agree to a step, as in a corpus.
+  Sound and picture of one file may end apart. The clip is as long as the longer one; silence, or a lost face, follows
+  the shorter one. Those of two files must agree to a step, as in a corpus.
 
   Args:
     recording: `video`, `audio` and `boxes` are read.

@@ -1,4 +1,4 @@
-"""The grid: how time is cut into steps. It stands in the manifest; nothing else knows a length of time by heart."""
+"""The grid: how time is cut into steps. It stands in the manifest; no other module holds a length of time."""
 
 import dataclasses
 from fractions import Fraction
@@ -64,7 +64,7 @@ class Grid:
     return max(0, math.ceil((seconds - LENGTH_SLACK_SECONDS) / self.step_seconds))
 
   def samples(self, seconds: float) -> int:
-    """Samples within a length of time: none past its last step."""
+    """Samples within a length of time, at most those of its steps."""
     return min(round(seconds * self.sample_rate), self.steps_begun(seconds) * self.samples_per_step)
 
   def records(self, steps: int) -> int:
@@ -77,4 +77,4 @@ class Grid:
     return f'{float(step * self.step):.{digits}f}'
 
 
-PAPER = Grid()  # RECOLA's and AVEC 2016's: a label every 40 ms; of the paper
+PAPER = Grid()  # the paper's, RECOLA's and AVEC 2016's: a label every 40 ms

@@ -66,7 +66,7 @@ class Shard:
 
 
 def inside(folder, text: str, where) -> pathlib.Path:
-  """The path that a file names, whoever wrote that file: also a file of ours is input once it has been away.
+  """The path that a file names, checked whoever wrote that file: others may have changed one of ours.
 
   Args:
     folder: what the path is relative to and must not leave.

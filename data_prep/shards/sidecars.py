@@ -17,7 +17,7 @@ def _media(recording):
 
 
 def fingerprint(recording: Recording, parameters: dict) -> str:
-  """Changes when the recording must be prepared again; of media it holds the size, see `stamps` for the rest."""
+  """A digest that changes when the recording must be prepared again. Of media it covers the size; see `stamps`."""
 
   def contents(path):
     return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
@@ -34,7 +34,7 @@ def fingerprint(recording: Recording, parameters: dict) -> str:
 
 
 def _times(path):
-  """What changes when a file is written to, replaced or copied: time of its contents, time of its entry."""
+  """Times of a file's last change and of its entry's: one of them differs once it is written to, replaced or copied."""
   stat = path.stat()
   return [stat.st_mtime_ns, stat.st_ctime_ns]
 

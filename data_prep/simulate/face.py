@@ -1,7 +1,7 @@
 """A drawn face that moves: brows, eyelids, mouth and head.
 
-The mouth's corners, the cheeks and the slant of the brows follow valence; how far the eyes open, how high the brows
-stand and how much the head moves follow, faintly, arousal. The mouth opens with the voice. All shapes are computed for
+The mouth's corners, the cheeks and the slant of the brows follow valence. The opening of the eyes, the height of the
+brows and the motion of the head follow arousal, faintly. The mouth opens with the voice. All shapes are computed for
 the whole recording at once; the loop over frames only fills polygons.
 """
 
@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 320, 240  # pixels
 
 _VALENCE_FIDELITY = 0.98
 _AROUSAL_FIDELITY = 0.45
-_TWITCH = 0.15  # short-lived expression that means nothing, in units of what means something
+_TWITCH = 0.15  # strength of brief expressions without meaning, relative to those with one
 _SECOND = processes.STEPS_PER_SECOND
 _FRACTION_BITS = 4  # OpenCV takes polygons in sixteenths of a pixel
 # The square from hairline to chin, relative to the face's centre: what OpenCV's cascade calls this face.

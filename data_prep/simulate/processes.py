@@ -46,7 +46,7 @@ def smooth(rng: np.random.Generator, n: int, width: float) -> np.ndarray:
 
 
 def wander(rng: np.random.Generator, n: int, width: float) -> np.ndarray:
-  """An Ornstein-Uhlenbeck process [n] of unit variance that forgets itself over `width` points: smooth, but rough."""
+  """An Ornstein-Uhlenbeck process [n] of unit variance; its correlation falls to 1/e over `width` points."""
   decay = np.exp(-1 / width)
   white = rng.standard_normal(n) * np.sqrt(1 - decay**2)
   start = signal.lfiltic([1.0], [1.0, -decay], [rng.standard_normal()])
@@ -93,7 +93,7 @@ def impression(rng: np.random.Generator, latent: np.ndarray, fidelity: float) ->
 
 
 def _unlike(trace, reference):
-  """What of the trace is uncorrelated with the (standardized) reference, standardized."""
+  """The part of the trace that is uncorrelated with the standardized reference, standardized."""
   return _standardize(trace - reference * np.mean(trace * reference))
 
 

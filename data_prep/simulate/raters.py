@@ -18,7 +18,7 @@ _NOISE_SECONDS = 1.2
 
 
 class Traits(NamedTuple):
-  """What is a rater's own, the same for every recording: [6] each; lag in seconds."""
+  """Habits of the six raters, the same for every recording; [6] each, the lag in seconds."""
 
   lag: np.ndarray
   gain: np.ndarray

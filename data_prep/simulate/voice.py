@@ -1,7 +1,7 @@
 """A voice by source and filter: glottal pulses, breath and friction through moving formants.
 
-Loudness, pitch, syllable rate and spectral tilt follow arousal; formants, the liveliness of the melody and the clarity
-of the fricatives follow, faintly, valence. All of it is vectorised over the recording: 48 s take under a second.
+Loudness, pitch, syllable rate and spectral tilt follow arousal. Formants, the liveliness of the melody and the clarity
+of the fricatives follow valence, faintly. All of it is vectorised over the recording: 48 s take under a second.
 """
 
 from typing import NamedTuple
