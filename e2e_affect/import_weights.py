@@ -61,38 +61,28 @@ def check(imported: Imported) -> list[str]:
   Raises:
     UserError: features are not finite, or all the same.
   """
-  lines = []
-  rng = np.random.default_rng(0)
-  if 'visual' in imported.params:
-    network, normalise = visual_network(imported.switches)
-    pixels = rng.uniform(0, 1, (1, 12, 12, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
-    lines.append(
-      _says(
-        'one frame of coloured squares',
-        network.apply(
-          {'params': imported.params['visual'], 'batch_stats': imported.batch_stats['visual']},
-          normalise(pixels),
-          np.ones(1),
-          False,
-        ),
-      )
-    )
-  if 'speech' in imported.params:
-    network = ReleasedSpeechNetwork(norm=MaskedBatchNorm)
-    audio = rng.normal(0, 0.1, (1, 3, PAPER.samples_per_step)).astype(np.float32)
-    lines.append(
-      _says(
-        'three steps of noise',
-        network.apply(
-          {'params': imported.params['speech'], 'batch_stats': imported.batch_stats['speech']},
-          audio,
-          np.ones((1, 3)),
-          train=False,
-          keys=None,
-        ),
-      )
-    )
+  lines, rng = [], np.random.default_rng(0)
+  for part, features_of in _CHECKED.items():
+    if part in imported.params:
+      variables = {'params': imported.params[part], 'batch_stats': imported.batch_stats[part]}
+      what, features = features_of(variables, imported.switches, rng)
+      lines.append(_says(what, features))
   return lines
+
+
+def _of_squares(variables, settings, rng):
+  network, normalise = visual_network(settings)
+  pixels = rng.uniform(0, 1, (1, 12, 12, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+  return 'one frame of coloured squares', network.apply(variables, normalise(pixels), np.ones(1), False)
+
+
+def _of_noise(variables, settings, rng):
+  network = ReleasedSpeechNetwork(norm=MaskedBatchNorm)
+  audio = rng.normal(0, 0.1, (1, 3, PAPER.samples_per_step)).astype(np.float32)
+  return 'three steps of noise', network.apply(variables, audio, np.ones((1, 3)), train=False, keys=None)
+
+
+_CHECKED = {'visual': _of_squares, 'speech': _of_noise}
 
 
 def visual_network(settings: dict) -> tuple[ResNet50, Callable[[np.ndarray], np.ndarray]]:

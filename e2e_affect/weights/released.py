@@ -40,23 +40,17 @@ def convert(path, arrays) -> Imported:
   Raises:
     DataError: variables are missing, left over or of another shape.
   """
-  parts = [
-    part
-    for part, scope in (('speech', 'audio_model/'), ('visual', 'video_model/'))
-    if any(scope in name for name in arrays)
-  ]
+  parts = [part for part, (scope, _, _) in _PARTS.items() if any(scope in name for name in arrays)]
   tensors = Tensors(path, arrays)
   params: dict[str, np.ndarray] = {}
   statistics: dict[str, np.ndarray] = {}
   switches: dict[str, object] = {}
-  if 'speech' in parts:
-    _speech(tensors, _prefix(path, arrays, 'audio_model/'), params, statistics)
-    switches |= _SPEECH
-  if 'visual' in parts:
-    visual = slim.fill(tensors, _prefix(path, arrays, 'video_model/'))
-    params |= visual[0]
-    statistics |= visual[1]
-    switches |= _VISUAL
+  for part in parts:
+    scope, fill, needed = _PARTS[part]
+    filled = fill(tensors, _prefix(path, arrays, scope))
+    params |= filled[0]
+    statistics |= filled[1]
+    switches |= needed
   switches |= _recurrent(path, tensors, arrays, sum(_FEATURES[part] for part in parts), params)
   tensors.finish(slim.IGNORED)
   return Imported(
@@ -78,7 +72,9 @@ def _prefix(path, arrays, scope):
   return prefixes.pop()
 
 
-def _speech(tensors, prefix, params, statistics):
+def _speech(tensors, prefix):
+  """Takes the network from under `prefix`."""
+  params, statistics = {}, {}
   for theirs, ours, shape in (('Conv', 'conv', (1, 20, 1, 40)), ('Conv_1', 'conv_1', (1, 40, 40, 40))):
     kernel = tensors.take(f'{prefix}{theirs}/weights', shape, f'speech/{ours}/kernel')
     params[f'speech/{ours}/kernel'] = kernel[0]
@@ -86,6 +82,11 @@ def _speech(tensors, prefix, params, statistics):
     for leaf, tree in (('scale', params), ('bias', params), ('mean', statistics), ('var', statistics)):
       name = f'speech/{ours}_norm/{leaf}'
       tree[name] = tensors.take(names[leaf], shape[3:], name)
+  return params, statistics
+
+
+# Part -> where its variables lie, what takes them, and the switches that they need.
+_PARTS = {'speech': ('audio_model/', _speech, _SPEECH), 'visual': ('video_model/', slim.fill, _VISUAL)}
 
 
 def _recurrent(path, tensors, arrays, features, params):

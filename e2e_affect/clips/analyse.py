@@ -1,0 +1,139 @@
+"""From clips to a folder of traces and pages, with an index and a list of what was refused."""
+
+from collections.abc import Sequence
+import pathlib
+
+from data_prep.core import atomic, cli
+from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
+from e2e_affect.clips import index_page, one_clip, out_folder, outputs, rejects, sources
+from e2e_affect.clips.network import Network, SIMULATED
+
+
+def analyse(
+  network: Network, arguments: Sequence[str], out, embed: bool = False, channel: int | None = None
+) -> list[dict]:
+  """Analyses clips one after the other and writes their files.
+
+  A result is replaced by a newer one of the same source alone, once that is whole; a refused clip leaves an earlier
+  result as it is. What earlier runs left in the folder stays in its index and among its rejects.
+
+  Args:
+    network: trained.
+    arguments: files, folders, CSV lists; see `clip_sources.find`.
+    out: folder, made where it is absent.
+    embed: the clip inside of its page, not beside it.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+
+  Returns:
+    The summaries, as in the JSON files.
+
+  Raises:
+    DataError: at least one clip was refused; the others are done.
+    LockedError: another analysis is writing to `out`.
+    WorkdirError, DiskFullError: `out` cannot be written, or holds another program's index.html or rejects.jsonl.
+  """
+  out = pathlib.Path(out)
+  found = sources.find(arguments, out, cli.say)
+  if network.simulated:
+    cli.say(f'warning: {SIMULATED}')
+  with out_folder.held(out):
+    refused = rejects.read(out)
+    own_index = _check_index(out, len(found) > 1)
+    places, said = out_folder.places(out, found, refused)
+    for line in said:
+      cli.say(line)
+    return _analyse(network, places, out, embed, channel, refused, own_index)
+
+
+def _analyse(network, places, out, embed, channel, refused, own_index):
+  summaries, sparklines, reasons = [], {}, []
+  for number, place in enumerate(places, 1):
+    recording = place.recording
+    name, key = recording.recording, out_folder.key_of(out_folder.files_of(recording))
+    if place.why:
+      cli.say(f'{recording.video}: named {name}: {place.why}')
+    try:
+      label = f'{number}/{len(places)} {name}' if len(places) > 1 else name
+      content, traces = one_clip.analyse(network, recording, out, embed, channel, label)
+    except (WorkdirError, DiskFullError):
+      raise  # the next clip would fare no better
+    except Exception as e:  # one malformed file must not end the batch
+      reason = str(e) if isinstance(e, UserError) else f'{recording.video}: {type(e).__name__}: {e}'
+      if place.earlier:
+        reason += f'; the earlier result of it stays: {place.earlier}.html'
+      reasons.append(reason)
+      refused[key] = {'clip': name, 'files': out_folder.files_of(recording), 'reason': reason}
+      rejects.write(out, refused)
+    else:
+      summaries.append(content)
+      sparklines[name] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(network.targets)}
+      if refused.pop(key, None):
+        rejects.write(out, refused)
+      cli.say(_line(out, content, recording))
+  several = own_index and _write_index(out, sparklines, refused, len(places) > 1)
+  if summaries:
+    work = sum(sum(content['cost']['seconds'].values()) for content in summaries)
+    factor = work / sum(content['seconds'] for content in summaries)
+    count = f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}'
+    cli.say(
+      f'{count}, {work:.1f} s of work, compilation among it; real-time factor {factor:.2f}'
+      + (f'; index: {out / "index.html"}' if several else '')
+    )
+  if reasons:
+    raise DataError(
+      reasons[0]
+      if len(places) == 1
+      else f'{len(reasons)} of {len(places)} clips refused, reasons in {out / rejects.REJECTS}; the first: {reasons[0]}'
+    )
+  return summaries
+
+
+def _check_index(out, needed):
+  """Whether `index.html` is ours to write; before any work of a batch, which needs one."""
+  path = out / 'index.html'
+  with atomic.writing(path):
+    try:
+      ours = index_page.MARK.encode() in path.read_bytes()
+    except FileNotFoundError:
+      ours = True
+  if needed and not ours:
+    raise out_folder.foreign(path)
+  return ours
+
+
+def _write_index(out, sparklines, refused, batch):
+  """The index of all that lies in the folder; not of one clip alone. Returns whether there is one."""
+  summaries, lines = [], []
+  for name, content in outputs.read_summaries(out).items():
+    try:
+      targets = list(content['targets'])
+      if name not in sparklines:
+        traces = outputs.read_traces(out / f'{name}.csv', targets)
+        sparklines[name] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(targets)}
+      index_page.row(content, sparklines[name], targets, 1.0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+      cli.say(f'{out / name}.json: not in the index, no whole result ({type(e).__name__}: {e}); analyse the clip again')
+      continue
+    summaries.append({**content, 'clip': name})
+    lines.append(sparklines[name])
+  if not batch and len(summaries) + len(refused) < 2:
+    return False
+  targets = list(dict.fromkeys(target for content in summaries for target in content['targets']))
+  index_page.write_index(out, targets, summaries, lines, [(row['clip'], row['reason']) for row in refused.values()])
+  return True
+
+
+def _line(out, content, recording):
+  """What a clip's line says; in ASCII, but for names and notes."""
+  parts, stages = [], set()
+  for target, of in content['targets'].items():
+    stages.add('post-processed' if of['postprocessed'] else 'raw')
+    of = of['postprocessed'] or of['raw']
+    parts.append(f'{target} {of["mean"]:+.2f} ({of["min"]:+.2f} to {of["max"]:+.2f})')
+  parts = [f'{stages.pop()} means: {", ".join(parts)}']
+  if content['face']:
+    parts.append(f'face in {100 * content["face"]["share_of_steps"]:.0f} %')
+  parts += content['notes']
+  parts += ['by a network of drawings, not of people'] if content['model']['simulated'] else []
+  source = '' if content['clip'] == sources.safe(recording.video.stem) else f' ({recording.video})'
+  return f'{content["clip"]}{source}: {content["seconds"]:.2f} s; {"; ".join(parts)} -> {out / content["clip"]}.html'

@@ -1,0 +1,112 @@
+"""The folder that a trained network travels in.
+
+Written by `python -m e2e_affect.export`; it needs neither Orbax nor the training data:
+
+    parameters.safetensors   float32, named `params/…` and `batch_stats/…`
+    config.json              the run's whole config
+    network.json             targets, label scale, post-processing, checkpoint, data, commit, SHA-256 of the parameters
+    README.md                the model card
+"""
+
+from collections.abc import Mapping
+import hashlib
+import json
+import pathlib
+
+from flax import traverse_util
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from data_prep.core import atomic
+from data_prep.core.errors import CheckpointError, UserError
+from e2e_affect.clips import model_card
+from e2e_affect.clips.network import Network
+from e2e_affect.config import stored
+from e2e_affect.run import workdir
+from e2e_affect.train import train_state
+
+PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
+FORMAT_VERSION = 1
+_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'commit': str}
+
+
+def save(network: Network, folder) -> None:
+  """Writes the folder; `network.json` comes last: where it is, the rest is.
+
+  Raises:
+    WorkdirError, DiskFullError: it cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  flat = traverse_util.flatten_dict(network.variables, sep='/')
+  data = safetensors.numpy.save({name: np.asarray(value, np.float32) for name, value in sorted(flat.items())})
+  (folder / ABOUT_FILE).unlink(missing_ok=True)
+  atomic.write(folder / PARAMETERS_FILE, data)
+  atomic.write(folder / CONFIG_FILE, json.dumps(json.loads(network.config.to_json()), indent=2) + '\n')
+  atomic.write(folder / 'README.md', model_card.card(network))
+  about = {'format_version': FORMAT_VERSION, 'sha256': hashlib.sha256(data).hexdigest(), **network.about}
+  atomic.write(folder / ABOUT_FILE, json.dumps(about, indent=1, ensure_ascii=False) + '\n')
+
+
+def load(folder) -> Network:
+  """Loads an exported network.
+
+  Raises:
+    UserError: no such folder, or of another format version.
+    CheckpointError: a file of it is damaged, or does not fit the others.
+  """
+  folder = pathlib.Path(folder)
+  about = _read_json(folder / ABOUT_FILE)
+  if about.get('format_version') != FORMAT_VERSION:
+    raise UserError(
+      f'{folder}: format version {about.get("format_version")}, this program reads {FORMAT_VERSION}; export it again'
+    )
+  for field, kind in _FIELDS.items():
+    if not isinstance(about.get(field), kind):
+      raise CheckpointError(
+        f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:30]!r}, expected a '
+        f'{kind.__name__}; copy the folder again'
+      )
+  config = stored.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
+  path = folder / PARAMETERS_FILE
+  try:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != about['sha256']:
+      raise CheckpointError(f'{path}: damaged, its SHA-256 is not that of {ABOUT_FILE}; copy the folder again')
+    flat = safetensors.numpy.load(data)
+  except (OSError, KeyError, safetensors.SafetensorError) as e:
+    raise CheckpointError(f'{path}: cannot be read ({e}); export the run again') from None
+  layout = workdir.layout_of(about.get('dataset') or {}, config, about['targets'])
+  state = jax.eval_shape(lambda: train_state.init_state(config, layout))
+  template = {'params': state.params, 'batch_stats': state.batch_stats}
+  _check_shapes(path, flat, traverse_util.flatten_dict(template, sep='/'))
+  variables = traverse_util.unflatten_dict(flat, sep='/')
+  network = Network(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
+  try:
+    network.postprocess(np.zeros((3, len(network.targets)), np.float32))
+  except (TypeError, AttributeError, KeyError, ValueError) as e:
+    raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r})') from None
+  return network
+
+
+def _check_shapes(path, found: Mapping, wanted: Mapping):
+  describe = lambda tree, name: f'{tree[name].dtype}{list(tree[name].shape)}' if name in tree else 'absent'
+  for name in sorted(found.keys() | wanted.keys()):
+    if describe(found, name) != describe(wanted, name):
+      raise CheckpointError(
+        f'{path}: {name} is {describe(found, name)}, {CONFIG_FILE} wants {describe(wanted, name)}; export the run again'
+      )
+
+
+def _read_json(path):
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except (FileNotFoundError, NotADirectoryError):
+    hint = ' (a run: give it as --workdir)' if (path.parent / 'checkpoints').is_dir() else ''
+    raise UserError(f'{path}: not found{hint}; expected a folder that `python -m e2e_affect.export` wrote') from None
+  except (UnicodeDecodeError, json.JSONDecodeError) as e:
+    raise CheckpointError(f'{path}: damaged ({e}); copy the folder again') from None
+  if not isinstance(content, dict):
+    raise CheckpointError(f'{path}: damaged, holds {str(content)[:9]!r}, expected an object; copy the folder again')
+  return content

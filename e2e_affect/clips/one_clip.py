@@ -1,0 +1,166 @@
+"""One clip, from its files to its results."""
+
+import functools
+import pathlib
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+import tqdm
+
+from data_prep.core import atomic
+from data_prep.core.errors import DataError
+from data_prep.corpora.recording import Recording
+from data_prep.media import playback
+from data_prep.recordings import clip as clips
+from e2e_affect import streams
+from e2e_affect.clips import clip_page, out_folder, outputs
+from e2e_affect.clips.network import Network, SIMULATED
+from e2e_affect.clips.signals import ClipSignals
+from e2e_affect.run import version
+
+_LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small copy
+
+
+def analyse(
+  network: Network, recording: Recording, out: pathlib.Path, embed: bool, channel: int | None, label: str
+) -> tuple[dict, np.ndarray]:
+  """Analyses one clip and writes its files, all of them or none.
+
+  Args:
+    network: trained.
+    recording: the clip's files; `recording` is its name among the results.
+    out: folder, held.
+    embed, channel: as in `analyse.analyse`.
+    label: of the progress bars.
+
+  Returns:
+    Its summary, and its final traces [T, K].
+
+  Raises:
+    DataError: the clip cannot be analysed, or its files would replace others.
+    WorkdirError, DiskFullError: `out` cannot be written.
+  """
+  outputs.check_replaceable(out, recording.recording, [])
+  with atomic.writing(out):
+    folder = tempfile.TemporaryDirectory(prefix=out_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
+  with folder as spool:  # not in /tmp, which may be memory
+    try:
+      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, label)
+    except Exception as e:
+      fault = out_folder.fault_of_output(out, pathlib.Path(spool), e)
+      if fault:
+        raise fault from None
+      raise
+
+
+def _analyse_in(spool, network, recording, out, embed, channel, label):
+  name = recording.recording
+  suffix = playback.playable_as(recording.video) if recording.audio is None else None
+  if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
+    suffix = None
+  if not embed:
+    outputs.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
+  copy = None if suffix else playback.Copy(spool, network.layout.grid)
+  with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
+
+    def watch(frame):
+      bar.update()
+      if copy is not None:
+        copy(frame)
+
+    clip = clips.read(
+      recording,
+      spool,
+      picture=any(stream.picture for stream in streams.of(network.config.model)),
+      grid=network.layout.grid,
+      channel=channel,
+      watch=watch,
+    )
+  signals = _signals(network, recording, clip)
+  clip.notes.extend(outputs.length_notes(network.about['postprocessing'], clip.steps, clip.grid))
+  cost, content_now = dict(clip.cost), out_folder.content_of(recording)
+
+  begin = time.perf_counter()
+  with tqdm.tqdm(
+    desc=f'{label}: network', total=clip.steps, unit=' steps', leave=False, disable=not sys.stderr.isatty()
+  ) as bar:
+    raw = network.predict(signals, progress=bar.update)
+  post = network.postprocess(raw)
+  cost['network'] = time.perf_counter() - begin
+
+  begin = time.perf_counter()
+  place = spool / ('embedded' if embed else outputs.MEDIA_FOLDER) / name
+  if suffix:
+    media = place.with_name(name + suffix)
+    playback.link(recording.video, media)
+  else:
+    media = copy.finish(clip.samples, place)
+  cost['preview'] = cost.get('preview', 0.0) + time.perf_counter() - begin
+
+  begin = time.perf_counter()
+  describe = functools.partial(
+    outputs.summary,
+    name,
+    out_folder.files_of(recording),
+    content_now,
+    clip,
+    network.targets,
+    raw,
+    post,
+    _about(network),
+  )
+  outputs.write_csv(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
+  clip_page.write_page(
+    spool / f'{name}.html',
+    describe(cost),
+    clip,
+    raw,
+    post,
+    network,
+    media if embed else f'{outputs.MEDIA_FOLDER}/{media.name}',
+  )
+  cost['writing'] = time.perf_counter() - begin
+  content = describe(cost)
+  outputs.write_json(spool / f'{name}.json', content)
+  if clip.crops is not None:
+    clip.crops.close()
+  outputs.commit(spool, out, name)
+  return content, raw if post is None else post
+
+
+def _signals(network, recording, clip) -> ClipSignals:
+  """What the network reads of the clip, which has at least one of its streams."""
+  own = streams.of(network.config.model)
+  found = [values for stream in own if (values := stream.of_clip(clip)) is not None]
+  if not found:
+    others = [stream for stream in streams.STREAMS.values() if stream.track and stream not in own]
+    raise DataError(
+      f'{recording.video}: without {" and ".join(str(stream.track) for stream in own)}, and this is a '
+      f'{" + ".join(network.modalities)} network; use one that {" or ".join(stream.verb for stream in others)}'
+    )
+  return ClipSignals(clip.steps, {name: value for values in found for name, value in values.items()})
+
+
+def _about(network) -> dict:
+  fitted = network.about['postprocessing']
+  return {
+    'model': {
+      'name': network.config.name,
+      'modalities': list(network.modalities),
+      **({'warning': SIMULATED} if network.simulated else {}),
+      'simulated': network.simulated,
+      'checkpoint': network.about['checkpoint'],
+      'exported_with': network.about['commit'],
+    },
+    'label_scale': network.about['label_scale'],
+    'postprocessing': fitted if fitted.get('fitted_on') else {'reason': fitted.get('reason')},
+    'settings': {
+      'dtype': network.config.dtype,
+      'device': jax.devices()[0].device_kind,
+      'chunk_seconds': network.config.evaluate_chunk_seconds,
+    },
+    'commit': version.commit(),
+  }
