@@ -18,7 +18,7 @@ from data_prep.schema import records
 from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import verify, write
-from e2e_affect.input.recordings import Recording, records_per_sequence, windows
+from e2e_affect.input.recordings import records_per_sequence, StoredRecording, windows
 
 tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's
 _ALWAYS = ('face_found',)  # traces tell it, whatever the network sees
@@ -126,7 +126,7 @@ def _train_order(config, windows, first_step, last_step, batch_size, process_ind
 
 
 def evaluation_batches(
-  config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], size: int, context: int
+  config: ml_collections.ConfigDict, manifest: Manifest, group: list[StoredRecording], size: int, context: int
 ) -> Iterator[dict[str, np.ndarray]]:
   """Recordings whole and in order, in chunks, side by side.
 
@@ -143,7 +143,7 @@ def evaluation_batches(
   per_record = manifest.grid.steps_per_record
   chunk = max(1, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds))
   around = context // per_record
-  cut: list[tuple[Recording, int]] = []
+  cut: list[tuple[StoredRecording, int]] = []
   order: list[tuple[int, int]] = []
   for start in range(0, max(r.records for r in group), chunk):
     for place in range(size):
@@ -156,7 +156,11 @@ def evaluation_batches(
 
 
 def read_records(
-  config: ml_collections.ConfigDict, manifest: Manifest, group: list[Recording], names: list[str] | None, at_once: int
+  config: ml_collections.ConfigDict,
+  manifest: Manifest,
+  group: list[StoredRecording],
+  names: list[str] | None,
+  at_once: int,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Every record of recordings, in order.
 

@@ -13,7 +13,7 @@ from e2e_affect import streams
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
+class StoredRecording:
   """Where the records of one recording lie: `files` in order, and how many records and steps they hold."""
 
   name: str
@@ -44,14 +44,14 @@ def read_manifest(folder: str) -> Manifest:
   return manifest
 
 
-def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recording]:
+def recordings(manifest: Manifest, folder: str, partition: str) -> list[StoredRecording]:
   """The recordings of a partition, sorted by name."""
   found: dict[str, list[Shard]] = {}
   for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first)):
     if shard.partition == partition:
       found.setdefault(shard.recording, []).append(shard)
   return [
-    Recording(
+    StoredRecording(
       name,
       of[0].subject,
       [str(pathlib.Path(folder) / s.file) for s in of],
@@ -62,7 +62,7 @@ def recordings(manifest: Manifest, folder: str, partition: str) -> list[Recordin
   ]
 
 
-def to_train_on(config: ml_collections.ConfigDict, manifest: Manifest) -> list[Recording]:
+def to_train_on(config: ml_collections.ConfigDict, manifest: Manifest) -> list[StoredRecording]:
   """The recordings of the partitions to train on.
 
   Raises:
@@ -90,7 +90,7 @@ def records_per_sequence(config: ml_collections.ConfigDict, grid: Grid) -> int:
   return count
 
 
-def windows(config: ml_collections.ConfigDict, manifest: Manifest) -> list[tuple[Recording, int]]:
+def windows(config: ml_collections.ConfigDict, manifest: Manifest) -> list[tuple[StoredRecording, int]]:
   """(recording, first record) of every sequence of T steps to train on; the last of a recording may be partly masked.
 
   Raises:
