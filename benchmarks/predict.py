@@ -17,14 +17,13 @@ import numpy as np
 from benchmarks import measure, step
 from data_prep.media import audio_track
 from data_prep.simulate import corpus
-from e2e_affect import predict
-from e2e_affect.clips import network as networks
-from e2e_affect.clips import stream
+from e2e_affect.clips import analyse, stream
+from e2e_affect.clips.network import Network
 from e2e_affect.streams import layout_of_paper
 from e2e_affect.train import train_state
 
 
-def random_network(modality: str, quick: bool) -> networks.Network:
+def random_network(modality: str, quick: bool) -> Network:
   """The published network with fresh parameters."""
   config = step.config_of(modality, 'float32', quick)
   if quick:
@@ -33,7 +32,7 @@ def random_network(modality: str, quick: bool) -> networks.Network:
   rng = np.random.default_rng(0)
   # Positive, since variances must be; 0.01 keeps what comes out finite.
   variables = jax.tree.map(lambda leaf: np.abs(rng.normal(0, 0.01, leaf.shape)).astype(np.float32), state.evaluated())
-  return networks.Network(
+  return Network(
     config,
     variables,
     {
@@ -52,7 +51,7 @@ def analysis(what, network, path, out, seconds, repeats):
 
   def run():
     with contextlib.redirect_stdout(io.StringIO()):
-      summaries.extend(predict.predict(network, [str(path)], out))
+      summaries.extend(analyse.analyse(network, [str(path)], out))
 
   times = measure.alternate([measure.Side('ours: file to traces and page', run)], repeats)
   middle = sorted(summaries[1:], key=lambda content: content['cost']['real_time_factor'])[(len(summaries) - 1) // 2]

@@ -15,11 +15,10 @@ def load(folder):
   Shapes, units and errors: see `e2e_affect.clips.network.Network`. A network of a simulated corpus says so in a
   warning.
   """
-  from e2e_affect.clips import (
-    network,  # JAX takes a second to import, and most modules of this package do without `load`
-  )
+  # JAX takes a second to import, and most modules of this package do without `load`.
+  from e2e_affect.clips import exported, network
 
-  loaded = network.load(folder)
+  loaded = exported.load(folder)
   if loaded.simulated:
     warnings.warn(network.SIMULATED, stacklevel=2)
   return loaded

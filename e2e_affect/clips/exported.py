@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from data_prep.core.errors import CheckpointError, UserError
 from e2e_affect.clips import model_card
 from e2e_affect.clips.network import Network
@@ -101,11 +101,11 @@ def _check_shapes(path, found: Mapping, wanted: Mapping):
 
 def _read_json(path):
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = json_text.parse(path.read_text(encoding='utf-8'))
   except (FileNotFoundError, NotADirectoryError):
     hint = ' (a run: give it as --workdir)' if (path.parent / 'checkpoints').is_dir() else ''
     raise UserError(f'{path}: not found{hint}; expected a folder that `python -m e2e_affect.export` wrote') from None
-  except (UnicodeDecodeError, json.JSONDecodeError) as e:
+  except ValueError as e:
     raise CheckpointError(f'{path}: damaged ({e}); copy the folder again') from None
   if not isinstance(content, dict):
     raise CheckpointError(f'{path}: damaged, holds {str(content)[:9]!r}, expected an object; copy the folder again')

@@ -1,5 +1,6 @@
 """The model card of an exported network: what it was trained on, its results, its limits, its licence."""
 
+from e2e_affect import streams
 from e2e_affect.clips.network import Network
 from e2e_affect.traces import postprocess
 
@@ -32,10 +33,10 @@ def card(network: Network) -> str:
     f'| {name} | {of["recordings"]} | {of["subjects"]} | {of["hours"]:g} |'
     for name, of in dataset['partitions'].items()
   ]
-  modalities = ' + '.join(config['model']['modalities'])
   corpus = dataset['preparation'].get('corpus', 'unknown')
+  heard_and_seen = ' and '.join(stream.phrase for stream in streams.of(config.model))
   parts = [
-    f'# {config["name"]}: {", ".join(targets)} from {_INPUT[modalities]}',
+    f'# {config["name"]}: {", ".join(targets)} from {heard_and_seen}',
     _SIMULATED if simulated else None,
     '## Output',
     _MEANING.format(targets=' and '.join(targets), milliseconds=1000 * grid.step_seconds),
@@ -55,15 +56,13 @@ def card(network: Network) -> str:
     '## Licence',
     _licence(simulated),
     '## Use',
-    _USE,
+    _use(network),
     f'Architecture: Tzirakis et al. (2017), *End-to-End Multimodal Emotion Recognition Using Deep Neural Networks*. '
     f'Checkpoint: step {about["checkpoint"]["step"]}, chosen by {about["checkpoint"]["chosen_by"]}. '
     f'Exported with {about["commit"]}.',
   ]
   return '\n\n'.join(part for part in parts if part) + '\n'
 
-
-_INPUT = {'speech': 'speech', 'visual': 'the face', 'speech + visual': 'speech and the face'}
 
 _USE = """\
 ```bash
@@ -73,7 +72,7 @@ python -m e2e_affect.predict --checkpoint=THIS_FOLDER --out=DIR CLIP…
 ```python
 import e2e_affect
 network = e2e_affect.load('THIS_FOLDER')
-traces = network(audio=samples, faces=crops)  # int16 [N] at 16 kHz; uint8 [T, 96, 96, 3]
+traces = network({arguments})  # {types}
 ```"""
 
 
@@ -86,18 +85,16 @@ def _scale(label_scale):
 
 
 def _input(network):
-  lines, grid = [], network.layout.grid
-  if 'speech' in network.modalities:
-    lines.append(
-      f'* Sound at {grid.sample_rate / 1000:g} kHz, mono, int16; the network sees 250 ms to either side of a step.'
-    )
-  if 'visual' in network.modalities:
-    height, width, _ = network.layout.streams['visual'][0].shape
-    lines.append(
-      f'* A face crop of {width}×{height} pixels RGB every {1000 * grid.step_seconds:g} ms, of which the network sees '
-      f'the centre at {network.config.model.visual.image_size} pixels.'
-    )
-  return '\n'.join(lines)
+  layout, model = network.layout, network.config.model
+  return '\n'.join(f'* {stream.takes(layout.streams[stream.name], layout.grid, model)}' for stream in streams.of(model))
+
+
+def _use(network):
+  layout = network.layout
+  examples = [stream.example(layout.streams[stream.name], layout.grid) for stream in streams.of(network.config.model)]
+  return _USE.format(
+    arguments=', '.join(argument for argument, _ in examples), types='; '.join(kind for _, kind in examples)
+  )
 
 
 def _results(about):

@@ -1,71 +1,29 @@
-"""A trained network as a callable, and the folder that it travels in.
+"""A trained network as a callable."""
 
-The folder, written by `python -m e2e_affect.export`, needs neither Orbax nor the training data:
-
-    parameters.safetensors   float32, named `params/…` and `batch_stats/…`
-    config.json              the run's whole config
-    network.json             targets, label scale, post-processing, checkpoint, data, commit, SHA-256 of the parameters
-    README.md                the model card
-"""
-
-from collections.abc import Mapping
-import dataclasses
+from collections.abc import Callable
 import functools
-import hashlib
-import json
-import pathlib
 import warnings
 
-from flax import traverse_util
 import jax
 import ml_collections
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from data_prep.core import atomic, json_text
-from data_prep.core.errors import CheckpointError, UserError
-from data_prep.media import sound_levels
-from data_prep.streams import speech
-from e2e_affect.config import stored
+from data_prep.core.errors import UserError
+from e2e_affect import streams
+from e2e_affect.clips import arrays
+from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.evaluate import chunks
 from e2e_affect.layers import recurrent
 from e2e_affect.models import affect
 from e2e_affect.run import workdir
 from e2e_affect.traces import postprocess
 from e2e_affect.traces.traces import Trace
-from e2e_affect.train import train_state
 
 # What every output of such a network says.
 SIMULATED = (
   'this network learnt from a simulated corpus, from drawings of people and not from people: its values say '
   'nothing about a person'
 )
-PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
-FORMAT_VERSION = 1
-_FIELDS = {'targets': list, 'label_scale': dict, 'postprocessing': dict, 'checkpoint': dict, 'commit': str}
-
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-  """What a network reads of a recording; whatever is long may be mapped from a file.
-
-  Attributes:
-    steps: T.
-    samples: [N] int16, mono at the grid's rate, N ≤ S · T, silence after it; None: no sound.
-    audio_mean, audio_std: of all samples, int16 units.
-    audio_gain: that they were multiplied by, see `data_prep.streams.speech`.
-    faces: T crops, a slice of which is uint8 [n, H, W, 3] RGB; None: no picture.
-    face_found: [T] float32 in [0, 1]; 0: no face.
-  """
-
-  steps: int
-  samples: np.ndarray | None
-  audio_mean: float
-  audio_std: float
-  faces: object
-  face_found: np.ndarray
-  audio_gain: float = 1.0
 
 
 class Network:
@@ -85,16 +43,12 @@ class Network:
   """
 
   def __init__(self, config: ml_collections.ConfigDict, variables: dict, about: dict):
-    unknown = set(config.model.modalities) - {'speech', 'visual'}
+    known = [name for name, stream in streams.STREAMS.items() if stream.track]
+    unknown = sorted(set(config.model.modalities) - set(known))
     if unknown:
       raise UserError(
-        f'the network reads {", ".join(sorted(unknown))} features, which are made for corpora alone; '
-        'analyse clips by one of speech, visual or both'
-      )
-    if 'geometric' in config.model.modalities:
-      raise UserError(
-        'this network takes landmarks, which prediction does not find in a clip; use the fused network '
-        'that it was trained from'
+        f'the network reads {", ".join(unknown)} features, which are made for corpora alone; '
+        f'analyse clips by a network of {", ".join(known)} or several of them'
       )
     self.config, self.variables, self.about = config, variables, about
     frozen = ml_collections.FrozenConfigDict(config)
@@ -142,8 +96,8 @@ class Network:
     """
     if self.simulated:
       warnings.warn(SIMULATED, stacklevel=2)
-    recording = self._recording(audio, faces, face_found)
-    raw = self.predict(recording)
+    given = {'audio': audio, 'faces': faces, 'face_found': face_found}
+    raw = self.predict(arrays.signals(given, self.config.model, self.layout))
     post = self.postprocess(raw)
     traces = {'time': np.arange(len(raw)) * self.layout.grid.step_seconds}
     traces |= {target: raw[:, k] for k, target in enumerate(self.targets)}
@@ -151,23 +105,28 @@ class Network:
       traces |= {f'{target}_post': post[:, k] for k, target in enumerate(self.targets)}
     return traces
 
-  def predict(self, recording: Recording, chunk_seconds: int | None = None, progress=lambda steps: None) -> np.ndarray:
+  def predict(
+    self,
+    signals: ClipSignals,
+    chunk_seconds: int | None = None,
+    progress: Callable[[int], object] = lambda steps: None,
+  ) -> np.ndarray:
     """Raw traces [T, K] float32, in constant memory beside them.
 
     Args:
-      recording: with at least one of the network's modalities.
+      signals: of at least one of the network's streams.
       chunk_seconds: how much is on the device at once; changes no trace. Default: the config's, less for short clips.
       progress: called with the number of steps done since the last call.
     """
     options = self.config.model.recurrent
-    chunk = self._chunk_steps(recording.steps, chunk_seconds)
+    chunk = self._chunk_steps(signals.steps, chunk_seconds)
     carry = recurrent.initial_carry(1, options.layers, options.units)
     rows = []
-    inputs = (self._inputs(recording, first, chunk) for first in range(0, recording.steps, chunk))
+    inputs = (self._inputs(signals, first, chunk) for first in range(0, signals.steps, chunk))
     for prediction in chunks.predict(self._eval_step, self.variables, inputs, carry):
       rows.append(prediction[0])
-      progress(min(chunk, recording.steps - chunk * (len(rows) - 1)))
-    return np.concatenate(rows)[: recording.steps]
+      progress(min(chunk, signals.steps - chunk * (len(rows) - 1)))
+    return np.concatenate(rows)[: signals.steps]
 
   def postprocess(self, raw: np.ndarray) -> np.ndarray | None:
     """[T, K] raw traces of a whole recording -> [T, K] after post-processing, or None where the run fitted none."""
@@ -194,171 +153,18 @@ class Network:
       records = min(records, 1 << (grid.records(num_steps) - 1).bit_length())
     return records * grid.steps_per_record
 
-  def _inputs(self, recording, first, chunk):
-    """What `chunks.eval_step` takes of steps first … first + chunk − 1; zeros outside of the recording."""
-    before, after = first - self._context, first + chunk + self._context
-    steps_here, per_step = np.arange(before, after), self.layout.grid.samples_per_step
-    inputs = {'valid': ((steps_here >= 0) & (steps_here < recording.steps)).astype(np.float32)[None]}
-    if 'speech' in self.modalities:
-      audio = np.zeros(len(steps_here) * per_step, np.int16)
-      if recording.samples is not None:
-        piece = recording.samples[max(0, before) * per_step : after * per_step]
-        place = max(0, -before) * per_step
-        audio[place : place + len(piece)] = piece
-      inputs |= {
-        'audio': audio.reshape(1, -1, per_step),
-        'audio_mean': np.float32([recording.audio_mean]),
-        'audio_std': np.float32([recording.audio_std]),
-        'audio_gain': np.float32([recording.audio_gain]),
-      }
-    if 'visual' in self.modalities:
-      face = np.zeros((chunk, *self.layout.streams['visual'][0].shape), np.uint8)
-      found = np.zeros(chunk, np.float32)
-      if recording.faces is not None:
-        piece = recording.faces[first : min(first + chunk, recording.steps)]
-        face[: len(piece)] = piece
-        found[: len(piece)] = recording.face_found[first : first + len(piece)]
-      inputs |= {'face': face[None], 'face_found': found[None]}
+  def _inputs(self, signals, first, chunk):
+    """What `chunks.eval_step` takes of steps first … first + chunk − 1."""
+    end = first + chunk
+    around = np.arange(first - self._context, end + self._context)
+    inputs = {'valid': ((around >= 0) & (around < signals.steps)).astype(np.float32)[None]}
+    for stream in streams.of(self.config.model):
+      for field in self.layout.streams[stream.name]:
+        if field.per == 'recording':
+          value = signals.of_recording(field)
+        elif field.name in stream.wide:
+          value = signals.of_steps(field, first - self._context, end + self._context)
+        else:
+          value = signals.of_steps(field, first, end)
+        inputs[field.name] = value[None]
     return inputs
-
-  def _recording(self, audio, faces, face_found):
-    for name, value, modality in (('audio', audio, 'speech'), ('faces', faces, 'visual')):
-      if value is not None and modality not in self.modalities:
-        raise ValueError(f'{name} given to a network of {" + ".join(self.modalities)}, which has no {modality} part')
-      if value is None and self.modalities == (modality,):
-        raise ValueError(f'{name} missing: this is a {modality} network')
-    if audio is None and faces is None:
-      raise ValueError('neither audio nor faces given')
-    grid = self.layout.grid
-    samples, gain = (None, 1.0) if audio is None else _int16(_array('audio', audio), grid.sample_rate)
-    if faces is not None:
-      faces = _array('faces', faces)
-      shape = self.layout.streams['visual'][0].shape
-      if faces.dtype != np.uint8 or faces.shape[1:] != shape or not len(faces):
-        raise ValueError(f'faces are {faces.dtype}{list(faces.shape)}, expected uint8[T, {", ".join(map(str, shape))}]')
-    count = len(faces) if faces is not None else -(-len(samples) // grid.samples_per_step)
-    found = np.ones(count, np.float32) if face_found is None else _array('face_found', face_found)
-    if found.shape != (count,):
-      raise ValueError(f'face_found is {list(found.shape)}, expected [{count}], as many as faces')
-    if found.dtype.kind not in 'biuf' or not ((found >= 0) & (found <= 1)).all():
-      raise ValueError(f'face_found is {_range(found)}, expected numbers in [0, 1]')
-    if samples is not None and len(samples) > count * grid.samples_per_step:
-      raise ValueError(
-        f'{len(samples)} samples and {count} faces, expected at most '
-        f'{count * grid.samples_per_step} samples, {grid.samples_per_step} a step of {1000 * grid.step_seconds:g} ms'
-      )
-    mean, std = speech.statistics(samples) if samples is not None else (0.0, 0.0)
-    return Recording(
-      steps=count,
-      samples=samples,
-      audio_mean=mean,
-      audio_std=std,
-      faces=faces,
-      face_found=found.astype(np.float32),
-      audio_gain=gain,
-    )
-
-
-def _array(name, values):
-  try:
-    return np.asarray(values)
-  except (ValueError, TypeError):
-    raise ValueError(f'{name} is no array: ragged; expected rows of the same length') from None
-
-
-def _range(values):
-  """Type, and for numbers the span: what an error says of an array."""
-  return f'{values.dtype}' + (f' from {values.min():g} to {values.max():g}' if values.dtype.kind in 'biuf' else '')
-
-
-def _int16(audio, sample_rate):
-  """The samples as files give them, and their gain."""
-  if audio.ndim != 1 or not len(audio):
-    raise ValueError(f'audio is {audio.dtype}{list(audio.shape)}, expected [N] samples at {sample_rate / 1000:g} kHz')
-  if audio.dtype == np.int16:
-    return audio, 1.0
-  if audio.dtype.kind != 'f' or not np.isfinite(audio).all() or np.abs(audio).max() > sound_levels.MOST:
-    raise ValueError(f'audio is {_range(audio)}, expected int16, or finite float in [−1, 1] (up to 16 is taken)')
-  gain = sound_levels.gain(float(np.abs(audio).max()))
-  wide = audio.astype(np.promote_types(audio.dtype, np.float32), copy=False)
-  return np.clip(np.rint(wide * (32768.0 * gain)), -32768, 32767).astype(np.int16), gain
-
-
-def save(network: Network, folder, card: str) -> None:
-  """Writes the folder; `network.json` comes last: where it is, the rest is.
-
-  Raises:
-    WorkdirError, DiskFullError: it cannot be written.
-  """
-  folder = pathlib.Path(folder)
-  flat = traverse_util.flatten_dict(network.variables, sep='/')
-  data = safetensors.numpy.save({name: np.asarray(value, np.float32) for name, value in sorted(flat.items())})
-  (folder / ABOUT_FILE).unlink(missing_ok=True)
-  atomic.write(folder / PARAMETERS_FILE, data)
-  atomic.write(folder / CONFIG_FILE, json.dumps(json.loads(network.config.to_json()), indent=2) + '\n')
-  atomic.write(folder / 'README.md', card)
-  about = {'format_version': FORMAT_VERSION, 'sha256': hashlib.sha256(data).hexdigest(), **network.about}
-  atomic.write(folder / ABOUT_FILE, json.dumps(about, indent=1, ensure_ascii=False) + '\n')
-
-
-def load(folder) -> Network:
-  """Loads an exported network.
-
-  Raises:
-    UserError: no such folder, or of another format version.
-    CheckpointError: a file of it is damaged, or does not fit the others.
-  """
-  folder = pathlib.Path(folder)
-  about = _read_json(folder / ABOUT_FILE)
-  if about.get('format_version') != FORMAT_VERSION:
-    raise UserError(
-      f'{folder}: format version {about.get("format_version")}, this program reads {FORMAT_VERSION}; export it again'
-    )
-  for field, kind in _FIELDS.items():
-    if not isinstance(about.get(field), kind):
-      raise CheckpointError(
-        f'{folder / ABOUT_FILE}: damaged, {field} is {str(about.get(field))[:30]!r}, expected a '
-        f'{kind.__name__}; copy the folder again'
-      )
-  config = stored.complete(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
-  path = folder / PARAMETERS_FILE
-  try:
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != about['sha256']:
-      raise CheckpointError(f'{path}: damaged, its SHA-256 is not that of {ABOUT_FILE}; copy the folder again')
-    flat = safetensors.numpy.load(data)
-  except (OSError, KeyError, safetensors.SafetensorError) as e:
-    raise CheckpointError(f'{path}: cannot be read ({e}); export the run again') from None
-  layout = workdir.layout_of(about.get('dataset') or {}, config, about['targets'])
-  state = jax.eval_shape(lambda: train_state.init_state(config, layout))
-  template = {'params': state.params, 'batch_stats': state.batch_stats}
-  _check_shapes(path, flat, traverse_util.flatten_dict(template, sep='/'))
-  variables = traverse_util.unflatten_dict(flat, sep='/')
-  network = Network(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
-  try:
-    network.postprocess(np.zeros((3, len(network.targets)), np.float32))
-  except (TypeError, AttributeError, KeyError, ValueError) as e:
-    raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r})') from None
-  return network
-
-
-def _check_shapes(path, found: Mapping, wanted: Mapping):
-  describe = lambda tree, name: f'{tree[name].dtype}{list(tree[name].shape)}' if name in tree else 'absent'
-  for name in sorted(found.keys() | wanted.keys()):
-    if describe(found, name) != describe(wanted, name):
-      raise CheckpointError(
-        f'{path}: {name} is {describe(found, name)}, {CONFIG_FILE} wants {describe(wanted, name)}; export the run again'
-      )
-
-
-def _read_json(path):
-  try:
-    content = json_text.parse(path.read_text(encoding='utf-8'))
-  except (FileNotFoundError, NotADirectoryError):
-    hint = ' (a run: give it as --workdir)' if (path.parent / 'checkpoints').is_dir() else ''
-    raise UserError(f'{path}: not found{hint}; expected a folder that `python -m e2e_affect.export` wrote') from None
-  except ValueError as e:
-    raise CheckpointError(f'{path}: damaged ({e}); copy the folder again') from None
-  if not isinstance(content, dict):
-    raise CheckpointError(f'{path}: damaged, holds {str(content)[:9]!r}, expected an object; copy the folder again')
-  return content

@@ -16,7 +16,7 @@ import shutil
 import unicodedata
 
 from data_prep.core import atomic, lock
-from data_prep.core.errors import UserError, write_error
+from data_prep.core.errors import UserError, WorkdirError, write_error
 from data_prep.corpora.recording import Recording
 from e2e_affect.clips import outputs, sources
 
@@ -67,6 +67,11 @@ def fault_of_output(out: pathlib.Path, spool: pathlib.Path, error: Exception) ->
   except OSError as e:
     return write_error(out, e)
   return None
+
+
+def foreign(path: pathlib.Path) -> WorkdirError:
+  """The error of a file that another program wrote where a result belongs."""
+  return WorkdirError(f'{path}: is there already and not of this program; left as it is: choose another --out')
 
 
 def files_of(recording: Recording) -> dict[str, str]:

@@ -221,19 +221,6 @@ def read_traces(path: pathlib.Path, targets: Sequence[str]) -> np.ndarray:
   return np.array([[float(row[column]) for column in columns] for row in rows], np.float32)
 
 
-def are_rejects(data: bytes) -> bool:
-  """Whether the content of a file is that of `rejects.jsonl`."""
-  try:
-    rows = [json_text.parse(line) for line in data.splitlines()]
-    return all(
-      row.keys() == {'clip', 'files', 'reason'}
-      and all(isinstance(text, str) for text in (row['clip'], row['reason'], *row['files'].values()))
-      for row in rows
-    )
-  except (ValueError, AttributeError):
-    return False
-
-
 def _paths(out, name):
   return [out / f'{name}.{suffix}' for suffix in _SUFFIXES]
 

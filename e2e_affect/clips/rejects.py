@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import json
 import pathlib
 
-from data_prep.core import atomic
+from data_prep.core import atomic, json_text
 from e2e_affect.clips import out_folder
 
 REJECTS = 'rejects.jsonl'
@@ -24,7 +24,7 @@ def read(out: pathlib.Path) -> dict[tuple, dict]:
       data = b''
   if not _are_rejects(data):
     raise out_folder.foreign(path)
-  rows = [json.loads(line) for line in data.splitlines()]
+  rows = [json_text.parse(line) for line in data.splitlines()]
   return {out_folder.key_of(row['files']): row for row in rows}
 
 
@@ -40,11 +40,11 @@ def write(out: pathlib.Path, rejects: Mapping[tuple, dict]) -> None:
 
 def _are_rejects(data):
   try:
-    rows = [json.loads(line) for line in data.splitlines()]
+    rows = [json_text.parse(line) for line in data.splitlines()]
     return all(
       row.keys() == {'clip', 'files', 'reason'}
       and all(isinstance(text, str) for text in (row['clip'], row['reason'], *row['files'].values()))
       for row in rows
     )
-  except (ValueError, AttributeError, RecursionError):
+  except (ValueError, AttributeError):
     return False

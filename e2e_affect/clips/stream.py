@@ -51,7 +51,7 @@ class Stream:
     """
     options, self.grid = network.config.model.speech, network.layout.grid
     per_step = self.grid.samples_per_step
-    if 'speech' not in network.modalities:
+    if STREAMS['speech'].name not in network.modalities:
       raise UserError(
         f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that hears'
       )

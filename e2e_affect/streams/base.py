@@ -1,13 +1,17 @@
 """What every stream of the trainer says of itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
 import jax
+import ml_collections
+import numpy as np
 
 from data_prep.core.errors import DataError
+from data_prep.recordings.clip import Clip
 from data_prep.schema.fields import Field
+from data_prep.schema.grid import Grid
 
 
 class Stream:
@@ -22,6 +26,12 @@ class Stream:
     shared: fields of `config.model.<name>` in which two networks must agree, beside the shapes of their parameters, for
       one to take the other's features.
     follows: fields that are as that other network has them where they are left on 'auto'.
+    phrase: what a network with it predicts from, in a sentence.
+    track: what of a clip it is made of; None: no clip yields it.
+    verb: what a network of it does with a clip.
+    picture: whether the faces in a clip's picture must be followed for it.
+    arrays: names of the arrays that a user hands to a network for it; the first is the one that counts.
+    ends_early: whether it may be shorter than the recording, and is 0 from there on.
   """
 
   name: str
@@ -31,6 +41,12 @@ class Stream:
   lack: str
   shared: tuple[str, ...] = ()
   follows: tuple[str, ...] = ()
+  phrase: str
+  track: str | None = None
+  verb: str = ''
+  picture: bool = False
+  arrays: tuple[str, ...] = ()
+  ends_early: bool = False
 
   def reach(self, model: Any) -> int:
     """Samples of sound beside a chunk that its filters see.
@@ -92,3 +108,40 @@ class Stream:
       keys: [B] PRNG keys of the sequences; only read in training.
     """
     raise NotImplementedError
+
+  def of_clip(self, clip: Clip) -> dict[str, Any] | None:
+    """Its fields of a clip, or None where the clip lacks it.
+
+    Of a field per step, anything of which a slice of steps is an array [n, …]; per recording, a number.
+    """
+    return None
+
+  def of_arrays(self, arrays: Mapping[str, np.ndarray], fields: tuple[Field, ...], grid: Grid) -> dict[str, Any]:
+    """Its fields, as `of_clip` has them, of arrays that a user hands over.
+
+    Args:
+      arrays: those of `self.arrays` that are given, the first among them.
+      fields: in the records that the network was trained on.
+      grid: of the recording.
+
+    Raises:
+      ValueError: an array of another type or shape than the network takes: named, with what was expected.
+    """
+    raise NotImplementedError
+
+  def amount(self, values: Mapping[str, Any]) -> str:
+    """How much of it there is, in words, of what `of_arrays` returned."""
+    raise NotImplementedError
+
+  def takes(self, fields: tuple[Field, ...], grid: Grid, model: ml_collections.ConfigDict) -> str:
+    """What a network takes of it: a sentence of the model card."""
+    raise NotImplementedError
+
+  def example(self, fields: tuple[Field, ...], grid: Grid) -> tuple[str, str]:
+    """The argument that hands it over, and its type, for the model card: `audio=samples`, `int16 [N] at 16 kHz`."""
+    raise NotImplementedError
+
+
+def described(values: np.ndarray) -> str:
+  """Type, and for numbers the span: what an error says of an array."""
+  return f'{values.dtype}' + (f' from {values.min():g} to {values.max():g}' if values.dtype.kind in 'biuf' else '')

@@ -11,6 +11,7 @@ class Geometric(Stream):
   part = False
   evidence = 'landmarks'
   lack = 'landmark'
+  phrase = 'landmarks'
 
   def check(self, found, config):
     """See `Stream`."""

@@ -1,11 +1,15 @@
 """The sound: normalised over its recording, then through the speech network (paper, section III-B)."""
 
 import functools
+import math
 
 import jax.numpy as jnp
+import numpy as np
 
+from data_prep.media import sound_levels
+from data_prep.streams.speech import statistics
 from e2e_affect.layers.speech import ReleasedSpeechNetwork, SpeechNetwork
-from e2e_affect.streams.base import Stream
+from e2e_affect.streams.base import described, Stream
 
 _STD_FLOOR = 1.0  # one int16 unit: digital silence stays zero instead of becoming NaN
 
@@ -18,6 +22,11 @@ class Speech(Stream):
   evidence = 'audio_std'
   lack = 'sound'
   shared = ('variant', 'normalise', 'pool_channels')
+  phrase = 'speech'
+  track = 'a sound track'
+  verb = 'hears'
+  arrays = ('audio',)
+  ends_early = True
 
   def reach(self, model):
     """See `Stream`."""
@@ -64,3 +73,80 @@ class Speech(Stream):
     found = inputs['audio_found'][:, None] > 0
     x = network(inputs['audio'], inputs['valid'], found=found, train=train, keys=keys)[:, core]
     return jnp.where(found[:, :, None], x, 0)
+
+  def of_clip(self, clip):
+    """See `Stream`."""
+    if clip.samples is None:
+      return None
+    return {
+      'audio': InSteps(clip.samples, clip.grid.samples_per_step),
+      'audio_mean': clip.audio_mean,
+      'audio_std': clip.audio_std,
+      'audio_gain': clip.audio_gain,
+    }
+
+  def of_arrays(self, arrays, fields, grid):
+    """See `Stream`; `audio` is [N] int16, or float with full scale at 1."""
+    samples, gain = _int16(arrays['audio'], grid.sample_rate)
+    mean, std = statistics(samples)
+    return {
+      'audio': InSteps(samples, grid.samples_per_step),
+      'audio_mean': mean,
+      'audio_std': std,
+      'audio_gain': gain,
+    }
+
+  def amount(self, values):
+    """See `Stream`."""
+    return f'{len(values["audio"].samples)} samples'
+
+  def takes(self, fields, grid, model):
+    """See `Stream`."""
+    reach = 1000 * self.reach(model) / grid.sample_rate
+    return (
+      f'Sound at {_kilohertz(grid.sample_rate)}, mono, int16; the network sees {reach:.0f} ms to either side of a step.'
+    )
+
+  def example(self, fields, grid):
+    """See `Stream`."""
+    return 'audio=samples', f'int16 [N] at {_kilohertz(grid.sample_rate)}'
+
+
+class InSteps:
+  """Samples [N], read as steps [T, S]; the last one is filled up with silence.
+
+  Attributes:
+    samples: whatever is long may be mapped from a file: a slice reads its own steps alone.
+  """
+
+  def __init__(self, samples: np.ndarray, samples_per_step: int):
+    self.samples, self._size = samples, samples_per_step
+
+  def __len__(self) -> int:
+    return math.ceil(len(self.samples) / self._size)
+
+  def __getitem__(self, steps: slice) -> np.ndarray:
+    first, end, _ = steps.indices(len(self))
+    piece = self.samples[first * self._size : end * self._size]
+    rows = np.zeros((max(0, end - first), self._size), self.samples.dtype)
+    rows.reshape(-1)[: len(piece)] = piece
+    return rows
+
+
+def _kilohertz(sample_rate):
+  return f'{sample_rate / 1000:g} kHz'
+
+
+def _int16(audio, sample_rate):
+  """The samples as files give them, and their gain."""
+  if audio.ndim != 1 or not len(audio):
+    raise ValueError(f'audio is {audio.dtype}{list(audio.shape)}, expected [N] samples at {_kilohertz(sample_rate)}')
+  if audio.dtype == np.int16:
+    return audio, 1.0
+  if audio.dtype.kind != 'f' or not np.isfinite(audio).all() or np.abs(audio).max() > sound_levels.MOST:
+    raise ValueError(
+      f'audio is {described(audio)}, expected int16, or finite float in [−1, 1] (up to {sound_levels.MOST:g} is taken)'
+    )
+  gain = sound_levels.gain(float(np.abs(audio).max()))
+  wide = audio.astype(np.promote_types(audio.dtype, np.float32), copy=False)
+  return np.clip(np.rint(wide * (32768.0 * gain)), -32768, 32767).astype(np.int16), gain

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from e2e_affect.layers.resnet import ResNet50
-from e2e_affect.streams.base import Stream
+from e2e_affect.streams.base import described, Stream
 
 
 class Visual(Stream):
@@ -18,6 +18,11 @@ class Visual(Stream):
   lack = 'face'
   shared = ('stride_on', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size')
   follows = ('batch_norm',)
+  phrase = 'the face'
+  track = 'a picture'
+  verb = 'sees'
+  picture = True
+  arrays = ('faces', 'face_found')
 
   def inputs(self, batch, model, augment, keys):
     """`face` uint8 and `face_found` [B, T] -> `face` [B, T, H, W, 3] and `face_found`.
@@ -67,6 +72,38 @@ class Visual(Stream):
       name=self.name,
     )(frames, mask, train)
     return jnp.where(found[:, :, None], x.reshape(*face.shape[:2], -1), 0)
+
+  def of_clip(self, clip):
+    """See `Stream`."""
+    return None if clip.crops is None else {'face': clip.crops, 'face_found': clip.face_found}
+
+  def of_arrays(self, arrays, fields, grid):
+    """See `Stream`; `faces` are [T, H, W, 3] uint8, `face_found` is [T], 1 everywhere where it is not given."""
+    faces, shape = arrays['faces'], fields[0].shape
+    if faces.dtype != np.uint8 or faces.shape[1:] != shape or not len(faces):
+      raise ValueError(f'faces are {faces.dtype}{list(faces.shape)}, expected uint8[T, {", ".join(map(str, shape))}]')
+    found = arrays.get('face_found', np.ones(len(faces), np.float32))
+    if found.shape != (len(faces),):
+      raise ValueError(f'face_found is {list(found.shape)}, expected [{len(faces)}], as many as faces')
+    if found.dtype.kind not in 'biuf' or not ((found >= 0) & (found <= 1)).all():
+      raise ValueError(f'face_found is {described(found)}, expected numbers in [0, 1]')
+    return {'face': faces, 'face_found': found.astype(np.float32)}
+
+  def amount(self, values):
+    """See `Stream`."""
+    return f'{len(values["face"])} faces'
+
+  def takes(self, fields, grid, model):
+    """See `Stream`."""
+    height, width, _ = fields[0].shape
+    return (
+      f'A face crop of {width}×{height} pixels RGB every {1000 * grid.step_seconds:g} ms, of which the network sees '
+      f'the centre at {model.visual.image_size} pixels.'
+    )
+
+  def example(self, fields, grid):
+    """See `Stream`."""
+    return 'faces=crops', f'uint8 [T, {", ".join(map(str, fields[0].shape))}]'
 
 
 def _augment(face, resized, size, augment, keys):

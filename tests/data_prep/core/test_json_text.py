@@ -6,7 +6,7 @@ from data_prep.core import json_text
 from data_prep.core.errors import UserError
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import write
-from e2e_affect.clips import network
+from e2e_affect.clips import exported
 from e2e_affect.evaluate import results
 from e2e_affect.run import metric_writer, workdir
 
@@ -17,7 +17,7 @@ READERS = {
   'dataset.json': lambda folder: workdir.read_dataset(str(folder)),
   'results.json': results.read_results,
   'metrics.jsonl': metric_writer.read_metrics,
-  'network.json': network.load,
+  'network.json': exported.load,
 }
 
 

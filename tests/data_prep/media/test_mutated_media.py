@@ -14,7 +14,8 @@ import sys
 
 import pytest
 
-from e2e_affect import predict
+from data_prep.core.errors import DataError
+from e2e_affect.clips import analyse
 from tests.networks import small_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -54,15 +55,15 @@ def check(folder: pathlib.Path, count: int, seed: int) -> None:
   sources = sorted(path for path in ODD.iterdir() if path.is_file())
   network, out, broken = small_network('speech', 'visual'), folder / 'out', folder / 'broken'
   broken.mkdir()
-  predict.predict(network, [str(ODD / 'c72_cover_track_no_flag.mp4')], out)
+  analyse.analyse(network, [str(ODD / 'c72_cover_track_no_flag.mp4')], out)
   before = {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
   for number in range(count):
     source, other = rng.choice(sources), rng.choice(sources)
     path = broken / f'{number:03d}_{source.name}'
     path.write_bytes(mutate(source.read_bytes(), other.read_bytes(), rng))
   try:
-    predict.predict(network, [str(path) for path in sorted(broken.iterdir())], out)
-  except predict.DataError as e:
+    analyse.analyse(network, [str(path) for path in sorted(broken.iterdir())], out)
+  except DataError as e:
     assert '\n' not in str(e)
   rejects = [json.loads(line) for line in (out / 'rejects.jsonl').read_text().splitlines()]
   for row in rejects:

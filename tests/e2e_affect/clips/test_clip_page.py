@@ -8,8 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from e2e_affect import predict
-from e2e_affect.clips import clip_page
+from e2e_affect.clips import analyse, clip_page
 from e2e_affect.report.page import asset
 from tests import browser, clips
 from tests.data_prep.recordings.test_clip import portrait
@@ -33,9 +32,9 @@ def pages(tmp_path_factory):
   name = 'face </script><b>&'
   (folder / 'list.csv').write_text(f'recording,video,boxes\n{name},v.mp4,box.csv\n')
   network = small_network('visual')
-  predict.predict(network, [str(folder / 'list.csv')], folder / 'beside')
-  predict.predict(network, [str(folder / 'list.csv')], folder / 'inside', embed=True)
-  predict.predict(small_network('speech'), [str(folder / 'a.wav')], folder / 'sound')
+  analyse.analyse(network, [str(folder / 'list.csv')], folder / 'beside')
+  analyse.analyse(network, [str(folder / 'list.csv')], folder / 'inside', embed=True)
+  analyse.analyse(small_network('speech'), [str(folder / 'a.wav')], folder / 'sound')
   return folder
 
 
@@ -117,7 +116,7 @@ def test_face_and_shading(pages, page):
 @needs_browser
 @pytest.mark.slow
 def test_the_index_sorts(pages, page, tmp_path):
-  predict.predict(small_network('speech'), [str(pages / 'a.wav'), str(pages / 'v.mp4')], tmp_path)
+  analyse.analyse(small_network('speech'), [str(pages / 'a.wav'), str(pages / 'v.mp4')], tmp_path)
   page.size(390, 844)
   page.open(tmp_path / 'index.html')
   names = '[...document.querySelectorAll("tbody tr")].map(row => row.cells[0].textContent)'

@@ -10,9 +10,7 @@ import pytest
 import soundfile
 
 from data_prep.schema.grid import Grid
-from e2e_affect import predict
-from e2e_affect.clips import model_card
-from e2e_affect.clips import network as networks
+from e2e_affect.clips import analyse, exported
 from e2e_affect.clips.outputs import PAGE_MARK
 from e2e_affect.models import affect
 from tests import clips
@@ -28,9 +26,9 @@ def network(tmp_path_factory):
   """A fused network that has been exported and loaded again."""
   folder = tmp_path_factory.mktemp('exported')
   made = random_network(small_config('speech', 'visual'), GRID)
-  networks.save(made, folder, model_card.card(made))
+  exported.save(made, folder)
   assert 'Each step of 500 ms' in (folder / 'README.md').read_text()
-  return networks.load(folder)
+  return exported.load(folder)
 
 
 def rows(path):
@@ -45,7 +43,7 @@ def page_data(path):
 def test_a_sound(network, tmp_path):
   samples = (np.random.default_rng(0).normal(size=SAMPLES) * 3000).astype(np.int16)
   soundfile.write(tmp_path / 'a.wav', samples, 8000)
-  predict.predict(network, [str(tmp_path / 'a.wav')], tmp_path / 'out')
+  analyse.analyse(network, [str(tmp_path / 'a.wav')], tmp_path / 'out')
   table = rows(tmp_path / 'out' / 'a.csv')
   assert [row['time'] for row in table] == [f'{k // 2}.{k % 2 * 50:02d}' for k in range(17)]
   content = json.loads((tmp_path / 'out' / 'a.json').read_text())
@@ -88,7 +86,7 @@ def test_a_video(network, tmp_path):
   (tmp_path / 'box.csv').write_text('x,y,width,height\n40,30,50,54\n')
   clips.write_clip(tmp_path / 'v.mp4', portrait(1) * 75, sound=noise, rate=16_000, codec='mpeg4', sound_codec='aac')
   (tmp_path / 'list.csv').write_text('recording,video,boxes\nv,v.mp4,box.csv\n')
-  predict.predict(network, [str(tmp_path / 'list.csv')], tmp_path / 'out')
+  analyse.analyse(network, [str(tmp_path / 'list.csv')], tmp_path / 'out')
   table = rows(tmp_path / 'out' / 'v.csv')
   assert [row['time'] for row in table] == ['0.00', '0.50', '1.00', '1.50', '2.00', '2.50']
   assert all(float(row['face_found']) > 0 for row in table)

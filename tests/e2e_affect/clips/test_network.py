@@ -13,8 +13,10 @@ from scipy import ndimage
 from data_prep.core.errors import CheckpointError, UserError
 from data_prep.streams.speech import statistics
 import e2e_affect
-from e2e_affect.clips import model_card, stream
+from e2e_affect.clips import exported, stream
 from e2e_affect.clips import network as networks
+from e2e_affect.clips.signals import ClipSignals
+from e2e_affect.streams.speech import InSteps
 from tests import networks as networks_of_tests
 from tests.networks import small_network
 
@@ -38,16 +40,14 @@ def crops(steps, seed=2):
   return np.random.default_rng(seed).integers(0, 256, (steps, 96, 96, 3), dtype=np.uint8)
 
 
-def recording(steps, samples=None, faces=None, found=None):
-  mean, std = (0.0, 0.0) if samples is None else (float(samples.mean()), float(samples.std()))
-  return networks.Recording(
-    steps=steps,
-    samples=samples,
-    audio_mean=mean,
-    audio_std=std,
-    faces=faces,
-    face_found=np.ones(steps, np.float32) if found is None else found,
-  )
+def recording(steps, samples, faces=None, found=None):
+  values = {
+    'audio': InSteps(samples, 640),
+    'audio_mean': float(samples.mean()),
+    'audio_std': float(samples.std()),
+    'audio_gain': 1.0,
+  }
+  return ClipSignals(steps, values if faces is None else values | {'face': faces, 'face_found': found})
 
 
 def test_traces_do_not_depend_on_the_chunks(speech):
@@ -65,7 +65,7 @@ def test_fused_traces_do_not_depend_on_the_chunks(fused):
   whole = fused.predict(clip, chunk_seconds=4)
   np.testing.assert_allclose(fused.predict(clip, chunk_seconds=1), whole, atol=1e-5)
   # A crop without a face is masked: what it shows changes nothing.
-  other = clip.faces.copy()
+  other = clip.values['face'].copy()
   other[found == 0] = 255
   np.testing.assert_array_equal(fused.predict(recording(90, sound(90), other, found), chunk_seconds=4), whole)
   # Either modality alone.
@@ -104,6 +104,10 @@ def test_the_call(speech):
     ({'audio': np.zeros(9, 'datetime64[s]')}, r'audio is datetime64\[s\], expected int16'),
     ({'audio': [[1, 2], [3]]}, 'audio is no array: ragged.*expected rows of the same length'),
     ({'audio': sound(2), 'faces': crops(2)}, 'has no visual part'),
+    (
+      {'audio': sound(2), 'face_found': np.ones(2)},
+      'face_found given to a network of speech, which has no visual part',
+    ),
   ],
 )
 def test_arrays_that_do_not_fit(speech, arguments, message):
@@ -123,7 +127,8 @@ def test_arrays_that_do_not_fit(speech, arguments, message):
     ({'faces': crops(2), 'face_found': [-1.0, 0]}, 'face_found is float64 from -1 to 0'),
     ({'faces': crops(2), 'face_found': ['a', 'b']}, 'face_found is <U1'),
     ({'faces': [crops(2)[0], crops(1)[0, 1:]]}, 'faces is no array'),
-    ({'audio': sound(3), 'faces': crops(2)}, '1920 samples and 2 faces'),
+    ({'audio': sound(3), 'faces': crops(2)}, '1920 samples and 2 faces, expected at most 2 steps of each, 640 samples'),
+    ({'audio': sound(3), 'face_found': np.ones(3)}, 'face_found given without faces'),
   ],
 )
 def test_arrays_that_do_not_fit_the_fused(fused, arguments, message):
@@ -133,7 +138,7 @@ def test_arrays_that_do_not_fit_the_fused(fused, arguments, message):
 
 @pytest.fixture
 def folder(speech, tmp_path):
-  networks.save(speech, tmp_path / 'net', model_card.card(speech))
+  exported.save(speech, tmp_path / 'net')
   return tmp_path / 'net'
 
 
@@ -287,18 +292,9 @@ def test_a_gain_is_taken_back_where_samples_are_not_normalised():
   config.model.speech.normalise = 'none'
   network = networks_of_tests.random_network(config)
   quiet = sound(30) // 256 * 256  # exact in int16 at either level
-  samples = networks.Recording(
-    steps=30,
-    samples=quiet,
-    audio_mean=0.0,
-    audio_std=1.0,
-    faces=None,
-    face_found=np.ones(30, np.float32),
-    audio_gain=256.0,
-  )
-  stored = networks.Recording(
-    steps=30, samples=quiet // 256, audio_mean=0.0, audio_std=1.0, faces=None, face_found=np.ones(30, np.float32)
-  )
+  level = {'audio_mean': 0.0, 'audio_std': 1.0}
+  samples = ClipSignals(30, {'audio': InSteps(quiet, 640), 'audio_gain': 256.0, **level})
+  stored = ClipSignals(30, {'audio': InSteps(quiet // 256, 640), **level})  # without a gain: 1
   np.testing.assert_allclose(network.predict(samples), network.predict(stored), atol=1e-6)
   hot = 8.0 * sound(30) / 32768  # peaks above full scale
   traces = network(audio=hot / 2)

@@ -16,9 +16,7 @@ import pytest
 import soundfile
 
 from data_prep.core.errors import DataError, DiskFullError, LockedError, WorkdirError
-from e2e_affect import predict
-from e2e_affect.clips import model_card, out_folder, outputs
-from e2e_affect.clips import network as networks
+from e2e_affect.clips import analyse, exported, out_folder, outputs
 from tests.networks import small_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -32,7 +30,7 @@ def noise(path, seed=0, seconds=0.5):
 
 def run(out, *arguments, **options):
   return [
-    content['clip'] for content in predict.predict(small_network('speech'), [str(a) for a in arguments], out, **options)
+    content['clip'] for content in analyse.analyse(small_network('speech'), [str(a) for a in arguments], out, **options)
   ]
 
 
@@ -220,7 +218,7 @@ def test_a_name_that_is_no_utf_8_is_analysed_like_any_other(tmp_path):
 @pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_prediction_without_leavings_and_the_same_command_goes_on(tmp_path, number, code):
   network = small_network('speech')
-  networks.save(network, tmp_path / 'net', model_card.card(network))
+  exported.save(network, tmp_path / 'net')
   clips = [noise(tmp_path / f'{i}.wav', i, 60) for i in range(4)]
   command = [
     sys.executable,

@@ -24,7 +24,7 @@ from data_prep.shards import prepare
 from data_prep.simulate import corpus
 import e2e_affect
 from e2e_affect import export, heads, predict
-from e2e_affect.clips import model_card
+from e2e_affect.clips import analyse, exported, model_card, of_run
 from e2e_affect.clips import network as networks
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.run import workdir
@@ -71,7 +71,7 @@ def check_files(out, name, steps_expected, targets=('arousal', 'valence')):
 @needs_clips
 @pytest.mark.slow
 def test_real_clips(tmp_path):
-  summaries = predict.predict(small_network('speech', 'visual'), [str(DATA / 'grid'), str(DATA / 'clips')], tmp_path)
+  summaries = analyse.analyse(small_network('speech', 'visual'), [str(DATA / 'grid'), str(DATA / 'clips')], tmp_path)
   assert len(summaries) == 8 and not (tmp_path / 'rejects.jsonl').exists()
   # Lengths and confidences as in tests/test_real_clips.py, where they were read by eye.
   expected = {
@@ -110,7 +110,7 @@ def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path, capsys):
   (folder / 'bad.mp4').write_bytes(b'no video')
   clips.write_clip(folder / 'silent.mp4', clips.counted_frames(20), codec='libx264')
   with pytest.raises(DataError, match='2 of 6 clips refused, reasons in .*rejects.jsonl; the first: .*bad.mp4: not '):
-    predict.predict(network, [str(folder)], tmp_path / 'out')
+    analyse.analyse(network, [str(folder)], tmp_path / 'out')
   for name, count in (('telephone', 25), ('stereo', 13), ('short', 8), ('silence', 25)):
     content = check_files(tmp_path / 'out', name, count)
     assert content['face'] is None and 'no picture' in content['notes']
@@ -144,14 +144,14 @@ def test_each_of_two_people_with_a_channel_of_their_own(tmp_path):
   for channel, voice in enumerate(voices, 1):
     (tmp_path / f'{channel}').mkdir()
     soundfile.write(tmp_path / f'{channel}' / 'pair.wav', voice, 16_000)
-    predict.predict(network, [str(tmp_path / 'pair.wav')], tmp_path / f'of {channel}', channel=channel)
-    predict.predict(network, [str(tmp_path / f'{channel}' / 'pair.wav')], tmp_path / f'alone {channel}')
+    analyse.analyse(network, [str(tmp_path / 'pair.wav')], tmp_path / f'of {channel}', channel=channel)
+    analyse.analyse(network, [str(tmp_path / f'{channel}' / 'pair.wav')], tmp_path / f'alone {channel}')
     np.testing.assert_array_equal(
       *(column(tmp_path / f'{of} {channel}' / 'pair.csv', 'arousal') for of in ('of', 'alone'))
     )
   assert np.abs(np.diff([column(tmp_path / f'of {k}' / 'pair.csv', 'arousal') for k in (1, 2)], axis=0)).max() > 1e-3
   with pytest.raises(DataError, match='no channel 3 in the sound, which has 2; give another --channel'):
-    predict.predict(network, [str(tmp_path / 'pair.wav')], tmp_path / 'of 3', channel=3)
+    analyse.analyse(network, [str(tmp_path / 'pair.wav')], tmp_path / 'of 3', channel=3)
 
 
 def test_files_of_others_are_left_alone(tmp_path):
@@ -163,19 +163,19 @@ def test_files_of_others_are_left_alone(tmp_path):
     path.parent.mkdir(exist_ok=True)
     path.write_text('time,arousal\n0,0.5\n')
     with pytest.raises(DataError, match=f'{name}: is there already and no result'):
-      predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
+      analyse.analyse(network, [str(tmp_path / 'talk.wav')], tmp_path)
     assert json.loads((tmp_path / 'rejects.jsonl').read_text())['reason'].endswith('choose another --out')
     assert path.read_text() == 'time,arousal\n0,0.5\n'
     path.unlink()
   for _ in range(2):  # our own are replaced, and rejects of before are gone
-    predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
+    analyse.analyse(network, [str(tmp_path / 'talk.wav')], tmp_path)
     assert not (tmp_path / 'rejects.jsonl').exists()
   # A clip that cannot be analysed any more keeps the result that it has; the user's own files stay.
   (tmp_path / 'talk.txt').write_text('mine')
   (tmp_path / 'talk.wav').unlink()  # the result's copy is a link to it
   (tmp_path / 'talk.wav').write_bytes(b'damaged')
   with pytest.raises(DataError, match='not readable'):
-    predict.predict(network, [str(tmp_path / 'talk.wav')], tmp_path)
+    analyse.analyse(network, [str(tmp_path / 'talk.wav')], tmp_path)
   assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')) == [
     'index.html',
     'media',
@@ -190,7 +190,7 @@ def test_files_of_others_are_left_alone(tmp_path):
   for name in ('rejects.jsonl', 'index.html'):
     (tmp_path / name).write_text('{"of": "another program"}\n')
     with pytest.raises(WorkdirError, match=f'{name}: is there already'):
-      predict.predict(network, [str(tmp_path / 'talk.wav')] * 2, tmp_path)
+      analyse.analyse(network, [str(tmp_path / 'talk.wav')] * 2, tmp_path)
     assert (tmp_path / name).read_text() == '{"of": "another program"}\n'
     (tmp_path / name).unlink()
 
@@ -201,7 +201,7 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
   for name in 'ab':
     soundfile.write(tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
   arguments = [str(tmp_path / 'a.wav'), str(tmp_path / 'b.wav')]
-  predict.predict(network, arguments, tmp_path / 'out')
+  analyse.analyse(network, arguments, tmp_path / 'out')
   said = capsys.readouterr().out.splitlines()
   assert said[0] == (
     'warning: this network learnt from a simulated corpus, from drawings of people and not from people: '
@@ -218,15 +218,14 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
     network(audio=np.ones(700, np.int16))
   # The field of an export, or the data set where an older one lacks the field.
   folder = tmp_path / 'net'
-  card = model_card.card(network)
-  networks.save(network, folder, card)
+  exported.save(network, folder)
   with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
     e2e_affect.load(folder)
   # One that learnt from people says nothing of the kind, and its tables are as they were.
   about = {**network.about, 'simulated': False}
   people = networks.Network(network.config, network.variables, about)
   assert 'simulated corpus' not in model_card.card(people)
-  predict.predict(people, arguments, tmp_path / 'people')
+  analyse.analyse(people, arguments, tmp_path / 'people')
   assert 'warning' not in capsys.readouterr().out
   content = json.loads((tmp_path / 'people' / 'a.json').read_text())['model']
   assert content['simulated'] is False and 'warning' not in content
@@ -239,7 +238,7 @@ def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_
   monkeypatch.setenv('HOME', str(tmp_path))
   soundfile.write(tmp_path / 'a.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
   network = small_network('speech')
-  networks.save(network, tmp_path / 'net', model_card.card(network))
+  exported.save(network, tmp_path / 'net')
   done = command('e2e_affect.predict', '--checkpoint=~/net', '--out=~/out', '~/a.wav')
   assert done.returncode == 0 and (tmp_path / 'out' / 'a.csv').is_file(), done.stderr
   for module, flags in (('export', ('--workdir=~/run', '--out=~/e')), ('report', ('~/run',))):
@@ -252,7 +251,7 @@ def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_
 
 def test_an_ascii_terminal_and_a_closed_pipe_do_not_end_the_batch(tmp_path):
   network = small_network('speech')
-  networks.save(network, tmp_path / 'net', model_card.card(network))
+  exported.save(network, tmp_path / 'net')
   for name in ('é', 'ü'):
     soundfile.write(tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)
   script = 'PYTHONIOENCODING=ascii LC_ALL=C "$@" | head -n 1; exit ${PIPESTATUS[0]}'
@@ -285,7 +284,7 @@ def test_missing_modalities(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.random.default_rng(0).normal(0, 0.1, 8000), 16_000)
   clips.write_clip(tmp_path / 'silent.mp4', clips.counted_frames(12), codec='libx264')
   fused = small_network('speech', 'visual')
-  predict.predict(fused, [str(tmp_path / 'a.wav')], tmp_path / 'out')
+  analyse.analyse(fused, [str(tmp_path / 'a.wav')], tmp_path / 'out')
   content = check_files(tmp_path / 'out', 'a', 13)
   # The same as arrays; the picture is masked.
   samples = (tmp_path / 'a.wav').read_bytes()[44:]
@@ -293,10 +292,10 @@ def test_missing_modalities(tmp_path):
     column(tmp_path / 'out' / 'a.csv', 'arousal'), fused(audio=np.frombuffer(samples, '<i2'))['arousal'], atol=1e-5
   )
   assert content['face'] is None
-  predict.predict(fused, [str(tmp_path / 'silent.mp4')], tmp_path / 'out')
+  analyse.analyse(fused, [str(tmp_path / 'silent.mp4')], tmp_path / 'out')
   assert 'no sound' in check_files(tmp_path / 'out', 'silent', 12)['notes']
   with pytest.raises(DataError, match='a.wav: without a picture, and this is a visual network; use one that hears'):
-    predict.predict(small_network('visual'), [str(tmp_path / 'a.wav')], tmp_path / 'out')
+    analyse.analyse(small_network('visual'), [str(tmp_path / 'a.wav')], tmp_path / 'out')
 
 
 @pytest.fixture(scope='module')
@@ -326,7 +325,7 @@ def test_prediction_is_evaluation(simulated, tmp_path, modalities):
     f'recording,video,audio,boxes\n{name},{video},RECOLA-Audio-recordings/{name}.wav,RECOLA-Face_boxes/{name}.csv\n'
   )
   for given, out in ((source / 'list.csv', tmp_path / 'list'), (source / video, tmp_path / 'video')):
-    predict.predict(network, [str(given)], out)
+    analyse.analyse(network, [str(given)], out)
     for k, target in enumerate(('arousal', 'valence')):
       predicted = column(out / f'{name}.csv', target)
       assert predicted.shape == (150,) and predicted.std() > 1e-3
@@ -374,7 +373,7 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   content = results.evaluate_traces(traces, heads.of(config), manifest.targets, 0, described)
   results.write_results(run, content, traces, heads.of(config), manifest.targets)
 
-  predict.predict(export.from_run(str(run)), [str(videos[2])], tmp_path / 'by_run')
+  analyse.analyse(of_run.network(str(run)), [str(videos[2])], tmp_path / 'by_run')
   name = videos[2].stem
   assert f'{name}: 6.00 s; post-processed means: arousal ' in capsys.readouterr().out
   evaluated = rows(run / 'predictions' / 'test.csv')
@@ -383,11 +382,11 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
     expected = np.array([float(row[written]) for row in evaluated])
     np.testing.assert_allclose(column(tmp_path / 'by_run' / f'{name}.csv', written), expected, atol=1e-4)
 
-  exported = export.export(str(run), str(tmp_path / 'exported'))
-  assert exported.about['dataset']['partitions']['train'] == {'recordings': 1, 'subjects': 1, 'hours': 0.002}
+  made = export.export(str(run), str(tmp_path / 'exported'))
+  assert made.about['dataset']['partitions']['train'] == {'recordings': 1, 'subjects': 1, 'hours': 0.002}
   shards.rename(tmp_path / 'gone')  # neither the data nor the run is needed from here on
   run.rename(tmp_path / 'gone too')
-  predict.predict(networks.load(tmp_path / 'exported'), [str(videos[2])], tmp_path / 'by_export')
+  analyse.analyse(exported.load(tmp_path / 'exported'), [str(videos[2])], tmp_path / 'by_export')
   for written in ('arousal', 'valence', 'arousal_post', 'valence_post'):
     np.testing.assert_allclose(
       column(tmp_path / 'by_export' / f'{name}.csv', written),
@@ -397,15 +396,15 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
 
 
 @pytest.fixture(scope='module')
-def exported(tmp_path_factory):
+def exported_folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp('exported')
   network = small_network('speech', 'visual')
-  networks.save(network, folder, model_card.card(network))
+  exported.save(network, folder)
   return folder
 
 
 @pytest.mark.slow
-def test_twenty_minutes_in_constant_memory(exported, tmp_path):
+def test_twenty_minutes_in_constant_memory(exported_folder, tmp_path):
   """30 000 steps take no more memory than 1 500, but for their own rows."""
   peaks = {}
   for minutes in (1, 20):
@@ -426,12 +425,12 @@ def test_twenty_minutes_in_constant_memory(exported, tmp_path):
       out.mux(video.encode(None))
       out.mux(sound.encode(None))
     code = (
-      'import resource, sys\nfrom e2e_affect import predict\nfrom e2e_affect.clips import network\n'
-      'predict.predict(network.load(sys.argv[1]), [sys.argv[2]], sys.argv[3])\n'
+      'import resource, sys\nfrom e2e_affect.clips import analyse, exported\n'
+      'analyse.analyse(exported.load(sys.argv[1]), [sys.argv[2]], sys.argv[3])\n'
       'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
     )
     done = subprocess.run(
-      [sys.executable, '-c', code, exported, path, tmp_path / 'out'],
+      [sys.executable, '-c', code, exported_folder, path, tmp_path / 'out'],
       capture_output=True,
       text=True,
       cwd=ROOT,
@@ -479,17 +478,17 @@ def test_the_benchmark_runs(tmp_path):
 def test_an_unwritable_folder_is_refused_before_any_work(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.zeros(2000), 16_000)
   with pytest.raises(WorkdirError, match='cannot be written'):
-    predict.predict(small_network('speech'), [str(tmp_path / 'a.wav')], tmp_path / 'a.wav' / 'out')
+    analyse.analyse(small_network('speech'), [str(tmp_path / 'a.wav')], tmp_path / 'a.wav' / 'out')
 
 
 @pytest.mark.slow
-def test_the_commands(exported, tmp_path):
+def test_the_commands(exported_folder, tmp_path):
   absent = tmp_path / 'absent.wav'
-  done = command('e2e_affect.predict', f'--checkpoint={exported}', f'--out={tmp_path / "out"}', absent)
+  done = command('e2e_affect.predict', f'--checkpoint={exported_folder}', f'--out={tmp_path / "out"}', absent)
   assert done.returncode == 65 and done.stderr.decode().strip().splitlines()[-1].startswith(
     f'error: {absent}: not found'
   )
-  done = command('e2e_affect.predict', f'--checkpoint={exported}', '--stream', input=bytes(6400))
+  done = command('e2e_affect.predict', f'--checkpoint={exported_folder}', '--stream', input=bytes(6400))
   assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 + 5, done.stderr
   assert b'real-time factor' in done.stderr
   done = command('e2e_affect.export', f'--workdir={tmp_path}', f'--out={tmp_path / "e"}')

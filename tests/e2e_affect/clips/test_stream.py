@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.streams.speech import statistics
-from e2e_affect.clips import network, stream
+from e2e_affect.clips import exported, stream
 from tests.e2e_affect.clips.test_network import sound
 from tests.networks import small_network
 
@@ -105,7 +105,7 @@ def test_an_input_that_cannot_be_read_is_said_so():
 
 @pytest.mark.slow  # a command
 def test_an_output_that_no_disk_takes_or_nobody_reads_gives_no_traceback(tmp_path):
-  network.save(small_network('speech'), tmp_path / 'network', '')
+  exported.save(small_network('speech'), tmp_path / 'network')
   command = [sys.executable, '-m', 'e2e_affect.predict', f'--checkpoint={tmp_path / "network"}', '--stream']
   kwargs = {'cwd': REPO, 'input': bytes(3 * 1280), 'stderr': subprocess.PIPE, 'check': False}
   with open('/dev/full', 'wb') as full:

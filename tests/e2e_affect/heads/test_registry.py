@@ -16,7 +16,8 @@ from data_prep import streams as prepared
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema import records
 from data_prep.shards import write
-from e2e_affect import export, heads
+from e2e_affect import heads
+from e2e_affect.clips import of_run
 from e2e_affect.config import ranges, stored
 from e2e_affect.heads.base import Cell, Head
 from e2e_affect.report import run_report
@@ -158,7 +159,7 @@ def test_a_head_of_classes_from_outside_is_trained_evaluated_and_reported(small_
   assert (run / 'figures' / 'learning_curves.png').exists()
 
   with pytest.raises(UserError, match="its head is 'emotion'; clips are analysed by networks of regression alone"):
-    export.from_run(str(run))
+    of_run.network(str(run))
 
 
 def test_counts_over_devices_and_chunks_are_those_of_all_steps():
