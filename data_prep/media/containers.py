@@ -65,7 +65,7 @@ def open_media(path):
   if not path.stat().st_size:
     raise DataError(f'{path}: an empty file')
   try:
-    return av.open(
+    container = av.open(
       _address(path), metadata_errors='ignore', options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}
     )
   except (av.error.FFmpegError, ValueError) as e:
@@ -73,6 +73,19 @@ def open_media(path):
       f'{path}: not readable as audio or video ({reason(e)}); a damaged file, or none of the formats '
       f'{FORMATS.replace(",", " ")}'
     ) from None
+  if container.format.name == 'flac' and not _begins_as_flac(path):
+    container.close()
+    raise DataError(
+      f'{path}: FLAC without its header at the beginning, whose sound FFmpeg would put together wrongly; remove what '
+      'stands before the bytes fLaC, or copy the file again'
+    )
+  return container
+
+
+def _begins_as_flac(path):
+  with open(path, 'rb') as file:
+    file.seek(endings.behind_id3(file))
+    return file.read(4) == b'fLaC'
 
 
 def _address(path):

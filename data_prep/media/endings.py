@@ -185,9 +185,21 @@ def tells_length(path, formats: list[str]) -> bool:
       _, _, value = head.partition(b'\0\x08duration\0')
       return bool(value) and struct.unpack('>d', value[:8].ljust(8, b'\0'))[0] > 0
     if head[:3] == b'ID3':
-      file.seek(10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0))))
+      file.seek(behind_id3(file))
       head = file.read(1024)
   return b'Xing' in head or b'Info' in head
+
+
+def behind_id3(file) -> int:
+  """The place behind the ID3 tags that a file begins with; 0: there are none."""
+  place = 0
+  while True:
+    file.seek(place)
+    head = file.read(10)
+    if len(head) < 10 or head[:3] != b'ID3':
+      return place
+    size = sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
+    place += 10 + size + (10 if head[5] & 16 else 0)  # with a footer
 
 
 def _missing(what, declared, there, slack=0):

@@ -647,6 +647,27 @@ def test_14_copies_from_avi_are_not_a_picture_late_and_lose_no_sound(tmp_path, c
   np.testing.assert_allclose(heard[1][8000:40_000], heard[0][8000:40_000], atol=3)
 
 
+@pytest.mark.parametrize('before', ['zeros', 'noise', 'text', 'in place of the header'])
+def test_flac_behind_something_else_is_refused_and_behind_tags_is_read(tmp_path, before):
+  path = tmp_path / 'a.flac'
+  clips.write_clip(path, sound=clips.tone(2, 44_100), rate=44_100, sound_codec='flac')
+  whole, data = audio_track.read_audio(path).samples, path.read_bytes()
+  tag = b'ID3\4\0\0\0\0\1\0' + bytes(128)
+  path.write_bytes(2 * tag + data)
+  np.testing.assert_array_equal(audio_track.read_audio(path).samples, whole)
+  noise = np.random.default_rng(0).bytes(5000)
+  path.write_bytes(
+    {
+      'zeros': bytes(100) + data,
+      'noise': noise + data,
+      'text': b'HTTP/1.1 200 OK\r\n\r\n' + data,
+      'in place of the header': noise[:42] + data[42:],
+    }[before]
+  )
+  with pytest.raises(DataError, match='FLAC without its header at the beginning'):
+    audio_track.read_audio(path)
+
+
 def test_29_joined_ivf_files_are_refused(tmp_path):
   clips.write_clip(tmp_path / 'a.ivf', clips.counted_frames(50), codec='libvpx')
   assert len(list(video_track.Video(tmp_path / 'a.ivf'))) == 50
