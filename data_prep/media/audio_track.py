@@ -187,8 +187,8 @@ class Sound:
           notes.append(f'channel {self._channel} of {number} is used, as was asked for')
         found = of.channel() if self._channel is None else None
         if found is not None:
-          channels[number], below = found
-          notes.append(f'channel {found[0] + 1} of {number} is used: the mean of all is {below:.0f} dB below it')
+          channels[number], why = found
+          notes.append(f'channel {found[0] + 1} of {number} is used: {why}')
       peak = max(of.peak(channels[number]) for number, of in levels.items())
       if peak > sound_levels.MOST:
         raise DataError(

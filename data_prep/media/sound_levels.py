@@ -9,6 +9,9 @@ QUIETEST, LOUDEST = 2.0**-8, 1.25
 SILENT = 2.0**-20  # a lower peak is the rounding of a decoder, and stays digital silence
 MOST = 16.0  # times full scale; larger samples are integers, stored as float
 _FAR_BELOW = 1 / 8  # of the loudest channel's power; of two channels that have nothing in common the mean has a quarter
+_CANCELS = 1 / 4  # of the power that the mean would have of channels that have nothing in common
+_MOST_CANCELLED = 0.05  # share of the sound's energy that the mean may cancel
+_BLOCK = 1 << 15  # samples, about a second, within which phases are taken not to turn over
 _NOTHING = 1e-4  # of the loudest channel's power, −40 dB: then it is alone
 
 
@@ -32,32 +35,52 @@ class Levels:
     self._products = np.zeros((channels, channels))
     self._peaks = np.zeros(channels)
     self._mean_peak = 0.0
+    self._before = self._count, self._sums, self._products  # of the block that is not full yet
+    self._cancelled = self._heard = 0.0  # energy of the loudest channel
 
   def add(self, samples: np.ndarray, mean: np.ndarray) -> None:
     """Takes float32 [C, n] and the mean of the channels [n]."""
     wide = samples.astype(np.float64)
-    self._count += wide.shape[1]
-    self._sums += wide.sum(axis=1)
-    self._products += wide @ wide.T
+    self._count = self._count + wide.shape[1]
+    self._sums = self._sums + wide.sum(axis=1)
+    self._products = self._products + wide @ wide.T
+    if self._count - self._before[0] >= _BLOCK:
+      self._end_block()
     self._peaks = np.maximum(self._peaks, np.abs(samples).max(axis=1, initial=0))
     self._mean_peak = max(self._mean_peak, float(np.abs(mean).max(initial=0)))
 
-  def channel(self) -> tuple[int, float] | None:
-    """The channel to take instead of the mean of all, and by how many dB the mean is below it; None: the mean serves.
+  def _end_block(self):
+    count, sums, products = (now - then for now, then in zip((self._count, self._sums, self._products), self._before))
+    self._before = self._count, self._sums, self._products
+    powers, mean = _powers(count, sums, products)
+    self._heard += count * powers.max()
+    self._cancelled += count * powers.max() * (mean < _CANCELS * powers.sum() / len(powers) ** 2)
 
-    The mean cancels opposite phases, and it buries one voice among silent or noisy channels.
+  def channel(self) -> tuple[int, str] | None:
+    """The channel to take instead of the mean of all, and why, in words; None: the mean serves.
+
+    The mean cancels opposite phases, also where they turn over on the way, and it buries one voice among silent or
+    noisy channels.
     """
-    means = self._sums / max(self._count, 1)
-    covariance = self._products / max(self._count, 1) - np.outer(means, means)
-    powers = np.diag(covariance)
+    self._end_block()
+    powers, mean = _powers(self._count, self._sums, self._products)
     loudest = int(np.argmax(powers))
     if len(powers) == 1 or powers[loudest] <= 0:
       return None
-    mean = max(covariance.sum() / len(powers) ** 2, 0.0)
-    if mean >= _FAR_BELOW * powers[loudest] and powers.sum() - powers[loudest] >= _NOTHING * powers[loudest]:
-      return None
-    return loudest, -10 * math.log10(max(mean / powers[loudest], 1e-12))
+    if mean < _FAR_BELOW * powers[loudest] or powers.sum() - powers[loudest] < _NOTHING * powers[loudest]:
+      below = -10 * math.log10(max(mean / powers[loudest], 1e-12))
+      return loudest, f'the mean of all is {below:.0f} dB below it'
+    if self._cancelled > _MOST_CANCELLED * self._heard:
+      return loudest, f'in the mean of all {100 * self._cancelled / self._heard:.0f} % of the sound cancel'
+    return None
 
   def peak(self, channel: int | None) -> float:
     """Of a channel, or of the mean."""
     return self._mean_peak if channel is None else float(self._peaks[channel])
+
+
+def _powers(count, sums, products):
+  """Powers of C channels around their means, [C], and that of their mean."""
+  means = sums / max(count, 1)
+  covariance = products / max(count, 1) - np.outer(means, means)
+  return np.diag(covariance), max(covariance.sum() / len(sums) ** 2, 0.0)

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 import pathlib
+import re
 import struct
 
 import av
@@ -118,6 +119,28 @@ def test_the_channel_is_chosen_once_for_a_recording(tmp_path):
   soundfile.write(tmp_path / 'a.wav', np.stack([sound, right], axis=1), 16_000)
   audio = audio_track.read_audio(tmp_path / 'a.wav')
   np.testing.assert_allclose(audio.samples, 32768 * sound, atol=1)
+
+
+@pytest.mark.parametrize('share', [0.5, 0.8, 0.2])
+def test_a_phase_that_turns_over_on_the_way_does_not_cancel(tmp_path, share):
+  sound = speech_like(20, 16_000)
+  turn = round(share * len(sound))
+  right = 0.9 * np.concatenate([sound[:turn], -sound[turn:]])
+  soundfile.write(tmp_path / 'a.wav', np.stack([sound, right], axis=1), 16_000)
+  audio = audio_track.read_audio(tmp_path / 'a.wav')
+  np.testing.assert_allclose(audio.samples, 32768 * sound, atol=1)
+  (note,) = audio.notes
+  assert re.fullmatch(r'channel 1 of 2 is used: (in the mean of all \d+ % of the sound cancel|.* dB below it)', note)
+
+
+def test_voices_that_take_turns_in_their_channels_are_the_mean(tmp_path):
+  # Each is silent while the other speaks, and once they speak together.
+  voices = np.stack([speech_like(9, 16_000, seed) for seed in (0, 1)], axis=1)
+  voices[:48_000, 1] = voices[48_000:96_000, 0] = 0
+  soundfile.write(tmp_path / 'a.wav', voices, 16_000)
+  audio = audio_track.read_audio(tmp_path / 'a.wav')
+  assert not audio.notes
+  np.testing.assert_allclose(audio.samples, 32768 * voices.mean(axis=1), atol=1.5)
 
 
 def test_a_channel_can_be_named(tmp_path):
