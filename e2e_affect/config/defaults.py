@@ -27,8 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
   c.total_steps = 0  # updates; 0: as many as `epochs` makes
   c.learning_rate = 1e-4  # of Adam, fixed
   c.weight_decay = 0.0  # half the sum of the squares of convolution kernels, times this, is added to the loss
-  c.average_decay = 0.0  # an update, of the moving average of parameters that evaluation uses; 0: the newest themselves
-  c.head = 'regression'  # what is predicted of the labels, of e2e_affect/heads
+  c.average_decay = 0.0  # of the parameters' moving average, which evaluation uses: share kept at an update; 0: none
+  c.head = 'regression'  # a head of e2e_affect/heads: what is predicted of the labels
   c.loss = 'ccc'  # of the head; of regression 'ccc' or 'mse'
   c.dtype = 'float32'  # of the computation: 'float32' or 'bfloat16'; parameters and loss stay float32
 
@@ -58,12 +58,12 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.visual = ml_collections.ConfigDict()
   c.model.visual.width = 64  # maps of the first convolution; 64 is ResNet-50
   c.model.visual.image_size = 96  # pixels, square
-  # 'auto', 0 and (): as the weights need that the run starts from; without any, the value named first.
+  # 'auto', 0 and (): what the weights need that the run starts from; from scratch, the value named first.
   c.model.visual.stride_on = 'auto'  # '1x1' or '3x3': which convolution of a unit is strided
   c.model.visual.stem_pool_padding = 'auto'  # 'SAME' or 'SYMMETRIC' (one pixel on every side)
   c.model.visual.batch_norm = 'auto'  # 'train', or 'frozen' (with `pretrained`): running statistics in training, too
   c.model.visual.batch_norm_epsilon = 0.0  # 1e-5; added to variances
-  c.model.visual.batch_norm_momentum = 0.9  # of running statistics: what is kept of them at an update
+  c.model.visual.batch_norm_momentum = 0.9  # share of the running statistics that is kept at an update
   c.model.visual.mean = ()  # (0.485, 0.456, 0.406), ImageNet's; subtracted from RGB in [0, 1]
   c.model.visual.std = ()  # (0.229, 0.224, 0.225), ImageNet's; what it is divided by then
   c.model.visual.remat = False  # recompute activations in the backward pass: longer sequences in less memory
@@ -76,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.recurrent.units = 256  # cells a layer
   c.model.recurrent.input_scale = 0.2  # range of the fresh input kernels over Glorot's; 1 is the paper's
   c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
-  c.model.recurrent.warm_up = 0  # times the LSTM reads a training sequence, without learning from it, before it counts
+  c.model.recurrent.warm_up = 0  # times that the LSTM reads a training sequence before the reading that it learns from
   c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
   c.model.recurrent.restart_steps = 0  # evaluation starts again from zero every so many steps of a recording; 0: never
 
@@ -106,8 +106,8 @@ def apply_argument(c: ml_collections.ConfigDict, arg: str, **variants) -> None:
 def small_visual(c: ml_collections.ConfigDict) -> None:
   """What two CPU cores can train in minutes: a quarter of the width and a third of the image's side.
 
-  Sequences are shorter and more a batch for the same work: from scratch the network first has to tell expressions from
-  people, and twelve pieces of 2 s hold more people than four of 6 s.
+  Sequences are shorter, and a batch has more of them, for the same work. From scratch the network first has to tell
+  expressions from people, and twelve pieces of 2 s show more people than four of 6 s.
   """
   c.data.sequence_steps = 50  # 2 s
   c.model.recurrent.warm_up = 8  # 16 s: recordings last 96 s

@@ -11,7 +11,7 @@ import ml_collections
 
 from data_prep.core.errors import UserError
 
-# Where things lie, how long, how fast, how much is said.
+# They say where things lie, how long and how fast it goes, and how much is logged.
 MAY_CHANGE = (
   'name',
   'log_every_steps',

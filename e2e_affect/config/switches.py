@@ -1,4 +1,4 @@
-"""Fields of `config.model` that published weights need set one way: left on 'auto' they follow the weights."""
+"""Fields of `config.model` for which published weights need one value: on 'auto' they take it."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def follow(model: ml_collections.ConfigDict, sources: dict[str, dict], preferred
   Args:
     model: fields on 'auto' take the value needed, else the preferred or default one; others must have it already.
     sources: where the weights are from -> {'visual.stride_on': value}.
-    preferred: values of fields on 'auto' that may as well be set otherwise.
+    preferred: values that fields on 'auto' take where no source needs one.
 
   Raises:
     UserError: the config contradicts a source, or one source another.

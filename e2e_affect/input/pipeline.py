@@ -109,7 +109,7 @@ def train_order(
 
 
 def _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count):
-  """Pairs of a window, `windows` of which is the blank one, and its place in the global batch."""
+  """Pairs of a window's number and its place in the global batch; number `windows` is the blank one."""
   count = config.batch_size
 
   def window_at(position):
@@ -225,7 +225,7 @@ def _untuned(dataset):
 
 
 def _with_readable_errors(dataset, folder, manifest, windows_of, length):
-  """What the dataset yields; the record that it fails at is named.
+  """Yields what the dataset yields; names the record that it fails at.
 
   Args:
     dataset, folder, manifest: what is read.
@@ -268,7 +268,7 @@ def _fault_in(folder, manifest, cut, length):
 
 
 def _window_tables(cut, length):
-  """Per window: its files, joined; records to skip in them; blanks to put before; records to take. One blank more."""
+  """Per window: its files, joined; records to skip in them; blanks to put before; records to take. Last, the blank."""
   files, skip, before, present = [], [], [], []
   for recording, start in cut:
     first = max(start, 0)

@@ -64,7 +64,7 @@ class MaskedBatchNorm(nn.Module):
       # max(…, 1) clips nothing but a batch without a single valid frame.
       count = jnp.maximum(total(weight.sum() * (x32.size // (channels * len(x32)))), 1.0)
       mean = total((weight * x32.sum(within)).sum(0)) / count
-      # The gradient of the variance by the mean is 0 over the global batch: a pass over the activations saved.
+      # The gradient of the variance by the mean is 0 over the global batch: without it, a pass over activations less.
       deviation = x32 - jax.lax.stop_gradient(mean)
       var = total((weight * (deviation**2).sum(within)).sum(0)) / count
       if not self.is_initializing():

@@ -43,8 +43,8 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """[..., C] and [C, O] -> [..., O].
 
-  The kernel's gradient sums over rows as they lie. Autodiff asks for transposed ones, which XLA's CPU writes out, with
-  all that they are made of: a third of a training step.
+  The kernel's gradient sums over rows as they lie. Autodiff asks for transposed ones, and XLA's CPU writes these
+  to memory with all that they are computed from: a third of a training step.
   """
   return x @ kernel
 

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# (Samples of the whole batch over taps, at most; length of a block over taps, about.) Measured on a CPU for 12, 24, 48,
-# 96 and 300 (benchmarks/long_conv.py): longer blocks do less work on the signal, but more on the kernel, which all
-# blocks share.
+# Pairs of numbers, both over the number of taps: for a batch of at most that many samples, blocks of about that length.
+# Longer blocks do less work on the signal and more on the kernel, which all blocks share. Measured on a CPU for 12, 24,
+# 48, 96 and 300 times as many samples as taps (benchmarks/long_conv.py).
 _BLOCK_PER_TAP = ((16, 2.0), (64, 2.5), (float('inf'), 3.0))
-# At most. Both steps of a transform cost the same at the root of half a block, 63 to 77, and 80 divides the paper's
-# lengths.
+# Samples of a row of a block, at most. Both steps of a transform cost the same where a row has the square root of half
+# a block, which is 63 to 77, and 80 divides the paper's lengths.
 _COLUMNS = 80
 
 

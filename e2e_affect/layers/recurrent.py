@@ -173,8 +173,8 @@ def _product_in_a_loop(kernel, rows):
   """A function that multiplies [rows, I] by the kernel [I, O], in the kernel's type; the result is float32.
 
   On a CPU XLA would transpose the kernel, or cut it in tiles, in every step: the barriers keep that out of the loop.
-  Its matrix products serve two or three rows badly there: of 256 cells they take 15 to 28 µs, sums over tiles of 64
-  columns 12.
+  For two or three rows its matrix products are slow there: with 256 cells they take 15 to 28 µs, and sums over tiles of
+  64 columns 12.
   """
   outputs, tile = kernel.shape[1], 64
   if (

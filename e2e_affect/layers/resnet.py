@@ -13,12 +13,12 @@ from e2e_affect.layers.batch_norm import MaskedBatchNorm
 _BLOCKS = (3, 4, 6, 3)  # bottleneck units in each of the four stages, Table I
 
 # For training from scratch at the paper's rate of 1e-4, which was meant for pretrained weights. Batch normalisation
-# takes the scale of a kernel out of the result, but not out of the relative size of Adam's updates: at a tenth of He's
-# deviation the same rate turns kernels ten times as fast, while the recurrent part moves no faster than it can bear.
+# makes the result independent of a kernel's scale, and Adam's updates have a size of their own: at a tenth of He's
+# deviation the same rate turns kernels ten times as fast, and the recurrent part does not learn too fast.
 _KERNEL_INIT = nn.initializers.variance_scaling(0.02, 'fan_in', 'normal')
 _KERNEL_VARIANCE = 0.01  # what such kernels make of inputs of unit variance: running statistics start there
-# Also from scratch: the gain that a unit's branch starts with. At 1, sixteen of them bury the shortcuts, and when a
-# network starts to learn is a matter of rounding; at 0 (Goyal et al. 2017) a rate of 1e-4 takes long to wake them.
+# Also from scratch: the gain that a unit's branch starts with. At 1, sixteen branches outweigh the shortcuts, and
+# rounding decides when the network starts to learn; from 0 (Goyal et al. 2017) a rate of 1e-4 takes long.
 _BRANCH_SCALE = 0.25
 
 

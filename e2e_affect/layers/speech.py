@@ -47,9 +47,8 @@ class SpeechNetwork(nn.Module):
 
     Args:
       audio: [B, T, S] normalised waveform, S samples a step: 640 at 16 kHz and 40 ms.
-      valid: [B, T], 0 where the step lies outside of the recording; such steps look to their neighbours
-        as the zero padding at the edges does, so that a recording gives the same features in one piece
-        and in chunks with enough context.
+      valid: [B, T], 0 where the step lies outside of the recording. Its neighbours see zeros there, as in the padding
+        at the edges, so that a recording gives the same features in one piece and in chunks with enough context.
       found: [B, 1], False where a recording has no sound; only read where there is batch normalisation.
       train: dropout on.
       keys: [B] PRNG keys of the sequences; only read in training.
@@ -79,8 +78,8 @@ class SpeechNetwork(nn.Module):
     # -> [B, T, D]
     x = x.reshape(batch, steps, -1)
     # NOTE(paper): section V has dropout "for all layers except the recurrent ones"; ours is the one of section III-B.
-    # A ResNet is regularised by its batch normalisation: half of its pooled features gone would be noise many times
-    # what they vary by from step to step, and the demo's visual network then learns nothing.
+    # A ResNet is regularised by its batch normalisation. Dropping half of its pooled features would be noise of many
+    # times their variation from step to step, and the demo's visual network then learns nothing.
     return dropout(x, keys, self.dropout_rate) if train else x
 
 

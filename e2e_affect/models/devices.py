@@ -26,5 +26,5 @@ def _as_an_update_returns_it(tree):
 
 
 def replicate(tree):
-  """One copy a device, placed as results of `spread` are: fed anything else, an update is compiled a second time."""
+  """One copy a device, placed as results of `spread` are: placed otherwise, it would have updates compiled again."""
   return _as_an_update_returns_it(jax_utils.replicate(tree))

@@ -1,4 +1,4 @@
-"""The folder of a run, held: looked at before anything is done, made, locked, logged into."""
+"""The folder of a run: checked before anything is done, then made, locked and logged into."""
 
 from collections.abc import Iterator
 import contextlib
@@ -93,7 +93,7 @@ def held(workdir: str, writes: bool) -> Iterator[pathlib.Path]:
 
 
 class _LogFile(python_logging.FileHandler):
-  """A full disk ends the log, not with a traceback for every line of it: what fills the disk is told elsewhere."""
+  """A full disk ends the log without a traceback for every line of it; the error is told elsewhere."""
 
   def handleError(self, record):
     self.addFilter(lambda _: False)

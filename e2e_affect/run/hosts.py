@@ -14,7 +14,7 @@ from jax._src import distributed  # the client has no public name
 from data_prep.core.errors import HostLostError, UserError
 
 HEARTBEAT_SECONDS = 30  # a host that gave no sign of life for so long is lost
-# JAX's own limit comes later: it ends in a stack dump, and is left for what this module cannot see, the loss of the
+# JAX's own limit comes later, and ends in a stack dump. It is left for what this module cannot see: the loss of the
 # first host, through which all signs of life go.
 _JAX_HEARTBEAT_SECONDS = 60
 _FOLDER = 'e2e_affect/alive/'

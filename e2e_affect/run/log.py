@@ -9,8 +9,8 @@ _HERE = str(pathlib.Path(__file__).parents[1])
 def ours_or_warning(record: python_logging.LogRecord) -> bool:
   """A filter for logging handlers: Orbax alone would write thirty lines a checkpoint.
 
-  Orbax's warnings go, too ("given directory is read only"). So do the exceptions that it logs: it raises them as well,
-  and what comes of them is told where they arrive.
+  Orbax's warnings go, too ("given directory is read only"). So do the exceptions that it logs: it also raises them,
+  and they are told where they are caught.
   """
   if '/orbax/' in record.pathname:
     return record.levelno >= python_logging.ERROR and not record.exc_info

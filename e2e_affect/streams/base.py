@@ -25,7 +25,7 @@ class Stream:
     lack: what such a recording has none of, in a word.
     shared: fields of `config.model.<name>` in which two networks must agree, beside the shapes of their parameters, for
       one to take the other's features.
-    follows: fields that are as that other network has them where they are left on 'auto'.
+    follows: fields that, left on 'auto', take the other network's value.
     phrase: what a network with it predicts from, in a sentence.
     track: what of a clip it is made of; None: no clip yields it.
     verb: what a network of it does with a clip.

@@ -53,8 +53,8 @@ class Visual(Stream):
     mask = (inputs['valid'][:, core] * found).reshape(-1)
     frames = face.reshape(-1, *face.shape[2:])
     if train:
-      # Batch normalisation of few frames, much alike, makes others a hundred times larger in every layer, until
-      # 0 · inf is NaN: what is not to count looks like a frame that does.
+      # The statistics of few frames that are much alike make frames outside of the mask a hundred times larger in every
+      # layer, until 0 · inf is NaN. So a frame that counts stands for each of those that do not.
       frames = jnp.where(mask[:, None, None, None] > 0, frames, frames[mask.argmax()])
     norm = functools.partial(
       norm,

@@ -77,7 +77,9 @@ def _manager(folder, head, read_only):
   goodness = lambda metrics: metrics[head.best_score] * (-1 if head.best_is_lowest else 1)
   policy = checkpoint_managers.AnyPreservationPolicy(
     [
-      checkpoint_managers.LatestN(2),  # where the newest is the best and damaged, the one before goes on
+      checkpoint_managers.LatestN(
+        2
+      ),  # where the newest is the best and is damaged, the run goes on from the one before
       checkpoint_managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False),
     ]
   )
@@ -115,8 +117,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
 
   A state saved without metrics (on SIGTERM) is a place to resume from, never the best.
 
-  The first checkpoint of a run is read back: that a folder keeps what is written to it is known after minutes then,
-  not at the end.
+  The first checkpoint of a run is read back, so that a folder that does not keep what is written to it is known after
+  minutes, not at the end.
 
   Raises:
     DiskFullError: no space is left. Older checkpoints are untouched.
@@ -155,10 +157,9 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
 
 @contextlib.contextmanager
 def _no_late_callbacks():
-  """Says nothing of arrays that report to an event loop which was closed because another array could not be written
-  or read.
+  """Hides what arrays report to an event loop that was closed because another array could not be written or read.
 
-  They do so until the program ends: after an exception nothing is taken back.
+  They report until the program ends. So after an exception the hook stays.
   """
   before = sys.unraisablehook
 
@@ -316,7 +317,7 @@ def _check_readable(manager, step, error) -> None:
     cause = cause.__cause__ or cause.__context__
   words = [os.strerror(code) for code in _PASSING] + ['out of memory']
   reason = next((word for word in words if any(word in text for text in reasons)), None)
-  try:  # a reader's own words hide the system's: are the files there to be read at all?
+  try:  # the reader's error may hide the system's: can the files be read at all?
     for parent, _, files in os.walk(manager.directory / str(step), onerror=_raise):
       for name in files:
         with open(os.path.join(parent, name), 'rb') as f:
@@ -346,7 +347,7 @@ def _first_line(error):
 
 
 def _faulty(folder, head):
-  """(step, what is wrong) where metrics are not those that were saved, or Orbax's own words on a step are no words.
+  """(step, what is wrong) of steps whose metrics are not those that were saved, or whose metadata Orbax cannot read.
 
   Orbax reads both when it opens the folder, and believes them.
   """
@@ -358,7 +359,7 @@ def _faulty(folder, head):
       _ = ocp.path.step.Metadata(step=int(path.name), path=epath.Path(path)).commit_timestamp
     except OSError as e:
       raise _unreadable(path, e) from None
-    except Exception as e:  # whatever they make it say
+    except Exception as e:  # whatever damaged metadata raise
       faults.append((path.name, _first_line(e)))
       continue
     try:
@@ -386,7 +387,9 @@ def _metrics_digest(metrics) -> str:
 def _set_aside(folder, step, reason):
   path = pathlib.Path(folder) / str(step)
   names = itertools.chain([f'{step}.corrupt'], (f'{step}.{k}.corrupt' for k in itertools.count(2)))
-  name = next(name for name in names if not path.with_name(name).exists())  # a step that was made again, damaged again
+  name = next(
+    name for name in names if not path.with_name(name).exists()
+  )  # a step may be saved again and damaged again
   logging.warning('%s: damaged (%s); renamed %s', path, reason, name)
   if path.exists():
     path.rename(path.with_name(name))

@@ -102,7 +102,7 @@ def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
 
 
 def _check_parts(config, header):
-  """Weights must have their place in the network, and only they: nothing is dropped without a word."""
+  """Refuses weights of a part that the network lacks, or that `init_from` gives, too: nothing is dropped silently."""
   parts = {field.split('.')[0] for field in header['switches']}
   network = {*config.model.modalities, 'recurrent'}
   if not parts <= network:

@@ -9,7 +9,7 @@ from e2e_affect import heads
 
 
 class Log:
-  """Gathers what steps report and writes it now and then, so that the device need not wait for the host."""
+  """Gathers what updates report and writes it now and then, so that the device need not wait for the host."""
 
   def __init__(self, writer, config, total_steps, targets):
     self._writer, self._rate, self._total_steps, self._targets = writer, config.learning_rate, total_steps, targets
@@ -18,7 +18,7 @@ class Log:
     self.restart_clock()
 
   def restart_clock(self):
-    """Evaluation and saving do not count as time of the steps."""
+    """Begins to count anew: evaluation and saving are no time of the updates."""
     self._started, self._counted = time.perf_counter(), 0
     self._waited = 0.0
 
@@ -29,7 +29,7 @@ class Log:
     self._waited += waited
 
   def write(self, step):
-    """One row for all steps since the last one."""
+    """Writes one row for all updates since the last one."""
     rows = jax.device_get([jax.tree.map(lambda x: x[0], row) for row in self._pending])
     seconds = time.perf_counter() - self._started
     metric = self._head.metric(self._targets)

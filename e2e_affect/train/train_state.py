@@ -20,7 +20,7 @@ class TrainState:
     batch_stats: running statistics of batch normalisation.
     opt_state: of the optimiser.
     skipped: updates that were skipped because the loss or the gradient was not finite.
-    skipped_in_a_row: of these, how many came last without a good one between.
+    skipped_in_a_row: of these, those since the last good update.
     average: moving averages of `params` and `batch_stats`, under these names; empty without `average_decay`.
   """
 
