@@ -17,7 +17,7 @@ DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 class ShortenedSpeech(nn.Module):
-  """Raw sound [B, T, 640] -> features [B, T, 1276], every step by itself."""
+  """Raw sound [B, T, S] -> features [B, T, 1276], every step by itself."""
 
   features = 1276
 
@@ -36,7 +36,7 @@ class ShortenedSpeech(nn.Module):
 
 
 class DirectSpeech(nn.Module):
-  """The paper's: [B, T, 640] -> [B, T, 1280], 80 and 4000 taps over the whole sequence."""
+  """The paper's: [B, T, S] -> [B, T, 1280], 80 and 4000 taps over the whole sequence."""
 
   features = 1280
 

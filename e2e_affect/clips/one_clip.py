@@ -136,9 +136,10 @@ def _signals(network, recording, clip) -> ClipSignals:
   own = streams.of(network.config.model)
   found = [values for stream in own if (values := stream.of_clip(clip)) is not None]
   if not found:
-    others = [stream for stream in streams.STREAMS.values() if stream.track and stream not in own]
+    tracks = list(dict.fromkeys(str(stream.track) for stream in own))
+    others = [stream for stream in streams.STREAMS.values() if stream.track and stream.track not in tracks]
     raise DataError(
-      f'{recording.video}: without {" and ".join(str(stream.track) for stream in own)}, and this is a '
+      f'{recording.video}: without {" and ".join(tracks)}, and this is a '
       f'{" + ".join(network.modalities)} network; use one that {" or ".join(stream.verb for stream in others)}'
     )
   return ClipSignals(clip.steps, {name: value for values in found for name, value in values.items()})
