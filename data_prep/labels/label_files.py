@@ -39,6 +39,25 @@ _NO_VALUES = (
   'maximum value',
   'number of steps',
 )
+# What label files of other programs begin with, what they are, and what makes text of them.
+_OTHERS = (
+  (b'PK\3\4', 'a workbook of a spreadsheet, or another zip file', 'save it as CSV'),
+  (b'\xd0\xcf\x11\xe0', 'a workbook of Excel', 'save it as CSV'),
+  (b'\x93NUMPY', 'an array of NumPy', 'write it with `numpy.savetxt`, the times in front of the values'),
+  (b'MATLAB', 'a file of MATLAB', 'write it with `writematrix`, the times in front of the values'),
+  (b'\x1f\x8b', 'packed by gzip', 'unpack it with `gunzip`'),
+  (b'\x80', 'a pickle of Python', 'write it with `DataFrame.to_csv`, a column `time` among the others'),
+  (b'File type = "ooTextFile', 'a file of Praat', 'extract its tier as a table, and save that as a tab-separated file'),
+  (
+    b'<',
+    'XML, as ELAN, ANVIL and NOVA write it',
+    'export it as delimited text, a column `time` in front of the values',
+  ),
+  (b'{', 'JSON', 'write it as CSV, for instance with `pandas.read_json` and `to_csv`'),
+  (b'[', 'JSON', 'write it as CSV, for instance with `pandas.read_json` and `to_csv`'),
+)
+_UTF_16 = (b'\xff\xfe', b'\xfe\xff')  # as Excel's "Unicode text"
+_CLOCK = re.compile(r'(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)')
 _DELIMITERS = '`;`, `,`, tab or space'
 
 
@@ -120,7 +139,8 @@ def read_table(path, *, low: float, high: float, only: tuple[str, ...] | None = 
     raise DataError(f'{path}, line {numbers[row]}: time {times[row]:g} {what}; expected increasing times')
   for row, column in np.argwhere((values < low) | (values > high))[:1]:
     raise DataError(
-      f'{path}, line {numbers[row]}: {values[row, column]:g} is out of range; expected values from {low:g} to {high:g}'
+      f'{path}, line {numbers[row]}: {values[row, column]:g} is out of range; expected values from {low:g} to {high:g} '
+      '(another scale of your own labels is given by --label_range)'
     )
   columns = tuple(header[i] for i in kept) if header else ('',) * len(kept)
   return Table(path=path, columns=columns, times=times, values=values, unread=unread)
@@ -151,11 +171,14 @@ def _layout(header):
   found = {i: unit for i, name in enumerate(header) for unit in [_time_unit(name.casefold())] if unit is not None}
   if len(found) != 1:
     what = f'{len(found)} time columns' if found else 'no time column'
-    raise ValueError(f'{what} among {_listed(header)}; expected one `time`')
+    advice = 'leave the others out' if found else 'of a fixed rate, it is the number of the row over the rate'
+    advice = '' if len(header) == 1 else f': {advice}'
+    raise ValueError(f'{what} among {_listed(header)}; expected one `time`{advice}')
   ((place, unit),) = found.items()
   if unit not in _PER_SECOND:
     raise ValueError(
-      f'{header[place][:40]!r} is a time in {unit[:20]!r}; expected seconds (`time`) or milliseconds (`time_ms`)'
+      f'{header[place][:40]!r} is a time in {unit[:20]!r}; expected seconds (`time`) or milliseconds (`time_ms`): '
+      'multiply minutes by 60, divide frames or samples by their rate, and rename the column'
     )
   return (
     place,
@@ -183,10 +206,13 @@ def _lines(path):
     data = path.read_bytes()
   except OSError as e:
     raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+  for beginning, what, advice in _OTHERS:
+    if data[:1000].lstrip().startswith(beginning):
+      raise DataError(f'{path}: {what}; expected text, a header and a row per step: {advice}')
   try:
-    text = data.decode('utf-8-sig')
+    text = data.decode('utf-16' if data.startswith(_UTF_16) else 'utf-8-sig')
   except UnicodeDecodeError:
-    raise DataError(f'{path}: not text in UTF-8; save it as UTF-8') from None
+    raise DataError(f'{path}: not text in UTF-8; save it as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8') from None
   lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
   lines = [(i, line) for i, line in lines if line]
   while lines and lines[0][1].startswith(('#', '%')):
@@ -278,6 +304,15 @@ def _number(path, line, cell, delimiter) -> float:
   text = cell.replace(',', '.') if delimiter != ',' else cell
   if cell.lower() in _MISSING:
     raise DataError(f'{path}, line {line}: {cell[:40]!r} is a missing value; expected a number: leave the row out')
+  clock = _CLOCK.fullmatch(text)
+  if clock:
+    seconds = 3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3])
+    raise DataError(f'{path}, line {line}: {cell[:40]!r} is hours, minutes and seconds; expected seconds: {seconds:g}')
+  if text.endswith('%'):
+    raise DataError(
+      f'{path}, line {line}: {cell[:40]!r} is a percentage; expected a number: remove the sign, and give the scale '
+      'with --label_range=0,100'
+    )
   # float() also takes '1_0' and 'infinity', which no label file means.
   if not re.fullmatch(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', text):
     raise DataError(f'{path}, line {line}: {cell[:40]!r} is no number')

@@ -96,7 +96,7 @@ def test_refuses_files_without_data(tmp_path, text, reason):
 
 def test_refuses_what_is_not_utf8(tmp_path):
   with pytest.raises(DataError, match='not text in UTF-8'):
-    label_files.read_table(write(tmp_path, 'time,a\n0,0.1\n', encoding='utf-16'), low=-1, high=1)
+    label_files.read_table(write(tmp_path, 'time,é\n0,0.1\n', encoding='latin-1'), low=-1, high=1)
   with pytest.raises(DataError, match='absent.csv: cannot be read'):
     label_files.read_table(tmp_path / 'absent.csv', low=-1, high=1)
 
@@ -263,3 +263,42 @@ def test_times_with_rounding_are_not_moved():
   trace, mask = resample.on_grid(times, np.array([1.0, 2.0, 3.0]), 3, PAPER)
   np.testing.assert_array_equal(trace, [1, 2, 3])
   assert mask.all()
+
+
+@pytest.mark.parametrize(
+  'data, advice',
+  [
+    (b'PK\3\4\x14\0\6\0', 'a workbook .*: save it as CSV'),
+    (b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'a workbook of Excel.*: save it as CSV'),
+    (b'\x93NUMPY\1\0v\0', 'an array of NumPy.*: write it with `numpy.savetxt`'),
+    (b'MATLAB 5.0 MAT-file, Platform: GLNXA64', 'a file of MATLAB.*`writematrix`'),
+    (b'\x1f\x8b\x08\0', 'packed by gzip.*: unpack it with `gunzip`'),
+    (b'\x80\4\x95', 'a pickle of Python.*`DataFrame.to_csv`'),
+    (b'File type = "ooTextFile"\nObject class = "TextGrid"\n', 'a file of Praat.*: extract its tier as a table'),
+    (b'<?xml version="1.0"?>\n<ANNOTATION_DOCUMENT>', 'XML, as ELAN.*: export it as delimited text'),
+    (b' {"time": [0, 0.04]}', 'JSON.*: write it as CSV'),
+    (b'[[0, 0.5]]', 'JSON.*: write it as CSV'),
+    (b'temps,\xe9veil\n0,0.5\n', 'not text in UTF-8; .* iconv -f LATIN1 -t UTF-8'),
+    (b'time,a\n00:01:02.5,0.5\n', "line 2: '00:01:02.5' is hours, minutes and seconds; expected seconds: 62.5"),
+    (b'time;a\n1:02,5;0,5\n', "line 2: '1:02,5' is hours, minutes and seconds; expected seconds: 62.5"),
+    (b'time,a\n0,50%\n', "line 2: '50%' is a percentage; .* --label_range=0,100"),
+    (b'time,a\n0,50\n', 'line 2: 50 is out of range; expected values from -1 to 1 .*--label_range'),
+    (b'frame_time (min),a\n0,0.5\n', "is a time in 'min'; .*: multiply minutes by 60"),
+    (b'arousal,valence\n0.1,0.5\n', 'no time column .*: of a fixed rate, it is the number of the row over the rate'),
+  ],
+)
+def test_what_is_no_label_file_is_told_how_to_become_one(tmp_path, data, advice):
+  (tmp_path / 'labels.csv').write_bytes(data)
+  with pytest.raises(DataError, match=advice) as error:
+    label_files.read_table(tmp_path / 'labels.csv', low=-1, high=1)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-le', 'utf-16-be'])
+def test_unicode_text_of_excel_is_read(tmp_path, encoding):
+  mark = {'utf-16': '', 'utf-16-le': '\ufeff', 'utf-16-be': '\ufeff'}[encoding]
+  (tmp_path / 'a.txt').write_bytes((mark + 'time\tarousal\r\n0\t0,5\r\n0,04\t-0,25\r\n').encode(encoding))
+  table = label_files.read_table(tmp_path / 'a.txt', low=-1, high=1)
+  assert table.columns == ('arousal',)
+  np.testing.assert_array_equal(table.times, [0, 0.04])
+  np.testing.assert_array_equal(table.values[:, 0], [0.5, -0.25])
