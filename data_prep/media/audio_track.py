@@ -16,8 +16,9 @@ import numpy as np
 import soxr
 
 from data_prep.core.errors import DataError
-from data_prep.media import containers, sound_clock, sound_levels, wav_header
-from data_prep.media.containers import MAX_HOLE_SECONDS, MAX_START_SECONDS
+from data_prep.media import clock, containers, sound_clock, sound_levels, tracks, wav_header
+from data_prep.media.clock import MAX_HOLE_SECONDS
+from data_prep.media.tracks import MAX_START_SECONDS
 from data_prep.schema.grid import Grid, PAPER
 
 _ZEROS = 1 << 16  # of a hole at a time
@@ -48,7 +49,7 @@ def has_audio(path) -> bool:
     return bool(container.streams.audio)
 
 
-def read_audio(path, grid: Grid = PAPER, *, channel: int | None = None, max_lost: float = containers.MAX_LOST) -> Audio:
+def read_audio(path, grid: Grid = PAPER, *, channel: int | None = None, max_lost: float = tracks.MAX_LOST) -> Audio:
   """Decodes a whole sound track into memory; see `Sound`."""
   sound = Sound(path, grid, channel=channel, max_lost=max_lost)
   samples = np.concatenate(list(sound))
@@ -70,13 +71,13 @@ class Sound:
     notes: what a person should know of the file, once iterated.
   """
 
-  def __init__(self, path, grid: Grid = PAPER, *, channel: int | None = None, max_lost: float = containers.MAX_LOST):
+  def __init__(self, path, grid: Grid = PAPER, *, channel: int | None = None, max_lost: float = tracks.MAX_LOST):
     """
     Args:
       path: of the file.
       grid: whose sample rate the sound gets.
       channel: which one to take, from 1; None: see above.
-      max_lost: share of packets that may be lost, `containers.MAX_LOST` or `MAX_LOST_LEARNT`.
+      max_lost: share of packets that may be lost, `tracks.MAX_LOST` or `MAX_LOST_LEARNT`.
     """
     self.path = path
     self.rate = grid.sample_rate
@@ -150,7 +151,7 @@ class Sound:
     levels: dict[int, sound_levels.Levels] = {}
     firsts, times = array.array('q'), array.array('d')
     with containers.open_media(path) as container:
-      track = containers.Track(path, container, container.streams[index], max_lost=self._max_lost)
+      track = tracks.Track(path, container, container.streams[index], max_lost=self._max_lost)
       for frame, time in track:
         if rate is None:
           rate = frame.sample_rate
@@ -177,8 +178,8 @@ class Sound:
       if end <= 0:
         raise DataError(f'{path}: the sound track holds no samples')
       track.check_length(end / rate)
-      declared = containers.declared_end(container, container.streams[index])
-      if declared is not None and not 0 < declared >= end / rate - containers.MAX_PADDING_SECONDS:
+      declared = clock.declared_end(container, container.streams[index])
+      if declared is not None and not 0 < declared >= end / rate - tracks.MAX_PADDING_SECONDS:
         declared = None  # no codec pads so much: the number is wrong
       channels = {}
       for number, of in levels.items():
@@ -220,7 +221,7 @@ class Sound:
       return samples
 
     with containers.open_media(self.path) as container:
-      track = containers.Track(self.path, container, container.streams[survey.track], max_lost=self._max_lost)
+      track = tracks.Track(self.path, container, container.streams[survey.track], max_lost=self._max_lost)
       for number, (frame, _) in enumerate(track):
         samples = _channels(self.path, frame)
         samples = _mono(samples, survey.channels[len(samples)])

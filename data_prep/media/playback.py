@@ -29,7 +29,7 @@ def playable_as(path) -> str | None:
     formats = container.format.name.split(',')
     video, sound = containers.video_streams(container), container.streams.audio
     names = [stream.codec_context.name if stream.codec_context else '' for stream in [*video[:1], *sound[:1]]]
-    # A browser's clock starts with the first track, ours where `containers.origin` says.
+    # A browser's clock starts with the first track, ours where `clock.origin` says.
     starts = [float(s.start_time * s.time_base) for s in [*video, *sound] if s.start_time is not None and s.time_base]
     if not names or any(abs(start) > PAPER.step_seconds for start in starts):
       return None

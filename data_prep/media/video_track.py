@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from data_prep.core.errors import DataError
-from data_prep.media import containers
-from data_prep.media.containers import MAX_HOLE_SECONDS, MAX_PIXELS
+from data_prep.media import clock, containers, tracks
+from data_prep.media.clock import MAX_HOLE_SECONDS
+from data_prep.media.containers import MAX_PIXELS
 from data_prep.schema.grid import Grid, PAPER
 
 MAX_HELD_SECONDS = 4 * 3600.0  # a time or duration that shows a picture for longer is a damaged number
@@ -41,11 +42,11 @@ def video_end(path, grid: Grid = PAPER) -> float:
   with containers.open_media(path) as container:
     stream = containers.video_stream(path, container)
     duration = float(1 / stream.average_rate) if stream.average_rate else grid.step_seconds
-    track = containers.Track(path, container, stream)
+    track = tracks.Track(path, container, stream)
     for packet in track.packets():
       shown = packet.dts if stream.start_time is None else packet.pts  # without a container FFmpeg counts decode times
       if shown is not None or stream.start_time is None and packet.size:  # H.264 alone has no times at all
-        time = end if shown is None else float(shown * packet.time_base) - containers.origin(container)
+        time = end if shown is None else float(shown * packet.time_base) - clock.origin(container)
         end = max(end, time + (_showing(track, packet, time) or duration))
   if not end:
     raise DataError(f'{path}: the video track holds no frames')
@@ -66,12 +67,12 @@ class Video:
     notes: what a person should know of the file, once iterated.
   """
 
-  def __init__(self, path, grid: Grid = PAPER, *, max_lost: float = containers.MAX_LOST):
+  def __init__(self, path, grid: Grid = PAPER, *, max_lost: float = tracks.MAX_LOST):
     """
     Args:
       path: of the file.
       grid: whose steps the frames are placed on.
-      max_lost: share of packets that may be lost, `containers.MAX_LOST` or `MAX_LOST_LEARNT`.
+      max_lost: share of packets that may be lost, `tracks.MAX_LOST` or `MAX_LOST_LEARNT`.
     """
     self.path = path
     self.grid = grid
@@ -96,12 +97,12 @@ class Video:
       stream.codec_context.thread_count = 1  # preparation runs one process per core
       stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
       duration, changed = float(1 / stream.average_rate) if stream.average_rate else step_seconds, None
-      track = containers.Track(self.path, container, stream, max_lost=self._max_lost)
+      track = tracks.Track(self.path, container, stream, max_lost=self._max_lost)
       for frame, time in track:
         # Where few pictures have a time, it may be that of decoding, which is before that of showing. A little less
         # than the count is its rounding, and sets it right.
         back = math.inf if time is None else (self.end - time) / duration
-        time = self.end if time is None or counted and 0.5 < back <= containers.MAX_REORDER else time
+        time = self.end if time is None or counted and 0.5 < back <= tracks.MAX_REORDER else time
         counted = math.isinf(back)
         if not self.end - step_seconds - duration <= time <= self.end + MAX_HELD_SECONDS:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')

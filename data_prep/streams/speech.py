@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep.corpora.recording import Recording
 from data_prep.corpora.settings import Settings
-from data_prep.media import audio_track, containers
+from data_prep.media import audio_track, tracks
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
 
@@ -38,7 +38,7 @@ class Speech:
     path = recording.video if recording.audio is None else recording.audio
     if recording.audio is None and not audio_track.has_audio(path):
       return None
-    return audio_track.read_audio(path, settings.grid, channel=settings.channel, max_lost=containers.MAX_LOST_LEARNT)
+    return audio_track.read_audio(path, settings.grid, channel=settings.channel, max_lost=tracks.MAX_LOST_LEARNT)
 
   def cut(
     self, recording: Recording, track: audio_track.Audio | None, seconds: float, settings: Settings

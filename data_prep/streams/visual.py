@@ -10,7 +10,7 @@ from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_box, Recording
 from data_prep.corpora.settings import Settings
 from data_prep.face import cropping, tracker
-from data_prep.media import audio_track, containers, video_track
+from data_prep.media import audio_track, tracks, video_track
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
 
@@ -55,7 +55,7 @@ class Visual:
     if recording.audio is None and audio_track.has_audio(path) and not video_track.has_video(path):
       return None
     first_box = read_box(recording.boxes) if recording.boxes else None
-    video = video_track.Video(path, settings.grid, max_lost=containers.MAX_LOST_LEARNT)
+    video = video_track.Video(path, settings.grid, max_lost=tracks.MAX_LOST_LEARNT)
     crops, found = [], []
     for data, confidence, _ in tracker.follow(video, first_box):
       crops.append(data)

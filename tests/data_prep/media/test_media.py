@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from data_prep.core.errors import DataError
-from data_prep.media import audio_track, containers, video_track
+from data_prep.media import audio_track, clock, tracks, video_track
 from data_prep.schema.grid import PAPER
 from tests import clips
 
@@ -170,8 +170,8 @@ def test_num_steps_counts_begun_steps(seconds, steps):
 def test_frames_are_freed_at_once_and_ordinary_ones_cost_no_search(tmp_path, monkeypatch):
   clips.write_clip(tmp_path / 'a.mp4', clips.counted_frames(40), codec='libx264')
   calls = []
-  origin = containers.origin
-  monkeypatch.setattr(containers, 'origin', lambda container: calls.append(1) or origin(container))
+  origin = clock.origin
+  monkeypatch.setattr(clock, 'origin', lambda container: calls.append(1) or origin(container))
   gc.collect()
   gc.disable()  # frames in a cycle would live until it comes
   try:
@@ -300,7 +300,7 @@ def test_one_bad_packet_is_a_note_and_many_are_a_refusal(tmp_path, kind):
   )
   whole = read(0)
   count = spoil_packets(tmp_path / 'a.mp4', kind, [20])
-  spoilt = read(containers.MAX_LOST)
+  spoilt = read(tracks.MAX_LOST)
   words = {'audio': 'sound', 'video': 'picture'}[kind]
   expected = [f'1 of {count} packets of the {words} cannot be decoded']
   if kind == 'audio':
@@ -312,7 +312,7 @@ def test_one_bad_packet_is_a_note_and_many_are_a_refusal(tmp_path, kind):
     assert [note.split(' (')[0] for note in spoilt[0].notes] == expected and whole[0].notes == []
     assert len(spoilt[1]) == 50 and spoilt[1][:20] == whole[1][:20]
     assert spoilt[1][20] == spoilt[1][19] != whole[1][20]  # the picture before is held
-  for limit in (containers.MAX_LOST_LEARNT, 0):  # 1 of 32 or 50
+  for limit in (tracks.MAX_LOST_LEARNT, 0):  # 1 of 32 or 50
     with pytest.raises(DataError, match=f'a.mp4: {expected[0]} .*; at most {100 * limit:g} % are allowed'):
       read(limit)
 
