@@ -198,7 +198,7 @@ def _parameters(corpus, settings, simulated) -> dict:
 
 def _publish(out, done, settings, parameters) -> Manifest:
   """Final names and manifest; nothing is touched if the folder already is what it should be."""
-  wanted = [Shard(**shard) for content in done.values() for shard in content['shards']]
+  wanted = [Shard.parse(shard) for content in done.values() for shard in content['shards']]
   names = write.names(out)
   try:
     manifest = Manifest.read(out)
