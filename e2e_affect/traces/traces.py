@@ -1,8 +1,4 @@
-"""Traces: what a network says of whole recordings, step by step, and the CSV files they lie in.
-
-Columns: `recording,time,<target>,<target>_gold,…,face_found`, then `<target>_post,…` where the traces
-have been post-processed. One row per step; `time` is the start of the step in seconds.
-"""
+"""Traces: what a network, or any other predictor, says of whole recordings, step by step."""
 
 import dataclasses
 
