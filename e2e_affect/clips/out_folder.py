@@ -57,8 +57,9 @@ def fault_of_output(out: pathlib.Path, spool: pathlib.Path, error: Exception) ->
     spool: folder inside of it that the clip is worked on in, still with all that lies there.
     error: that ended the work.
   """
-  if getattr(error, 'errno', None) in _OF_OUTPUT:
-    return write_error(out, error)
+  number = getattr(error, 'errno', None)  # FFmpeg's errors have one, too
+  if number in _OF_OUTPUT:
+    return write_error(out, OSError(number, os.strerror(number)))
   try:
     with open(spool / 'probe', 'wb') as file:
       file.write(bytes(_PROBE_BYTES))
@@ -126,14 +127,15 @@ def places(
     The clips in their order, and what is to be said of those left out.
   """
   results = outputs.read_summaries(out)
-  by_files = {}
+  by_files: dict[tuple, list[str]] = {}
   for name, content in results.items():
     by_files.setdefault(key_of(content['files']), []).append(name)
   owners = {row['clip']: row['files'] for row in rejects.values()}
   owners |= {name: {} for name in outputs.half_results(out)}
   owners |= {name: content['files'] for name, content in results.items()}
   taken = {_folded(name): name for name in owners}
-  placed, given, said = [], {}, []
+  placed, said = [], []
+  given: dict[tuple, list[str]] = {}
   for recording in found:
     key = key_of(files_of(recording))
     if any(_is_name_of(name, recording) for name in given.get(key, ())):

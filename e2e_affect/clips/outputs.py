@@ -52,7 +52,7 @@ def write_csv(
       *_FACE_COLUMNS,
     ]
   )
-  columns = [[clip.grid.time(step) for step in range(clip.steps)]]
+  columns: list[Sequence[str] | np.ndarray] = [[clip.grid.time(step) for step in range(clip.steps)]]
   for traces in (raw, post):
     if traces is not None:
       columns += [traces[:, k].astype(str) for k in range(len(targets))]

@@ -23,7 +23,9 @@ _COLUMNS = ('recording', 'video', 'audio', 'boxes')
 _UNUSED = ('subject', 'partition', 'labels', 'landmarks')  # of a manifest of `data_prep.prepare --corpus=csv`
 
 
-def find(arguments: Sequence[str], out: str, say: Callable[[str], None] = lambda line: None) -> list[Recording]:
+def find(
+  arguments: Sequence[str], out: str | pathlib.Path, say: Callable[[str], None] = lambda line: None
+) -> list[Recording]:
   """The clips of all arguments, in their order.
 
   Args:

@@ -260,7 +260,8 @@ def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
   if network.simulated:
     cli.complain(f'warning: {SIMULATED}')
   print(','.join(['time', *network.targets]), file=sink, flush=True)
-  costs, steps = [], 0
+  costs: list[float] = []
+  steps = 0
   for steps, prediction in enumerate(predictions(stream, source, costs), 1):
     print(','.join([grid.time(steps - 1), *prediction.astype(str)]), file=sink, flush=True)
   if not steps:

@@ -6,6 +6,7 @@ length of the chunks.
 
 from collections.abc import Callable, Iterable, Iterator
 import functools
+from typing import cast
 
 import jax
 import ml_collections
@@ -64,7 +65,8 @@ def eval_step(
 ) -> tuple[jax.Array, recurrent.Carry]:
   """Predictions [B, T, K] of the next T steps of B recordings, and the recurrent state to go on with."""
   inputs = inputs_of(batch, model.config, config.augment, keys=None)
-  return model.apply(variables, inputs, train=False, carry=carry, context=context)
+  predicted = model.apply(variables, inputs, train=False, carry=carry, context=context)
+  return cast(tuple[jax.Array, recurrent.Carry], predicted)  # Flax's type allows for changed variables, too
 
 
 def over_devices(config: ml_collections.ConfigDict, layout: Layout) -> Callable:

@@ -8,6 +8,7 @@ high]}, "rmse": {…}, "pearson": {…}}`. Where there is no number there is nul
 from collections.abc import Mapping, Sequence
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -62,9 +63,10 @@ def evaluate_traces(
   else:
     fitted = head.fit(traces[head.fitted_on], targets)
 
-  results = {}
+  results: dict[str, dict[str, Any]] = {}
   for partition, of_partition in traces.items():
-    results[partition] = entry = {'raw': None, 'postprocessed': None}
+    entry: dict[str, Any] = {'raw': None, 'postprocessed': None}
+    results[partition] = entry
     entry['recordings'] = len(of_partition)
     entry['subjects'] = len({t.subject for t in of_partition})
     entry['scored_subjects'] = len({t.subject for t in of_partition if t.scored.any()})

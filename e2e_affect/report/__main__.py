@@ -3,6 +3,7 @@
 The command writes the page of every run again, prints where its results lie, and a table like the paper's Table VI.
 """
 
+import argparse
 import os
 import pathlib
 import sys
@@ -32,7 +33,8 @@ def _parse(argv):
   return parser.parse_args(argv[1:])
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+  """Writes the report of each run, prints their comparison and, where it is asked for, writes its page."""
   try:
     workdirs = [pathlib.Path(run) for run in args.runs]
     short = [w.resolve().name for w in workdirs]

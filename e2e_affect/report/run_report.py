@@ -188,5 +188,6 @@ def _flatten(tree, prefix=''):
       yield f'{prefix}{key}', value
 
 
-def number(value):
+def number(value: float | None) -> str:
+  """Three decimals, with a minus sign; a dash where there is no number."""
   return '–' if value is None or math.isnan(value) else f'{value:z.3f}'.replace('-', '−')

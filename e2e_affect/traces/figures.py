@@ -7,6 +7,7 @@ what matters differs in width too.
 from collections.abc import Sequence
 import io
 import math
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,7 +19,7 @@ from e2e_affect.traces import metrics
 from e2e_affect.traces.traces import Trace
 
 GOLD, RAW, FINAL, NO_FACE = '#1a1a1a', '#E69F00', '#0072B2', '#d9d9d9'
-STYLE = {
+STYLE: dict[Any, Any] = {
   'font.family': ['DejaVu Sans', 'Last Resort High-Efficiency'],  # the latter: a box for what the first lacks
   'font.size': 11,
   'axes.titlesize': 12,
@@ -49,6 +50,7 @@ def typical_recording(traces: Sequence[Trace]) -> int:
 
 def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Figure:
   """Gold standard and prediction in time, a panel per target; grey where no face was found."""
+  final = raw if processed is None else processed
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(10, 1.2 + 2.5 * len(targets)), layout='constrained')
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
@@ -65,12 +67,11 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
             lw=0,
             label='no face found' if first == np.argmax(lost) else None,
           )
-      raw_is_final = processed is None
       axes.plot(
         seconds,
         raw.prediction[:, k],
-        color=FINAL if raw_is_final else RAW,
-        lw=1.8 if raw_is_final else 0.8,
+        color=FINAL if final is raw else RAW,
+        lw=1.8 if final is raw else 0.8,
         label='prediction, raw',
       )
       if raw.scored.any():
@@ -82,11 +83,10 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
           ls=(0, (4, 1.5)),
           label='gold standard',
         )
-      if not raw_is_final:
-        axes.plot(seconds, processed.prediction[:, k], color=FINAL, lw=2.2, label='prediction, post-processed')
+      if final is not raw:
+        axes.plot(seconds, final.prediction[:, k], color=FINAL, lw=2.2, label='prediction, post-processed')
       title = target.capitalize()
       if raw.scored.any():
-        final = raw if raw_is_final else processed
         value = metrics.ccc(final.prediction[raw.scored, k], raw.gold[raw.scored, k])
         title += f'   CCC {value:z.2f}'
       axes.set_title(title)

@@ -87,7 +87,7 @@ def ccc_interval(traces: Sequence[Trace], seed: int) -> np.ndarray:
     [K, 2], NaN where fewer than two subjects have scored steps.
   """
   num_targets = traces[0].prediction.shape[1]
-  of_subject = {}
+  of_subject: dict[str, Moments] = {}
   for trace in traces:
     if trace.scored.any():
       moments = of_subject.get(trace.subject, Moments.empty(num_targets))
@@ -139,6 +139,7 @@ class Moments:
 
   @classmethod
   def empty(cls, num_targets: int) -> 'Moments':
+    """Of no step."""
     return cls(0.0, *(np.zeros(num_targets) for _ in range(5)))
 
   def update(self, prediction, gold, mask) -> 'Moments':

@@ -8,7 +8,7 @@ hundreds of candidates an improvement is always observed; on real traces gains u
 on recordings that the fit had not seen. A step must therefore gain more than `MIN_GAIN`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import re
 
@@ -66,7 +66,12 @@ def time_shift(values: np.ndarray, steps: int) -> np.ndarray:
   return values[np.maximum(np.arange(len(values)) - steps, 0)]
 
 
-_STEPS = {'median_filter': median_filter, 'centring': centring, 'scaling': scaling, 'time_shift': time_shift}
+_STEPS: dict[str, Callable[..., np.ndarray]] = {
+  'median_filter': median_filter,
+  'centring': centring,
+  'scaling': scaling,
+  'time_shift': time_shift,
+}
 
 
 def fit(traces: Sequence[Trace], targets: Sequence[str], min_gain: float = MIN_GAIN) -> dict:
@@ -157,7 +162,7 @@ def of_targets(params: dict, targets: Sequence[str]) -> dict:
 
 def in_words(params: dict, grid: Grid) -> dict[str, list[str]]:
   """What `fit` chose on a grid, as one sentence per step and target, for the report."""
-  described = {}
+  described: dict[str, list[str]] = {}
   for target, of_target in params['targets'].items():
     before, described[target] = of_target['ccc_raw'], []
     for name in _STEPS:

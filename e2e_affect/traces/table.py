@@ -42,7 +42,7 @@ def write_csv(
   """
   if postprocessed is not None and [t.recording for t in traces] != [t.recording for t in postprocessed]:
     raise ValueError('raw and post-processed traces are of different recordings')
-  paired = [(output, output if output in targets else None) for output in outputs]
+  paired: list[tuple[str | None, str | None]] = [(output, output if output in targets else None) for output in outputs]
   paired += [(None, target) for target in targets if target not in outputs]
   header = ['recording', 'time']
   for output, target in paired:
@@ -59,7 +59,7 @@ def write_csv(
     for values, names in ((trace.prediction, outputs), (trace.gold, targets)):
       if values.shape[1] != len(names):
         raise ValueError(f'{trace.recording}: {values.shape[1]} numbers per step for {", ".join(names)}')
-    columns = [[trace.recording] * steps, [trace.grid.time(k) for k in range(steps)]]
+    columns: list[Sequence[str] | np.ndarray] = [[trace.recording] * steps, [trace.grid.time(k) for k in range(steps)]]
     for output, target in paired:
       if output:
         columns.append(_shortest(trace.prediction[:, outputs.index(output)]))
@@ -105,7 +105,7 @@ def read_csv(path, grid: Grid = PAPER) -> tuple[list[Trace], list[str], list[Tra
       f'{path}: header {",".join(header)!r}, expected '
       "'recording,time,<target>,<target>_gold,…,face_found[,<target>_post,…]'"
     )
-  by_recording = {}
+  by_recording: dict[str, list[list[str]]] = {}
   for number, row in enumerate(rows, start=2):
     if len(row) != len(header):
       raise DataError(f'{path}: line {number} has {len(row)} columns, expected {len(header)}')
@@ -122,7 +122,7 @@ def read_csv(path, grid: Grid = PAPER) -> tuple[list[Trace], list[str], list[Tra
     except ValueError as e:
       raise DataError(f'{path}: recording {recording}: {e}') from None
     gold = values[:, 1 : 2 * num_targets : 2]
-    mask = np.isfinite(gold).all(axis=1)
+    mask = np.all(np.isfinite(gold), axis=1)
     trace = Trace(
       recording=recording,
       subject=recording,
