@@ -54,9 +54,8 @@ def small_network(*modalities):
   return random_network(small_config(*modalities))
 
 
-def random_network(config, grid=PAPER):
-  """As `small_network`, of this config and for data on this grid."""
-  # Drawn by NumPy: to compile the initialisation would take longer than the tests.
+def random_variables(config, of_data):
+  """`params` and `batch_stats` drawn by NumPy: to compile the initialisation takes longer than most tests."""
   rng = np.random.default_rng(5)
 
   def draw(path, leaf):
@@ -66,10 +65,20 @@ def random_network(config, grid=PAPER):
     fan_in = max(1, np.prod(leaf.shape[:-1]))
     return rng.normal(0, fan_in**-0.5 if 'kernel' in kind else 0.1, leaf.shape).astype(np.float32)
 
+  state = jax.eval_shape(lambda: train_state.init_state(config, of_data))
+  return jax.tree_util.tree_map_with_path(draw, {'params': state.params, 'batch_stats': state.batch_stats})
+
+
+def random_state(config, num_targets=2):
+  """A state to train from, of `random_variables`."""
+  return train_state.first_state(**random_variables(config, layout(config, num_targets)), config=config)
+
+
+def random_network(config, grid=PAPER):
+  """As `small_network`, of this config and for data on this grid."""
   options = {'landmarks': config.model.geometric.landmarks}
   of_data = prepared.layout(['arousal', 'valence'], grid, config.model.modalities, options)
-  state = jax.eval_shape(lambda: train_state.init_state(config, of_data))
-  variables = jax.tree_util.tree_map_with_path(draw, {'params': state.params, 'batch_stats': state.batch_stats})
+  variables = random_variables(config, of_data)
   return network.Network(
     config,
     variables,

@@ -398,7 +398,14 @@ def _crash_at_two(name):
   return {'fine': True}
 
 
-@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+  'number, code',
+  [
+    (signal.SIGTERM, 143),
+    pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+  ],
+)
 def test_a_stopped_preparation_leaves_no_process_and_no_file_and_goes_on(tmp_path, number, code):
   for name in 'abcd':
     soundfile.write(tmp_path / f'{name}.wav', clips.tone(120, 44_100), 44_100)

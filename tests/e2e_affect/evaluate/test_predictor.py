@@ -10,8 +10,7 @@ from e2e_affect.heads.regression import Regression
 from e2e_affect.models import devices
 from e2e_affect.report import plots, run_report
 from e2e_affect.traces.traces import Trace
-from e2e_affect.train import train_state
-from tests.networks import layout
+from tests.networks import layout, random_variables
 
 TARGETS = ['arousal', 'valence']
 
@@ -45,7 +44,7 @@ def test_a_predictor_from_outside_is_evaluated_and_reported(tmp_path):
 
 def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
   manifest = Manifest.read(small_config.data.dir)
-  variables = devices.replicate(train_state.init_state(small_config, layout(small_config))).evaluated()
+  variables = devices.replicate(random_variables(small_config, layout(small_config)))
 
   def predict(seconds):
     small_config.evaluate_chunk_seconds = seconds

@@ -8,8 +8,8 @@ import pytest
 from data_prep.core.errors import UserError
 from e2e_affect.input import feed, pipeline, recordings
 from e2e_affect.models import devices
-from e2e_affect.train import train_state, update
-from tests.networks import layout
+from e2e_affect.train import update
+from tests.networks import layout, random_state
 
 
 @pytest.mark.parametrize('cache', ['', 'host', 'device'])
@@ -84,7 +84,7 @@ def test_nothing_is_compiled_after_the_first_step(small_config):
   small_config.model.modalities = ('speech',)
   small_config.data.cache = 'device'
   train_step = update.over_devices(small_config, layout(small_config))
-  state = devices.replicate(train_state.init_state(small_config, layout(small_config)))
+  state = devices.replicate(random_state(small_config))
   compiled = []
   listener = lambda event, seconds, **_: compiled.append(event) if 'backend_compile' in event else None
   manifest = recordings.read_manifest(small_config.data.dir)

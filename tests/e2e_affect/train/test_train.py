@@ -773,7 +773,14 @@ def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'field', ['data.dir', 'init_from.speech', 'init_from.visual', 'pretrained', 'postprocessing_from']
+  'field',
+  [
+    'data.dir',
+    *(
+      pytest.param(field, marks=pytest.mark.slow)
+      for field in ('init_from.speech', 'init_from.visual', 'pretrained', 'postprocessing_from')
+    ),
+  ],
 )
 def test_a_tilde_in_a_field_that_is_a_path_is_the_home_folder(tmp_path, field):
   done = subprocess.run(
