@@ -1,6 +1,7 @@
 """Clips analysed by networks of another grid than the paper's: a step of half a second, sound at 8 kHz."""
 
 import csv
+import io
 import json
 
 import av
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_prep.core.errors import DataError
 from data_prep.schema.grid import Grid
-from e2e_affect.clips import analyse, exported
+from data_prep.streams.speech import statistics
+from e2e_affect.clips import analyse, exported, stream
 from e2e_affect.clips.outputs import PAGE_MARK
 from e2e_affect.models import affect
 from tests import clips
@@ -79,6 +82,19 @@ def test_a_sound(network, tmp_path):
   traces = network(audio=samples)
   np.testing.assert_array_equal(traces['time'], 0.5 * np.arange(17))
   np.testing.assert_allclose(traces['arousal'], expected[:, 0], atol=1e-5)
+
+
+def test_a_stream(network):
+  samples = (np.random.default_rng(1).normal(size=SAMPLES) * 3000).astype(np.int16)
+  online = stream.Stream(network, statistics(samples))
+  found = list(stream.predictions(online, io.BytesIO(samples.tobytes()), []))
+  traces = network(audio=samples)
+  np.testing.assert_allclose(found, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)
+  said = io.StringIO()
+  stream.run(network, io.BytesIO(samples.tobytes()), said)
+  assert [line.split(',')[0] for line in said.getvalue().splitlines()[:4]] == ['time', '0.00', '0.50', '1.00']
+  with pytest.raises(DataError, match='expected 16-bit PCM: 8 kHz, mono'):
+    stream.run(network, io.BytesIO(), said)
 
 
 def test_a_video(network, tmp_path):
