@@ -95,8 +95,9 @@ def _start(work, processes):
   # instruction on.
   old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
-    process.start()
-    processes.append(process)
+    with signals.held():  # a process that does not get all that it is told ends in a traceback
+      process.start()
+      processes.append(process)
   finally:
     signal.pthread_sigmask(signal.SIG_SETMASK, old)
   theirs.close()  # so that the end of the process is the end of the pipe

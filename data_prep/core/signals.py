@@ -4,6 +4,8 @@ The second signal is ignored, so that it cannot break into the cleaning up of th
 a program that is still there after it is ended by a thread, whatever the main thread does.
 """
 
+from collections.abc import Iterator
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -15,6 +17,7 @@ DEADLINE_SECONDS = 10.0
 _WORKER_DEADLINE_SECONDS = 2.0
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _asked: list[int] = []  # the signal that ends this process
+_held: list[bool] = []  # not empty: a signal has to wait
 
 
 class Stopped(KeyboardInterrupt):
@@ -123,9 +126,19 @@ def _handle(handler):
 
 
 def _stop(number, _):
-  if not _asked:
+  if not _asked and not _held:
     _asked.append(number)
     raise Stopped(number)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+  """What is done inside must not be left half done: a signal is answered right after it."""
+  _held.append(True)
+  try:
+    yield
+  finally:
+    _held.pop()  # the thread that `install` starts sends the signal again
 
 
 def ignore() -> None:

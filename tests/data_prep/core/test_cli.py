@@ -209,3 +209,17 @@ def test_a_tilde_in_a_path_flag_is_the_home_folder(tmp_path):
   child = start('', '--out=~nobody-of-this-name/x')
   err = child.communicate(timeout=20)[1]
   assert child.returncode == 64 and 'no such user; write ./~' in err
+
+
+def test_a_signal_waits_for_what_must_not_be_left_half_done(tmp_path):
+  child = start(
+    'signals = sys.modules["data_prep.core.signals"]\n'
+    '  with signals.held(): print("begun", flush=True); time.sleep(1); pathlib.Path(flags.FLAGS.out).touch()\n'
+    '  time.sleep(30)',
+    f'--out={tmp_path}/whole',
+  )
+  assert child.stdout.readline() and child.stdout.readline() == 'begun\n'
+  child.send_signal(signal.SIGTERM)
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == 143 and err.startswith('stopped by SIGTERM') and err.count('\n') == 1
+  assert (tmp_path / 'whole').exists()
