@@ -6,8 +6,8 @@ oneDNN, so oneDNN is off: readers and writers of shards use none of its operatio
 
 import os
 
-if os.environ.get('TF_CPP_MIN_LOG_LEVEL', '1') == '1':  # what JAX sets, which shows warnings
-  os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
+from data_prep.core import quiet  # noqa: F401
+
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 import tensorflow as tf  # noqa: F401

@@ -70,6 +70,8 @@ def open_provider(source: str, grid: Grid = PAPER) -> Provider:
 
 
 def _mtcnn():
+  from data_prep.core import quiet  # noqa: F401
+
   mtcnn = _import('mtcnn', f'--source={MTCNN}')
   from importlib import metadata
 
