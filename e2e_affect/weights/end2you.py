@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, resnet50, torchvision
-from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
+from e2e_affect.weights.tensors import COUNTERS, Imported, Tensors
 
 FORMAT = "End2You's VisualRNNModel"
 # Places of torchvision's parts in their nn.Sequential: 2 and 3, ReLU and pool, hold nothing.
@@ -66,7 +66,6 @@ def convert(path, arrays) -> Imported:
     _lstm(tensors, layer, units if layer else 2048, units, params)
   params['recurrent/head/kernel'] = tensors.take('linear.weight', (targets, units), 'recurrent/head/kernel').T.copy()
   params['recurrent/head/bias'] = tensors.take('linear.bias', (targets,), 'recurrent/head/bias')
-  tensors.finish(COUNTERS)
   switches = {name: value for name, value in torchvision.SWITCHES.items() if name not in ('visual.mean', 'visual.std')}
   switches |= {
     'recurrent.layers': _LAYERS,
@@ -74,7 +73,7 @@ def convert(path, arrays) -> Imported:
     'recurrent.peepholes': False,
     'recurrent.cell_clip': 0.0,
   }
-  return Imported(FORMAT, nest(params), nest(statistics), switches, tensors.mapping, tensors.ignored, _NOTES)
+  return tensors.finish(FORMAT, params, statistics, switches, ignored=COUNTERS, notes=_NOTES)
 
 
 def _lstm(tensors, layer, inputs, units, params):

@@ -4,7 +4,7 @@ import pathlib
 
 from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, resnet50, torchvision
-from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
+from e2e_affect.weights.tensors import COUNTERS, Imported, Tensors
 
 FORMAT = 'ResNet-50 of Hugging Face'
 _STEM = 'embedder.embedder.convolution.weight'
@@ -51,15 +51,13 @@ def convert(path, arrays) -> Imported:
     return {'kernel': f'{place}.convolution.weight', **torchvision.torch_norm(f'{place}.normalization')}
 
   params, statistics = resnet50.fill(tensors, name_of, torch_kernels=True)
-  tensors.finish((r'classifier\..*', *COUNTERS))
-  return Imported(
+  return tensors.finish(
     FORMAT,
-    nest(params),
-    nest(statistics),
+    params,
+    statistics,
     torchvision.SWITCHES | {'visual.stride_on': stride_on},
-    tensors.mapping,
-    tensors.ignored,
-    (note,),
+    ignored=(r'classifier\..*', *COUNTERS),
+    notes=(note,),
   )
 
 

@@ -8,7 +8,7 @@ import re
 
 from data_prep.core.errors import DataError
 from e2e_affect.weights import resnet50
-from e2e_affect.weights.tensors import Imported, nest, Tensors
+from e2e_affect.weights.tensors import Imported, Tensors
 
 FORMAT = 'ResNet-50 of Keras'
 # Keras subtracts these from B, G, R in [0, 255]; here R, G, B in [0, 1], with the stem's kernel turned round to match.
@@ -64,16 +64,14 @@ def convert(path, arrays) -> Imported:
     }
 
   params, statistics = resnet50.fill(tensors, name_of)
-  tensors.finish((r'(predictions|probs|fc1000)/(kernel|bias)',))
   params['visual/conv1/kernel'] = params['visual/conv1/kernel'][:, :, ::-1].copy()
-  return Imported(
+  return tensors.finish(
     FORMAT,
-    nest(params),
-    nest(statistics),
+    params,
+    statistics,
     SWITCHES,
-    tensors.mapping,
-    tensors.ignored,
-    ('biases of the convolutions are folded into the running means; B, G, R turned to R, G, B',),
+    ignored=(r'(predictions|probs|fc1000)/(kernel|bias)',),
+    notes=('biases of the convolutions are folded into the running means; B, G, R turned to R, G, B',),
   )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.core.errors import DataError
 from e2e_affect.weights import limits, slim
-from e2e_affect.weights.tensors import few, Imported, nest, Tensors
+from e2e_affect.weights.tensors import few, Imported, Tensors
 
 FORMAT = "the authors' network (TF1 checkpoint)"
 _CELL = re.compile(r'(?:.*/)?cell_?(\d)/(?:basic_)?lstm_?cell/(kernel|weights|w_0|bias|biases|b|w_([ifo])_diag)', re.I)
@@ -52,15 +52,13 @@ def convert(path, arrays) -> Imported:
     statistics |= filled[1]
     switches |= needed
   switches |= _recurrent(path, tensors, arrays, sum(_FEATURES[part] for part in parts), params)
-  tensors.finish(slim.IGNORED)
-  return Imported(
+  return tensors.finish(
     FORMAT,
-    nest(params),
-    nest(statistics),
+    params,
+    statistics,
     switches,
-    tensors.mapping,
-    tensors.ignored,
-    (f'{" + ".join(parts)}; run it with configs/released.py',),
+    ignored=slim.IGNORED,
+    notes=(f'{" + ".join(parts)}; run it with configs/released.py',),
   )
 
 

@@ -2,7 +2,7 @@
 
 from data_prep.core.errors import DataError
 from e2e_affect.weights import resnet50
-from e2e_affect.weights.tensors import few, Imported, nest, Tensors
+from e2e_affect.weights.tensors import few, Imported, Tensors
 
 FORMAT = 'ResNet-50 of TF-slim'
 SCOPE = 'resnet_v1_50'
@@ -33,15 +33,13 @@ def convert(path, arrays) -> Imported:
     raise DataError(f'{path}: {few(sorted(scopes))}, expected {SCOPE}')
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors, '')
-  tensors.finish((rf'{SCOPE}/logits/.*', r'(.*/)?mean_rgb', *IGNORED))
-  return Imported(
+  return tensors.finish(
     FORMAT,
-    nest(params),
-    nest(statistics),
+    params,
+    statistics,
     SWITCHES,
-    tensors.mapping,
-    tensors.ignored,
-    ('strided as slim at evaluation; statistics of a batch in training would see every position',),
+    ignored=(rf'{SCOPE}/logits/.*', r'(.*/)?mean_rgb', *IGNORED),
+    notes=('strided as slim at evaluation; statistics of a batch in training would see every position',),
   )
 
 

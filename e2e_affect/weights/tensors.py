@@ -54,8 +54,7 @@ class Tensors:
 
   def __init__(self, path, arrays: dict[str, Stored]):
     self._path, self._arrays = path, arrays
-    self.mapping: list[tuple[str, str, tuple[int, ...]]] = []
-    self.ignored: list[str] = []
+    self._mapping: list[tuple[str, str, tuple[int, ...]]] = []
     self._missing: list[str] = []
     self._wrong: list[str] = []
 
@@ -65,7 +64,7 @@ class Tensors:
   def take(self, name: str, shape: tuple[int, ...], ours: str) -> np.ndarray:
     """The float32 array `name` of this shape. One that is wrong is noted for `finish`, and zeros stand for it."""
     stored = self._arrays.get(name)
-    self.mapping.append((name, ours, shape))
+    self._mapping.append((name, ours, shape))
     if stored is None:
       self._missing.append(name)
     elif tuple(stored.shape) != shape:
@@ -85,25 +84,38 @@ class Tensors:
     """Notes something else that is wrong with an array."""
     self._wrong.append(fault)
 
-  def finish(self, ignored: Iterable[str] = ()) -> None:
-    """Says what is wrong with the file, all at once.
+  def finish(
+    self,
+    words: str,
+    params: dict[str, np.ndarray],
+    statistics: dict[str, np.ndarray],
+    switches: dict,
+    *,
+    ignored: Iterable[str] = (),
+    notes: tuple[str, ...] = (),
+  ) -> Imported:
+    """What the import makes of the file, or all that is wrong with it at once.
 
     Args:
+      words: what the file is.
+      params, statistics: name in our tree -> array: {'visual/conv1/kernel': …}.
+      switches, notes: see `Imported`.
       ignored: patterns of names that may be left over.
 
     Raises:
       DataError: arrays are missing, of another shape, not finite, or left over.
     """
-    left = sorted(self._arrays.keys() - {name for name, _, _ in self.mapping})
-    self.ignored = [name for name in left if any(re.fullmatch(pattern, name) for pattern in ignored)]
-    left = sorted(set(left).difference(self.ignored))
+    left = sorted(self._arrays.keys() - {name for name, _, _ in self._mapping})
+    unneeded = [name for name in left if any(re.fullmatch(pattern, name) for pattern in ignored)]
+    left = sorted(set(left).difference(unneeded))
     faults = [
-      f'{words}: {few(names)}'
-      for words, names in (('missing', self._missing), ('wrong', self._wrong), ('left over', left))
+      f'{kind}: {few(names)}'
+      for kind, names in (('missing', self._missing), ('wrong', self._wrong), ('left over', left))
       if names
     ]
     if faults:
       raise DataError(f'{self._path}: {"; ".join(faults)}; nothing was imported: get the file again, or another one')
+    return Imported(words, nest(params), nest(statistics), switches, self._mapping, unneeded, notes)
 
 
 def few(names: list[str], most: int = 120) -> str:

@@ -1,7 +1,7 @@
 """torchvision's and timm's ResNet-50: `layer1.0.conv1.weight`."""
 
 from e2e_affect.weights import resnet50
-from e2e_affect.weights.tensors import COUNTERS, Imported, nest, Tensors
+from e2e_affect.weights.tensors import COUNTERS, Imported, Tensors
 
 FORMAT = 'ResNet-50 of torchvision or timm'
 # The classifier, counters, and the weights of classes in the loss that a LightningModule saves with the network.
@@ -35,8 +35,7 @@ def convert(path, arrays) -> Imported:
   )
   tensors = Tensors(path, arrays)
   params, statistics = fill(tensors)
-  tensors.finish(IGNORED)
-  return Imported(FORMAT, nest(params), nest(statistics), SWITCHES, tensors.mapping, tensors.ignored)
+  return tensors.finish(FORMAT, params, statistics, SWITCHES, ignored=IGNORED)
 
 
 def fill(tensors: Tensors, stem=('conv1', 'bn1'), stage_name='layer{}'.format):
