@@ -67,11 +67,11 @@ def our_side(folder, modalities=('speech', 'visual'), cache=''):
   config = fused.get_config()
   config.data.dir, config.batch_size, config.model.modalities = str(folder), 1, modalities
   manifest = recordings.read_manifest(config.data.dir)
-  arguments = dict(first_step=0, last_step=10**6, batch_size=1)
+  updates = pipeline.Updates(0, 10**6, batch_size=1)
   if cache:
-    batches = pipeline.cached_train_batches(config, manifest, pipeline.read_corpus(config, manifest), **arguments)
+    batches = pipeline.cached_train_batches(config, manifest, pipeline.read_corpus(config, manifest), updates)
   else:
-    batches = pipeline.train_batches(config, manifest, **arguments)
+    batches = pipeline.train_batches(config, manifest, updates)
   return _side('ours', batches)
 
 

@@ -24,10 +24,9 @@ def device_batches(
   Raises:
     UserError: the corpus does not fit on a device.
   """
-  place = dict(batch_size=batch_size, process_index=jax.process_index(), process_count=jax.process_count())
-  steps = first_step, last_step
+  updates = pipeline.Updates(first_step, last_step, batch_size, jax.process_index(), jax.process_count())
   if not config.data.cache:
-    return _stream(pipeline.train_batches(config, manifest, *steps, **place))
+    return _stream(pipeline.train_batches(config, manifest, updates))
   started = time.perf_counter()
   corpus = pipeline.read_corpus(config, manifest)
   gigabytes = sum(values.nbytes for values in corpus.values()) / 1e9
@@ -39,7 +38,7 @@ def device_batches(
     config.data.cache,
   )
   if config.data.cache == 'host':
-    return _stream(pipeline.cached_train_batches(config, manifest, corpus, *steps, **place))
+    return _stream(pipeline.cached_train_batches(config, manifest, corpus, updates))
   # A CPU tells no limit: there the corpus is in host memory already.
   limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', float('inf')) / 1e9
   if gigabytes > _MOST_OF_DEVICE * limit:
@@ -49,7 +48,7 @@ def device_batches(
     )
   corpus = jax_utils.replicate(corpus)
   gather = jax.pmap(lambda corpus, window: {name: values[window] for name, values in corpus.items()})
-  order = _stream(pipeline.train_order(config, manifest, *steps, **place))
+  order = _stream(pipeline.train_order(config, manifest, updates))
   return (gather(corpus, rows['window']) | {'index': rows['index']} for rows in order)
 
 

@@ -5,6 +5,7 @@ state a checkpoint has to hold, and every number of hosts sees the same global b
 """
 
 from collections.abc import Callable, Iterator
+import dataclasses
 import sys
 from typing import Any
 
@@ -24,48 +25,56 @@ tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's
 _ALWAYS = ('face_found',)  # traces tell it, whatever the network sees
 
 
+@dataclasses.dataclass(frozen=True)
+class Updates:
+  """Which updates batches are for, and which part of a global batch this host makes.
+
+  Attributes:
+    first: update to begin with; 0 for a fresh run.
+    last: update to end before.
+    batch_size: sequences a global batch as the devices need it, at least `config.batch_size`; what is more is padding
+      with mask 0.
+    process_index: this host.
+    process_count: number of hosts; each gets every process_count-th sequence.
+  """
+
+  first: int
+  last: int
+  batch_size: int
+  process_index: int = 0
+  process_count: int = 1
+
+  @property
+  def of_host(self) -> int:
+    """Sequences of a batch that this host makes."""
+    return self.batch_size // self.process_count
+
+
 def train_batches(
-  config: ml_collections.ConfigDict,
-  manifest: Manifest,
-  first_step: int,
-  last_step: int,
-  *,
-  batch_size: int,
-  process_index: int = 0,
-  process_count: int = 1,
+  config: ml_collections.ConfigDict, manifest: Manifest, updates: Updates
 ) -> Iterator[dict[str, np.ndarray]]:
-  """The batches of updates first_step … last_step − 1.
+  """The batches of updates.
 
   Args:
     config: `data.*`, `seed`, `batch_size` and `model.modalities` are read.
     manifest: of `config.data.dir`.
-    first_step: update to begin with; 0 for a fresh run.
-    last_step: update to end before.
-    batch_size: sequences per global batch as the devices need it, at least `config.batch_size`; what is more
-      is padding with mask 0.
-    process_index: this host.
-    process_count: number of hosts; each gets every process_count-th sequence.
+    updates: which.
 
   Yields:
     `valid`, `mask` [b, T], `label` [b, T, K], `index` [b] place in the global batch, and the fields of the network's
     streams, [b, T, …] or, per recording, [b, …]; `face_found` always. b = batch_size / hosts.
   """
   cut = windows(config, manifest)
-  order = _train_order(config, len(cut), first_step, last_step, batch_size, process_index, process_count)
+  order = _order(config, len(cut), updates)
   length = records_per_sequence(config, manifest.grid)
-  return _batches(config, manifest, order, cut, length, batch_size // process_count)
+  return _batches(config, manifest, order, cut, length, updates.of_host)
 
 
 def cached_train_batches(
-  config: ml_collections.ConfigDict,
-  manifest: Manifest,
-  corpus: dict[str, np.ndarray],
-  first_step: int,
-  last_step: int,
-  **place: int,
+  config: ml_collections.ConfigDict, manifest: Manifest, corpus: dict[str, np.ndarray], updates: Updates
 ) -> Iterator[dict[str, np.ndarray]]:
   """What `train_batches` yields, from a corpus in memory."""
-  for order in train_order(config, manifest, first_step, last_step, **place):
+  for order in train_order(config, manifest, updates):
     yield {name: values[order['window']] for name, values in corpus.items()} | {'index': order['index']}
 
 
@@ -92,25 +101,17 @@ def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[s
 
 
 def train_order(
-  config: ml_collections.ConfigDict,
-  manifest: Manifest,
-  first_step: int,
-  last_step: int,
-  *,
-  batch_size: int,
-  process_index: int = 0,
-  process_count: int = 1,
+  config: ml_collections.ConfigDict, manifest: Manifest, updates: Updates
 ) -> Iterator[dict[str, np.ndarray]]:
   """Which rows of `read_corpus` make the batches of `train_batches`: `window` [b] and, as there, `index` [b]."""
-  count = len(windows(config, manifest))
-  order = _train_order(config, count, first_step, last_step, batch_size, process_index, process_count)
+  order = _order(config, len(windows(config, manifest)), updates)
   order = order.map(lambda window, place: {'window': tf.cast(window, tf.int32), 'index': tf.cast(place, tf.int32)})
-  return _untuned(order.batch(batch_size // process_count, drop_remainder=True)).as_numpy_iterator()
+  return _untuned(order.batch(updates.of_host, drop_remainder=True)).as_numpy_iterator()
 
 
-def _train_order(config, windows, first_step, last_step, batch_size, process_index, process_count):
+def _order(config, windows, updates):
   """Pairs of a window's number and its place in the global batch; number `windows` is the blank one."""
-  count = config.batch_size
+  count, batch_size = config.batch_size, updates.batch_size
 
   def window_at(position):
     # Epoch e visits every sequence once, in a permutation of its own; the stateless shuffle needs no buffer.
@@ -121,8 +122,8 @@ def _train_order(config, windows, first_step, last_step, batch_size, process_ind
     shuffled = tf.random.experimental.index_shuffle(real % windows, epoch_seed, windows - 1)
     return tf.where(place < count, shuffled, windows), place
 
-  positions = tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
-  return positions.shard(process_count, process_index).map(window_at)
+  positions = tf.data.Dataset.range(updates.first * batch_size, updates.last * batch_size)
+  return positions.shard(updates.process_count, updates.process_index).map(window_at)
 
 
 def evaluation_batches(

@@ -15,7 +15,7 @@ from tests.networks import layout, random_state
 @pytest.mark.parametrize('cache', ['', 'host', 'device'])
 def test_batches_are_those_of_the_input_pipeline(small_config, cache):
   manifest = recordings.read_manifest(small_config.data.dir)
-  expected = list(pipeline.train_batches(small_config, manifest, 1, 5, batch_size=8))
+  expected = list(pipeline.train_batches(small_config, manifest, pipeline.Updates(1, 5, batch_size=8)))
   small_config.data.cache = cache
   found = list(feed.device_batches(small_config, manifest, 1, 5, batch_size=8))
   assert len(found) == len(expected) == 4
@@ -63,9 +63,9 @@ def test_hosts_share_a_cached_corpus(small_config):
   small_config.model.modalities = ('speech',)
   corpus = pipeline.read_corpus(small_config, manifest)
   for host in range(2):
-    place = dict(batch_size=4, process_index=host, process_count=2)
-    streamed = list(pipeline.train_batches(small_config, manifest, 0, 3, **place))
-    cached = list(pipeline.cached_train_batches(small_config, manifest, corpus, 0, 3, **place))
+    updates = pipeline.Updates(0, 3, batch_size=4, process_index=host, process_count=2)
+    streamed = list(pipeline.train_batches(small_config, manifest, updates))
+    cached = list(pipeline.cached_train_batches(small_config, manifest, corpus, updates))
     jax.tree.map(np.testing.assert_array_equal, cached, streamed)
 
 

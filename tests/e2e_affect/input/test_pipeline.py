@@ -29,7 +29,7 @@ SEQUENCES = 5
 def batches(config, first, last, **kwargs):
   manifest = recordings.read_manifest(config.data.dir)
   kwargs.setdefault('batch_size', config.batch_size)
-  return list(pipeline.train_batches(config, manifest, first, last, **kwargs))
+  return list(pipeline.train_batches(config, manifest, pipeline.Updates(first, last, **kwargs)))
 
 
 def fingerprint(batch, row):

@@ -84,7 +84,7 @@ def test_released_speech_variant_count():
 def one_batch(config, step=0, **kwargs):
   manifest = recordings.read_manifest(config.data.dir)
   kwargs.setdefault('batch_size', config.batch_size)
-  return next(pipeline.train_batches(config, manifest, step, step + 1, **kwargs))
+  return next(pipeline.train_batches(config, manifest, pipeline.Updates(step, step + 1, **kwargs)))
 
 
 @functools.cache
