@@ -117,8 +117,8 @@ def _end(processes):
 
 def _serve(connection, work):
   """What a process does."""
-  signals.in_worker()
   try:
+    signals.in_worker()
     while True:
       item = connection.recv()
       try:
