@@ -14,15 +14,15 @@ from e2e_affect.layers.long_conv import long_conv
 _POOL_TIME = 2  # 16 kHz -> 8 kHz
 
 
-class SpeechNetwork(nn.Module):
-  """The paper's two convolutions, over the whole sequence, so that the long filter sees across steps.
+class _Network(nn.Module):
+  """Waveform in, features of every step out: what both networks are made of and called with.
 
   Attributes:
     filters: channels of both convolutions.
     taps: of the first convolution, at 16 kHz; 80 = 5 ms.
     long_taps: of the second convolution, at 8 kHz; 4000 = 500 ms.
     pool_channels: how many adjacent channels one maximum is taken over.
-    dropout_rate: of the features, in training.
+    dropout_rate: in training.
     dtype: of the computation; parameters are float32.
   """
 
@@ -56,7 +56,25 @@ class SpeechNetwork(nn.Module):
     Returns:
       [B, T, S / 2 · filters / pool_channels].
     """
-    _check_audio(audio, valid)
+    if audio.ndim != 3 or audio.shape[2] % _POOL_TIME or valid.shape != audio.shape[:2]:
+      raise ValueError(
+        f'speech: audio [B, T, S], S a multiple of {_POOL_TIME}, and valid [B, T] expected, got {audio.shape} and '
+        f'{valid.shape}'
+      )
+    return self._features(audio, valid, found, train, keys)
+
+  def _features(self, audio, valid, found, train, keys):
+    """See `__call__`."""
+    raise NotImplementedError
+
+
+class SpeechNetwork(_Network):
+  """The paper's two convolutions, over the whole sequence, so that the long filter sees across steps.
+
+  Dropout is of the features.
+  """
+
+  def _features(self, audio, valid, found, train, keys):
     batch, steps, samples = audio.shape
     # [B, T, S] -> [B, T·S, 1] -> [B, T·S, F]
     x = audio.reshape(batch, steps * samples, 1).astype(self.dtype)
@@ -83,7 +101,7 @@ class SpeechNetwork(nn.Module):
     return dropout(x, keys, self.dropout_rate) if train else x
 
 
-class ReleasedSpeechNetwork(nn.Module):
+class ReleasedSpeechNetwork(_Network):
   """The authors' published code, which is not what the paper describes.
 
   NOTE(paper): 20 and 40 taps inside each 40 ms step, no context across steps, batch normalisation after
@@ -91,31 +109,14 @@ class ReleasedSpeechNetwork(nn.Module):
   filters, epsilon 1e-5, decay 0.997).
 
   Attributes:
-    filters, pool_channels, dtype: as in `SpeechNetwork`.
-    taps, long_taps: of the two convolutions.
-    dropout_rate: on the raw waveform, in training.
+    norm: bound `MaskedBatchNorm`.
   """
 
-  filters: int = 40
   taps: int = 20
   long_taps: int = 40
-  pool_channels: int = 10
-  dropout_rate: float = 0.5
-  dtype: jnp.dtype = jnp.float32
   norm: Callable[..., nn.Module] = MaskedBatchNorm
 
-  @nn.compact
-  def __call__(
-    self,
-    audio: jax.Array,
-    valid: jax.Array,
-    *,
-    found: jax.Array | None = None,
-    train: bool = False,
-    keys: jax.Array | None = None,
-  ) -> jax.Array:
-    """As `SpeechNetwork`."""
-    _check_audio(audio, valid)
+  def _features(self, audio, valid, found, train, keys):
     batch, steps, samples = audio.shape
     if train:
       audio = dropout(audio, keys, self.dropout_rate)
@@ -130,11 +131,3 @@ class ReleasedSpeechNetwork(nn.Module):
     x = nn.relu(self.norm(name='conv_1_norm')(x, mask, train))
     x = largest(x.reshape(batch * steps, x.shape[1], -1, self.pool_channels), 3)
     return x.reshape(batch, steps, -1)
-
-
-def _check_audio(audio, valid):
-  if audio.ndim != 3 or audio.shape[2] % _POOL_TIME or valid.shape != audio.shape[:2]:
-    raise ValueError(
-      f'speech: audio [B, T, S], S a multiple of {_POOL_TIME}, and valid [B, T] expected, got {audio.shape} and '
-      f'{valid.shape}'
-    )
