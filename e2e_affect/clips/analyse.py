@@ -19,7 +19,7 @@ def analyse(
 
   Args:
     network: trained.
-    arguments: files, folders, CSV lists; see `clip_sources.find`.
+    arguments: files, folders, CSV lists; see `sources.find`.
     out: folder, made where it is absent.
     embed: the clip inside of its page, not beside it.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
