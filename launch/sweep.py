@@ -21,7 +21,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from data_prep.core import children, cli, json_text
+from data_prep.core import atomic, children, cli, json_text
 
 STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
@@ -64,8 +64,10 @@ def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pa
         training.terminate()
     elif waiting and len(running) < jobs and not asked:
       workdir = waiting.pop(0)
-      workdir.mkdir(parents=True, exist_ok=True)
-      with (workdir / 'output.log').open('a', encoding='utf-8') as log:
+      with atomic.writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        log = (workdir / 'output.log').open('a', encoding='utf-8')
+      with log:
         running[workdir] = children.start(commands[workdir], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     else:
       time.sleep(0.1)

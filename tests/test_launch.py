@@ -200,6 +200,12 @@ def test_a_plan_that_nobody_reads_or_no_disk_takes_gives_no_traceback(tmp_path, 
   assert done.returncode == 0 and not done.stderr and 'e2e_affect.main' in done.stdout
 
 
+def test_a_point_whose_folder_cannot_be_made_is_one_line(sweep, tmp_path):
+  child = sweep('--set', f'seed=1,{300 * "9"}')
+  _, err = child.communicate(timeout=30)
+  assert child.returncode == 73 and err.startswith('error: out/seed=999') and err.count('\n') == 1
+
+
 @pytest.mark.parametrize('path', SHELL, ids=lambda p: p.name)
 def test_shell_scripts_parse(path):
   subprocess.run(['bash', '-n', path], check=True)

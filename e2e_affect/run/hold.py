@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import logging as python_logging
 import os
 import pathlib
@@ -47,11 +48,16 @@ def check(workdir) -> None:
         if path.exists() and not is_right(path):
           raise WorkdirError(f'{path}: is no {kind}; move it away, or choose another --workdir')
         if path.exists() and not os.access(path, os.W_OK):
-          raise WorkdirError(f'{path}: cannot be written; mend its permissions, or choose another --workdir')
+          raise WorkdirError(f'{path}: cannot be written ({_refusal(path)}); choose another --workdir, or mend that')
   except OSError as e:
     raise WorkdirError(f'{folder}: cannot be written ({e.strerror}); choose another --workdir') from None
   if not os.access(existing, os.W_OK | os.X_OK):
-    raise WorkdirError(f'{folder}: cannot be written (no permission in {existing}); choose another --workdir')
+    raise WorkdirError(f'{folder}: cannot be written ({_refusal(existing)}); choose another --workdir')
+
+
+def _refusal(path):
+  is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+  return os.strerror(errno.EROFS) if is_read_only else f'no permission for {path}'
 
 
 @contextlib.contextmanager

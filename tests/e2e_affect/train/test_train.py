@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -594,6 +595,17 @@ def test_a_run_goes_on_with_another_spelling_of_a_folder_and_with_less_memory(be
   config.init_from.speech = './other/'
   with pytest.raises(UserError, match="was begun with config.init_from.speech = './source/', now './other/'"):
     loop.train_and_evaluate(config, str(folder))
+
+
+@pytest.mark.parametrize('flag, said', [(os.ST_RDONLY, 'Read-only file system'), (0, 'no permission for .*')])
+@pytest.mark.parametrize('existing', ['', 'config.json'])
+def test_a_read_only_file_system_is_not_called_a_matter_of_permissions(tmp_path, monkeypatch, flag, said, existing):
+  if existing:
+    (tmp_path / existing).touch()
+  monkeypatch.setattr(os, 'access', lambda *_: False)
+  monkeypatch.setattr(os, 'statvfs', lambda _: types.SimpleNamespace(f_flag=flag))
+  with pytest.raises(WorkdirError, match=rf'cannot be written \({said}\); choose another --workdir'):
+    hold.check(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['a*', 'gs:', 'run gs:/x'])
