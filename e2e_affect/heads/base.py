@@ -34,7 +34,8 @@ class Metric(Protocol):
   """
 
   @property
-  def count(self) -> float: ...
+  def count(self) -> float:
+    """What has been counted; 0: nothing to score."""
 
   def update(self, prediction: np.ndarray, gold: np.ndarray, mask: np.ndarray) -> Self:
     """Adds a whole recording: prediction [T, O], gold [T, K], mask [T]; gold is anything where the mask is 0."""

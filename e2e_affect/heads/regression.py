@@ -57,19 +57,24 @@ also tells how far a CCC would move with other people.</p>
   fitted_on = postprocess.FITTED_ON
 
   def metric(self, targets: Sequence[str]) -> Moments:
+    """See `Head`."""
     return Moments.empty(len(targets))
 
   def of_update(self, sums: Mapping[str, np.ndarray]) -> Moments:
+    """See `Head`."""
     values: dict[str, Any] = {name: np.asarray(value, np.float64) for name, value in sums.items()}
     return Moments(**values)
 
   def scores(self, metric: Moments, targets: Sequence[str]) -> dict[str, float]:
+    """See `Head`."""
     return {f'ccc_{target}': float(value) for target, value in zip(targets, metric.ccc(), strict=True)}
 
   def best_of(self, scores: Mapping[str, float]) -> float:
+    """See `Head`."""
     return float(np.mean(list(scores.values())))
 
   def of_checkpoint(self, scores: Mapping[str, float]) -> dict:
+    """See `Head`."""
     return {'validation_raw_ccc': {name.removeprefix('ccc_'): value for name, value in scores.items()}}
 
   def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
@@ -101,6 +106,7 @@ also tells how far a CCC would move with other people.</p>
     }
 
   def table(self, r: dict) -> dict[str, tuple[Cell, ...]]:
+    """See `Head`."""
     others = [r[name] for name in ('ccc_recording_mean', 'pearson', 'rmse')]
     return {
       target: (Cell(ccc, r['ccc_interval'][target] or ()), *(Cell(other[target]) for other in others))
@@ -108,10 +114,12 @@ also tells how far a CCC would move with other people.</p>
     }
 
   def notes(self, r: dict) -> list[str]:
+    """See `Head`."""
     few = None in r['ccc_interval'].values()
     return ['no 95 % interval, too few subjects with labels (two needed)'] if few else []
 
   def curves(self, targets: Sequence[str]) -> dict[str, str]:
+    """See `Head`."""
     return {f'ccc_{target}': target for target in targets}
 
   def figures(self, raw: Sequence[Trace], processed: Sequence[Trace] | None, targets: Sequence[str]) -> dict[str, Any]:
@@ -126,13 +134,17 @@ also tells how far a CCC would move with other people.</p>
     return drawn
 
   def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
+    """See `Head`."""
     return postprocess.fit(traces, targets)
 
   def of_targets(self, fitted: dict, targets: Sequence[str]) -> dict:
+    """See `Head`."""
     return postprocess.of_targets(fitted, targets)
 
   def apply(self, fitted: dict, traces: Sequence[Trace]) -> list[Trace]:
+    """See `Head`."""
     return postprocess.apply(fitted, traces)
 
   def in_words(self, fitted: dict, grid: Grid) -> dict[str, list[str]]:
+    """See `Head`."""
     return postprocess.in_words(fitted, grid)
