@@ -4,7 +4,7 @@ The folder holds parameters, config, labels, post-processing and a model card; `
 `e2e_affect.load(DIR)` need neither Orbax nor the training data for it.
 """
 
-import pathlib
+import os
 
 from absl import flags, logging
 import jax
@@ -18,7 +18,7 @@ from e2e_affect.run.log import ours_or_warning
 
 def export(workdir: str, out: str) -> Network:
   """Writes the folder and reads it back; errors as `of_run.network` and `exported.save`."""
-  if pathlib.Path(out).resolve() == pathlib.Path(workdir).resolve():
+  if os.path.realpath(out) == os.path.realpath(workdir):
     raise UserError(f'--out={out}: is the run itself; give another folder')
   exported.save(of_run.network(workdir), out)
   return exported.load(out)

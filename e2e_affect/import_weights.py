@@ -36,22 +36,22 @@ def import_weights(file: str, out: str) -> Imported:
     UserError, DataError: see `detect.import_file` and `store.write`.
   """
   imported = detect.import_file(file)
-  print(f'{file}: {imported.format}')
+  cli.say(f'{file}: {imported.format}')
   for note in imported.notes:
-    print(f'  {note}')
+    cli.say(f'  {note}')
   parts = {part: [row for row in imported.mapping if row[1].startswith(f'{part}/')] for part in imported.params}
   for part, rows in parts.items():
     size = sum(np.prod(shape, dtype=int) for _, _, shape in rows)
-    print(f'{part}: {len(rows)} arrays, {size:,} parameters and statistics')
+    cli.say(f'{part}: {len(rows)} arrays, {size:,} parameters and statistics')
     for theirs, ours, shape in (rows[0], rows[-1]):
-      print(f'  {theirs} {list(shape)} -> {ours}')
-  print(f'ignored: {len(imported.ignored)}' + (f' ({", ".join(imported.ignored[:3])} …)' if imported.ignored else ''))
-  print('the network is set to:')
+      cli.say(f'  {theirs} {list(shape)} -> {ours}')
+  cli.say(f'ignored: {len(imported.ignored)}' + (f' ({", ".join(imported.ignored[:3])} …)' if imported.ignored else ''))
+  cli.say('the network is set to:')
   for field, value in sorted(imported.switches.items()):
-    print(f'  config.model.{field} = {value!r}')
+    cli.say(f'  config.model.{field} = {value!r}')
   for line in check(imported):
-    print(f'check: {line}')
-  print(f'written: {store.write(out, imported, file)}')
+    cli.say(f'check: {line}')
+  cli.say(f'written: {store.write(out, imported, file)}')
   return imported
 
 

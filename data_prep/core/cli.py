@@ -1,5 +1,6 @@
 """How every command starts and ends: flags, signals, one line for an error, an exit code."""
 
+from collections.abc import Iterator
 import contextlib
 import os
 import sys
@@ -7,7 +8,7 @@ import sys
 from absl import app, flags
 
 from data_prep.core import signals
-from data_prep.core.errors import UserError, write_error
+from data_prep.core.errors import of_path, UserError, write_error
 
 flags.disclaim_key_flags()  # a flag that is defined here is that of the caller, in whose --help it stands
 
@@ -54,10 +55,8 @@ def script(main) -> None:
   """Calls `main()` of a program with flags and signals of its own; exits with what it returns, or an error's code."""
   _open_streams()
   try:
-    code = main()
-  except UserError as e:
-    complain(f'error: {e}')
-    code = e.exit_code
+    with one_line():
+      code = main()
   finally:
     _flush()
   sys.exit(code)
@@ -89,8 +88,18 @@ def _parse(argv, max_arguments, parse):
 
 
 def _guarded(main, argv):
-  try:
+  with one_line():
     main(*argv[1:])
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+  """A user's error, and one of the system that names a path, ends the program in a line and with its code."""
+  try:
+    try:
+      yield
+    except OSError as e:
+      raise of_path(e) from None
   except UserError as e:
     complain(f'error: {e}')
     sys.exit(e.exit_code)

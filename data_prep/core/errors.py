@@ -2,6 +2,8 @@
 
 import errno
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UserError(Exception):
   """Something the user can mend. The message says what was found, what was expected and what to do."""
@@ -45,8 +47,21 @@ class LockedError(UserError):
   exit_code = 75
 
 
+def of_path(error: OSError) -> UserError:
+  """The user's error for one of the system that names a path, and came where nobody awaited it.
+
+  Raises:
+    OSError: it names none: a fault of the program.
+  """
+  if error.filename is None:
+    raise error
+  if error.errno in _FULL:
+    return write_error(error.filename, error)
+  return UserError(f'{error.filename}: cannot be used ({error.strerror}); mend that, or name another path')
+
+
 def write_error(path, error: OSError) -> UserError:
   """The user's error for a file that could not be written."""
-  if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+  if error.errno in _FULL:
     return DiskFullError(f'{path}: no space left ({error.strerror}); free some, then run again: what is done is kept')
   return WorkdirError(f'{path}: cannot be written ({error.strerror or error}); choose another folder')

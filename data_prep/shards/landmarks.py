@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import sys
 
@@ -32,7 +33,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
   """
   data, out = pathlib.Path(data), pathlib.Path(out)
   manifest = Manifest.read(data)
-  if data.resolve() == out.resolve():
+  if os.path.realpath(data) == os.path.realpath(out):
     raise UserError(f'--out={out} is the data folder itself; give another one')
   provider = landmark_providers.open_provider(source, manifest.grid)
   by_recording: dict[str, list[Shard]] = {}

@@ -41,7 +41,8 @@ def save(network: Network, folder) -> None:
   folder = pathlib.Path(folder)
   flat = traverse_util.flatten_dict(network.variables, sep='/')
   data = safetensors.numpy.save({name: np.asarray(value, np.float32) for name, value in sorted(flat.items())})
-  (folder / ABOUT_FILE).unlink(missing_ok=True)
+  with atomic.writing(folder):
+    (folder / ABOUT_FILE).unlink(missing_ok=True)
   atomic.write(folder / PARAMETERS_FILE, data)
   atomic.write(folder / CONFIG_FILE, json.dumps(json.loads(network.config.to_json()), indent=2) + '\n')
   atomic.write(folder / 'README.md', model_card.card(network))

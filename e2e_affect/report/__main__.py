@@ -6,13 +6,11 @@ The command writes the page of every run again, prints where its results lie, an
 import argparse
 import os
 import pathlib
-import sys
 
 from absl import app
 from absl.flags import argparse_flags
 
 from data_prep.core import atomic, cli
-from data_prep.core.errors import UserError
 from e2e_affect.evaluate.results import read_results
 from e2e_affect.report import comparison, run_report
 
@@ -20,7 +18,7 @@ from e2e_affect.report import comparison, run_report
 def _print_table(rows):
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
   for row in rows:
-    print('  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
+    cli.say('  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
 
 
 def _parse(argv):
@@ -35,24 +33,21 @@ def _parse(argv):
 
 def main(args: argparse.Namespace) -> None:
   """Writes the report of each run, prints their comparison and, where it is asked for, writes its page."""
-  try:
+  with cli.one_line():
     workdirs = [pathlib.Path(run) for run in args.runs]
-    short = [w.resolve().name for w in workdirs]
+    short = [os.path.basename(os.path.realpath(w)) for w in workdirs]
     # Two runs of one name are told apart by their paths.
     names = [n if short.count(n) == 1 else str(w) for n, w in zip(short, workdirs, strict=True)]
     runs = [(name, read_results(w)) for name, w in zip(names, workdirs, strict=True)]
     for name, workdir in zip(names, workdirs, strict=True):
-      print(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
+      cli.say(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
     for stage, words in run_report.STAGES:
-      print(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
+      cli.say(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
       _print_table(comparison.table_vi(runs, stage))
     if args.out:
       out = pathlib.Path(args.out)
       atomic.write(out, comparison.comparison(runs, workdirs, out))
-      print(f'\ncomparison: {out}')
-  except UserError as e:
-    print(f'error: {e}', file=sys.stderr)
-    sys.exit(e.exit_code)
+      cli.say(f'\ncomparison: {out}')
 
 
 if __name__ == '__main__':

@@ -40,7 +40,8 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
     tables.append({'stage': words.capitalize(), 'header': header, 'rows': rows})
   shown = []
   for (name, results), workdir in zip(runs, workdirs, strict=True):
-    link = pathlib.Path(os.path.relpath((workdir / run_report.REPORT_FILE).resolve(), out.resolve().parent)).as_posix()
+    report, here = os.path.realpath(workdir / run_report.REPORT_FILE), os.path.dirname(os.path.realpath(out))
+    link = pathlib.Path(os.path.relpath(report, here)).as_posix()
     stem, caption = next(iter(run_report.figure_captions(results, run_report.head_of(workdir))))
     shown.append({'name': name, 'link': link, 'figure': figure(workdir / 'figures' / f'{stem}.png', caption)})
   heads = dict.fromkeys(map(run_report.head_of, workdirs))

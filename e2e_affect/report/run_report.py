@@ -1,6 +1,7 @@
 """`report.html` of a run: one file, images inside, nothing fetched, light or dark as the reader's system is."""
 
 import math
+import os
 import pathlib
 
 from data_prep.core import atomic, json_text
@@ -40,7 +41,7 @@ def write_report(workdir) -> pathlib.Path:
     path,
     render(
       'report/templates/run.html',
-      title=workdir.resolve().name,
+      title=os.path.basename(os.path.realpath(workdir)),
       headline=_headline(results, head),
       table_head=head.table_head,
       partitions=_metrics(results, head),

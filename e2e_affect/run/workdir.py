@@ -35,7 +35,9 @@ def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
     content = json_text.parse(path.read_text(encoding='utf-8'))
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f'{path}: not found; expected the workdir of a training run') from None
-  except (OSError, ValueError) as e:
+  except OSError as e:
+    raise UserError(f'{path}: cannot be read ({e.strerror}); mend that, and run again') from None
+  except ValueError as e:
     raise stored.damaged(path, e) from None
   return stored.complete(content, path)
 
@@ -63,7 +65,9 @@ def read_dataset(workdir: str | pathlib.Path) -> dict:
     return content
   except FileNotFoundError:
     return describe(Manifest.read(read_config(workdir).data.dir))
-  except (OSError, ValueError) as e:
+  except OSError as e:
+    raise DataError(f'{path}: cannot be read ({e.strerror}); mend that, and run again') from None
+  except ValueError as e:
     raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
 
 

@@ -1,6 +1,7 @@
 """How commands start and end: signals, streams that are closed or no UTF-8, paths with a tilde."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -223,3 +224,27 @@ def test_a_signal_waits_for_what_must_not_be_left_half_done(tmp_path):
   _, err = child.communicate(timeout=20)
   assert child.returncode == 143 and err.startswith('stopped by SIGTERM') and err.count('\n') == 1
   assert (tmp_path / 'whole').exists()
+
+
+@pytest.mark.parametrize(
+  'body, code, said',
+  [
+    (
+      'open("a" * 300)',
+      64,
+      f'error: {300 * "a"}: cannot be used .File name too long.; mend that, or name another path',
+    ),
+    ('raise PermissionError(13, "Permission denied", "/x/y")', 64, 'error: /x/y: cannot be used .Permission denied.;'),
+    ('raise OSError(122, "Disk quota exceeded", "/x/y")', 74, 'error: /x/y: no space left .Disk quota exceeded.;'),
+  ],
+)
+def test_an_error_of_the_system_that_nobody_awaited_is_one_line_that_names_the_path(body, code, said):
+  child = start(body, '--out=x')
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == code and re.match(said, err) and err.count('\n') == 1
+
+
+def test_an_error_of_the_system_without_a_path_is_a_fault_of_ours_with_its_traceback():
+  child = start('raise OSError(5, "Input/output error")', '--out=x')
+  _, err = child.communicate(timeout=20)
+  assert child.returncode == 1 and 'Traceback' in err and err.endswith('OSError: [Errno 5] Input/output error\n')

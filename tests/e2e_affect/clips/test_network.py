@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data_prep.core.errors import CheckpointError, UserError
+from data_prep.core.errors import CheckpointError, UserError, WorkdirError
 from data_prep.streams.speech import statistics
 import e2e_affect
 from e2e_affect.clips import exported, stream
@@ -219,6 +219,14 @@ def test_damaged_folders_are_named(folder, damage, error, message):
   damage(folder)
   with pytest.raises(error, match=message):
     e2e_affect.load(folder)
+
+
+@pytest.mark.parametrize('name', ['file', 'loop', 300 * 'a'])
+def test_a_folder_that_cannot_be_made_is_named(speech, tmp_path, name):
+  (tmp_path / 'file').touch()
+  (tmp_path / 'loop').symlink_to('loop')
+  with pytest.raises(WorkdirError, match=f'{name}.*: cannot be written'):
+    exported.save(speech, tmp_path / name)
 
 
 def test_a_run_is_no_exported_folder(tmp_path):

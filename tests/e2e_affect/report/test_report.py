@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -186,7 +187,7 @@ def test_damaged_config(tmp_path):
 
 
 def command(*args):
-  root = pathlib.Path(run_report.__file__).parents[3]
+  root = pathlib.Path(run_report.__file__).parents[2]
   return subprocess.run(
     [sys.executable, '-m', 'e2e_affect.report', *map(str, args)],
     cwd=root,
@@ -240,3 +241,21 @@ def test_errors_of_the_command(tmp_path):
     f'error: {tmp_path}/absent/results.json: not found; let the training end, or evaluate with `--mode=evaluate`\n'
   )
   assert command('--help').returncode == 0
+
+
+def test_a_report_that_nobody_reads_or_no_disk_takes_is_written_all_the_same(tmp_path):
+  run = make_run(tmp_path / 'speech')
+  arguments = [sys.executable, '-m', 'e2e_affect.report', run]
+  root = pathlib.Path(run_report.__file__).parents[2]
+  kwargs = {'cwd': root, 'stderr': subprocess.PIPE, 'text': True, 'check': False}
+  read, write = os.pipe()
+  os.close(read)
+  done = subprocess.run([*arguments, f'--out={tmp_path}/all.html'], stdout=write, **kwargs)
+  os.close(write)
+  assert (done.returncode, done.stderr) == (0, '') and (tmp_path / 'all.html').is_file()
+  with open('/dev/full', 'w', encoding='utf-8') as full:
+    done = subprocess.run(arguments, stdout=full, **kwargs)
+  assert done.returncode == 74 and done.stderr.startswith('error: standard output: no space left')
+  (tmp_path / 'loop').symlink_to('loop')
+  done = command(run, f'--out={tmp_path}/loop/all.html')
+  assert done.returncode == 73 and done.stderr.startswith(f'error: {tmp_path}/loop/all.html: cannot be written')
