@@ -74,7 +74,7 @@ def _parse(argv):
       flags.FLAGS.config.lock()  # the first use of a config that could not be loaded raises
   except (flags.Error, OSError, ValueError, AttributeError, KeyError, TypeError) as e:
     # ml_collections passes a config file's error on with its whole traceback, the reason in the last line.
-    if isinstance(e, OSError) and e.filename is None:
+    if isinstance(e, OSError) and e.errno is not None and e.filename is None:
       raise  # of --help, which cannot be printed
     unknown = _unknown_field(argv)
     if unknown:
