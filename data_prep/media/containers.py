@@ -29,7 +29,13 @@ def open_media(path):
     DataError: absent, no regular file, empty, damaged, or none of `FORMATS`.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
+  try:
+    is_file = path.is_file()
+    if is_file:
+      path.open('rb').close()
+  except OSError as e:  # it may not be read, its folder may not be entered, a drive is away
+    raise DataError(f'{path}: cannot be opened ({e.strerror}); expected a video or sound file') from None
+  if not is_file:
     what = (
       'a folder'
       if path.is_dir()

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Callable, Sequence
+import errno
 import hashlib
 import os
 import pathlib
@@ -55,7 +56,9 @@ def find(
     try:
       is_folder = path.is_dir()
     except OSError as e:
-      raise DataError(f'{argument[:60]}…: {e.strerror}; expected a file, a folder or a CSV list') from None
+      if e.errno == errno.ENAMETOOLONG:
+        raise DataError(f'{argument[:60]}…: {e.strerror}; expected a file, a folder or a CSV list') from None
+      is_folder = False  # in one that may not be entered: a reject
     if is_folder:
       found += _of_folder(path, out, say)
     elif path.suffix.lower() == '.csv':

@@ -1,6 +1,9 @@
 """Files, folders and lists -> clips with names that no two share."""
 
+import errno
 import fractions
+import os
+import pathlib
 import unicodedata
 
 import av
@@ -173,3 +176,22 @@ def test_pictures_of_such_suffixes_are_read(tmp_path, name, codec, size):
   assert video.size == size and len(seen) in (25, 26)
   assert video_track.video_end(tmp_path / name) == pytest.approx(video.end, abs=0.001)
   np.testing.assert_allclose(seen[:25], 40 + 4 * np.arange(25), atol=4)
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_does_not_end_the_batch(tmp_path, monkeypatch):
+  closed, stat = tmp_path / 'closed' / 'a.mp4', os.stat
+
+  def refuse(path, *args, **kwargs):
+    if str(path).startswith(str(closed.parent)):
+      raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+    return stat(path, *args, **kwargs)
+
+  monkeypatch.setattr(os, 'stat', refuse)
+  touch(tmp_path, 'b.mp4')
+  found = sources.find([str(closed), str(tmp_path / 'b.mp4')], tmp_path / 'out')
+  assert [clip.recording for clip in found] == ['a', 'b']
+  with pytest.raises(DataError, match='a.mp4: cannot be opened .Permission denied.; expected a video or sound file'):
+    containers.open_media(closed)
+  monkeypatch.setattr(pathlib.Path, 'open', lambda path, *_: refuse(closed))
+  with pytest.raises(DataError, match='b.mp4: cannot be opened .Permission denied.; expected a video or sound file'):
+    containers.open_media(tmp_path / 'b.mp4')
