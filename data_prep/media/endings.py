@@ -175,7 +175,7 @@ def tells_length(path, formats: list[str]) -> bool:
 
   Formats that always hold their length, or never, are not asked about.
   """
-  if formats[0] in ('aiff', 'au'):
+  if formats[0] in ('aiff', 'au', 'caf'):
     return True
   if formats[0] not in ('mp3', 'flv'):
     return False
@@ -355,6 +355,21 @@ def _mpeg_audio(data, place):
   return int(samples / 8 * 1000 * kilobits / hertz) + (head[2] >> 1 & 1)
 
 
+def ac3_frame(data: bytes, place: int = 0) -> int:
+  """Bytes of a frame of AC-3 or E-AC-3 that begins at a place; 0: there is none."""
+  head = data[place : place + 7]
+  if len(head) < 7 or head[:2] != b'\x0b\x77':
+    return 0
+  if head[5] >> 3 > 10:  # E-AC-3
+    return 2 * ((head[2] & 7) << 8 | head[3]) + 2 if head[5] >> 3 <= 16 else 0
+  rate, size = head[4] >> 6, head[4] & 63
+  if rate == 3 or size > 37:
+    return 0
+  kilobits = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)[size >> 1]
+  words = kilobits * 96_000 // (48_000, 44_100, 32_000)[rate]
+  return 2 * (words + (size & 1 if rate == 1 else 0))
+
+
 def _program_stream(data, place):
   """Bytes of a pack's or a packet's head and content; 0: there is none."""
   head = data[place : place + 14]
@@ -378,4 +393,9 @@ _CHECKS = {
   'asf': _asf,
   'mp3': _frames(_mpeg_audio),
   'aac': _frames(_adts),
+  'ac3': _frames(ac3_frame),
+  'eac3': _frames(ac3_frame),
+  'caf': lambda file, size: _missing('its list of chunks', _caf_end(file, 8), size),
+  'ivf': lambda file, size: _missing('its list of frames', _ivf_end(file, 32), size),
+  'amr': lambda file, size: _missing('its list of frames', _amr_end(file, 6), size),
 }

@@ -1,5 +1,7 @@
 """Whether bytes that were to be PCM begin as a media file, which read as samples would be noise at full level."""
 
+from data_prep.media import endings
+
 # Of each kind of file what it begins with, and where.
 _SIGNS = [
   ('a WAV, AVI or other RIFF', 0, (b'RIFF', b'RIFX', b'RF64', b'BW64', b'riff\x2e\x91\xcf\x11')),
@@ -48,7 +50,7 @@ def container_of(head: bytes) -> str | None:
     places = range(first, len(head), length)
     if len(places) >= 4 and all(head[place] == 0x47 for place in places):
       return 'an MPEG-TS'
-  for kind, frame in (('an MPEG audio', _mpeg_audio), ('an AAC', _adts), ('an AC-3', _ac3)):
+  for kind, frame in (('an MPEG audio', _mpeg_audio), ('an AAC', _adts), ('an AC-3', endings.ac3_frame)):
     length = frame(head)
     # The chance that PCM has two such headers at the right distance is nil.
     if length and length + 7 <= len(head) and frame(head[length:]):
@@ -86,17 +88,3 @@ def _adts(data):
     return None
   length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
   return length if length > 7 else None
-
-
-def _ac3(data):
-  """Bytes of the AC-3 or E-AC-3 frame at the front, or None."""
-  if len(data) < 7 or data[:2] != b'\x0b\x77':
-    return None
-  if data[5] >> 3 > 10:  # E-AC-3
-    return 2 * ((data[2] & 7) << 8 | data[3]) + 2 if data[5] >> 3 <= 16 else None
-  rate, size = data[4] >> 6, data[4] & 63
-  if rate == 3 or size > 37:
-    return None
-  kilobits = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)[size >> 1]
-  words = kilobits * 96_000 // (48_000, 44_100, 32_000)[rate]
-  return 2 * (words + (size & 1 if rate == 1 else 0))
