@@ -333,8 +333,9 @@ def _check_readable(manager, step, error) -> None:
 
 
 def _unreadable(path, error):
+  reason = error.strerror or _first_line(error)
   return CheckpointError(
-    f'{path}: cannot be read ({error.strerror}); nothing was changed: mend that and start the same command again'
+    f'{path}: cannot be read ({reason}); nothing was changed: mend that and start the same command again'
   )
 
 

@@ -393,3 +393,10 @@ def test_the_first_checkpoint_is_read_back_and_what_cannot_be_read_is_known_at_o
     CheckpointError, match=r'checkpoints/1: was just saved, and is not what is read back \(.*\); the '
   ):
     checkpoints.save(manager, at(state, 1), None)
+
+
+def test_a_file_where_a_step_belongs_is_named_with_a_reason(tmp_path, manager, state):
+  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.3})
+  (pathlib.Path(manager.directory) / '2').write_text('x')
+  with pytest.raises(CheckpointError, match=r'/2: cannot be read \(.*[a-z]{4}.*\); nothing was changed'):
+    checkpoints.open_manager(tmp_path, HEAD)
