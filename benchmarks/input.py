@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import measure
 from configs import fused
 from data_prep import streams
-from data_prep.face import cropping
+from data_prep.face import cropping, jpeg
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.shards import write
@@ -33,7 +33,7 @@ def make_records(seconds: int) -> list[records.Record]:
   rows, ones = [], np.ones(steps, np.float32)
   for second in range(seconds):
     noise = [cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2) for _ in range(steps)]
-    faces = [cropping.encode(cv2.normalize(face, None, 40, 220, cv2.NORM_MINMAX)) for face in noise]
+    faces = [jpeg.encode(cv2.normalize(face, None, 40, 220, cv2.NORM_MINMAX)) for face in noise]
     rows.append(
       records.Record(
         recording='A',

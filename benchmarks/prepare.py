@@ -12,7 +12,7 @@ import tempfile
 import cv2
 
 from benchmarks import measure
-from data_prep.face import cropping, tracker
+from data_prep.face import cropping, jpeg, tracker
 from data_prep.media import video_track
 from data_prep.simulate import corpus
 
@@ -31,7 +31,7 @@ def peer(path) -> int:
       crop = cv2.resize(
         frame[y : y + height, x : x + width], (cropping.FACE_SIZE, cropping.FACE_SIZE), interpolation=cv2.INTER_AREA
       )
-      cv2.imencode('.jpg', crop, [cv2.IMWRITE_JPEG_QUALITY, cropping.JPEG_QUALITY])
+      cv2.imencode('.jpg', crop, [cv2.IMWRITE_JPEG_QUALITY, jpeg.QUALITY])
       found += 1
 
 

@@ -1,14 +1,15 @@
-"""The crop of a face: what is cut out of a frame, and its JPEG, both ways."""
+"""The crop of a face: what is cut out of a frame."""
 
 import cv2
 import numpy as np
 
+from data_prep.face import jpeg
+
 FACE_SIZE = 96  # pixels, square, RGB
-JPEG_QUALITY = 95
 MARGIN = 0.15  # of the box's side, added on each of the four sides of the crop
 GREY = 128  # crop before any face was found
 
-PARAMETERS = {'face_size': FACE_SIZE, 'jpeg_quality': JPEG_QUALITY, 'margin': MARGIN, 'grey': GREY}
+PARAMETERS = {'face_size': FACE_SIZE, 'jpeg_quality': jpeg.QUALITY, 'margin': MARGIN, 'grey': GREY}
 
 
 def grey() -> np.ndarray:
@@ -27,17 +28,3 @@ def cut(frame: np.ndarray, x: float, y: float, side: float) -> np.ndarray:
   patch = cv2.getRectSubPix(frame, (pixels, pixels), (x - 0.5, y - 0.5))
   method = cv2.INTER_AREA if pixels > FACE_SIZE else cv2.INTER_LINEAR
   return cv2.resize(patch, (FACE_SIZE, FACE_SIZE), interpolation=method)
-
-
-def encode(crop: np.ndarray) -> bytes:
-  """uint8 [96, 96, 3] RGB -> JPEG bytes."""
-  ok, data = cv2.imencode('.jpg', cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-  assert ok
-  return data.tobytes()
-
-
-def decode(jpeg: bytes) -> np.ndarray:
-  """JPEG bytes, of `encode` or of a record, which was checked as it was decoded -> uint8 [96, 96, 3] RGB."""
-  image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-  assert image is not None
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_prep.face import cropping
+from data_prep.face import cropping, jpeg
 
 WORK_SIZE = 320  # pixels, the longer side of the grey image in which faces are found and followed
 DETECT_EVERY = 12  # frames between two detections while all is well: detection costs as much as ten frames of flow
@@ -55,7 +55,7 @@ def follow(frames: Iterable[np.ndarray | None], first_box=None) -> Iterator[tupl
   for frame in frames:
     crop, confidence, box = tracker.step(frame)
     if crop is not last:
-      last, data = crop, cropping.encode(crop)
+      last, data = crop, jpeg.encode(crop)
     yield data, confidence, box
 
 

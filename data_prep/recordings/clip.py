@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_box, Recording
-from data_prep.face import cropping, tracker
+from data_prep.face import cropping, jpeg, tracker
 from data_prep.media import audio_track, video_track
 from data_prep.recordings import lengths
 from data_prep.schema.grid import Grid, LENGTH_SLACK_SECONDS, PAPER
@@ -90,7 +90,7 @@ class Crops:
     wanted = range(*steps.indices(len(self)))
     decoded = np.empty((len(wanted), cropping.FACE_SIZE, cropping.FACE_SIZE, 3), np.uint8)
     for i, step in enumerate(wanted):
-      decoded[i] = cropping.decode(self.jpeg(step))
+      decoded[i] = jpeg.decode(self.jpeg(step))
     return decoded
 
   def close(self) -> None:
@@ -156,7 +156,7 @@ def read(
   lengths.check_begun(str(recording.video or recording.audio), seconds, steps)
   if crops is not None:
     if not len(crops):  # a picture that ends before the sound begins
-      data = cropping.encode(cropping.grey())
+      data = jpeg.encode(cropping.grey())
     for _ in range(len(crops), steps):
       crops.append(data)
       found.append(0.0)

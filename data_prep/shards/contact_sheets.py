@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.core.errors import DataError, WorkdirError
-from data_prep.face import cropping
+from data_prep.face import jpeg
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import read, write
 
@@ -66,7 +66,7 @@ def _read(folder, recording_shards, manifest):
   for name in stored & {'audio', 'face_found'}:
     data[name] = joined(row.values[name] for row in rows)
   if 'face' in stored:
-    data['face'] = [jpeg for row in rows for jpeg in row.values['face']][:steps]
+    data['face'] = [face for row in rows for face in row.values['face']][:steps]
   return data
 
 
@@ -157,7 +157,7 @@ def _sheet(faces, found, shown):
   """Rows of faces as one RGB image."""
   tiles = []
   for k in shown:
-    tile = cropping.decode(faces[k])
+    tile = jpeg.decode(faces[k])
     if found[k] == 0:
       cv2.rectangle(tile, (1, 1), (tile.shape[1] - 2, tile.shape[0] - 2), LOST_COLOUR, 3)
     tiles.append(tile)

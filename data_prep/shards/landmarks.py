@@ -12,7 +12,7 @@ import tqdm
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, UserError
-from data_prep.face import cropping, landmark_features, landmark_providers
+from data_prep.face import jpeg, landmark_features, landmark_providers
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest, Shard
 from data_prep.shards import prepare, read, write
@@ -95,8 +95,8 @@ def _points(data, out, manifest, provider, name, of) -> np.ndarray:
       for record in read.read_shard(data / shard.file, manifest):
         valid = int(record.valid.sum())
         found.extend(record.values['face_found'][:valid])
-        for jpeg in record.values['face'][:valid]:
-          yield cropping.decode(jpeg)
+        for face in record.values['face'][:valid]:
+          yield jpeg.decode(face)
 
   points = provider.find(name, crops(), steps)
   if provider.sees_crops:

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_box, Recording
 from data_prep.corpora.settings import Settings
-from data_prep.face import cropping, tracker
+from data_prep.face import cropping, jpeg, tracker
 from data_prep.media import audio_track, tracks, video_track
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
@@ -70,7 +70,7 @@ class Visual:
     """
     steps = settings.grid.steps_begun(seconds)
     if track is None:
-      return {'face': [cropping.encode(cropping.grey())] * steps, 'face_found': np.zeros(steps, np.float32)}
+      return {'face': [jpeg.encode(cropping.grey())] * steps, 'face_found': np.zeros(steps, np.float32)}
     found = np.array(track.found[:steps], np.float32)
     lost = 1 - float(np.mean(found > 0))
     if lost > settings.max_lost:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.face import cropping, tracker
+from data_prep.face import cropping, jpeg, tracker
 from data_prep.face.tracker import FaceTracker
 
 HEIGHT, WIDTH = 240, 320
@@ -130,8 +130,8 @@ def test_deterministic(face):
 def test_encode_crop():
   rng = np.random.default_rng(0)
   crop = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
-  data = cropping.encode(crop)
-  assert data[:2] == b'\xff\xd8' and data == cropping.encode(crop)
+  data = jpeg.encode(crop)
+  assert data[:2] == b'\xff\xd8' and data == jpeg.encode(crop)
   decoded = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
   assert np.abs(decoded.astype(int) - crop).mean() < 4  # RGB stays RGB
   assert decoded.shape == (cropping.FACE_SIZE, cropping.FACE_SIZE, 3)

@@ -13,7 +13,7 @@ import pytest
 
 from data_prep import streams
 from data_prep.core.errors import DataError, DiskFullError, WorkdirError
-from data_prep.face import cropping
+from data_prep.face import jpeg
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
@@ -40,7 +40,7 @@ def make_records(recording, seconds, subject=None, last_valid=25, seed=0):
           'audio': rng.integers(-9999, 9999, (25, 640), dtype=np.int16),
           'audio_mean': 1.5,
           'audio_std': 300.0,
-          'face': [cropping.encode(crop) for crop in crops],
+          'face': [jpeg.encode(crop) for crop in crops],
           'face_found': rng.random(25, dtype=np.float32),
         },
         label=rng.uniform(-1, 1, (25, 2)).astype(np.float32),
@@ -193,8 +193,8 @@ def test_verify_sees(folder, damage, reason):
 @pytest.mark.parametrize(
   'changes, reason',
   [
-    ({'face': [b'no jpeg'] + [cropping.encode(np.zeros((96, 96, 3), np.uint8))] * 24}, 'face 0 is no 96×96 JPEG'),
-    ({'face': [cropping.encode(np.zeros((95, 96, 3), np.uint8))] * 25}, 'face 0 is no 96×96 JPEG'),
+    ({'face': [b'no jpeg'] + [jpeg.encode(np.zeros((96, 96, 3), np.uint8))] * 24}, 'face 0 is no 96×96 JPEG'),
+    ({'face': [jpeg.encode(np.zeros((95, 96, 3), np.uint8))] * 25}, 'face 0 is no 96×96 JPEG'),
     ({'label': np.full((25, 2), np.nan, np.float32)}, 'label holds NaN'),
     ({'label': np.zeros((25, 3), np.float32)}, 'label holds 300 bytes, expected 200'),
   ],
@@ -337,9 +337,9 @@ def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, mon
   good = records.encode(make_records('a', 1)[0], LAYOUT)
   example = tf.train.Example.FromString(good)
   del example.features.feature['audio']
-  jpeg = cropping.encode(np.zeros((96, 96, 3), np.uint8))
-  start = jpeg.index(b'\xff\xc0') + 5
-  huge = jpeg[:start] + b'\xff\xff\xff\xff' + jpeg[start + 4 :]  # 65535 × 65535 pixels
+  data = jpeg.encode(np.zeros((96, 96, 3), np.uint8))
+  start = data.index(b'\xff\xc0') + 5
+  huge = data[:start] + b'\xff\xff\xff\xff' + data[start + 4 :]  # 65535 × 65535 pixels
   for data, reason in (
     (b'\x0a\x08\x0a\x06\x0a\x04\xff\xfe\xfd\xfc', 'record 0: '),
     (b'garbage', 'not an Example'),

@@ -15,7 +15,7 @@ import pytest
 
 from data_prep.core.errors import DataError
 from data_prep.core.quiet_tf import tf
-from data_prep.face import cropping
+from data_prep.face import jpeg
 from data_prep.schema import records
 from data_prep.shards import write
 from e2e_affect.input import checks, pipeline, recordings
@@ -252,7 +252,7 @@ BROKEN = {
   'huge picture': (with_face(huge), 'face 3 is no 96×96 JPEG'),
   'cut picture': (with_face(lambda feature: feature['face'].bytes_list.value[3][:-90]), 'face 3 is no 96×96 JPEG'),
   'small picture': (
-    with_face(lambda feature: cropping.encode(np.zeros((95, 96, 3), np.uint8))),
+    with_face(lambda feature: jpeg.encode(np.zeros((95, 96, 3), np.uint8))),
     'face 3 is no 96×96 JPEG',
   ),
 }
