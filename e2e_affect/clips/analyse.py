@@ -5,7 +5,7 @@ import pathlib
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
-from e2e_affect.clips import index_page, one_clip, out_folder, outputs, rejects, sources
+from e2e_affect.clips import clip_csv, index_page, one_clip, out_folder, outputs, rejects, sources
 from e2e_affect.clips.network import Network, SIMULATED
 
 
@@ -108,7 +108,7 @@ def _write_index(out, sparklines, refused, batch):
     try:
       targets = list(content['targets'])
       if name not in sparklines:
-        traces = outputs.read_traces(out / f'{name}.csv', targets)
+        traces = clip_csv.read_traces(out / f'{name}.csv', targets)
         sparklines[name] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(targets)}
       index_page.row(content, sparklines[name], targets, 1.0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:

@@ -16,7 +16,7 @@ from data_prep.corpora.recording import Recording
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
 from e2e_affect import streams
-from e2e_affect.clips import clip_page, out_folder, outputs
+from e2e_affect.clips import clip_csv, clip_page, out_folder, outputs
 from e2e_affect.clips.network import Network, SIMULATED
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.run import version
@@ -112,7 +112,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
     post,
     _about(network),
   )
-  outputs.write_csv(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
+  clip_csv.write(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
   clip_page.write_page(
     spool / f'{name}.html',
     describe(cost),

@@ -1,8 +1,6 @@
-"""What is written of each clip: its CSV of steps and its JSON of numbers; and which files are an earlier analysis's."""
+"""The files of each clip: its JSON of numbers, how all get to their places, and which an earlier analysis wrote."""
 
 from collections.abc import Mapping, Sequence
-import csv
-import io
 import json
 import os
 import pathlib
@@ -15,53 +13,12 @@ from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from data_prep.recordings.clip import Clip
 from data_prep.schema.grid import Grid
+from e2e_affect.clips import clip_csv
 
 MEDIA_FOLDER = 'media'
 PAGE_MARK = '<script type="application/json" id="data">'  # every page of a clip has it
 _SUFFIXES = ('json', 'csv', 'html')
 _LARGEST_JSON = 4 << 20  # bytes; ours have some thousands
-SIMULATED_COLUMN = ('trained_on', 'simulated people')
-_FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
-
-
-def write_csv(
-  path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.ndarray, post: np.ndarray | None, simulated: bool
-) -> None:
-  """One row per step.
-
-  Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
-  `trained_on` where that were simulated people (a column, for a comment would stop most readers of CSV), `face_found`
-  (0 … 1), `face_x`, `face_y`, `face_size` (pixels of the upright frame; empty where the face is lost).
-  The face's columns are empty where no picture was analysed.
-
-  Args:
-    path: the file.
-    clip: of which it is.
-    targets: K names.
-    raw, post: [T, K]; post may be None.
-    simulated: whether the network learnt from a simulated corpus.
-  """
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator='\n')
-  writer.writerow(
-    [
-      'time',
-      *targets,
-      *(f'{target}_post' for target in targets if post is not None),
-      *SIMULATED_COLUMN[:simulated],
-      *_FACE_COLUMNS,
-    ]
-  )
-  columns: list[Sequence[str] | np.ndarray] = [[clip.grid.time(step) for step in range(clip.steps)]]
-  for traces in (raw, post):
-    if traces is not None:
-      columns += [traces[:, k].astype(str) for k in range(len(targets))]
-  if simulated:
-    columns.append([SIMULATED_COLUMN[1]] * clip.steps)
-  found = np.char.mod('%.3f', clip.face_found) if clip.crops is not None else np.full(clip.steps, '')
-  boxes = [np.where(np.isnan(column), '', np.char.mod('%.1f', column)) for column in clip.boxes.T]
-  writer.writerows(zip(*columns, found, *boxes, strict=True))
-  atomic.write(path, text.getvalue())
 
 
 def summary(
@@ -81,7 +38,7 @@ def summary(
     name: of the clip.
     source: its files, resolved.
     digest: bytes, time and SHA-256 of each.
-    clip, targets, raw, post: as in `write_csv`.
+    clip, targets, raw, post: as in `clip_csv.write`.
     about: what the network is: model, checkpoint, label scale, post-processing, commit, settings.
     cost: seconds of work by kind.
   """
@@ -207,20 +164,6 @@ def half_results(out: pathlib.Path) -> list[str]:
   return [name for name in sorted(names - {'index'}) if not os.path.lexists(out / f'{name}.json') and _ours(out, name)]
 
 
-def read_traces(path: pathlib.Path, targets: Sequence[str]) -> np.ndarray:
-  """[T, K] float32, post-processed where there are such columns, of what `write_csv` wrote.
-
-  Raises:
-    OSError, ValueError, KeyError: it cannot be read, or is no such table.
-  """
-  with path.open(encoding='utf-8', newline='') as file:
-    rows = list(csv.DictReader(file))
-  if not rows:
-    raise ValueError(f'{path}: no rows')
-  columns = [target if f'{target}_post' not in rows[0] else f'{target}_post' for target in targets]
-  return np.array([[float(row[column]) for column in columns] for row in rows], np.float32)
-
-
 def _paths(out, name):
   return [out / f'{name}.{suffix}' for suffix in _SUFFIXES]
 
@@ -228,7 +171,9 @@ def _paths(out, name):
 def _ours(out, name):
   """Those files of a clip, its copy among them, that an analysis wrote."""
   ours = []
-  for path, known in zip(_paths(out, name), (_is_json, _is_csv, lambda data: PAGE_MARK.encode() in data), strict=True):
+  for path, known in zip(
+    _paths(out, name), (_is_json, clip_csv.is_ours, lambda data: PAGE_MARK.encode() in data), strict=True
+  ):
     try:
       data = path.read_bytes()
     except OSError:
@@ -243,13 +188,12 @@ def _ours(out, name):
   return ours
 
 
-def _is_csv(data):
-  header = data.partition(b'\n')[0]
-  return header.startswith(b'time,') and header.endswith(','.join(_FACE_COLUMNS).encode())
-
-
 def _is_json(data):
   try:
     return {'clip', 'step_seconds', 'cost'} <= json_text.parse(data).keys()
   except (ValueError, AttributeError):
     return False
+
+
+def _is_page(data):
+  return PAGE_MARK.encode() in data

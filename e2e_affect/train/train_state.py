@@ -8,6 +8,7 @@ import optax
 
 from data_prep.schema.fields import Layout
 from e2e_affect.models import affect
+from e2e_affect.train import optimizer
 
 
 @struct.dataclass
@@ -37,11 +38,6 @@ class TrainState:
     return self.average or variables_of(self.params, self.batch_stats)
 
 
-def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-  """Adam at a fixed rate (paper, section V)."""
-  return optax.adam(config.learning_rate)
-
-
 def init_state(config: ml_collections.ConfigDict, layout: Layout) -> TrainState:
   """Fresh parameters from `config.seed`; the same whatever the devices."""
   return first_state(**affect.init_variables(config, layout), config=config)
@@ -50,7 +46,7 @@ def init_state(config: ml_collections.ConfigDict, layout: Layout) -> TrainState:
 def first_state(params: dict, batch_stats: dict, config: ml_collections.ConfigDict) -> TrainState:
   """What a training starts with, from these parameters and statistics."""
   zero = jnp.zeros((), jnp.int32)
-  opt_state = make_optimizer(config).init(trained(params, config))
+  opt_state = optimizer.of(config).init(trained(params, config))
   return TrainState(
     step=zero,
     params=params,

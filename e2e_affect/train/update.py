@@ -13,7 +13,7 @@ from e2e_affect import heads
 from e2e_affect.heads.losses import weight_penalty
 from e2e_affect.models import devices
 from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
-from e2e_affect.train import train_state
+from e2e_affect.train import optimizer, train_state
 from e2e_affect.train.train_state import TrainState, variables_of
 
 
@@ -65,7 +65,7 @@ def train_step(
     # number of devices, because the transpose of psum is psum. The mean is the whole gradient.
     grads = jax.lax.pmean(grads, model.axis_name)
   grad_norm = _norm(grads)
-  updates, opt_state = train_state.make_optimizer(config).update(grads, state.opt_state, trained)
+  updates, opt_state = optimizer.of(config).update(grads, state.opt_state, trained)
   params = state.params | optax.apply_updates(trained, updates)
 
   good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from data_prep.core.errors import DataError, DiskFullError, LockedError, WorkdirError
-from e2e_affect.clips import analyse, exported, out_folder, outputs
+from e2e_affect.clips import analyse, clip_csv, exported, out_folder
 from tests.networks import small_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_earlier_results(tmp_path, embed
   def away(*_, **__):  # the output's drive
     raise OSError(errno.EIO, 'Input/output error')
 
-  monkeypatch.setattr(outputs, 'write_csv', away)
+  monkeypatch.setattr(clip_csv, 'write', away)
   with pytest.raises(DataError):  # the folder can be written: so it was the clip
     run(out, next_one)
   monkeypatch.setattr(os, 'fsync', away)

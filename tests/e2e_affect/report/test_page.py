@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from e2e_affect.clips import analyse, clip_page, index_page, outputs
+from e2e_affect.clips import analyse, clip_csv, clip_page, index_page, outputs
 from e2e_affect.clips.network import Network
 from e2e_affect.report import page, run_report
 from tests.e2e_affect.report.test_report import make_results, make_run
@@ -90,7 +90,7 @@ def test_names_on_the_page_of_a_clip(name, tmp_path, monkeypatch):
       path, {**content, 'clip': word, 'notes': [word]}, clip, raw, post, network, f'media/{word}.wav'
     )
     monkeypatch.setattr(clip_page, 'write_page', wrapped)
-    monkeypatch.setattr(outputs, 'write_csv', lambda path, *_: path.write_text(''))
+    monkeypatch.setattr(clip_csv, 'write', lambda path, *_: path.write_text(''))
     analyse.analyse(network, [str(tmp_path / 'a.wav')], path.parent / word.encode().hex())
     path.write_bytes((path.parent / word.encode().hex() / 'a.html').read_bytes())
 

@@ -1,0 +1,74 @@
+"""The CSV of a clip: a row per step."""
+
+from collections.abc import Sequence
+import csv
+import io
+import pathlib
+
+import numpy as np
+
+from data_prep.core import atomic
+from data_prep.recordings.clip import Clip
+
+_SIMULATED_COLUMN = ('trained_on', 'simulated people')
+_FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
+
+
+def write(
+  path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.ndarray, post: np.ndarray | None, simulated: bool
+) -> None:
+  """One row per step.
+
+  Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
+  `trained_on` where that were simulated people (a column, for a comment would stop most readers of CSV), `face_found`
+  (0 … 1), `face_x`, `face_y`, `face_size` (pixels of the upright frame; empty where the face is lost).
+  The face's columns are empty where no picture was analysed.
+
+  Args:
+    path: the file.
+    clip: of which it is.
+    targets: K names.
+    raw, post: [T, K]; post may be None.
+    simulated: whether the network learnt from a simulated corpus.
+  """
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(
+    [
+      'time',
+      *targets,
+      *(f'{target}_post' for target in targets if post is not None),
+      *_SIMULATED_COLUMN[:simulated],
+      *_FACE_COLUMNS,
+    ]
+  )
+  columns: list[Sequence[str] | np.ndarray] = [[clip.grid.time(step) for step in range(clip.steps)]]
+  for traces in (raw, post):
+    if traces is not None:
+      columns += [traces[:, k].astype(str) for k in range(len(targets))]
+  if simulated:
+    columns.append([_SIMULATED_COLUMN[1]] * clip.steps)
+  found = np.char.mod('%.3f', clip.face_found) if clip.crops is not None else np.full(clip.steps, '')
+  boxes = [np.where(np.isnan(column), '', np.char.mod('%.1f', column)) for column in clip.boxes.T]
+  writer.writerows(zip(*columns, found, *boxes, strict=True))
+  atomic.write(path, text.getvalue())
+
+
+def read_traces(path: pathlib.Path, targets: Sequence[str]) -> np.ndarray:
+  """[T, K] float32, post-processed where there are such columns, of what `write` wrote.
+
+  Raises:
+    OSError, ValueError, KeyError: it cannot be read, or is no such table.
+  """
+  with path.open(encoding='utf-8', newline='') as file:
+    rows = list(csv.DictReader(file))
+  if not rows:
+    raise ValueError(f'{path}: no rows')
+  columns = [target if f'{target}_post' not in rows[0] else f'{target}_post' for target in targets]
+  return np.array([[float(row[column]) for column in columns] for row in rows], np.float32)
+
+
+def is_ours(data: bytes) -> bool:
+  """Whether the content of a file is a table that `write` wrote."""
+  header = data.partition(b'\n')[0]
+  return header.startswith(b'time,') and header.endswith(','.join(_FACE_COLUMNS).encode())
