@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from data_prep.face import cropping, jpeg
+from data_prep.schema.grid import Grid, PAPER
 
 WORK_SIZE = 320  # pixels, the longer side of the grey image in which faces are found and followed
 DETECT_EVERY = 12  # frames between two detections while all is well: detection costs as much as ten frames of flow
@@ -42,21 +43,26 @@ _FLOW: dict[str, Any] = dict(
 )
 
 
-def follow(frames: Iterable[np.ndarray | None], first_box=None) -> Iterator[tuple[bytes, float, tuple | None]]:
-  """Follows the face through frames; yields for each the crop's JPEG, the confidence and the box.
+def follow(
+  frames: Iterable[np.ndarray | None], first_box=None, grid: Grid = PAPER
+) -> Iterator[tuple[np.ndarray | None, bytes, float, tuple | None]]:
+  """Follows the face through a video; yields for each step its own frame, the crop's JPEG, the confidence, the box.
 
   A lost face repeats the same bytes object.
 
   Args:
-    frames: uint8 [H, W, 3] RGB, or None where nothing is shown.
+    frames: uint8 [H, W, 3] RGB, or None where nothing is shown; `grid.pictures_per_step` per step, as `Video` has them.
     first_box: (x, y, width, height) in the first frame, or None.
+    grid: of the frames.
   """
-  tracker, last = FaceTracker(first_box), None
-  for frame in frames:
+  tracker, last, per_step = FaceTracker(first_box), None, grid.pictures_per_step
+  for i, frame in enumerate(frames):
     crop, confidence, box = tracker.step(frame)
+    if i % per_step != per_step // 2:
+      continue
     if crop is not last:
       last, data = crop, jpeg.encode(crop)
-    yield data, confidence, box
+    yield frame, data, confidence, box
 
 
 class FaceTracker:

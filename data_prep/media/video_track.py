@@ -2,8 +2,9 @@
 
 Whatever the file's rate, step k (from 0) gets the frame that is shown in the middle of label interval k; so
 variable frame rates and tracks that start apart need no special case, and rounded timestamps (39.999 ms) cannot move a
-frame to its neighbour's step. Where the picture starts late by less than half a step, the middles are taken that much
-later: otherwise a frame that rounding or a joint delays a little more would come a step late.
+frame to its neighbour's step. A step longer than 0.04 s is cut into `Grid.pictures_per_step` equal parts, and each part
+gets the frame in its middle. Where the picture starts late by less than half a part, the middles are taken that much
+later: otherwise a frame that rounding or a joint delays a little more would come a part late.
 
 Time zero is where the container starts.
 """
@@ -41,7 +42,7 @@ def video_end(path, grid: Grid = PAPER) -> float:
   end = 0.0
   with containers.open_media(path) as container:
     stream = containers.video_stream(path, container)
-    duration = float(1 / stream.average_rate) if stream.average_rate else grid.step_seconds
+    duration = float(1 / stream.average_rate) if stream.average_rate else grid.picture_seconds
     track = tracks.Track(path, container, stream)
     for packet in track.packets():
       shown = packet.dts if stream.start_time is None else packet.pts  # without a container FFmpeg counts decode times
@@ -83,20 +84,20 @@ class Video:
     self.start = self.end = 0.0
 
   def __iter__(self) -> Iterator[np.ndarray | None]:
-    """Yields one RGB uint8 [H, W, 3] (or None before the first frame) per step that the video reaches.
+    """Yields RGB uint8 [H, W, 3] (or None before the first frame), `grid.pictures_per_step` per step it reaches.
 
     The same array object is yielded again while the same frame is shown.
 
     Raises:
       DataError: not readable, cut off, no video track, larger than 4096², or a jump in its times.
     """
-    step, shown, count, began, late, counted = 0, None, 0, 0.0, 0.0, False
-    step_seconds = self.grid.step_seconds
+    picture, shown, count, began, late, counted = 0, None, 0, 0.0, 0.0, False
+    picture_seconds = self.grid.picture_seconds
     with containers.open_media(self.path) as container:
       stream = containers.video_stream(self.path, container)
       stream.codec_context.thread_count = 1  # preparation runs one process per core
       stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
-      duration, changed = float(1 / stream.average_rate) if stream.average_rate else step_seconds, None
+      duration, changed = float(1 / stream.average_rate) if stream.average_rate else picture_seconds, None
       track = tracks.Track(self.path, container, stream, max_lost=self._max_lost)
       for frame, time in track:
         # Where few pictures have a time, it may be that of decoding, which is before that of showing. A little less
@@ -104,17 +105,17 @@ class Video:
         back = math.inf if time is None else (self.end - time) / duration
         time = self.end if time is None or counted and 0.5 < back <= tracks.MAX_REORDER else time
         counted = math.isinf(back)
-        if not self.end - step_seconds - duration <= time <= self.end + MAX_HELD_SECONDS:
+        if not self.end - picture_seconds - duration <= time <= self.end + MAX_HELD_SECONDS:
           raise DataError(f'{self.path}: the picture jumps from {self.end:.2f} s to {time:.2f} s; the file is damaged')
         if count and time - began > MAX_HOLE_SECONDS:
           self.notes.append(f'one picture is shown from {began:.2f} to {time:.2f} s')
         began = time
         if not count:
-          self.start, late = time, time if 0 < time < step_seconds / 2 else 0.0
+          self.start, late = time, time if 0 < time < picture_seconds / 2 else 0.0
         # The frame before stays on the screen until this one comes.
-        while (step + 0.5) * step_seconds < time - late:
+        while (picture + 0.5) * picture_seconds < time - late:
           yield shown
-          step += 1
+          picture += 1
         shown = _upright(self.path, frame, _pixel_aspect(stream))
         if count and shown.shape[:2] != self.size[::-1]:
           changed = changed or f'the size of the picture changes at {time:.2f} s'
@@ -131,7 +132,7 @@ class Video:
       self.notes.append(f'one picture is shown from {began:.2f} to {self.end:.2f} s')
     self.notes += [changed] if changed else []
     self.fps = count / max(self.end - self.start, duration)
-    for _ in range(step, self.grid.steps_begun(self.end)):
+    for _ in range(picture, self.grid.steps_begun(self.end) * self.grid.pictures_per_step):
       yield shown
 
 

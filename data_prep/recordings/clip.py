@@ -118,7 +118,7 @@ def read(
     picture: whether faces are wanted; without them the picture's length is read, and nothing is decoded.
     grid: of the network.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
-    watch: called with every frame on the label grid, or None where nothing is shown, in order.
+    watch: called with the frame of every step, or None where nothing is shown, in order.
 
   Raises:
     DataError: a file is bad, neither sound nor picture is in it, the lengths of two files differ, or no step is begun.
@@ -141,8 +141,11 @@ def read(
     crops = Crops(spool / 'crops')
     first_box = read_box(recording.boxes) if recording.boxes else None
     begin, other = time.perf_counter(), sum(cost.values())
-    frames = _watched(video, watch, cost)
-    for data, confidence, box in tracker.follow(frames, first_box):
+    for frame, data, confidence, box in tracker.follow(_timed(video, cost), first_box, grid):
+      if watch is not None:
+        watching = time.perf_counter()
+        watch(frame)
+        cost['preview'] += time.perf_counter() - watching
       crops.append(data)
       found.append(confidence)
       boxes.append(box or (np.nan,) * 3)
@@ -200,8 +203,8 @@ def _spool_sound(path, place, grid, channel):
   return sound, samples
 
 
-def _watched(video, watch, cost) -> Iterator[np.ndarray | None]:
-  """The frames of a video, each shown to `watch`, with the time that both take."""
+def _timed(video, cost) -> Iterator[np.ndarray | None]:
+  """The frames of a video; the time that they take is 'decoding'."""
   frames = iter(video)
   while True:
     begin = time.perf_counter()
@@ -211,10 +214,6 @@ def _watched(video, watch, cost) -> Iterator[np.ndarray | None]:
       return
     finally:
       cost['decoding'] += time.perf_counter() - begin
-    if watch is not None:
-      begin = time.perf_counter()
-      watch(frame)
-      cost['preview'] += time.perf_counter() - begin
     yield frame
 
 

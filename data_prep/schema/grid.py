@@ -4,6 +4,7 @@ import dataclasses
 from fractions import Fraction
 import math
 
+PICTURE_SECONDS = Fraction('0.04')  # between two pictures in which a face is followed: over more, flow loses it
 LENGTH_SLACK_SECONDS = 0.002  # timestamps are rounded to milliseconds in some containers: no step begins for that
 
 
@@ -44,6 +45,19 @@ class Grid:
   def samples_per_step(self) -> int:
     """S."""
     return int(self.step * self.sample_rate)
+
+  @property
+  def pictures_per_step(self) -> int:
+    """How many pictures of a step, evenly spaced, a face is followed through: an odd number.
+
+    The one in the middle is the step's own; the others, in steps longer than 0.04 s, keep the face from being lost.
+    """
+    return 1 + 2 * math.ceil((self.step / PICTURE_SECONDS - 1) / 2)
+
+  @property
+  def picture_seconds(self) -> float:
+    """Time between two pictures, at most 0.04 s."""
+    return float(self.step / self.pictures_per_step)
 
   @property
   def record_seconds(self) -> float:

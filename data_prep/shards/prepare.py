@@ -181,7 +181,7 @@ def _check_label_range(label_range) -> None:
 
 def _parameters(corpus, settings, simulated) -> dict:
   """All that the bytes depend on beside the files; no path, so that the same data made elsewhere is the same."""
-  chosen = dataclasses.asdict(settings)
+  chosen, pictures = dataclasses.asdict(settings), settings.grid.pictures_per_step
   # What was prepared before there was a choice stays valid.
   for name in ('channel', 'grid', 'streams'):
     if getattr(settings, name) == getattr(Settings, name):
@@ -190,7 +190,7 @@ def _parameters(corpus, settings, simulated) -> dict:
     'corpus': corpus,
     **({'simulated': True} if simulated else {}),
     **chosen,
-    'faces': tracker.PARAMETERS,
+    'faces': tracker.PARAMETERS | ({'pictures_per_step': pictures} if pictures > 1 else {}),
     'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
   }
   return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples

@@ -57,7 +57,7 @@ class Visual:
     first_box = read_box(recording.boxes) if recording.boxes else None
     video = video_track.Video(path, settings.grid, max_lost=tracks.MAX_LOST_LEARNT)
     crops, found = [], []
-    for data, confidence, _ in tracker.follow(video, first_box):
+    for _, data, confidence, _ in tracker.follow(video, first_box, settings.grid):
       crops.append(data)
       found.append(confidence)
     return Faces(start=video.start, end=video.end, fps=video.fps, notes=video.notes, crops=crops, found=found)

@@ -1,11 +1,20 @@
 """The face tracker, on a drawn face that is moved by known amounts."""
 
+import dataclasses
+import math
+
 import cv2
 import numpy as np
 import pytest
 
+from data_prep.corpora.recording import Recording
 from data_prep.face import cropping, jpeg, tracker
 from data_prep.face.tracker import FaceTracker
+from data_prep.recordings import clip
+from data_prep.schema.grid import Grid, PAPER
+from data_prep.streams.visual import Visual
+from tests import clips
+from tests.data_prep.recordings.test_clip import SETTINGS
 
 HEIGHT, WIDTH = 240, 320
 
@@ -135,3 +144,29 @@ def test_encode_crop():
   decoded = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
   assert np.abs(decoded.astype(int) - crop).mean() < 4  # RGB stays RGB
   assert decoded.shape == (cropping.FACE_SIZE, cropping.FACE_SIZE, 3)
+
+
+def test_a_moving_face_is_followed_between_the_steps_of_a_coarse_grid(face, tmp_path):
+  path, coarse = tmp_path / 'face.mkv', Grid(0.5, 16_000, 2)
+  # A head that sways and tilts, by 40 degrees: the cascade knows upright faces alone. 25 frames a second, so 4.04 s.
+  turns = [cv2.getRotationMatrix2D((118, 118), 40 * np.sin(i / 8), 1) for i in range(101)]
+  tilted = [cv2.warpAffine(face, turn, (236, 236), borderMode=cv2.BORDER_REPLICATE) for turn in turns]
+  frames = [scene(image, 160 + 40 * np.sin(i / 9), 120) for i, image in enumerate(tilted)]
+  clips.write_clip(path, frames)
+  recording = Recording(recording='a', subject='a', partition='test', video=path, audio=None)
+  fine, fifth, half = (
+    Visual().read(recording, dataclasses.replace(SETTINGS, grid=grid)) for grid in (PAPER, Grid(0.2, 16_000, 5), coarse)
+  )
+  # The middle of a step of 0.2 s is that of the third of its five steps of 0.04 s; the last one begins at 4 s.
+  assert len(fine.crops) == 101 and len(fifth.crops) == 21
+  assert fifth.crops[:20] == fine.crops[2::5] and fifth.found[:20] == fine.found[2::5]
+  assert len(half.found) == 9 and np.mean(np.array(half.found) > 0) > 0.9
+  # Step k shows the frame of k/2 + 1/4 s, number 12.5·k + 6.25; the last step the last frame.
+  own = [frames[min(100, math.floor(12.5 * k + 6.25))] for k in range(9)]
+  _, confidence, _ = run(FaceTracker(), own)
+  assert np.mean(confidence > 0) < 0.4  # so the frames between are what it takes
+  shown = []
+  prepared = clip.read(recording, tmp_path, picture=True, grid=coarse, watch=shown.append)
+  assert [prepared.crops.jpeg(k) for k in range(9)] == half.crops
+  np.testing.assert_array_equal(prepared.face_found, np.array(half.found, np.float32))
+  np.testing.assert_array_equal(shown, own)

@@ -25,6 +25,15 @@ def test_times_are_exact(grid, step, time):
   assert grid.time(step) == time
 
 
+@pytest.mark.parametrize(
+  'step, pictures',
+  [(0.01, 1), (0.04, 1), (0.05, 3), (0.12, 3), (0.125, 5), (0.2, 5), (0.48, 13), (0.5, 13), (60, 1501)],
+)
+def test_pictures_are_an_odd_number_and_at_most_40_ms_apart(step, pictures):
+  grid = Grid(step, 16_000, 2)
+  assert grid.pictures_per_step == pictures and grid.picture_seconds == pytest.approx(step / pictures, rel=1e-15)
+
+
 def test_times_are_those_of_integers():
   steps = np.random.default_rng(0).integers(0, 10**7, 2000).tolist()
   assert [PAPER.time(step) for step in steps] == [f'{step * 4 // 100}.{step * 4 % 100:02d}' for step in steps]
