@@ -21,7 +21,7 @@ from data_prep.simulate import corpus
 from e2e_affect import heads
 from e2e_affect.layers import resnet
 from e2e_affect.run import workdir
-from e2e_affect.train import checkpoints, init_from, loop, train_state
+from e2e_affect.train import checkpoint_files, init_from, loop, train_state
 from tests.networks import layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -196,8 +196,8 @@ def shapes(config):
 def best(folder):
   """The parameters and statistics that a run's evaluation used, and its config."""
   config = workdir.read_config(str(folder))
-  manager = checkpoints.open_manager(folder, heads.of(config))
-  state, _ = checkpoints.restore_best(manager, shapes(config))
+  manager = checkpoint_files.open_manager(folder, heads.of(config))
+  state, _ = checkpoint_files.restore_best(manager, shapes(config))
   manager.close()
   return state.evaluated(), config
 

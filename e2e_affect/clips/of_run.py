@@ -11,7 +11,7 @@ from e2e_affect.clips.network import Network
 from e2e_affect.evaluate import results
 from e2e_affect.run import version
 from e2e_affect.run import workdir as workdirs
-from e2e_affect.train import checkpoints, train_state
+from e2e_affect.train import checkpoint_files, train_state
 
 
 def network(workdir: str) -> Network:
@@ -30,7 +30,7 @@ def network(workdir: str) -> Network:
   targets, scale = dataset.pop('targets'), dataset.pop('label_scale')
   if not (folder / 'checkpoints').is_dir():
     raise UserError(f'{folder}: no checkpoints in it yet; let the training go on')
-  state, checkpoint = checkpoints.best_of_run(
+  state, checkpoint = checkpoint_files.best_of_run(
     folder,
     jax.eval_shape(lambda: train_state.init_state(config, workdirs.layout_of(dataset, config, targets))),
     heads.of(config),

@@ -15,7 +15,7 @@ from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
 from e2e_affect.run import workdir as workdirs
-from e2e_affect.train import checkpoints, train_state
+from e2e_affect.train import checkpoint_files, train_state
 from e2e_affect.train.train_state import TrainState
 
 
@@ -92,5 +92,5 @@ def replicated_best(
 ) -> tuple[TrainState, dict]:
   """The best checkpoint of a run whose lock is held, replicated, and what `results.json` says of it."""
   template = jax.eval_shape(lambda: train_state.init_state(config, layout))  # shapes alone: nothing is compiled
-  state, described = checkpoints.best_of_run(workdir, template, heads.of(config), owner=True)
+  state, described = checkpoint_files.best_of_run(workdir, template, heads.of(config), owner=True)
   return devices.replicate(state), described

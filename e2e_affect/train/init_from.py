@@ -13,7 +13,7 @@ from e2e_affect.config import switches
 from e2e_affect.evaluate import results
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.streams import STREAMS
-from e2e_affect.train import checkpoints, train_state
+from e2e_affect.train import checkpoint_files, train_state
 from e2e_affect.train.train_state import TrainState
 from e2e_affect.weights import store
 
@@ -119,13 +119,13 @@ def _check_parts(config, header):
 
 def _best(source, config):
   """The best checkpoint of another run, on the host; its targets are its own."""
-  manager = checkpoints.open_to_read(pathlib.Path(source), heads.of(config))
+  manager = checkpoint_files.open_to_read(pathlib.Path(source), heads.of(config))
   dataset = workdirs.dataset_if_written(source)
   # Runs that did not write it had an output a target, whose names do not matter.
-  targets = dataset['targets'] if dataset else [str(k) for k in range(checkpoints.num_outputs(manager))]
+  targets = dataset['targets'] if dataset else [str(k) for k in range(checkpoint_files.num_outputs(manager))]
   layout = workdirs.layout_of(dataset, config, targets)
   shapes = jax.eval_shape(lambda: train_state.init_state(config, layout))  # its numbers would be thrown away
-  state, _ = checkpoints.restore_best(manager, shapes)
+  state, _ = checkpoint_files.restore_best(manager, shapes)
   manager.close()
   return state
 

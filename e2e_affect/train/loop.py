@@ -22,7 +22,7 @@ from e2e_affect.models import devices
 from e2e_affect.run import hold, memory, stop
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.run.metric_writer import MetricWriter
-from e2e_affect.train import checkpoints, finish, init_from, resume, train_state, update
+from e2e_affect.train import checkpoint_files, finish, init_from, resume, train_state, update
 from e2e_affect.train.log import Log
 from e2e_affect.train.train_state import TrainState
 
@@ -49,7 +49,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     SystemExit: 143 after SIGTERM, 130 after SIGINT, once the state is saved.
   """
   ranges.check(config)
-  goes_on = checkpoints.has_any(pathlib.Path(workdir))
+  goes_on = checkpoint_files.has_any(pathlib.Path(workdir))
   config = init_from.settle(config, workdirs.read_config(workdir) if goes_on else None)
   absent = embedded.is_absent(config.data.dir)
   recordings.records_per_sequence(config, PAPER if absent else recordings.read_manifest(config.data.dir).grid)
@@ -106,8 +106,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     )
 
     # Restore: 1 resume; 2 published weights and features of trained networks; 3 from scratch.
-    manager = checkpoints.open_manager(folder, heads.of(config))
-    resumed = checkpoints.restore_newest(manager, state)
+    manager = checkpoint_files.open_manager(folder, heads.of(config))
+    resumed = checkpoint_files.restore_newest(manager, state)
     if resumed is not None:
       begun = workdirs.read_config(folder)
       on_resume.refuse_other(folder, begun, config)
@@ -135,7 +135,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     before = logged = None
     on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
-      checkpoints.save(manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None)
+      checkpoint_files.save(
+        manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None
+      )
     with stop.Request() as asked:
       for step in range(first_step + 1, total_steps + 1):
         fetched = time.perf_counter()
@@ -155,11 +157,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
           scores = _validate(state, eval_step, config, manifest)
           if scores:
             log.write_validation(step, scores | {'epoch': step / epoch_steps})
-          checkpoints.save(manager, jax_utils.unreplicate(state), scores or None)
+          checkpoint_files.save(manager, jax_utils.unreplicate(state), scores or None)
           log.restart_clock()
         if asked.on_all_hosts(step):
           if manager.latest_step() != step:
-            checkpoints.save(manager, jax_utils.unreplicate(state), None)
+            checkpoint_files.save(manager, jax_utils.unreplicate(state), None)
           logging.warning('terminated: step %d is saved; start the same command again to go on', step)
           raise SystemExit(asked.exit_code)
     if writer:

@@ -28,7 +28,7 @@ from e2e_affect.clips import analyse, exported, model_card, of_run
 from e2e_affect.clips import network as networks
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.run import workdir
-from e2e_affect.train import checkpoints, finish, train_state
+from e2e_affect.train import checkpoint_files, finish, train_state
 from tests import clips
 from tests.networks import layout, small_config, small_network
 
@@ -363,8 +363,8 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   state = state.replace(params=jax.tree.map(lambda p: 0.5 * p, state.params), step=np.int32(3))
   workdir.write_config(run, config)
   workdir.write_dataset(run, manifest)
-  manager = checkpoints.open_manager(run, heads.of(config))
-  checkpoints.save(manager, state, {'ccc_mean': 0.5})
+  manager = checkpoint_files.open_manager(run, heads.of(config))
+  checkpoint_files.save(manager, state, {'ccc_mean': 0.5})
   manager.close()
   eval_step = chunks.over_devices(config, layout(config))
   state, described = finish.replicated_best(run, config, layout(config))

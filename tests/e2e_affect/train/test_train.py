@@ -22,7 +22,7 @@ from e2e_affect import heads
 from e2e_affect.run import hold, memory, workdir
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.traces.table import read_csv
-from e2e_affect.train import checkpoints, init_from, loop, train_state
+from e2e_affect.train import checkpoint_files, init_from, loop, train_state
 from tests.conftest import make_data
 from tests.networks import layout
 
@@ -542,15 +542,15 @@ def begun(small_config, tmp_path, monkeypatch):
   small_config.model.modalities, small_config.total_steps = ('speech',), 4
   source, folder = tmp_path / 'source', tmp_path / 'run'
   workdir.write_config(make(source), small_config)
-  manager = checkpoints.open_manager(source, heads.of(small_config))
-  checkpoints.save(manager, train_state.init_state(small_config, layout(small_config, 3)), {'ccc_mean': 0.5})
+  manager = checkpoint_files.open_manager(source, heads.of(small_config))
+  checkpoint_files.save(manager, train_state.init_state(small_config, layout(small_config, 3)), {'ccc_mean': 0.5})
   manager.close()
   small_config.init_from.speech = str(source)
   small_config.data.dir = str(shutil.copytree(small_config.data.dir, tmp_path / 'data'))
   workdir.write_config(make(folder), init_from.settle(small_config))
   workdir.write_dataset(folder, loop.recordings.read_manifest(small_config.data.dir))
-  manager = checkpoints.open_manager(folder, heads.of(small_config))
-  checkpoints.save(
+  manager = checkpoint_files.open_manager(folder, heads.of(small_config))
+  checkpoint_files.save(
     manager, dataclasses.replace(train_state.init_state(small_config, layout(small_config)), step=np.int32(4)), None
   )
   manager.close()

@@ -15,7 +15,7 @@ import pytest
 
 from data_prep.core.errors import CheckpointError
 from e2e_affect.heads.regression import Regression
-from e2e_affect.train import checkpoints
+from e2e_affect.train import checkpoint_files
 from e2e_affect.train.train_state import TrainState
 
 HEAD = Regression()
@@ -57,7 +57,7 @@ def at(state, step):
 
 @pytest.fixture
 def manager(tmp_path):
-  manager = checkpoints.open_manager(tmp_path, HEAD)
+  manager = checkpoint_files.open_manager(tmp_path, HEAD)
   yield manager
   manager.close()
 
@@ -70,11 +70,11 @@ def equal(a, b):
 
 def test_the_two_newest_and_the_best_are_kept(manager, state):
   for step, score in [(1, 0.2), (2, 0.7), (3, 0.4), (4, 0.5)]:
-    checkpoints.save(manager, at(state, step), {'ccc_mean': score})
-  checkpoints.save(manager, at(state, 5), None)  # as on SIGTERM
+    checkpoint_files.save(manager, at(state, step), {'ccc_mean': score})
+  checkpoint_files.save(manager, at(state, 5), None)  # as on SIGTERM
   assert sorted(manager.all_steps()) == [2, 4, 5]
-  assert equal(checkpoints.restore_newest(manager, state), at(state, 5))
-  best, metrics = checkpoints.restore_best(manager, state)
+  assert equal(checkpoint_files.restore_newest(manager, state), at(state, 5))
+  best, metrics = checkpoint_files.restore_best(manager, state)
   assert equal(best, at(state, 2)) and metrics['ccc_mean'] == 0.7
 
 
@@ -82,18 +82,18 @@ def test_a_head_may_call_the_lowest_score_the_best(tmp_path, state):
   class Error(Regression):
     best_score, best_is_lowest = 'error', True
 
-  manager = checkpoints.open_manager(tmp_path, Error())
+  manager = checkpoint_files.open_manager(tmp_path, Error())
   for step, score in [(1, 0.5), (2, 0.2), (3, 0.6), (4, 0.4), (5, 0.7)]:
-    checkpoints.save(manager, at(state, step), {'error': score})
-  best, metrics = checkpoints.restore_best(manager, state)
+    checkpoint_files.save(manager, at(state, step), {'error': score})
+  best, metrics = checkpoint_files.restore_best(manager, state)
   assert equal(best, at(state, 2)) and metrics == {'error': 0.2}
   manager.close()
 
 
 def test_no_checkpoint_is_a_fresh_start(manager, state):
-  assert checkpoints.restore_newest(manager, state) is None
+  assert checkpoint_files.restore_newest(manager, state) is None
   with pytest.raises(CheckpointError, match='no checkpoint that is whole; train first'):
-    checkpoints.restore_best(manager, state)
+    checkpoint_files.restore_best(manager, state)
 
 
 def damage(folder: pathlib.Path, how: str) -> None:
@@ -118,23 +118,23 @@ def damage(folder: pathlib.Path, how: str) -> None:
 
 @pytest.mark.parametrize('how', ['empty folder', 'truncated', 'flipped bit', 'no digest'])
 def test_a_damaged_newest_is_set_aside_for_the_one_before(manager, state, how, caplog):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
-  checkpoints.save(manager, at(state, 2), None)
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoint_files.save(manager, at(state, 2), None)
   folder = pathlib.Path(manager.directory)
   damage(folder / '2', how)
   with caplog.at_level('WARNING'):
-    assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+    assert equal(checkpoint_files.restore_newest(manager, state), at(state, 1))
   assert (folder / '2.corrupt').is_dir() and not (folder / '2').exists()
   assert 'renamed 2.corrupt' in caplog.text
-  checkpoints.save(manager, at(state, 2), None)  # the step can be made again
-  assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
+  checkpoint_files.save(manager, at(state, 2), None)  # the step can be made again
+  assert equal(checkpoint_files.restore_newest(manager, state), at(state, 2))
 
 
 def test_a_damaged_newest_that_is_also_the_best_does_not_lose_the_run(manager, state):
   for step, score in [(1, 0.2), (2, 0.4), (3, 0.7)]:
-    checkpoints.save(manager, at(state, step), {'ccc_mean': score})
+    checkpoint_files.save(manager, at(state, step), {'ccc_mean': score})
   damage(pathlib.Path(manager.directory) / '3', 'flipped bit')
-  assert equal(checkpoints.restore_newest(manager, state), at(state, 2))
+  assert equal(checkpoint_files.restore_newest(manager, state), at(state, 2))
 
 
 @pytest.mark.parametrize(
@@ -143,24 +143,24 @@ def test_a_damaged_newest_that_is_also_the_best_does_not_lose_the_run(manager, s
 def test_a_step_of_which_orbax_says_nonsense_is_set_aside_by_its_owner_and_named_to_a_reader(
   tmp_path, manager, state, content
 ):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.3})
-  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.9})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.3})
+  checkpoint_files.save(manager, at(state, 2), {'ccc_mean': 0.9})
   (pathlib.Path(manager.directory) / '2' / '_CHECKPOINT_METADATA').write_bytes(content)
   before = contents(tmp_path)
   with pytest.raises(CheckpointError, match='/2: damaged .*; start its run again, which sets it aside'):
-    checkpoints.open_to_read(tmp_path, HEAD)
+    checkpoint_files.open_to_read(tmp_path, HEAD)
   assert contents(tmp_path) == before
-  opened = checkpoints.open_manager(tmp_path, HEAD)
-  assert equal(checkpoints.restore_newest(opened, state), at(state, 1))
+  opened = checkpoint_files.open_manager(tmp_path, HEAD)
+  assert equal(checkpoint_files.restore_newest(opened, state), at(state, 1))
   assert (pathlib.Path(manager.directory) / '2.corrupt').is_dir()
   opened.close()
 
 
 def test_a_folder_whose_name_is_a_digit_of_no_step_is_left_alone(tmp_path, manager, state):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.3})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.3})
   (pathlib.Path(manager.directory) / '²').mkdir()
-  opened = checkpoints.open_manager(tmp_path, HEAD)
-  assert equal(checkpoints.restore_newest(opened, state), at(state, 1))
+  opened = checkpoint_files.open_manager(tmp_path, HEAD)
+  assert equal(checkpoint_files.restore_newest(opened, state), at(state, 1))
   opened.close()
 
 
@@ -169,21 +169,21 @@ def contents(folder):
 
 
 def test_a_reader_of_a_damaged_best_changes_nothing_and_its_owner_takes_the_next_best(tmp_path, manager, state):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
-  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.4})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoint_files.save(manager, at(state, 2), {'ccc_mean': 0.4})
   damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
   before = contents(tmp_path)
   with pytest.raises(CheckpointError, match='step 1, is damaged .*--mode=evaluate'):
-    checkpoints.best_of_run(tmp_path, state, HEAD)
+    checkpoint_files.best_of_run(tmp_path, state, HEAD)
   assert contents(tmp_path) == before
-  best, described = checkpoints.best_of_run(tmp_path, state, HEAD, owner=True)
+  best, described = checkpoint_files.best_of_run(tmp_path, state, HEAD, owner=True)
   assert equal(best, at(state, 2)) and described['validation_raw_ccc'] == {'mean': 0.4}
   assert (pathlib.Path(manager.directory) / '1.corrupt').is_dir()
 
 
 def test_a_reader_makes_no_folder(tmp_path, state):
   with pytest.raises(CheckpointError, match='no checkpoint; train first'):
-    checkpoints.best_of_run(tmp_path, state, HEAD)
+    checkpoint_files.best_of_run(tmp_path, state, HEAD)
   assert not list(tmp_path.iterdir())
 
 
@@ -196,7 +196,7 @@ def test_a_reader_makes_no_folder(tmp_path, state):
   ],
 )
 def test_an_error_that_may_pass_sets_no_checkpoint_aside(manager, state, error, monkeypatch):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.9})
   before = contents(manager.directory)
   with monkeypatch.context() as patch:
 
@@ -205,9 +205,9 @@ def test_an_error_that_may_pass_sets_no_checkpoint_aside(manager, state, error, 
 
     patch.setattr(manager, 'restore', fail)
     with pytest.raises(CheckpointError, match='/1: cannot be read .*; nothing was changed'):
-      checkpoints.restore_newest(manager, state)
+      checkpoint_files.restore_newest(manager, state)
   assert contents(manager.directory) == before
-  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+  assert equal(checkpoint_files.restore_newest(manager, state), at(state, 1))
 
 
 _FEW_FILES = """
@@ -215,20 +215,20 @@ import pathlib, resource, sys
 sys.path.insert(0, '.')
 from data_prep.core.errors import CheckpointError
 from e2e_affect.heads.regression import Regression
-from e2e_affect.train import checkpoints
-from tests.e2e_affect.train.test_checkpoints import at, equal, make_state
-manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]), Regression())
-checkpoints.save(manager, at(make_state(8), 1), None)
+from e2e_affect.train import checkpoint_files
+from tests.e2e_affect.train.test_checkpoint_files import at, equal, make_state
+manager = checkpoint_files.open_manager(pathlib.Path(sys.argv[1]), Regression())
+checkpoint_files.save(manager, at(make_state(8), 1), None)
 limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 import os
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
 try:
-  checkpoints.restore_newest(manager, make_state(8))
+  checkpoint_files.restore_newest(manager, make_state(8))
 except CheckpointError as e:
   error = str(e)
 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 assert 'Too many open files' in error and 'nothing was changed' in error, error
-assert equal(checkpoints.restore_newest(manager, make_state(8)), at(make_state(8), 1))
+assert equal(checkpoint_files.restore_newest(manager, make_state(8)), at(make_state(8), 1))
 """
 
 
@@ -246,9 +246,9 @@ def test_too_many_open_files_sets_no_checkpoint_aside(tmp_path):
 
 @pytest.mark.parametrize('how', ['digit flipped', 'empty', 'absent', 'no JSON'])
 def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state, how, caplog):
-  manager = checkpoints.open_manager(tmp_path, HEAD)
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
-  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.25})
+  manager = checkpoint_files.open_manager(tmp_path, HEAD)
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  checkpoint_files.save(manager, at(state, 2), {'ccc_mean': 0.25})
   manager.close()
   path = tmp_path / 'checkpoints' / '2' / 'metrics' / 'metrics'
   if how == 'absent':
@@ -256,40 +256,40 @@ def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state
   else:
     path.write_text({'digit flipped': path.read_text().replace('0.25', '0.95'), 'empty': '', 'no JSON': '{'}[how])
   with pytest.raises(CheckpointError, match='2: damaged .*metrics'):
-    checkpoints.best_of_run(tmp_path, state, HEAD)
+    checkpoint_files.best_of_run(tmp_path, state, HEAD)
   assert (tmp_path / 'checkpoints' / '2').is_dir()
   with caplog.at_level('WARNING'):
-    manager = checkpoints.open_manager(tmp_path, HEAD)
+    manager = checkpoint_files.open_manager(tmp_path, HEAD)
   assert 'renamed 2.corrupt' in caplog.text
-  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
-  assert checkpoints.restore_best(manager, state)[1] == {'ccc_mean': 0.5}
+  assert equal(checkpoint_files.restore_newest(manager, state), at(state, 1))
+  assert checkpoint_files.restore_best(manager, state)[1] == {'ccc_mean': 0.5}
 
 
 def test_a_checkpoint_without_a_digest_of_its_metrics_is_read(tmp_path, state):
-  manager = checkpoints.open_manager(tmp_path, HEAD)
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  manager = checkpoint_files.open_manager(tmp_path, HEAD)
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.5})
   path = tmp_path / 'checkpoints' / '1' / 'digest' / 'metadata'
   path.write_text(json.dumps({'sha256': json.loads(path.read_text())['sha256']}))  # as earlier versions wrote it
-  assert checkpoints.best_of_run(tmp_path, state, HEAD)[1]['validation_raw_ccc'] == {'mean': 0.5}
+  assert checkpoint_files.best_of_run(tmp_path, state, HEAD)[1]['validation_raw_ccc'] == {'mean': 0.5}
 
 
 @pytest.mark.parametrize('old, new', [('lstm_0', 'lstm_2'), ('Dict', 'Dicp')])
 def test_44_a_damaged_list_of_arrays_sets_its_step_aside(manager, state, old, new):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
-  checkpoints.save(manager, at(state, 2), {'ccc_mean': 0.25})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  checkpoint_files.save(manager, at(state, 2), {'ccc_mean': 0.25})
   path = pathlib.Path(manager.directory) / '2' / 'state' / '_METADATA'
   path.write_text(path.read_text().replace(old, new))
-  assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+  assert equal(checkpoint_files.restore_newest(manager, state), at(state, 1))
   assert (path.parents[2] / '2.corrupt').is_dir()
 
 
 def test_3_a_step_that_is_damaged_again_is_set_aside_again(manager, state):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.5})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.5})
   folder = pathlib.Path(manager.directory)
   for aside in ('2.corrupt', '2.2.corrupt', '2.3.corrupt'):
-    checkpoints.save(manager, at(state, 2), None)
+    checkpoint_files.save(manager, at(state, 2), None)
     damage(folder / '2', 'truncated')
-    assert equal(checkpoints.restore_newest(manager, state), at(state, 1))
+    assert equal(checkpoint_files.restore_newest(manager, state), at(state, 1))
     assert (folder / aside).is_dir()
 
 
@@ -297,16 +297,16 @@ def test_45_what_cannot_be_read_leaves_no_tracebacks_of_other_arrays(tmp_path):
   script = """
 import pathlib, sys
 from e2e_affect.heads.regression import Regression
-from e2e_affect.train import checkpoints
-from tests.e2e_affect.train.test_checkpoints import at, make_state
+from e2e_affect.train import checkpoint_files
+from tests.e2e_affect.train.test_checkpoint_files import at, make_state
 state, folder = make_state(8), pathlib.Path(sys.argv[1])
-manager = checkpoints.open_manager(folder, Regression())
+manager = checkpoint_files.open_manager(folder, Regression())
 for step in (1, 2, 3):
-  checkpoints.save(manager, at(state, step), None)
+  checkpoint_files.save(manager, at(state, step), None)
 for step in (2, 3):
   for path in (folder / 'checkpoints' / str(step) / 'state' / 'd').iterdir():
     path.unlink()
-assert checkpoints.restore_newest(manager, state) is None
+assert checkpoint_files.restore_newest(manager, state) is None
 """
   done = subprocess.run(
     [sys.executable, '-c', script, tmp_path],
@@ -320,17 +320,17 @@ assert checkpoints.restore_newest(manager, state) is None
 
 
 def test_nothing_whole_is_an_error_and_not_a_fresh_start(manager, state):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.9})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.9})
   damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
   with pytest.raises(CheckpointError, match='no checkpoint is whole'):
-    checkpoints.restore_newest(manager, state)
+    checkpoint_files.restore_newest(manager, state)
   assert CheckpointError.exit_code == 66
 
 
 def test_another_network_is_named_by_its_first_difference(manager, state):
-  checkpoints.save(manager, at(state, 1), None)
+  checkpoint_files.save(manager, at(state, 1), None)
   with pytest.raises(CheckpointError) as error:
-    checkpoints.restore_newest(manager, make_state(9))
+    checkpoint_files.restore_newest(manager, make_state(9))
   # Units 8 → 9: bias 4 · 8 and 4 · 9.
   message = str(error.value)
   assert 'lstm_0/bias is float32[32] in the checkpoint and float32[36] in this network' in message
@@ -338,10 +338,10 @@ def test_another_network_is_named_by_its_first_difference(manager, state):
 
 
 def test_another_type_is_an_error(manager, state):
-  checkpoints.save(manager, at(state, 1), None)
+  checkpoint_files.save(manager, at(state, 1), None)
   half = dataclasses.replace(state, params=jax.tree.map(lambda x: x.astype('float16'), state.params))
   with pytest.raises(CheckpointError, match='is float32.* in the checkpoint and float16'):
-    checkpoints.restore_newest(manager, half)
+    checkpoint_files.restore_newest(manager, half)
 
 
 _FULL_DISK = """
@@ -349,7 +349,7 @@ import json, pathlib, resource, sys
 import numpy as np
 from absl import logging
 from e2e_affect.heads.regression import Regression
-from e2e_affect.train import checkpoints
+from e2e_affect.train import checkpoint_files
 from e2e_affect.run.log import ours_or_warning
 from e2e_affect.train.train_state import TrainState
 logging.use_absl_handler()
@@ -359,16 +359,16 @@ def state(step):
   zero = np.zeros((), np.int32)
   params = {f'w{k}': rng.normal(size=15_000).astype(np.float32) for k in range(20)}
   return TrainState(np.int32(step), params, {}, (), zero, zero, {})
-manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]), Regression())
-checkpoints.save(manager, state(1), None)
+manager = checkpoint_files.open_manager(pathlib.Path(sys.argv[1]), Regression())
+checkpoint_files.save(manager, state(1), None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
-  checkpoints.save(manager, state(2), None)
+  checkpoint_files.save(manager, state(2), None)
 except Exception as e:
   print(json.dumps([type(e).__name__, str(e)]))
-manager = checkpoints.open_manager(pathlib.Path(sys.argv[1]), Regression())
-print(int(checkpoints.restore_newest(manager, state(0)).step))
+manager = checkpoint_files.open_manager(pathlib.Path(sys.argv[1]), Regression())
+print(int(checkpoint_files.restore_newest(manager, state(0)).step))
 """
 
 
@@ -392,11 +392,11 @@ def test_the_first_checkpoint_is_read_back_and_what_cannot_be_read_is_known_at_o
   with pytest.raises(
     CheckpointError, match=r'checkpoints/1: was just saved, and is not what is read back \(.*\); the '
   ):
-    checkpoints.save(manager, at(state, 1), None)
+    checkpoint_files.save(manager, at(state, 1), None)
 
 
 def test_a_file_where_a_step_belongs_is_named_with_a_reason(tmp_path, manager, state):
-  checkpoints.save(manager, at(state, 1), {'ccc_mean': 0.3})
+  checkpoint_files.save(manager, at(state, 1), {'ccc_mean': 0.3})
   (pathlib.Path(manager.directory) / '2').write_text('x')
   with pytest.raises(CheckpointError, match=r'/2: cannot be read \(.*[a-z]{4}.*\); nothing was changed'):
-    checkpoints.open_manager(tmp_path, HEAD)
+    checkpoint_files.open_manager(tmp_path, HEAD)
