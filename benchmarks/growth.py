@@ -1,4 +1,4 @@
-"""Time and memory of the speech step against the length of the sequence and the batch, a process for each.
+"""Time and memory of an update of the speech network, by the length of the sequence and the batch; a process for each.
 
 python -m benchmarks.growth --out=benchmarks/results
 """
@@ -15,14 +15,14 @@ from benchmarks.step import config_of, our_step
 from data_prep.core import children
 from data_prep.schema.grid import PAPER
 
-# Batch, steps.
+# Batch, steps of a sequence.
 _CASES = [(1, 75), (1, 150), (1, 300), (1, 600), (1, 7500), (2, 150), (4, 150), (8, 150), (25, 150)]
 
 
 def one(batch: int, steps: int, repeats: int, quick: bool) -> dict:
-  """Seconds of a step, and the most memory that this process has held: of the device, or on a CPU resident."""
-  # On a CPU a step could otherwise begin before the memory of the last one is free, as in a training it may: the figure
-  # is that of one step. The flag is read when JAX first asks for its devices.
+  """Seconds of an update, and the most memory held: of the device, or on a CPU resident in this process."""
+  # Without it, an update on a CPU can begin before the memory of the last one is free, as in a training. The figure is
+  # that of one update alone. The flag is read when JAX first asks for its devices.
   jax.config.update('jax_cpu_enable_async_dispatch', False)
   run = our_step(config_of('speech', 'float32', quick), batch, steps)
   [side] = measure.alternate([measure.Side('ours', run)], repeats)

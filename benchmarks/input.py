@@ -21,8 +21,8 @@ from data_prep.schema.grid import PAPER
 from data_prep.shards import write
 from e2e_affect.input import pipeline, recordings
 
-_SEQUENCES = 24  # a timing
-_AHEAD = 8  # more than any side reads ahead while the other one is timed: these are read first, and not timed
+_SEQUENCES = 24  # in each timing
+_AHEAD = 8  # read first and not timed: more than a side reads ahead while the other one is timed
 _STEPS = 150
 
 

@@ -30,7 +30,7 @@ class Side:
   Attributes:
     name: for the table.
     run: does the work once and returns when it is done.
-    repeats: so many timings, for what takes so long that its start does not matter; None: as many as the others,
+    repeats: number of timings, for a side so slow that a cold start does not matter; None: as many as the others have,
       each after a run that is not timed.
     before: called right before each timing, and not timed.
   """
@@ -194,5 +194,5 @@ def run(main: Callable[[str, int, bool], None]) -> None:
     flags.DEFINE_integer('repeats', 7, 'Timings of each side; sides that take long have fewer.', lower_bound=1)
     flags.DEFINE_bool('quick', False, 'Tiny sizes: shows that it runs, measures nothing.')
 
-  logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
+  logging.set_verbosity(logging.WARNING)  # without JAX's lines about backends that are absent
   cli.run(lambda: main(flags.FLAGS.out, flags.FLAGS.repeats, flags.FLAGS.quick), define_flags)

@@ -106,7 +106,7 @@ def ccc_loss(prediction, target):
 
 
 def train_step(front: nn.Module, x, dtype=torch.float32) -> Callable[[], float]:
-  """A function that does one whole step: forward, backward, Adam; returns the loss once all is done."""
+  """A function that does one whole update: forward, backward, Adam; it returns the loss once all is done."""
   network = Network(front).to(DEVICE)
   optimizer = torch.optim.Adam(network.parameters(), 1e-4)
   x = torch.as_tensor(x, device=DEVICE)

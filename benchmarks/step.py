@@ -1,4 +1,4 @@
-"""Whole training steps, forward, backward and Adam, against PyTorch's.
+"""Whole updates, forward, backward and Adam, against PyTorch's.
 
     python -m benchmarks.step --out=benchmarks/results
 
@@ -43,7 +43,7 @@ def config_of(modality: str, dtype: str, quick: bool) -> ml_collections.ConfigDi
 
 
 def our_step(config: ml_collections.ConfigDict, batch_size: int, num_steps: int):
-  """A function that does one whole step of ours and waits for it."""
+  """A function that does one whole update of ours and waits for it."""
   rng = np.random.default_rng(0)
   batch = affect.example_batch(config, layout_of_paper(config.model, ('arousal', 'valence')), batch_size, num_steps)
   batch |= {

@@ -1,6 +1,6 @@
 """How many floating point operations the parts take: multiplications and additions, counted from the shapes.
 
-Forward and backward together are counted as three times forward, less what needs no gradient of its input.
+Forward and backward together count as three times forward, less the gradients of inputs that nothing needs.
 """
 
 from data_prep.face import cropping
@@ -50,7 +50,7 @@ def resnet50(width: int, size: int) -> float:
 
 
 def train_step(modality: str, batch: int, steps: int) -> float:
-  """Operations of a training step of the paper's networks: 'speech', 'visual' or 'fused'."""
+  """Operations of an update of the paper's networks: 'speech', 'visual' or 'fused'."""
   total, features = 0.0, 0
   if modality in ('speech', 'fused'):
     samples = steps * PAPER.samples_per_step

@@ -50,7 +50,7 @@ def _visual(c):
 def _demo(c):
   defaults.small_visual(c)
   c.model.recurrent.restart_steps = 0  # it learns from warm states
-  c.augment.tf1_resize = False  # their faces are enlarged; of these it would skip two pixels of three
+  c.augment.tf1_resize = False  # theirs enlarges; the demo's faces are shrunk, and it would skip two pixels of three
   c.batch_size = 4
   c.epochs = 6
   c.average_decay = 0.98

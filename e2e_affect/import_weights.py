@@ -56,7 +56,7 @@ def import_weights(file: str, out: str) -> Imported:
 
 
 def check(imported: Imported) -> list[str]:
-  """Runs the features' networks on noise, so that a person sees whether the numbers live.
+  """Runs the networks of the features on noise: a person sees whether their numbers are plausible.
 
   Raises:
     UserError: features are not finite, or all the same.
@@ -112,7 +112,7 @@ def _define_flags():
 
 def main(*files: str) -> None:
   """Imports one weight file, as the flags say."""
-  logging.set_verbosity(logging.WARNING)  # JAX tells which accelerators there are not
+  logging.set_verbosity(logging.WARNING)  # without JAX's lines about accelerators that are absent
   if len(files) != 1:
     raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')
   import_weights(files[0], flags.FLAGS.out)

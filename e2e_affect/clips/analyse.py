@@ -14,14 +14,14 @@ def analyse(
 ) -> list[dict]:
   """Analyses clips one after the other and writes their files.
 
-  A result is replaced by a newer one of the same source alone, once that is whole; a refused clip leaves an earlier
+  Only a newer result of the same source replaces a result, once it is complete. A refused clip leaves its earlier
   result as it is. What earlier runs left in the folder stays in its index and among its rejects.
 
   Args:
     network: trained.
     arguments: files, folders, CSV lists; see `sources.find`.
     out: folder, made where it is absent.
-    embed: the clip inside of its page, not beside it.
+    embed: whether a clip lies inside its page, not beside it.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
 
   Returns:
@@ -89,7 +89,7 @@ def _analyse(network, places, out, embed, channel, refused, own_index):
 
 
 def _check_index(out, needed):
-  """Whether `index.html` is ours to write; before any work of a batch, which needs one."""
+  """Whether `index.html` is absent or ours; a batch needs it, and ends here, before any work, where it is foreign."""
   path = out / 'index.html'
   with atomic.writing(path):
     try:
@@ -102,7 +102,7 @@ def _check_index(out, needed):
 
 
 def _write_index(out, sparklines, refused, batch):
-  """The index of all that lies in the folder; not of one clip alone. Returns whether there is one."""
+  """Writes the index of all results in the folder, unless that is one clip alone. Returns whether it was written."""
   summaries, lines = [], []
   for name, content in outputs.read_summaries(out).items():
     try:
@@ -124,7 +124,7 @@ def _write_index(out, sparklines, refused, batch):
 
 
 def _line(out, content, recording):
-  """What a clip's line says; in ASCII, but for names and notes."""
+  """The line that is printed for a clip; ASCII, except names and notes."""
   parts, stages = [], set()
   for target, of in content['targets'].items():
     stages.add('post-processed' if of['postprocessed'] else 'raw')

@@ -45,7 +45,7 @@ def signals(arrays: Mapping[str, Any], model: ml_collections.ConfigDict, layout:
 
 
 def _steps(values, layout):
-  """How many steps the streams have; those that may not end early say it."""
+  """How many steps the recording has: as many as the streams that may not end early, if there are any."""
   counts = {
     stream: len(of[field.name])
     for stream, of in values.items()

@@ -20,13 +20,13 @@ def write(
   """One row per step.
 
   Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
-  `trained_on` where that were simulated people (a column, for a comment would stop most readers of CSV), `face_found`
-  (0 … 1), `face_x`, `face_y`, `face_size` (pixels of the upright frame; empty where the face is lost).
+  `trained_on` where the network learnt from simulated people (a column, because most readers of CSV fail on a comment),
+  `face_found` (0 … 1), `face_x`, `face_y`, `face_size` (pixels of the upright frame; empty where the face is lost).
   The face's columns are empty where no picture was analysed.
 
   Args:
     path: the file.
-    clip: of which it is.
+    clip: what the network was given.
     targets: K names.
     raw, post: [T, K]; post may be None.
     simulated: whether the network learnt from a simulated corpus.

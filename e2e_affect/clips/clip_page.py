@@ -1,7 +1,7 @@
-"""The page of one clip: it plays, and traces, plane and face follow it. One file, plain canvas, nothing fetched.
+"""The page of one clip: while the clip plays, traces, plane and face follow. One file, plain canvas, nothing fetched.
 
-What is seen is in assets/clip.html, all that moves in assets/clip.js. This file gathers what they need, small enough
-for recordings of any length.
+What is seen is in assets/clip.html, all that moves in assets/clip.js, the colours in assets/colours.css. This file
+gathers what they need, and keeps it small for recordings of any length.
 """
 
 import base64
@@ -41,7 +41,7 @@ def write_page(
     clip: what the network was given.
     raw, post: [T, K] traces; post may be None.
     network: that made them.
-    media: what to play: a path relative to the page, or a file to put inside of it.
+    media: what to play: a path relative to the page (str), or a file to put inside it (Path).
 
   Raises:
     WorkdirError, DiskFullError: it cannot be written.
@@ -77,12 +77,12 @@ def write_page(
 
 
 def waveform(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-  """Lowest and highest sample of each of at most `MAX_PIECES` equal pieces, int [P], −127 … 127 of the loudest."""
+  """The lowest and the highest sample of each of P equal pieces: two int [P], ±127 at the loudest; P ≤ `MAX_PIECES`."""
   length = max(1, round(_PIECE_SECONDS * sample_rate), -(-len(samples) // MAX_PIECES))
   starts = np.arange(0, len(samples), length)
   pieces = (samples[first : first + length] for first in starts)
   low, high = np.array([(piece.min(), piece.max()) for piece in pieces], np.float64).T
-  # Of the loudest sample and not of full scale: a quiet recording would be a block of two values.
+  # Relative to the loudest sample, not to full scale: there, a quiet recording would be a block of two values.
   loudest = max(-low.min(), high.max(), 1)
   return np.floor(low * 127 / loudest).astype(int), np.ceil(high * 127 / loudest).astype(int)
 
@@ -95,7 +95,7 @@ def lost_spans(found: np.ndarray) -> list[list[int]]:
 
 
 def _data(content, clip, raw, post, network) -> dict:
-  """All that clip.js reads; numbers as short as a screen can tell apart."""
+  """All that clip.js reads; numbers are rounded to what a screen can show."""
   rounded = lambda values: [round(float(v), 4) for v in values]
   data = {
     'steps': clip.steps,
@@ -154,7 +154,7 @@ def _milliseconds(content):
 
 
 def _media(media):
-  """What plays: its address, or its content in Base64 where it is inside of the page."""
+  """What plays: its address, or its content in Base64 where it lies inside the page."""
   inside = isinstance(media, pathlib.Path)
   name = media.name if inside else media
   return {

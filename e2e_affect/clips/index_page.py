@@ -16,13 +16,13 @@ _WIDTH, _HEIGHT = 110, 30  # of a sparkline, CSS pixels
 
 
 class Cell(NamedTuple):
-  """One of the table.
+  """A cell of the table.
 
   Attributes:
-    sort: what its column is sorted by.
-    text: shown.
+    sort: value that its column is sorted by.
+    text: what is shown.
     link: address that the text leads to, or None.
-    path: of an SVG, shown in place of the text, or None.
+    path: SVG path that is shown in place of the text, or None.
   """
 
   sort: object

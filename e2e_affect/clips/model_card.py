@@ -25,7 +25,7 @@ _LIMITS = """\
 
 
 def card(network: Network) -> str:
-  """Markdown."""
+  """The model card, in Markdown."""
   config, about, grid = network.config, network.about, network.layout.grid
   dataset, targets, simulated = about['dataset'], network.targets, network.simulated
   rows = ['| partition | recordings | subjects | hours |', '|---|---|---|---|']

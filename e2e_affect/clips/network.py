@@ -69,7 +69,7 @@ class Network:
 
   @property
   def simulated(self) -> bool:
-    """Whether it learnt from a simulated corpus, from drawings; an export without the field says so in `dataset`."""
+    """Whether it learnt from a simulated corpus. Older exports have no such field; their `dataset` says it."""
     preparation = (self.about.get('dataset') or {}).get('preparation') or {}
     return bool(self.about.get('simulated', preparation.get('simulated', False)))
 
@@ -88,11 +88,12 @@ class Network:
     Returns:
       `time` [T] seconds, where each step starts; each target [T] float32, on the scale −1 … 1 of the
       training's gold standard; and `<target>_post` [T], after the post-processing, where the run fitted one. Without
-      faces T is every step that the sound begins; with both T is that of the faces, silence following a shorter sound.
+      faces, T counts every step that the sound begins. With both, T is that of the faces; silence follows a shorter
+      sound.
 
     Raises:
-      ValueError: arrays of another shape or type, a modality that the network needs is missing, or one it has no part
-        for is given.
+      ValueError: an array has another shape or type; a modality that the network needs is missing; one that it has no
+        part for is given; or `face_found` comes without `faces`.
     """
     if self.simulated:
       warnings.warn(SIMULATED, stacklevel=2)
@@ -111,11 +112,11 @@ class Network:
     chunk_seconds: int | None = None,
     progress: Callable[[int], object] = lambda steps: None,
   ) -> np.ndarray:
-    """Raw traces [T, K] float32, in constant memory beside them.
+    """Raw traces [T, K] float32; the memory beside them does not grow with T.
 
     Args:
       signals: of at least one of the network's streams.
-      chunk_seconds: how much is on the device at once; changes no trace. Default: the config's, less for short clips.
+      chunk_seconds: how much is on the device at once; no trace depends on it. Default: the config's, or less.
       progress: called with the number of steps done since the last call.
     """
     options = self.config.model.recurrent
@@ -146,7 +147,7 @@ class Network:
     return postprocess.apply(postprocess.of_targets(self.about['postprocessing'], self.targets), [trace])[0].prediction
 
   def _chunk_steps(self, num_steps, seconds):
-    """Whole records; for a clip shorter than a chunk the next power of two: each length is compiled for once."""
+    """Steps of a chunk: whole records, for short clips a power of two of them, since each length is compiled once."""
     grid = self.layout.grid
     records = max(1, round((seconds or self.config.evaluate_chunk_seconds) / grid.record_seconds))
     if not seconds:

@@ -1,7 +1,7 @@
 """The folder of results: held by one analysis at a time, and which name in it belongs to which source.
 
-A result is known by its source: the resolved paths of its files, and their content. `NAME.json` has both. A result is
-replaced by a newer one of the same source alone; another source of that name gets another name, the same each time.
+The source of a result is the resolved paths of its files, and their content. `NAME.json` has both. Only a newer result
+of the same source replaces a result. Another source of that name gets another name, the same each time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,8 +54,8 @@ def fault_of_output(out: pathlib.Path, spool: pathlib.Path, error: Exception) ->
 
   Args:
     out: folder.
-    spool: folder inside of it that the clip is worked on in, still with all that lies there.
-    error: that ended the work.
+    spool: folder inside `out` in which the clip is worked on; its files must still lie there.
+    error: what ended the work.
   """
   number = getattr(error, 'errno', None)  # FFmpeg's errors have one, too
   if number in _OF_OUTPUT:
@@ -168,7 +168,7 @@ def places(
 
 
 def key_of(files: Mapping[str, str]) -> tuple:
-  """What tells two clips apart, of the paths of their files."""
+  """The key of a clip: kind and resolved path of each of its files."""
   return tuple(sorted((kind, os.path.realpath(path)) for kind, path in files.items()))
 
 
@@ -185,7 +185,7 @@ def _is_name_of(name, recording):
 
 
 def _same_content(result, recording):
-  """Whether a result is of what the files hold now; where that cannot be told, it is."""
+  """Whether a result was made of the present content of the files; True where that cannot be told."""
   for kind, path in files_of(recording).items():
     known = result['content'].get(kind)
     if known is None:

@@ -87,7 +87,7 @@ def write_json(path: pathlib.Path, content: dict) -> None:
 
 
 def length_notes(fitted: Mapping, steps: int, grid: Grid) -> list[str]:
-  """What a clip of so many steps is too short for.
+  """Notes on what a clip is too short for.
 
   Args:
     fitted: what `postprocess.fit` returned, or `{'fitted_on': None}`.
@@ -124,8 +124,8 @@ def check_replaceable(out: pathlib.Path, name: str, media: Sequence[str]) -> Non
 def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
   """Moves the results of a clip to their places, over those of an earlier analysis; raises OSError.
 
-  All of them are written before, in the same file system: a full disk or a signal leaves the earlier ones as they are.
-  The JSON comes first, so that whatever lies there tells whose it is.
+  All of them were written before, in the same file system, so that a full disk or a signal leaves the earlier ones as
+  they are. The JSON comes first: whatever lies there, it tells the source.
   """
   earlier = [path for path in _ours(out, name) if path.parent != out]
   media = sorted((spool / MEDIA_FOLDER).iterdir()) if (spool / MEDIA_FOLDER).is_dir() else []
@@ -141,7 +141,7 @@ def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
 
 
 def read_summaries(out: pathlib.Path) -> dict[str, dict]:
-  """Name -> content of the JSON file of every result in a folder; `files` and `content` are there, if empty."""
+  """Name -> content of its JSON file, for every result in a folder; `files` and `content` are {} where damaged."""
   found = {}
   for path in sorted(out.glob('*.json')):
     try:
@@ -159,7 +159,7 @@ def read_summaries(out: pathlib.Path) -> dict[str, dict]:
 
 
 def half_results(out: pathlib.Path) -> list[str]:
-  """Names of which a table or a page lies there that an analysis wrote, and no JSON that would tell its source."""
+  """Names of incomplete results: an analysis wrote a table or a page, and no JSON file tells their source."""
   names = {path.stem for suffix in ('csv', 'html') for path in out.glob(f'*.{suffix}')}
   return [name for name in sorted(names - {'index'}) if not os.path.lexists(out / f'{name}.json') and _ours(out, name)]
 
@@ -169,7 +169,7 @@ def _paths(out, name):
 
 
 def _ours(out, name):
-  """Those files of a clip, its copy among them, that an analysis wrote."""
+  """Which files of a clip an analysis wrote; the copy of the clip is among them."""
   ours = []
   for path, known in zip(
     _paths(out, name), (_is_json, clip_csv.is_ours, lambda data: PAGE_MARK.encode() in data), strict=True

@@ -1,8 +1,8 @@
-"""Whether bytes that were to be PCM begin as a media file, which read as samples would be noise at full level."""
+"""Recognises media files where PCM is expected: read as samples, they would be noise at full level."""
 
 from data_prep.media import endings
 
-# Of each kind of file what it begins with, and where.
+# Kind of file, offset, and the signatures that may stand there.
 _SIGNS = [
   ('a WAV, AVI or other RIFF', 0, (b'RIFF', b'RIFX', b'RF64', b'BW64', b'riff\x2e\x91\xcf\x11')),
   ('an AIFF', 0, (b'FORM',)),
@@ -31,17 +31,17 @@ _SIGNS = [
   ('an MPEG', 0, (b'\x00\x00\x01\xba', b'\x00\x00\x01\xb3', b'\x00\x00\x01\xb0')),
   ('a DV', 0, (b'\x1f\x07\x00', b'\x1f\x87\x00')),
 ]
-SNIFFED = 4 * 188 + 1  # bytes that the signs of a transport stream are spread over
+SNIFFED = 4 * 188 + 1  # bytes; a transport stream is recognised by four of its packets
 
 
 def container_of(head: bytes) -> str | None:
   """The kind of file that some bytes begin, 'a FLAC' for instance, or None.
 
-  A word that only a file begins with is taken at its word. MPEG audio and AC-3 begin with few bits, which quiet PCM has
-  too: the whole header of their frame must be sound, and where the next frame lies within `head` that one too.
+  A signature decides alone. Frames of MPEG audio, AAC and AC-3 begin with few fixed bits, which quiet PCM has too: a
+  whole header must be valid, and that of the next frame, which must lie within `head`.
 
   Args:
-    head: the first bytes, `SNIFFED` of them where there are so many; more tell MPEG audio apart more surely.
+    head: the first bytes, `SNIFFED` of them or more where there are so many; long frames are recognised in more alone.
   """
   for kind, place, words in _SIGNS:
     if head[place:].startswith(words):

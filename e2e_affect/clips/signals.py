@@ -15,8 +15,8 @@ class ClipSignals:
 
   Attributes:
     steps: T.
-    values: field -> what is read, as `Stream.of_clip` has it; T steps of it or fewer, 0 after those. The fields of a
-      stream that the clip lacks are not there.
+    values: field -> what is read, as `Stream.of_clip` returns it; T steps or fewer, and 0 is read after the last. The
+      fields of a stream that the clip lacks are absent.
   """
 
   steps: int

@@ -35,7 +35,7 @@ def find(
       `boxes` (a file with the face's box in the first frame); paths are relative to the list and stay inside its
       folder.
     out: folder that results are written to.
-    say: told of each folder what was left out.
+    say: called with a line about each folder of which files were left out.
 
   Returns:
     Recordings; those given as one file have it as `video`, whatever it holds.
@@ -102,7 +102,7 @@ def _of_folder(folder, out, say):
 
 
 def _walk(folder, out, closed):
-  """Yields all that is no folder; hidden folders and `out` are left alone, a folder is read once for all its links."""
+  """Yields all that is no folder. Hidden folders and `out` are left alone; a folder with several links is read once."""
   seen = set()
 
   def is_new(path):
@@ -175,7 +175,7 @@ def safe(name: str) -> str:
 
 
 def _is_text(character):
-  """Whether a character beyond ASCII is seen or joins others: no control, no half of one, none that turns the line."""
+  """Whether a character beyond ASCII is visible or joins others; controls, surrogates and line breaks are not."""
   if character in '\u200c\u200d':  # they join: in Persian and Indian words, and pictograms
     return True
   return character > '\x7f' and unicodedata.category(character) not in ('Cc', 'Cf', 'Cs', 'Co', 'Cn', 'Zl', 'Zp')

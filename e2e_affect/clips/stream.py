@@ -1,8 +1,8 @@
 """Traces while the sound is still coming in: PCM in, one line per step out.
 
 The network's filters (the paper's: 5 ms and 500 ms) look 252.5 ms ahead, so that a step of 40 ms is known seven steps
-after its end. They are applied to one step at a time, the long one's transform made once: of the 1600 transforms that a
-chunk would need for each step, 80 are left.
+after its end. They are applied to one step at a time. The 1600 transforms of the long filter are made once, at the
+start; a step then needs 80, one for each channel that goes in or comes out.
 
 Two things differ from `predict` and cannot be otherwise: the waveform is normalised by mean and deviation of the sound
 heard so far, not of the whole recording; and post-processing, which looks both ways in time, is left out.
@@ -80,7 +80,7 @@ class Stream:
     frozen = ml_collections.FrozenConfigDict(network.config)
     step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
     self._taken = 0
-    # Now, not when the first sound waits.
+    # Compiled now: later the first sound would wait for it.
     arguments = self._arguments(np.zeros(per_step, np.int16), True)
     self._compiled = step.lower(*arguments).compile()
     jax.block_until_ready(self._compiled(*arguments))  # the first call is slow, too
@@ -89,7 +89,7 @@ class Stream:
     """Takes the next step of sound; returns the prediction of the step that lies `ahead` before it.
 
     Args:
-      samples: [S] int16, the last ones of the sound fewer (silence follows), or None past its end.
+      samples: [S] int16, fewer at the end of the sound (silence fills the step up), or None after the end.
 
     Returns:
       [K] float32, or None as long as no step has enough sound after it.
@@ -103,7 +103,8 @@ class Stream:
       ]
     prediction, self._state = self._compiled(*self._arguments(samples, samples is not None))
     self._taken += 1
-    prediction = np.asarray(prediction)  # waits, also where nobody wants it: else the first that is wanted pays for all
+    # Waits for a prediction that is dropped, too: otherwise the first that is returned would wait for all of them.
+    prediction = np.asarray(prediction)
     return prediction if self._taken > self.ahead else None
 
   def _arguments(self, samples, valid):
@@ -130,10 +131,10 @@ class _Sizes:
     step: samples of a step, as they come in.
     half: of a step after the pooling to half the rate.
     before: samples kept from earlier steps for the short filter.
-    late: samples of half the rate that the short filter's output trails the sound by.
+    late: samples, at half the rate, by which the short filter's output trails the sound.
     ahead: L.
-    window: samples of half the rate that the long filter reads for one step.
-    buffer: samples of half the rate kept, of which the first `window` belong to the step to predict.
+    window: samples, at half the rate, that the long filter reads for one step.
+    buffer: samples, at half the rate, that are kept; the first `window` belong to the step to predict.
     block: length of the transforms.
   """
 
@@ -164,12 +165,12 @@ def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num
     config.augment,
     keys=None,
   )
-  # The short filter, where all of the sound it reads is there: [before + S] -> [S / 2, F]
+  # The short filter, as far as the sound has come: [before + S] -> [S / 2, F]
   sound = jnp.concatenate([state['sound'], inputs['audio'].reshape(-1)])
   conv = nn.Conv(options.filters, (options.taps,), padding='VALID')
   x = conv.apply({'params': params['speech']['conv']}, sound[None, :, None])[0, : sizes.step]
   x = nn.relu(x.reshape(sizes.half, _POOLED, -1).max(axis=1))
-  # Its first outputs still belong to the step before; outside of the recording they are zeros.
+  # The first outputs still belong to the step before. Outside the recording outputs are zeros.
   x *= jnp.concatenate([jnp.repeat(state['valid'], sizes.late), jnp.repeat(valid, sizes.half - sizes.late)])[:, None]
   buffer = jnp.concatenate([state['buffer'][sizes.half :], x])
   # The long filter: [window, F] -> [S / 2, F]
@@ -202,7 +203,7 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
   Args:
     stream: fresh.
     source: signed 16-bit little-endian mono PCM at the grid's rate.
-    costs: takes the seconds of work of each step.
+    costs: the seconds of work of each step are appended.
 
   Raises:
     DataError: it begins as a media file; nothing has been yielded. Or the sound ends within a sample; all steps before
@@ -216,7 +217,7 @@ def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterato
     costs.append(time.perf_counter() - begin)
     return () if prediction is None else (prediction,)
 
-  # Two steps at once, so that of every kind of file two frames are seen; no line is later for it by more than a step.
+  # Two steps at once: enough to see two frames of every kind of file. It delays no line by more than a step.
   waiting = _read(source, 2 * wanted)
   kind = pcm.container_of(waiting)
   if kind:
@@ -250,7 +251,7 @@ def _format(grid: Grid) -> str:
 
 
 def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
-  """The command: CSV lines to `sink`, what it costs to standard error."""
+  """The command: writes CSV lines to `sink`, and the cost to standard error."""
   stream = Stream(network)
   grid = stream.grid
   cli.complain(

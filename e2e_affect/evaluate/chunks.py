@@ -1,4 +1,4 @@
-"""A recording in chunks: audio beside each for the long filter, the recurrent state carried on from one to the next.
+"""Predicts recordings chunk by chunk: each comes with the audio beside it, and the recurrent state is carried on.
 
 Evaluation (shards) and prediction (clips) both go through here, so that they give the same traces, whatever the
 length of the chunks.
@@ -21,7 +21,7 @@ from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
 
 
 def context_steps(model: ml_collections.ConfigDict, grid: Grid) -> int:
-  """Steps of sound beside a chunk that the filters of the network see, in whole records: `eval_step` and `split`.
+  """Steps of sound on either side of a chunk that the network's filters see, rounded up to whole records.
 
   Args:
     model: `config.model`.
@@ -37,13 +37,14 @@ def split(
   """Splits chunks that came with context on all fields.
 
   Args:
-    batch: [B, C+T+C, …] each but fields per recording [B, …].
-    context: C.
+    batch: fields per step [B, C+T+C, …] and per recording [B, …].
+    context: C, of `context_steps`.
     model: `config.model`.
     layout: of the data.
 
   Returns:
-    What `eval_step` takes: the context on `valid` and the streams' wide fields alone; and what traces hold.
+    The inputs of `eval_step`, with context on `valid` and on the streams' wide fields alone; and the fields that traces
+    hold, [B, T, …].
   """
   core = slice(context, batch['valid'].shape[1] - context)
   inputs = {'valid': batch['valid']}
@@ -86,7 +87,7 @@ def predict(
   """Predicts chunk after chunk of the same recordings.
 
   Args:
-    eval_step: of `steps`, pmapped or jitted.
+    eval_step: `eval_step` of this file, jitted or of `over_devices`.
     variables: of the network.
     inputs: of consecutive chunks.
     carry: zeros at the start of the recordings.

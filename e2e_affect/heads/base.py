@@ -49,7 +49,7 @@ class Cell(NamedTuple):
 
   Attributes:
     value: None where there is none.
-    interval: low and high end, beside the number; empty where there is none; None in columns without.
+    interval: (low, high), shown beside the number; empty where it is unknown; None in columns that have no intervals.
   """
 
   value: float | None
@@ -69,11 +69,11 @@ class Head:
     best_score: name of the number of the validation partition that chooses the checkpoint.
     best_is_lowest: whether the smallest is the best, not the largest.
     best_words: what `best_score` is called in the report.
-    measure: what the first numbers of `score` are called in the report; of a perfect prediction 1, if more is better.
+    measure: what the first numbers of `score` are called in the report. Where more is better, 1 is the best there is.
     table_head: titles of the columns of `table`.
     captions: of `figures`, name -> text about {partition}, in the order of the report.
     meaning: what the numbers of a report mean: paragraphs in HTML, shown as they are.
-    meaning_of_several: the same for the page that compares runs.
+    meaning_of_several: the same, for the page that compares runs.
     fitted_on: the partition that the post-processing is fitted on; None: there is no post-processing.
   """
 
@@ -118,13 +118,13 @@ class Head:
     return scores[self.best_score]
 
   def of_checkpoint(self, scores: Mapping[str, float]) -> dict:
-    """What `results.json` says of the validation scores that chose the checkpoint; none, where it is the newest."""
+    """What `results.json` says of the validation scores that chose the checkpoint; {} where it is the newest."""
     return {'validation_raw': dict(scores)}
 
   def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
-    """R of `results.json`: what is said of a partition, for JSON, null where there is no number.
+    """The scores of a partition: R of `results.json`, null where there is no number.
 
-    The first entry is name -> number, what the headline, the comparison of runs and a sweep go by.
+    The first entry maps names to numbers: the headline, the comparison of runs and a sweep show these.
 
     Args:
       traces: of one partition, with a gold standard somewhere.

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-# Added to the denominator of the CCC. It clips nothing a network meets: only where prediction and gold
-# standard are both constant and equal, which is 0/0, does it decide, and gives loss 1 and gradient 0.
+# Added to the denominator of the CCC. It decides only where prediction and gold standard are constant and equal, which
+# is 0/0: the loss is then 1 and the gradient 0. Elsewhere it is too small to change a training.
 EPSILON = 1e-8
 
 

@@ -42,7 +42,7 @@ _DPI = 150
 
 
 def typical_recording(traces: Sequence[Trace]) -> int:
-  """Index of the recording whose CCC (mean over targets) is the median, the lower of two; not the finest one."""
+  """Index of the recording whose CCC (mean over targets) is the median; the lower of the two in the middle."""
   cccs = [float(np.mean(metrics.ccc_recording_mean([t]))) for t in traces]
   scored = sorted((ccc, i) for i, ccc in enumerate(cccs) if not math.isnan(ccc))
   return scored[(len(scored) - 1) // 2][1] if scored else 0

@@ -77,8 +77,9 @@ _STEPS: dict[str, Callable[..., np.ndarray]] = {
 def fit(traces: Sequence[Trace], targets: Sequence[str], min_gain: float = MIN_GAIN) -> dict:
   """Chooses the steps and their numbers for each target by pooled CCC on validation.
 
-  A step that has nothing to work on (scaling a constant prediction) or does not gain more than `min_gain` over the
-  steps kept before it, or over 0 if they are below, is recorded with `kept: false` and not applied.
+  A step is kept if it gains more than `min_gain` over the steps kept before it, or over 0 where their CCC is negative.
+  Any other, and one that has nothing to work on (scaling a constant prediction), is recorded with `kept: false` and not
+  applied.
 
   Args:
     traces: of the validation partition, on one grid; recordings without labels are left out of the score.
@@ -212,9 +213,9 @@ def _fit_target(predictions, golds, scored, min_gain, grid):
     for numbers in _candidates(name, pool(predictions), gold, grid):
       tried = [step(values, **numbers) for values in predictions]
       tried_ccc = metrics.ccc(pool(tried), gold)
-      if best_ccc is None or tried_ccc > best_ccc:  # the smallest window and shift of equals
+      if best_ccc is None or tried_ccc > best_ccc:  # of equals, the smallest window or shift
         best, best_ccc, best_predictions = numbers, tried_ccc, tried
-    # From below 0 every step that cancels the trace leads to 0: that is no gain.
+    # A step that cancels a trace of negative CCC leads to 0: that is no gain.
     kept = best_ccc is not None and best_ccc > max(current, 0) + min_gain
     params[name] = {'kept': kept, **best, 'ccc': best_ccc}
     if kept:

@@ -56,7 +56,7 @@ class Archive:
 
 
 class _Sparing(io.FileIO):
-  """A file that reads no more at once than a directory may have: zipfile reads one of any size."""
+  """A file that refuses to read more at once than a directory may have; `zipfile` itself reads one of any size."""
 
   def __init__(self, path):
     super().__init__(path)

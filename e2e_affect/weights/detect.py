@@ -87,7 +87,7 @@ def import_file(path) -> Imported:
 
 
 def _unwrapped(arrays: dict[str, Stored]) -> Iterator[dict[str, Stored]]:
-  """The arrays under their own names, then again and again without the first part that all share or a wrapper added."""
+  """Yields the arrays under their own names, then without their first part: one that all share, or a wrapper's."""
   yield arrays
   for _ in range(_MOST_WRAPPERS):
     heads = {name.partition('.')[0] for name in arrays if '.' in name}

@@ -21,7 +21,7 @@ class Exceeded(ValueError):
 
 
 def check_arrays(shapes: dict[str, tuple[int, ...]]) -> None:
-  """Refuses names and shapes that no weights have, so that all that is said of a file fits on a line.
+  """Refuses names and shapes that no weights have; messages about the others fit on a line.
 
   Raises:
     Exceeded: there are too many, or one is too long.

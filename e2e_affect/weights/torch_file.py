@@ -36,8 +36,8 @@ def read(path, notes: list[str] | None = None) -> dict[str, Stored]:
   """The tensors of a file by name; of a checkpoint, those of its state dict.
 
   Args:
-    path: a file that `torch.save` wrote a state dict, or a checkpoint that holds one, to.
-    notes: what a person should know of the choice is appended.
+    path: a file that `torch.save` wrote: a state dict, or a checkpoint that holds one.
+    notes: a line is appended where a person should know which state dict was taken.
 
   Raises:
     DataError: it is damaged, no tensors are in it, or it asks for more than tensors and what stands beside them.

@@ -39,7 +39,7 @@ def convert(path, arrays) -> Imported:
 
 
 def fill(tensors: Tensors, stem=('conv1', 'bn1'), stage_name='layer{}'.format):
-  """Takes the network from names of torchvision's; `stem` and `stage_name` as they are where it was wrapped."""
+  """Takes the network by torchvision's names; `stem` and `stage_name` differ in networks that contain it."""
 
   def name_of(stage, unit, part):
     if stage == 0:
