@@ -22,6 +22,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from data_prep.core import atomic, children, cli, json_text
+from data_prep.core.errors import DataError
 
 STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
@@ -39,16 +40,20 @@ def path(text: str) -> pathlib.Path:
   return pathlib.Path(os.path.expanduser(text))
 
 
-def score(workdir: pathlib.Path) -> tuple[float | None, str]:
-  """Mean CCC over the targets on the validation partition, None where it has no labels, and a note for the table.
+def score(workdir: pathlib.Path) -> tuple[str, float | None, str]:
+  """What the head's first numbers are called, their mean on the validation partition, and a note for the table.
 
-  The raw one: post-processing is fitted on this very partition. The test partition must not choose, so is not read.
+  The mean is None where the partition has no labels. It is the raw one: post-processing is fitted on this very
+  partition. The test partition must not choose, so is not read.
   """
+  from e2e_affect.report import run_report  # brings JAX: seconds, which a plan or a signal shall not wait for
+
   results = json_text.parse((workdir / 'results.json').read_text(encoding='utf-8'))
-  ccc = (results.get('validation', {}).get('raw') or {}).get('ccc')
-  if not ccc:
-    return None, 'no labels to validate on'
-  return sum(ccc.values()) / len(ccc), '  '.join(f'{target} {value:.3f}' for target, value in ccc.items())
+  measure, raw = run_report.head_of(workdir).measure, results.get('validation', {}).get('raw')
+  if not raw:
+    return measure, None, 'no labels to validate on'
+  numbers = run_report.measure(raw)
+  return measure, sum(numbers.values()) / len(numbers), '  '.join(f'{name} {x:.3f}' for name, x in numbers.items())
 
 
 def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pathlib.Path, int], int | None]:
@@ -79,20 +84,21 @@ def run_all(commands: dict[pathlib.Path, list[str]], jobs: int) -> tuple[dict[pa
 
 def table(codes: dict[pathlib.Path, int]) -> bool:
   """Prints a row per point, the best first; returns whether every point has its results."""
-  rows = []
+  rows, measures = [], []
   for workdir, code in codes.items():
     mean, note = None, f'failed (exit {code}), see {workdir}/output.log'
     if code in STOPPED:
       note = 'stopped; start the same command again to go on'
     elif code == 0:
       try:
-        mean, note = score(workdir)
-      except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        measure, mean, note = score(workdir)
+        measures.append(measure)
+      except (DataError, OSError, ValueError, LookupError, TypeError, AttributeError) as e:
         codes[workdir], note = 65, f'failed: {workdir}/results.json: {e!r}'
     rows.append((mean, workdir.name, note))
   rows.sort(key=lambda row: (row[0] is None, -(row[0] or 0), row[1]))
   width = max(len(name) for _, name, _ in rows)
-  cli.say('\nMean CCC on the validation partition, raw')
+  cli.say(f'\nMean {" and ".join(dict.fromkeys(measures)) or "score"} on the validation partition, raw')
   for mean, name, note in rows:
     cli.say(f'{"-" if mean is None else format(mean, ".3f"):>6}  {name:<{width}}  {note}')
   return not any(codes.values())

@@ -1,6 +1,7 @@
 """launch/ without a TPU, a cluster or a training: commands are taken down by stand-ins; requirements.lock."""
 
 import importlib.metadata
+import json
 import os
 import pathlib
 import re
@@ -121,6 +122,23 @@ def test_a_sweep_that_is_killed_leaves_no_training_behind(sweep, tmp_path):
   child.kill()
   for workdir in workdirs:
     wait_for(workdir / 'saved')  # both got SIGTERM, as of a sweep that is stopped
+
+
+def test_sweep_goes_by_the_first_numbers_of_the_head(sweep, tmp_path):
+  for seed, recall in ((1, 0.25), (2, 0.75), (3, 0.5)):
+    done = tmp_path / 'out' / f'seed={seed}'
+    done.mkdir(parents=True)
+    raw = {'recall': {'calm': recall, 'tense': 0.5}, 'ccc': {'arousal': 1 - recall}}
+    (done / 'results.json').write_text(json.dumps({'validation': {'raw': raw}}))
+  (tmp_path / 'out' / 'seed=3' / 'config.json').write_text('{"head": "unheard"}')
+  child = sweep('--set', 'seed=1,2,3')
+  out, err = child.communicate(timeout=30)
+  rows = out.split('raw\n')[1].splitlines()
+  assert [row.split() for row in rows[:2]] == [
+    ['0.625', 'seed=2', 'calm', '0.750', 'tense', '0.500'],
+    ['0.375', 'seed=1', 'calm', '0.250', 'tense', '0.500'],
+  ]
+  assert child.returncode == 1 and "head 'unheard'" in rows[2] and not err
 
 
 def test_sweep_names_a_damaged_result_and_fails(sweep, tmp_path):
