@@ -8,16 +8,20 @@ import jax
 import ml_collections
 
 from data_prep.core.errors import UserError
-from e2e_affect import streams
+from data_prep.schema.fields import Layout
 
 
-def refuse_absurd_batch(config: ml_collections.ConfigDict) -> None:
+def refuse_absurd_batch(config: ml_collections.ConfigDict, layout: Layout) -> None:
   """Refuses a batch whose sequences alone are more than this machine's memory.
+
+  Args:
+    config: of the run.
+    layout: of its data.
 
   Raises:
     UserError: its size, and that of the memory.
   """
-  fields = streams.layout_of_paper(config.model, ()).fields()
+  fields = [field for name in config.model.modalities for field in layout.streams.get(name, ())]
   a_step = sum(field.bytes_per_step for field in fields if field.per == 'step')
   needed = config.batch_size / jax.process_count() * config.data.sequence_steps * a_step
   there = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

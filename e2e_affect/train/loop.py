@@ -11,10 +11,9 @@ import ml_collections
 import numpy as np
 
 from data_prep.core.errors import DataError
-from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.simulate import embedded
-from e2e_affect import heads
+from e2e_affect import heads, streams
 from e2e_affect.config import on_resume, ranges, schedule
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.input import checks, feed, recordings
@@ -52,12 +51,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   goes_on = checkpoint_files.has_any(pathlib.Path(workdir))
   config = init_from.settle(config, workdirs.read_config(workdir) if goes_on else None)
   absent = embedded.is_absent(config.data.dir)
-  recordings.records_per_sequence(config, PAPER if absent else recordings.read_manifest(config.data.dir).grid)
+  layout = streams.layout_of_paper(config.model, ()) if absent else recordings.read_manifest(config.data.dir)
+  recordings.records_per_sequence(config, layout.grid)
   if absent:
     schedule.num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))
   first_host = jax.process_index() == 0
   with hold.held(workdir, writes=first_host) as folder, memory.told(_LESS_MEMORY):
-    memory.refuse_absurd_batch(config)
+    memory.refuse_absurd_batch(config, layout)
     embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the run
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
     per_round = jax.local_device_count() * jax.process_count()
