@@ -7,15 +7,11 @@ beside the output of that name, as in regression, and else behind all outputs.
 
 from collections.abc import Sequence
 import csv
-import dataclasses
 import io
-import pathlib
 
 import numpy as np
 
 from data_prep.core import atomic
-from data_prep.core.errors import DataError
-from data_prep.schema.grid import Grid, PAPER
 from e2e_affect.traces.traces import Trace
 
 
@@ -70,73 +66,6 @@ def write_csv(
       columns += [_shortest(values) for values in postprocessed[i].prediction.T]
     writer.writerows(zip(*columns, strict=True))
   atomic.write(path, text.getvalue())
-
-
-def read_csv(path, grid: Grid = PAPER) -> tuple[list[Trace], list[str], list[Trace] | None]:
-  """Reads what `write_csv` wrote.
-
-  The file does not say whose recordings these are, nor of which partition: `subject` becomes the recording's
-  id and `partition` the file's name without its ending (`predictions/test.csv`: test).
-
-  Args:
-    path: the file.
-    grid: of its steps.
-
-  Returns:
-    The raw traces, the targets, and the post-processed traces (None where the file has no such columns).
-
-  Raises:
-    DataError: the file is absent or not of this format.
-  """
-  path = pathlib.Path(path)
-  try:
-    with path.open(encoding='utf-8', newline='') as f:
-      rows = list(csv.reader(f))
-  except FileNotFoundError:
-    raise DataError(f'{path}: not found; make it with `--mode=evaluate`') from None
-  except (UnicodeDecodeError, csv.Error) as e:
-    raise DataError(f'{path}: damaged ({e}); make it again with `--mode=evaluate`') from None
-  header, rows = (rows[0], rows[1:]) if rows else ([], [])
-  targets = [name.removesuffix('_gold') for name in header if name.endswith('_gold')]
-  expected = ['recording', 'time', *(name for t in targets for name in (t, f'{t}_gold')), 'face_found']
-  post = [f'{t}_post' for t in targets]
-  if not targets or header not in (expected, expected + post):
-    raise DataError(
-      f'{path}: header {",".join(header)!r}, expected '
-      "'recording,time,<target>,<target>_gold,…,face_found[,<target>_post,…]'"
-    )
-  by_recording: dict[str, list[list[str]]] = {}
-  for number, row in enumerate(rows, start=2):
-    if len(row) != len(header):
-      raise DataError(f'{path}: line {number} has {len(row)} columns, expected {len(header)}')
-    of_recording = by_recording.setdefault(row[0], [])
-    if row[1] != grid.time(len(of_recording)):
-      raise DataError(f'{path}: line {number} has time {row[1]!r}, expected {grid.time(len(of_recording))}')
-    of_recording.append(row[2:])
-
-  raw, processed = [], []
-  num_targets = len(targets)
-  for recording, cells in by_recording.items():
-    try:
-      values = np.asarray([[cell or 'nan' for cell in row] for row in cells], dtype=np.float32)
-    except ValueError as e:
-      raise DataError(f'{path}: recording {recording}: {e}') from None
-    gold = values[:, 1 : 2 * num_targets : 2]
-    mask = np.all(np.isfinite(gold), axis=1)
-    trace = Trace(
-      recording=recording,
-      subject=recording,
-      partition=path.stem,
-      prediction=values[:, 0 : 2 * num_targets : 2],
-      gold=np.where(mask[:, None], gold, 0),
-      mask=mask.astype(np.float32),
-      face_found=values[:, 2 * num_targets],
-      grid=grid,
-    )
-    raw.append(trace)
-    if len(header) > len(expected):
-      processed.append(dataclasses.replace(trace, prediction=values[:, -num_targets:]))
-  return raw, targets, processed if len(header) > len(expected) else None
 
 
 def _shortest(values):

@@ -1,5 +1,7 @@
 """results.json and the prediction files."""
 
+import collections
+import csv
 import dataclasses
 import json
 
@@ -11,7 +13,6 @@ from data_prep.core.errors import DataError
 from e2e_affect.evaluate import results
 from e2e_affect.heads.regression import Regression
 from e2e_affect.traces import postprocess
-from e2e_affect.traces.table import read_csv
 from e2e_affect.traces.traces import Trace
 
 TARGETS = ['arousal', 'valence']
@@ -37,6 +38,11 @@ def make_traces(partition, num_recordings, seed, bias=0.3):
       )
     )
   return traces
+
+
+def read_rows(path):
+  with path.open(encoding='utf-8', newline='') as file:
+    return list(csv.DictReader(file))
 
 
 def without_labels(traces):
@@ -134,8 +140,8 @@ def test_partition_without_labels(tmp_path):
     'reason': 'no labels in this partition',
   }
   results.write_results(tmp_path, found, traces, HEAD, TARGETS)
-  _, _, processed = read_csv(tmp_path / 'predictions' / 'test.csv')
-  assert [len(t.prediction) for t in processed] == [300, 307, 314]
+  rows = [row for row in read_rows(tmp_path / 'predictions' / 'test.csv') if row['arousal_post']]
+  assert collections.Counter(row['recording'] for row in rows) == {'test0': 300, 'test1': 307, 'test2': 314}
 
 
 def test_one_subject_has_no_interval():
@@ -160,12 +166,11 @@ def test_files(tmp_path):
   text = (tmp_path / 'run' / 'results.json').read_text()
   assert json.loads(text, parse_constant=lambda c: pytest.fail(f'{c} is not JSON')) == found
   assert results.read_results(tmp_path / 'run') == found
-  raw, targets, processed = read_csv(tmp_path / 'run' / 'predictions' / 'test.csv')
-  assert targets == TARGETS
-  expected = postprocess.apply(found['postprocessing'], traces['test'])
-  for i, trace in enumerate(traces['test']):
-    np.testing.assert_array_equal(raw[i].prediction, trace.prediction)
-    np.testing.assert_array_equal(processed[i].prediction, expected[i].prediction)
+  rows = read_rows(tmp_path / 'run' / 'predictions' / 'test.csv')
+  assert [row['recording'] for row in rows] == [t.recording for t in traces['test'] for _ in t.prediction]
+  for end, expected in (('', traces['test']), ('_post', postprocess.apply(found['postprocessing'], traces['test']))):
+    stored = np.array([[row[target + end] for target in TARGETS] for row in rows], np.float32)
+    np.testing.assert_array_equal(stored, np.concatenate([trace.prediction for trace in expected]))
 
 
 def test_constant_predictions_are_strict_json(tmp_path):
