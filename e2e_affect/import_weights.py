@@ -99,7 +99,10 @@ def visual_network(settings: dict) -> tuple[ResNet50, Callable[[np.ndarray], np.
 def _says(what, features):
   features = np.asarray(features)
   if not np.isfinite(features).all() or features.std() == 0:
-    raise UserError(f'the features of {what} are {features.ravel()[:3]}, …: these weights are of no trained network')
+    raise UserError(
+      f'the features of {what} are {features.ravel()[:3]}, …: these weights are of no trained network; '
+      'get the file again, or another one'
+    )
   return (
     f'features {list(features.shape)} of {what}: mean {features.mean():.4g}, deviation {features.std():.4g}, '
     f'{100 * (features == 0).mean():.0f} % zero'

@@ -87,7 +87,9 @@ def load(folder) -> Network:
   try:
     network.postprocess(np.zeros((3, len(network.targets)), np.float32))
   except (TypeError, AttributeError, KeyError, ValueError) as e:
-    raise CheckpointError(f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r})') from None
+    raise CheckpointError(
+      f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r}); export the run again'
+    ) from None
   return network
 
 

@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.data = ml_collections.ConfigDict()
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
   c.data.train_on = ('train',)  # partitions; with 'validation' among them the newest checkpoint counts as the best
-  c.data.sequence_steps = 150  # T: steps of 40 ms, a multiple of 25 (Table II: 150 is best)
+  c.data.sequence_steps = 150  # T: steps, whole records of 25; the paper's have 40 ms (Table II: 150 is best)
   c.data.cache = ''  # train partition decoded once, into 'host' or 'device' memory (RECOLA: 4 GB); '': every epoch
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
 

@@ -124,7 +124,7 @@ class Head:
   def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
     """The scores of a partition: R of `results.json`, null where there is no number.
 
-    The first entry maps names to numbers: the headline, the comparison of runs and a sweep show these.
+    The first entry maps names to numbers: the headline, the comparison of runs and a sweep go by these.
 
     Args:
       traces: of one partition, with a gold standard somewhere.

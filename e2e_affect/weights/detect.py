@@ -81,8 +81,8 @@ def import_file(path) -> Imported:
     raise limits.exceeded(path, e) from None
   raise DataError(
     f'{path}: a {container} file of an unknown network ({len(arrays)} arrays: '
-    f"{few(sorted(arrays), 60) or 'nothing'}), expected ResNet-50 or the authors' network; see the "
-    'README for what can be imported'
+    f"{few(sorted(arrays), 60) or 'nothing'}), expected ResNet-50 or the authors' network; "
+    'docs/weights.md lists what can be imported'
   )
 
 

@@ -66,7 +66,7 @@ def _prefix(path, arrays, scope):
   """What stands before and with `scope` in the names: there may be an outer scope."""
   prefixes = {name.partition(scope)[0] + scope for name in arrays if scope in name}
   if len(prefixes) > 1:
-    raise DataError(f'{path}: {few(sorted(prefixes))}, expected one network')
+    raise DataError(f'{path}: several networks ({few(sorted(prefixes))}), expected one network')
   return prefixes.pop()
 
 
