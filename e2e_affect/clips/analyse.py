@@ -5,7 +5,7 @@ import pathlib
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
-from e2e_affect.clips import clip_csv, index_page, one_clip, out_folder, outputs, rejects, sources
+from e2e_affect.clips import clip_csv, clip_files, index_page, one_clip, out_folder, rejects, sources
 from e2e_affect.clips.network import Network, SIMULATED
 
 
@@ -104,7 +104,7 @@ def _check_index(out, needed):
 def _write_index(out, sparklines, refused, batch):
   """Writes the index of all results in the folder, unless that is one clip alone. Returns whether it was written."""
   summaries, lines = [], []
-  for name, content in outputs.read_summaries(out).items():
+  for name, content in clip_files.read_summaries(out).items():
     try:
       targets = list(content['targets'])
       if name not in sparklines:

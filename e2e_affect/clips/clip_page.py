@@ -13,8 +13,8 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.recordings.clip import Clip
+from e2e_affect.clips.clip_files import PAGE_MARK
 from e2e_affect.clips.network import Network
-from e2e_affect.clips.outputs import PAGE_MARK
 from e2e_affect.report.page import render, text_rows
 from e2e_affect.traces import postprocess
 

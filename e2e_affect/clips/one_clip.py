@@ -16,7 +16,7 @@ from data_prep.corpora.recording import Recording
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
 from e2e_affect import streams
-from e2e_affect.clips import clip_csv, clip_page, out_folder, outputs
+from e2e_affect.clips import clip_csv, clip_files, clip_page, out_folder
 from e2e_affect.clips.network import Network, SIMULATED
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.run import version
@@ -43,7 +43,7 @@ def analyse(
     DataError: the clip cannot be analysed, or its files would replace others.
     WorkdirError, DiskFullError: `out` cannot be written.
   """
-  outputs.check_replaceable(out, recording.recording, [])
+  clip_files.check_replaceable(out, recording.recording, [])
   with atomic.writing(out):
     folder = tempfile.TemporaryDirectory(prefix=out_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
   with folder as spool:  # not in /tmp, which may be memory
@@ -62,7 +62,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
   if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
     suffix = None
   if not embed:
-    outputs.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
+    clip_files.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
   copy = None if suffix else playback.Copy(spool, network.layout.grid)
   with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
 
@@ -80,7 +80,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
       watch=watch,
     )
   signals = _signals(network, recording, clip)
-  clip.notes.extend(outputs.length_notes(network.about['postprocessing'], clip.steps, clip.grid))
+  clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps, clip.grid))
   cost, content_now = dict(clip.cost), out_folder.content_of(recording)
 
   begin = time.perf_counter()
@@ -92,7 +92,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
   cost['network'] = time.perf_counter() - begin
 
   begin = time.perf_counter()
-  place = spool / ('embedded' if embed else outputs.MEDIA_FOLDER) / name
+  place = spool / ('embedded' if embed else clip_files.MEDIA_FOLDER) / name
   if suffix:
     media = place.with_name(name + suffix)
     playback.link(recording.video, media)
@@ -102,7 +102,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
 
   begin = time.perf_counter()
   describe = functools.partial(
-    outputs.summary,
+    clip_files.summary,
     name,
     out_folder.files_of(recording),
     content_now,
@@ -120,14 +120,14 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
     raw,
     post,
     network,
-    media if embed else f'{outputs.MEDIA_FOLDER}/{media.name}',
+    media if embed else f'{clip_files.MEDIA_FOLDER}/{media.name}',
   )
   cost['writing'] = time.perf_counter() - begin
   content = describe(cost)
-  outputs.write_json(spool / f'{name}.json', content)
+  clip_files.write_json(spool / f'{name}.json', content)
   if clip.crops is not None:
     clip.crops.close()
-  outputs.commit(spool, out, name)
+  clip_files.commit(spool, out, name)
   return content, raw if post is None else post
 
 

@@ -18,7 +18,7 @@ import unicodedata
 from data_prep.core import atomic, lock
 from data_prep.core.errors import UserError, WorkdirError, write_error
 from data_prep.corpora.recording import Recording
-from e2e_affect.clips import outputs, sources
+from e2e_affect.clips import clip_files, sources
 
 SPOOL = '.predict-'  # folders of the clip in work
 _LOCK = f'{SPOOL}lock'
@@ -43,7 +43,7 @@ def held(out: pathlib.Path) -> Iterator[None]:
       for path in out.glob(f'{SPOOL}*'):
         if path.is_dir() and not path.is_symlink():
           shutil.rmtree(path, ignore_errors=True)
-      for folder in (out, out / outputs.MEDIA_FOLDER):
+      for folder in (out, out / clip_files.MEDIA_FOLDER):
         if folder.is_dir():
           atomic.sweep(folder)
     yield
@@ -126,12 +126,12 @@ def places(
   Returns:
     The clips in their order, and what is to be said of those left out.
   """
-  results = outputs.read_summaries(out)
+  results = clip_files.read_summaries(out)
   by_files: dict[tuple, list[str]] = {}
   for name, content in results.items():
     by_files.setdefault(key_of(content['files']), []).append(name)
   owners = {row['clip']: row['files'] for row in rejects.values()}
-  owners |= {name: {} for name in outputs.half_results(out)}
+  owners |= {name: {} for name in clip_files.half_results(out)}
   owners |= {name: content['files'] for name, content in results.items()}
   taken = {_folded(name): name for name in owners}
   placed, said = [], []

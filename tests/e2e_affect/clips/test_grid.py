@@ -14,7 +14,7 @@ from data_prep.core.errors import DataError
 from data_prep.schema.grid import Grid
 from data_prep.streams.speech import statistics
 from e2e_affect.clips import analyse, exported, stream
-from e2e_affect.clips.outputs import PAGE_MARK
+from e2e_affect.clips.clip_files import PAGE_MARK
 from e2e_affect.models import affect
 from tests import clips
 from tests.data_prep.recordings.test_clip import portrait

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from e2e_affect.clips import analyse, clip_csv, clip_page, index_page, outputs
+from e2e_affect.clips import analyse, clip_csv, clip_files, clip_page, index_page
 from e2e_affect.clips.network import Network
 from e2e_affect.report import page, run_report
 from tests.e2e_affect.report.test_report import make_results, make_run
@@ -103,7 +103,7 @@ def test_names_on_the_page_of_a_clip(name, tmp_path, monkeypatch):
   assert list(data['targets']) == [name, 'valence']  # in the order of the network's
   # What the folder of results looks for, byte for byte.
   content = (tmp_path / 'page.html').read_text(encoding='utf-8')
-  assert content.count(outputs.PAGE_MARK) == 1
+  assert content.count(clip_files.PAGE_MARK) == 1
   assert [unquote(source) for source in re.findall(' src="media/([^"]+)"', content)] == [f'{name}.wav']
 
 
