@@ -180,7 +180,7 @@ def test_a_flipped_byte_is_reported(copy, small_config):
     path.write_bytes(content)
   with pytest.raises(
     DataError,
-    match=r'affect-train.tfrecord-0000\d-of-00003: record \d [(]byte \d+; second \d of [ABC][)]: '
+    match=r'affect-train.tfrecord-0000\d-of-00003: record \d [(]byte \d+; from \d\.00 s of [ABC][)]: '
     r'damaged [(]corrupted record at \d+[)]; .*--verify',
   ):
     batches(small_config, 0, 2)
