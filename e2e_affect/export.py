@@ -35,7 +35,7 @@ def main() -> None:
   network = export(flags.FLAGS.workdir, flags.FLAGS.out)
   count = sum(leaf.size for leaf in jax.tree.leaves(network.variables['params']))
   cli.say(
-    f'{flags.FLAGS.out}: {" + ".join(network.modalities)} network, {count:,} parameters, step '
+    f'{flags.FLAGS.out}: {" + ".join(network.modalities)} network, {count:,} parameters, update '
     f'{network.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.'
   )
   if network.simulated:

@@ -48,7 +48,7 @@ def test_recordings_to_report(tmp_path):
       '--config.log_every_steps=1',
       *extra,
     )
-    for word in ('loss', 'ccc_arousal', 'grad_norm', 'learning_rate', 'steps/s'):
+    for word in ('loss', 'ccc_arousal', 'grad_norm', 'learning_rate', 'updates/s'):
       assert word in done.stderr
   assert 'speech: features of' in done.stderr and 'visual: features of' in done.stderr
 

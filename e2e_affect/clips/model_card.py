@@ -58,7 +58,7 @@ def card(network: Network) -> str:
     '## Use',
     _use(network),
     f'Architecture: Tzirakis et al. (2017), *End-to-End Multimodal Emotion Recognition Using Deep Neural Networks*. '
-    f'Checkpoint: step {about["checkpoint"]["step"]}, chosen by {about["checkpoint"]["chosen_by"]}. '
+    f'Checkpoint: update {about["checkpoint"]["step"]}, chosen by {about["checkpoint"]["chosen_by"]}. '
     f'Exported with {about["commit"]}.',
   ]
   return '\n\n'.join(part for part in parts if part) + '\n'

@@ -45,8 +45,8 @@ def network(workdir: str) -> Network:
         {},
         {
           'fitted_on': None,
-          'reason': f'{results.RESULTS_FILE} is of step {of_step}, the best '
-          f'checkpoint of step {checkpoint["step"]}; bring it up to date with --mode=evaluate',
+          'reason': f'{results.RESULTS_FILE} is of update {of_step}, the best '
+          f'checkpoint of update {checkpoint["step"]}; bring it up to date with --mode=evaluate',
         },
       )
   if not fitted['fitted_on']:

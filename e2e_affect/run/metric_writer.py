@@ -138,12 +138,12 @@ def _line(row):
 
 
 def _log_line(row, seconds_left):
-  parts = [f'step {row["step"]}', row['kind']]
+  parts = [f'update {row["step"]}', row['kind']]
   for name, value in row.items():
     if name not in ('step', 'kind', 'steps_per_second'):
       parts.append(f'{name} {value}' if isinstance(value, int) else f'{name} {value:.4g}')
   if 'steps_per_second' in row:
-    parts.append(f'{row["steps_per_second"]:.3g} steps/s')
+    parts.append(f'{row["steps_per_second"]:.3g} updates/s')
   if seconds_left is not None:
     minutes = math.ceil(seconds_left / 60)
     parts.append(f'{minutes // 60} h {minutes % 60:02d} min left')

@@ -139,7 +139,7 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
   except Exception as e:  # the writer below Orbax wraps the system's error in types of its own
     if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or _says_disk_full(e):
       raise DiskFullError(
-        f'{manager.directory}: no space left for the checkpoint of step {step}; older ones are '
+        f'{manager.directory}: no space left for the checkpoint of update {step}; older ones are '
         'intact: free some space and start the same command again'
       ) from None
     if isinstance(e, OSError):
@@ -248,7 +248,7 @@ def _best_step(manager):
 
 def _damaged_best(manager, step, reason):
   return CheckpointError(
-    f'{manager.directory}: the best checkpoint, step {step}, is damaged ({reason}); evaluate its '
+    f'{manager.directory}: the best checkpoint, update {step}, is damaged ({reason}); evaluate its '
     'run again (--mode=evaluate), which takes the next best'
   )
 

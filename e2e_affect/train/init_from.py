@@ -94,7 +94,7 @@ def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
           f'name another run with --config.init_from.{modality}=…'
         )
       _replace(params, batch_stats, variables['params'], variables['batch_stats'], modality, source)
-      origin[modality] = f'features of {source}, step {trained.step}; its recurrent part is discarded'
+      origin[modality] = f'features of {source}, update {trained.step}; its recurrent part is discarded'
   if origin:
     for part in params:
       logging.info('%s: %s', part, origin.get(part, 'from scratch'))

@@ -113,7 +113,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       on_resume.refuse_other(folder, begun, config)
       resume.refuse_other_data(folder, manifest, moved=begun.data.dir != config.data.dir)
       state = resumed
-      logging.info('resuming from step %d of %s', state.step, manager.directory)
+      logging.info('resuming from update %d of %s', state.step, manager.directory)
     else:
       state = init_from.start(state, config)
     first_step = int(state.step)
@@ -162,7 +162,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         if asked.on_all_hosts(step):
           if manager.latest_step() != step:
             checkpoint_files.save(manager, jax_utils.unreplicate(state), None)
-          logging.warning('terminated: step %d is saved; start the same command again to go on', step)
+          logging.warning('terminated: update %d is saved; start the same command again to go on', step)
           raise SystemExit(asked.exit_code)
     if writer:
       writer.close()
@@ -170,7 +170,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
 
     # Final evaluation, with the best checkpoint. All is saved: signals need not wait any more.
     state, checkpoint = finish.replicated_best(folder, config, manifest)
-    logging.info('evaluating the checkpoint of step %d', checkpoint['step'])
+    logging.info('evaluating the checkpoint of update %d', checkpoint['step'])
     return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, evaluated)
 
 
@@ -212,7 +212,7 @@ def _stop_if_all_are_skipped(logged, step, total_steps):
   most = min(_MOST_SKIPPED, total_steps)
   if logged is not None and logged['skipped_in_a_row'].addressable_data(0).item() >= most:
     raise DataError(
-      f'step {step}: the loss or its gradient was not finite {most} times in a row; look for '
+      f'update {step}: the loss or its gradient was not finite {most} times in a row; look for '
       'NaN in the data (`python -m data_prep.shards --verify`) or lower --config.learning_rate'
     )
 

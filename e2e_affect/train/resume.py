@@ -39,5 +39,5 @@ def refuse_hosts_that_differ(first_step):
     steps_of_hosts = multihost_utils.process_allgather(np.asarray(first_step))
     if len(set(steps_of_hosts.tolist())) > 1:
       raise UserError(
-        f'the hosts would start at steps {steps_of_hosts.tolist()}; --workdir must be a folder that all of them share'
+        f'the hosts would start at updates {steps_of_hosts.tolist()}; --workdir must be a folder that all of them share'
       )

@@ -166,4 +166,4 @@ def test_log_line(tmp_path, caplog):
     writer.write(1200, 'train', {'loss': 0.412345, 'epoch': 3, 'steps_per_second': 2.5}, seconds_left=3725)
     writer.close()
   # 3725 s = 62.08 min, rounded up to 63 = 1 h 03 min
-  assert caplog.messages[-1] == 'step 1200  train  loss 0.4123  epoch 3  2.5 steps/s  1 h 03 min left'
+  assert caplog.messages[-1] == 'update 1200  train  loss 0.4123  epoch 3  2.5 updates/s  1 h 03 min left'

@@ -173,7 +173,7 @@ def test_a_reader_of_a_damaged_best_changes_nothing_and_its_owner_takes_the_next
   checkpoint_files.save(manager, at(state, 2), {'ccc_mean': 0.4})
   damage(pathlib.Path(manager.directory) / '1', 'flipped bit')
   before = contents(tmp_path)
-  with pytest.raises(CheckpointError, match='step 1, is damaged .*--mode=evaluate'):
+  with pytest.raises(CheckpointError, match='update 1, is damaged .*--mode=evaluate'):
     checkpoint_files.best_of_run(tmp_path, state, HEAD)
   assert contents(tmp_path) == before
   best, described = checkpoint_files.best_of_run(tmp_path, state, HEAD, owner=True)

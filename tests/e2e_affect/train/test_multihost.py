@@ -137,7 +137,7 @@ def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, 
     log = ''
     for line in processes[0].stderr:
       log += line
-      if 'step 2  train' in line:
+      if 'update 2  train' in line:
         break
     processes[victim].send_signal(number)
     struck = time.monotonic()
@@ -155,7 +155,7 @@ def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, 
 def test_sigterm_to_one_stops_both_at_the_same_step(tmp_path, data_dir):
   processes = start(tmp_path / 'run', data_dir, 100_000)
   for line in processes[0].stderr:
-    if 'step 2 ' in line:
+    if 'update 2 ' in line:
       processes[1].send_signal(signal.SIGTERM)
       break
   codes, logs = finish(processes)

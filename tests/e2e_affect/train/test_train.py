@@ -117,7 +117,7 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
   ):
     assert (workdir / name).stat().st_size > 0, name
   assert list(workdir.glob('events.out.tfevents*'))
-  for word in ('loss', 'ccc_arousal', 'ccc_valence', 'grad_norm', 'param_norm', 'learning_rate', 'steps/s', 'left'):
+  for word in ('loss', 'ccc_arousal', 'ccc_valence', 'grad_norm', 'param_norm', 'learning_rate', 'updates/s', 'left'):
     assert word in log, word
   assert re.search(r'valence: CCC on test \(validation\) [−.\d]+ \([−.\d]+\) raw, .* post-processed\n.*results: ', log)
   assert 'from scratch' not in log and 'simulated corpus' not in log
@@ -141,12 +141,12 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
 @pytest.mark.slow
 def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir):
   arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
-  for text in ('step 3  train', 'step 8  train'):  # in the middle, and while or after step 8 is being saved
+  for text in ('update 3  train', 'update 8  train'):  # in the middle, and while or after step 8 is being saved
     code, _ = run_until(arguments, text, signal.SIGKILL)
     assert code == -signal.SIGKILL
   done = run(arguments)
   assert done.returncode == 0, done.stderr[-3000:]
-  assert 'resuming from step' in done.stderr
+  assert 'resuming from update' in done.stderr
   assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
   results = lambda workdir: json.loads((workdir / 'results.json').read_text())
   assert results(tmp_path / 'run') == results(uninterrupted[0])
@@ -160,7 +160,7 @@ def test_a_signal_saves_and_exits_with_its_code_and_the_run_goes_on_exactly(
   uninterrupted, tmp_path, data_dir, number, expected
 ):
   arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
-  code, log = run_until(arguments, 'step 3  train', number)
+  code, log = run_until(arguments, 'update 3  train', number)
   assert code == expected, log[-2000:]
   assert 'is saved; start the same command again' in log.splitlines()[-1] and 'Traceback' not in log
   step, _ = final_digest(tmp_path / 'run')
@@ -383,7 +383,7 @@ def test_fused_starts_from_both_networks_and_is_bit_identical_after_a_kill(unint
     assert f'{modality}: features of ' in whole.stderr
   assert whole.stderr.count('its recurrent part is discarded') == 2
   killed = command('fused.py', tmp_path / 'killed', data_dir, **extra)
-  assert run_until(killed, 'step 3  train', signal.SIGKILL)[0] == -signal.SIGKILL
+  assert run_until(killed, 'update 3  train', signal.SIGKILL)[0] == -signal.SIGKILL
   assert run(killed).returncode == 0
   assert final_digest(tmp_path / 'killed') == final_digest(tmp_path / 'whole')
 
@@ -463,7 +463,7 @@ def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, 
     return step
 
   monkeypatch.setattr(loop.update, 'over_devices', bad_from_the_fourth)
-  with pytest.raises(DataError, match='step 13: the loss or its gradient was not finite 10 times in a row'):
+  with pytest.raises(DataError, match='update 13: the loss or its gradient was not finite 10 times in a row'):
     loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert len(seen) == 13
 
@@ -478,7 +478,7 @@ def test_13_a_short_training_of_bad_updates_alone_evaluates_no_untrained_network
     return lambda state, batch, seed: train_step(state, {**batch, 'label': batch['label'] * float('nan')}, seed)
 
   monkeypatch.setattr(loop.update, 'over_devices', bad)
-  with pytest.raises(DataError, match='step 3: the loss or its gradient was not finite 3 times in a row'):
+  with pytest.raises(DataError, match='update 3: the loss or its gradient was not finite 3 times in a row'):
     loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert not (tmp_path / 'run' / 'results.json').exists()
 
