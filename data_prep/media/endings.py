@@ -7,13 +7,12 @@ are, or end in a packet that says how long it is; where they do not, nothing can
 import pathlib
 import struct
 
+from data_prep.media import parts
+
 _TAIL = 1 << 16  # bytes that hold the last whole frames of a stream of frames, or the last page of Ogg
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675  # the elements of Matroska that may have an unknown size
 _UNKNOWN = 0x7F000000  # programs that write to a pipe leave this or more
 _SLACK = 64  # bytes: a chunk may count its own head in
-_ASF_HEADER = bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c')
-_AMR = (12, 13, 15, 17, 19, 20, 26, 31, 5, 6, 5, 5, 0, 0, 0, 0)  # bytes of a frame without its first, by its type
-_AMR_WIDE = (17, 23, 32, 36, 40, 46, 50, 58, 60, 5, 5, 0, 0, 0, 0, 0)
 _ASF_PROPERTIES = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
 # kbit/s by the index in the header; of MPEG-1 layers II and III, and of both in MPEG-2.
 _BIT_RATES = {
@@ -39,135 +38,6 @@ def break_off(path, formats: list[str]) -> str | None:
       return check(file, size)
     except struct.error:  # a header that is no header, or cut off itself: whoever decodes the file says so
       return None
-
-
-def is_followed(path, formats: list[str]) -> bool:
-  """Whether another file of the same format begins behind the place where the first ends by its own word.
-
-  Args:
-    path: of the file.
-    formats: names of its format, of FFmpeg.
-  """
-  with open(path, 'rb') as file:
-    try:
-      head = file.read(40)
-      if 'wav' in formats or 'aiff' in formats:
-        (size,) = struct.unpack(('>' if head[:4] in (b'FORM', b'RIFX') else '<') + 'I', head[4:8])
-        file.seek(8 + size + size % 2)
-        again = file.read(12)
-        return again[:4] + again[8:] == head[:4] + head[8:12]
-      if 'w64' in formats:
-        file.seek(struct.unpack('<16xQ', head[:24])[0])
-        return file.read(16) == head[:16]
-      if 'mov' in formats:
-        return _two_movies(file)
-      if 'flv' in formats:
-        return _flv_end(file)[1][:4] == head[:4]
-      if formats[0] in _ENDS:
-        begin, length = _ENDS[formats[0]]
-        file.seek(length(file, begin))
-        return file.read(4) == head[:4]
-    except (
-      struct.error,
-      OverflowError,
-      OSError,
-      IndexError,
-    ):  # a header that is no header: whoever decodes the file says so
-      pass
-  return False
-
-
-def _au_end(file, _):
-  file.seek(4)
-  return sum(struct.unpack('>II', file.read(8)))
-
-
-def _caf_end(file, place):
-  """Chunks follow each other; the last one may go to the end of the file."""
-  while True:
-    file.seek(place)
-    head = file.read(12)
-    if len(head) < 12 or head[:4] == b'caff':
-      return place
-    (length,) = struct.unpack('>q', head[4:])
-    if length < 0:
-      return file.seek(0, 2)
-    place += 12 + length
-
-
-def _tta_end(file, place):
-  """The header says how many frames there are, a table how many bytes each has."""
-  file.seek(10)
-  rate, samples = struct.unpack('<II', file.read(8))
-  frames = -(-samples // (256 * rate // 245))
-  file.seek(place)
-  place += 4 * frames + 4 + sum(struct.unpack(f'<{frames}I', file.read(4 * frames)))
-  file.seek(place)
-  return place + max(0, file.read(_TAIL).find(b'TTA1'))  # tags may lie between
-
-
-def _asf_end(file, place):
-  """Objects follow each other."""
-  while True:
-    file.seek(place)
-    head = file.read(24)
-    if len(head) < 24 or place and head[:16] == _ASF_HEADER:
-      return place
-    (length,) = struct.unpack('<Q', head[16:])
-    if length < 24:
-      return file.seek(0, 2)
-    place += length
-
-
-def _ivf_end(file, place):
-  """Frames follow each other."""
-  while True:
-    file.seek(place)
-    head = file.read(12)
-    if len(head) < 12 or head[:4] == b'DKIF':
-      return place
-    place += 12 + struct.unpack('<I', head[:4])[0]
-
-
-def _amr_end(file, place):
-  """Frames follow each other; their first byte says how long they are."""
-  file.seek(0)
-  head = file.read(9)
-  sizes, place = (_AMR_WIDE, 9) if head == b'#!AMR-WB\n' else (_AMR, place)
-  file.seek(place)
-  data = file.read()
-  here = 0
-  while here < len(data) and data[here : here + 5] != b'#!AMR':
-    here += 1 + sizes[data[here] >> 3 & 15]
-  return place + here
-
-
-# Of formats whose first file alone is read, or whose second header is taken for sound: where the first begins after its
-# own header, and where it ends.
-_ENDS = {
-  'au': (0, _au_end),
-  'caf': (8, _caf_end),
-  'tta': (22, _tta_end),
-  'asf': (0, _asf_end),
-  'ivf': (32, _ivf_end),
-  'amr': (6, _amr_end),
-}
-
-
-def _two_movies(file):
-  """Whether a second file begins among the boxes. Decoders read a file in fragments to its end, so it passes."""
-  place, names = 0, []
-  while True:
-    file.seek(place)
-    head = file.read(16).ljust(16, b'\0')
-    (length,), name = struct.unpack('>I', head[:4]), head[4:8]
-    length = struct.unpack('>Q', head[8:])[0] if length == 1 else length
-    if length < 8 or name == b'moof':
-      return False
-    if name == b'ftyp' and b'moov' in names and b'mdat' in names:
-      return True
-    names.append(name)
-    place += length
 
 
 def tells_length(path, formats: list[str]) -> bool:
@@ -265,19 +135,8 @@ def _matroska(file, size):
 
 
 def _flv(file, size):
-  place, _ = _flv_end(file)
+  place, _ = parts.flv_end(file)
   return 'its last tag is not whole' if place > size else None
-
-
-def _flv_end(file):
-  """Tags follow each other: the place where they end, and the bytes that begin there."""
-  place = 9
-  while True:
-    file.seek(place + 4)
-    head = file.read(4)
-    if len(head) < 4 or head[0] & 31 not in (8, 9, 18):
-      return place, head
-    place += 15 + int.from_bytes(head[1:], 'big')
 
 
 def _ogg(file, size):
@@ -395,7 +254,7 @@ _CHECKS = {
   'aac': _frames(_adts),
   'ac3': _frames(ac3_frame),
   'eac3': _frames(ac3_frame),
-  'caf': lambda file, size: _missing('its list of chunks', _caf_end(file, 8), size),
-  'ivf': lambda file, size: _missing('its list of frames', _ivf_end(file, 32), size),
-  'amr': lambda file, size: _missing('its list of frames', _amr_end(file, 6), size),
+  'caf': lambda file, size: _missing('its list of chunks', parts.caf_end(file), size),
+  'ivf': lambda file, size: _missing('its list of frames', parts.ivf_end(file), size),
+  'amr': lambda file, size: _missing('its list of frames', parts.amr_end(file), size),
 }

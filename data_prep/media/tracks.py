@@ -6,7 +6,7 @@ import itertools
 import av
 
 from data_prep.core.errors import DataError
-from data_prep.media import clock, containers, endings
+from data_prep.media import clock, containers, endings, joined
 
 _LENGTH_HOLDS = ('mov', 'avi', 'flac')  # their declared length is exact: a shorter file was cut off, whole as it seems
 _ONE_LENGTH = ('matroska', 'flv')  # formats that say one length for all tracks
@@ -184,7 +184,7 @@ class Track:
       DataError: the file was cut off.
     """
     formats = self._container.format.name.split(',')
-    if endings.is_followed(self._path, formats):
+    if joined.is_followed(self._path, formats):
       raise DataError(
         f'{self._path}: several files joined byte by byte, which programs do not read to the end, or not rightly; join '
         'them by their times instead, or cut them apart'
