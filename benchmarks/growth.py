@@ -32,6 +32,7 @@ def one(batch: int, steps: int, repeats: int, quick: bool) -> dict:
 
 
 def main(out, repeats, quick):
+  """Writes `out/growth.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   rows = []
   for batch, steps in ((1, 2), (2, 3)) if quick else _CASES:
     # A process of its own: the most that a process has held never falls again.

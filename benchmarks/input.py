@@ -113,6 +113,7 @@ def _side(name, batches, repeats=None):
 
 
 def main(out, repeats, quick):
+  """Writes `out/input.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   rows = []
   with tempfile.TemporaryDirectory() as folder:
     content = make_records(6 if quick else 120)

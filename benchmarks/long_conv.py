@@ -58,6 +58,7 @@ def data(batch, length, taps, channels):
 
 
 def main(out, repeats, quick):
+  """Writes `out/long_conv.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   length, taps, channels = (600, 40, 6) if quick else (48000, 4000, 40)
   rows = []
   for batch in (1,) if quick else (1, 4):

@@ -91,6 +91,7 @@ def streamed(network, path):
 
 
 def main(out, repeats, quick):
+  """Writes `out/predict.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   seconds = 5 if quick else 60
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)

@@ -36,6 +36,7 @@ def peer(path) -> int:
 
 
 def main(out, repeats, quick):
+  """Writes `out/prepare.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   seconds = 5 if quick else 20
   with tempfile.TemporaryDirectory() as folder:
     corpus.simulate(folder, 3, seconds, 0, 2)

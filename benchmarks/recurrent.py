@@ -80,6 +80,7 @@ def torch_side(torch, x, g, units, layers):
 
 
 def main(out, repeats, quick):
+  """Writes `out/recurrent.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   torch = measure.torch_or_none()
   steps, units, layers = (6, 5, 2) if quick else (150, 256, 2)
   rows = []

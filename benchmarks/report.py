@@ -48,6 +48,7 @@ def _ms(side):
 
 
 def main():
+  """Prints the tables of the results in `--out`."""
   results = read(flags.FLAGS.out)
   if not results:
     sys.exit(

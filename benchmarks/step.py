@@ -99,6 +99,7 @@ def peer_steps(modality, batch_size, num_steps, dtype, timings):
 
 
 def main(out, repeats, quick):
+  """Writes `out/step.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
   num_steps = 2 if quick else 150
   rows = []
   on_cpu = jax.default_backend() == 'cpu'

@@ -253,6 +253,7 @@ def stop(number: int, _) -> None:
 
 
 def main() -> int:
+  """Plans, runs what is missing, prints the tables; returns the exit code."""
   args = parse()
   steps = plan(args)
   lacking = missing(args, steps)

@@ -105,6 +105,7 @@ def table(codes: dict[pathlib.Path, int]) -> bool:
 
 
 def main() -> int:
+  """Trains every point that is not done and prints them, the best first; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.error = lambda message: parser.exit(64, f'error: {message}\n')
   parser.add_argument('--config', required=True, help='experiment, e.g. configs/speech.py or configs/speech.py:demo')

@@ -1,6 +1,7 @@
 """Figures of a run: its learning curves, and those that its head draws of the traces."""
 
 from collections.abc import Mapping, Sequence
+import itertools
 import pathlib
 
 import matplotlib
@@ -72,7 +73,7 @@ def learning_curves(rows: Sequence[dict], head: Head, targets: Sequence[str]) ->
     loss.plot(*_curve(train, 'loss'), color=figures.FINAL, lw=1.4)
     loss.set(title='Training loss', ylabel='loss')
     curves = head.curves(targets)
-    for (name, words), colour in zip(curves.items(), _COLOURS, strict=False):
+    for (name, words), colour in zip(curves.items(), itertools.cycle(_COLOURS), strict=False):
       scores.plot(*_curve(train, name), color=colour, lw=0.9, alpha=0.5, label=f'{words}, training')
       scores.plot(*_curve(validation, name), color=colour, lw=2, marker='o', ms=4, label=f'{words}, validation')
     updates, values = _curve(validation, head.best_score)

@@ -44,6 +44,16 @@ def test_learning_curves_before_the_first_validation(tmp_path):
   assert figures.png(plots.learning_curves(read_metrics(tmp_path), HEAD, TARGETS)).startswith(b'\x89PNG')
 
 
+def test_every_target_has_a_learning_curve(tmp_path):
+  targets = [f'target{k}' for k in range(5)]
+  writer = MetricWriter(tmp_path)
+  writer.write(1, 'validation', {f'ccc_{target}': 0.1 * k for k, target in enumerate(targets)})
+  writer.close()
+  drawn = lines(plots.learning_curves(read_metrics(tmp_path), HEAD, targets).axes[1])
+  for k, target in enumerate(targets):
+    np.testing.assert_allclose(drawn[f'{target}, validation'].get_ydata(), [0.1 * k])
+
+
 @pytest.mark.parametrize('labelled', [True, False])
 def test_files(tmp_path, labelled):
   traces = {
