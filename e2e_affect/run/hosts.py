@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 import contextlib
+import ctypes
+import faulthandler
 import os
+import signal
+import socket
 import sys
 import threading
 import time
@@ -14,8 +18,7 @@ from jax._src import distributed  # the client has no public name
 from data_prep.core.errors import HostLostError, UserError
 
 HEARTBEAT_SECONDS = 30  # a host that gave no sign of life for so long is lost
-# JAX's own limit comes later, and ends in a stack dump. It is left for what this module cannot see: the loss of the
-# first host, through which all signs of life go.
+# JAX's own limit comes later.
 _JAX_HEARTBEAT_SECONDS = 60
 _FOLDER = 'e2e_affect/alive/'
 # What collectives and JAX's coordination say when a host is lost; their exceptions have no type of their own.
@@ -25,7 +28,22 @@ _WORDS = ('Gloo', 'NCCL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED', 'heartb
 def initialize() -> None:
   """`jax.distributed.initialize()`, and a watch over the other hosts."""
   jax.distributed.initialize(heartbeat_timeout_seconds=_JAX_HEARTBEAT_SECONDS)
+  ctypes.CDLL(None).signal(signal.SIGABRT, _ON_ABORT)
   threading.Thread(target=_watch, args=(distributed.global_state,), daemon=True).start()
+
+
+def _aborted(_):
+  """JAX aborts where the first host has ended, through which all signs of life go. Other faults abort, too."""
+  host, _, port = distributed.global_state.coordinator_address.rpartition(':')
+  try:
+    socket.create_connection((host.strip('[]'), int(port)), timeout=HEARTBEAT_SECONDS / 2).close()
+  except OSError as e:
+    _lost(f'the first one does not answer: {e}')
+  faulthandler.dump_traceback()  # then abort() goes on
+
+
+# A handler of Python's own would only run once abort() had returned, which it never does.
+_ON_ABORT = ctypes.CFUNCTYPE(None, ctypes.c_int)(_aborted)
 
 
 @contextlib.contextmanager
@@ -43,17 +61,24 @@ def together() -> Iterator[None]:
 
 
 def _watch(state):
-  client, seen = state.client, {}
-  with contextlib.suppress(Exception):  # the first host has ended: JAX tells
-    while True:
+  client, seen, alarm = state.client, {}, None
+  while True:
+    if alarm is None:
+      reason = f'the first one has not answered for {HEARTBEAT_SECONDS} s'
+      alarm = threading.Timer(HEARTBEAT_SECONDS, _lost, [reason])
+      alarm.daemon = True
+      alarm.start()
+    with contextlib.suppress(Exception):  # the first host does not answer
       client.key_value_set(f'{_FOLDER}{state.process_id}', str(time.time()), allow_overwrite=True)
+      signs = client.key_value_dir_get(_FOLDER)
+      alarm = alarm.cancel()
       now = time.monotonic()
-      for host, sign in client.key_value_dir_get(_FOLDER):
+      for host, sign in signs:
         if seen.get(host, ('', 0))[0] != sign:
           seen[host] = sign, now
         elif now - seen[host][1] > HEARTBEAT_SECONDS:
           _lost(f'host {host.removeprefix(_FOLDER)} gave no sign of life for {HEARTBEAT_SECONDS} s')
-      time.sleep(HEARTBEAT_SECONDS / 10)
+    time.sleep(HEARTBEAT_SECONDS / 10)
 
 
 def _lost(reason):

@@ -130,7 +130,8 @@ def test_two_processes_train_as_one(tmp_path, data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('victim, number', [(1, signal.SIGKILL), (1, signal.SIGSTOP)])
+@pytest.mark.parametrize('victim', [0, 1])
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, data_dir, victim, number):
   processes = start_through_slurm(tmp_path / 'run', data_dir)
   try:
@@ -145,7 +146,9 @@ def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, 
     assert processes[1 - victim].returncode == 69, log[-3000:]
     assert time.monotonic() - struck < 2 * hosts.HEARTBEAT_SECONDS
     assert log.splitlines()[-1].startswith('error: another host is lost (') and 'goes on from the newest' in log
-    assert 'Traceback' not in log and 'stack trace' not in log
+    assert 'Traceback' not in log
+    # JAX's client cannot be kept from its own dump where the first host has gone; the last line is ours nevertheless.
+    assert 'stack trace' not in log or (victim, number) == (0, signal.SIGKILL)
   finally:
     for process in processes:
       process.kill()
