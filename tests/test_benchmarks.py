@@ -102,6 +102,7 @@ def test_peers_have_the_published_sizes():
   assert count(peers.Network(peers.DirectSpeech())) == 8_502_994 + 2 * 4 * 256
 
 
+@pytest.mark.slow
 def test_peers_compute_what_they_are_named_for():
   torch = pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
   from benchmarks import peers
@@ -127,6 +128,7 @@ def test_peers_compute_what_they_are_named_for():
   np.testing.assert_allclose(network.apply(variables, sound, np.ones((2, 3))), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_peers_learn():
   pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
   # A process of its own: PyTorch's optimisers load Triton, which aborts where TensorFlow has loaded its LLVM.

@@ -56,6 +56,7 @@ def test_a_signal_unwinds_and_ends_in_one_line_and_its_exit_code(tmp_path, numbe
   assert child.returncode == code and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_command_that_does_not_unwind_is_ended_by_the_deadline():
   child = start(
     'signals = sys.modules["data_prep.core.signals"]; signals.DEADLINE_SECONDS = 0.5\n'
@@ -114,6 +115,7 @@ runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'number, code', [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
 )

@@ -167,6 +167,7 @@ def test_num_steps_counts_begun_steps(seconds, steps):
   assert PAPER.steps_begun(seconds) == steps
 
 
+@pytest.mark.slow
 def test_frames_are_freed_at_once_and_ordinary_ones_cost_no_search(tmp_path, monkeypatch):
   clips.write_clip(tmp_path / 'a.mp4', clips.counted_frames(40), codec='libx264')
   calls = []

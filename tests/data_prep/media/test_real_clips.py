@@ -48,6 +48,7 @@ def test_the_short_last_step_of_a_labelled_recording_is_masked_not_dropped(tmp_p
   np.testing.assert_array_equal(data['label_mask'], [1] * 74 + [0])
 
 
+@pytest.mark.slow
 def test_confidence_follows_the_face(tmp_path):
   files = [DATA / 'clips' / name for name in ('face_noface.mov', 'noface_face.mov', 'single_face.mp4', 'no_face.mp4')]
   source = own_corpus(tmp_path, files)

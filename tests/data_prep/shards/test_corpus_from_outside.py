@@ -82,6 +82,7 @@ def source(tmp_path, face, monkeypatch):
   return tmp_path / 'source'
 
 
+@pytest.mark.slow
 def test_it_is_prepared_verified_and_previewed(source, tmp_path):
   out = tmp_path / 'out'
   result = prepare.prepare(corpus='outside', source=source, out=out, jobs=1)

@@ -98,12 +98,14 @@ def test_recola_from_end_to_end(recola_folder, prepared):
   assert result.summaries['P25'].face_found == pytest.approx((data['face_found'] > 0).mean())
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_number_of_processes(recola_folder, prepared, tmp_path):
   out, _ = prepared
   prepare.prepare(corpus='recola', source=recola_folder, out=tmp_path / 'two', jobs=2)
   assert data_files(tmp_path / 'two') == data_files(out)
 
 
+@pytest.mark.slow
 def test_resumes_and_redoes(recola_folder, prepared, tmp_path, monkeypatch):
   source, out = tmp_path / 'recola', tmp_path / 'out'
   shutil.copytree(recola_folder, source)
@@ -144,6 +146,7 @@ def test_resumes_and_redoes(recola_folder, prepared, tmp_path, monkeypatch):
   assert len(list((out / write.PARTS).glob('*.tfrecord'))) == 0 and len(list(out.glob('*.tfrecord-*'))) == 2
 
 
+@pytest.mark.slow
 def test_goes_on_after_a_kill(recola_folder, prepared, tmp_path, monkeypatch):
   out = tmp_path / 'out'
   original = assemble.assemble
@@ -386,6 +389,7 @@ def test_refuses_with_reasons_and_goes_on(tmp_path, monkeypatch):
   assert 'IndexError: deep inside a decoder' in [r for r in result.rejects if r['recording'] == 'nan'][0]['reason']
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_is_found():
   results = dict(pool.run(_crash_at_two, ['one', 'two', 'three'], jobs=2))
   assert results['one'] == results['three'] == {'fine': True}
@@ -398,6 +402,7 @@ def _crash_at_two(name):
   return {'fine': True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'number, code',
   [
@@ -440,6 +445,7 @@ def test_a_stopped_preparation_leaves_no_process_and_no_file_and_goes_on(tmp_pat
   assert done.returncode == 0 and verify.verify(out) == [], done.stderr
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
   source, expected = bad_corpus(tmp_path)
 

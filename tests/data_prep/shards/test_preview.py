@@ -54,6 +54,7 @@ def test_damaged_shards_are_said_so(folder, tmp_path):
     contact_sheets.write_sheets(folder, tmp_path / 'sheets', ['P16'])
 
 
+@pytest.mark.slow
 def test_command(folder, tmp_path):
   command = [sys.executable, '-m', 'data_prep.preview', str(folder), f'--out={tmp_path / "sheets"}', '--recordings=P16']
   done = subprocess.run(command, cwd=test_shards.REPO, capture_output=True, text=True)

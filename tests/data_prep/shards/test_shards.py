@@ -208,6 +208,7 @@ def test_verify_sees_bad_contents_under_a_right_sum(tmp_path, changes, reason):
   assert any(f'record 0: {reason}' in fault for fault in verify.verify(tmp_path))
 
 
+@pytest.mark.slow
 def test_verify_command(folder):
   command = [sys.executable, '-m', 'data_prep.shards', f'--verify={folder}']
   done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)

@@ -111,6 +111,7 @@ def test_media(folder):
   np.testing.assert_array_equal(np.concatenate([frame.to_ndarray()[0] for frame in frames]), samples)
 
 
+@pytest.mark.slow
 def test_again_with_other_processes_gives_the_same_bytes(folder, tmp_path):
   corpus.simulate(tmp_path / 'a', 3, SECONDS, SEED, 1)
   mine, theirs = _sums(tmp_path / 'a'), _sums(folder)
@@ -177,6 +178,7 @@ def test_a_folder_whose_name_is_no_utf_8_holds_the_same_bytes(tmp_path):
   assert len(made[0]) == 6 and made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
   def run(*arguments):
     return subprocess.run([sys.executable, '-m', 'data_prep.simulate', *arguments], capture_output=True, text=True)
@@ -202,6 +204,7 @@ def _processes(mark):
   return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='needs /proc')
 @pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_processes_end_with_their_parent_and_leave_no_files(tmp_path, number, code):
@@ -266,6 +269,7 @@ def _best_ridge(train, validation):
   return np.max(scores, axis=0)
 
 
+@pytest.mark.slow
 def test_step_by_step_regression_is_not_enough(folder):
   ids = corpus.subject_ids(SUBJECTS)
   train, validation = ([_steps(folder, subject) for subject in ids[part]] for part in ('train', 'validation'))

@@ -43,6 +43,7 @@ def page_data(path):
   return json.loads(path.read_text().split(PAGE_MARK)[1].split('</script>')[0])
 
 
+@pytest.mark.slow
 def test_a_sound(network, tmp_path):
   samples = (np.random.default_rng(0).normal(size=SAMPLES) * 3000).astype(np.int16)
   soundfile.write(tmp_path / 'a.wav', samples, 8000)

@@ -238,6 +238,7 @@ def test_a_run_is_no_exported_folder(tmp_path):
 LONG = 20 * 25 + 7  # steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'fields',
   [

@@ -234,6 +234,7 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
     assert 'Not about people' not in (tmp_path / 'people' / page).read_text()
 
 
+@pytest.mark.slow
 def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_full(tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   soundfile.write(tmp_path / 'a.wav', np.random.default_rng(0).normal(0, 0.1, 3000), 16_000)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from data_prep.schema.manifest import Manifest
 from e2e_affect.evaluate import chunks, predictor, results
@@ -42,6 +43,7 @@ def test_a_predictor_from_outside_is_evaluated_and_reported(tmp_path):
   assert '1.000' in (tmp_path / 'report.html').read_text()
 
 
+@pytest.mark.slow
 def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
   manifest = Manifest.read(small_config.data.dir)
   variables = devices.replicate(random_variables(small_config, layout(small_config)))

@@ -123,6 +123,7 @@ def write_corpus(folder):
   return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('registered', 'emotion')
 def test_a_head_of_classes_from_outside_is_trained_evaluated_and_reported(small_config, tmp_path):
   c, run = small_config, tmp_path / 'run'

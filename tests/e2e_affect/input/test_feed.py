@@ -80,6 +80,7 @@ def test_a_corpus_too_large_for_the_device_is_refused(small_config, monkeypatch)
     feed.device_batches(small_config, recordings.read_manifest(small_config.data.dir), 0, 1, batch_size=8)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_after_the_first_step(small_config):
   small_config.model.modalities = ('speech',)
   small_config.data.cache = 'device'

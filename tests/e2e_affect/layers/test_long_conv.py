@@ -21,7 +21,7 @@ def make(batch, length, taps, c_in, c_out, seed=0):
   return x, kernel
 
 
-@pytest.mark.parametrize('batch', [2, 5])
+@pytest.mark.parametrize('batch', [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('length, taps', [(50, 7), (51, 8), (333, 20), (64, 1), (5, 12), (997, 100)])
 def test_equals_direct_convolution_forward_and_backward(batch, length, taps):
   x, kernel = make(batch, length, taps, 3, 4)
@@ -33,6 +33,7 @@ def test_equals_direct_convolution_forward_and_backward(batch, length, taps):
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'batch, length, taps, columns, count', [(2, 333, 37, 5, 18), (1, 333, 38, 4, 20), (5, 1000, 61, 4, 43)]
 )
@@ -77,6 +78,7 @@ def test_bfloat16_input_is_transformed_in_float32():
   np.testing.assert_allclose(half.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_works_under_vmap_and_remat():
   x, kernel = make(3, 90, 11, 2, 5)
   mapped = jax.vmap(lambda one, k: jax.checkpoint(long_conv)(one[None], k)[0], in_axes=(0, None))

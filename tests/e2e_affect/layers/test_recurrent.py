@@ -180,6 +180,7 @@ def test_layer_equals_keras():
   np.testing.assert_allclose(layer.apply({'params': params}, x, zeros)[1], theirs(x).numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_state_goes_on_over_chunks():
   rng = np.random.default_rng(2)
   x = rng.normal(size=(B, T, D)).astype(np.float32)
@@ -210,6 +211,7 @@ def test_input_kernels_start_in_the_stated_share_of_glorots_range(scale):
     np.testing.assert_allclose(np.abs(params[layer]['recurrent_kernel']).max(), (6 / 300) ** 0.5, rtol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.2)])
 def test_a_restart_forgets_at_fixed_steps_whatever_the_chunks(peepholes, cell_clip):
   rng = np.random.default_rng(7)

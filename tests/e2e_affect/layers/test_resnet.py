@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.resnet import Bottleneck
 
 
+@pytest.mark.slow
 def test_a_fresh_units_branch_has_a_quarter_of_its_shortcuts_deviation():
   unit = Bottleneck(4, 1, '1x1', MaskedBatchNorm, jnp.float32)
   x = jax.random.normal(jax.random.key(1), (20, 8, 8, 3))

@@ -54,6 +54,7 @@ def test_every_target_has_a_learning_curve(tmp_path):
     np.testing.assert_allclose(drawn[f'{target}, validation'].get_ydata(), [0.1 * k])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('labelled', [True, False])
 def test_files(tmp_path, labelled):
   traces = {

@@ -243,6 +243,7 @@ def test_errors_of_the_command(tmp_path):
   assert command('--help').returncode == 0
 
 
+@pytest.mark.slow
 def test_a_report_that_nobody_reads_or_no_disk_takes_is_written_all_the_same(tmp_path):
   run = make_run(tmp_path / 'speech')
   arguments = [sys.executable, '-m', 'e2e_affect.report', run]

@@ -59,6 +59,7 @@ def test_central_crop_equals_pillow(batch, size, resized):
   np.testing.assert_allclose(inputs['face'][1, 0], expected, atol=1.01 / 255 / 0.224)
 
 
+@pytest.mark.slow
 def test_augmentation_is_one_for_all_frames_of_a_sequence_and_another_for_each(batch):
   batch['face'] = np.broadcast_to(batch['face'][:1, :1], batch['face'].shape)  # the same picture everywhere
   keys = jax.random.split(jax.random.key(1), B)
@@ -69,6 +70,7 @@ def test_augmentation_is_one_for_all_frames_of_a_sequence_and_another_for_each(b
   np.testing.assert_allclose(alone[0], face[1], atol=1e-6)  # keyed by the sequence, not by its place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('source, target', [(96, 110), (96, 37), (96, 96), (96, 55)])
 def test_tf1_resize_equals_tensorflows(source, target):
   tf = pytest.importorskip('tensorflow')

@@ -49,6 +49,7 @@ def registered(monkeypatch):
   del streams.STREAMS['physiology']
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('registered')
 def test_a_stream_from_outside_is_learnt_from_with_a_label_every_half_second(small_config, tmp_path):
   rng = np.random.default_rng(0)

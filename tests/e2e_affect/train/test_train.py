@@ -202,6 +202,7 @@ def test_evaluate_mode(uninterrupted, tmp_path):
   assert (workdir / 'predictions' / 'test.csv').exists()
 
 
+@pytest.mark.slow
 def test_a_second_trainer_is_locked_out(tmp_path, data_dir):
   arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=10_000)
   first = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment())
@@ -448,6 +449,7 @@ def test_a_training_without_one_update_is_refused_before_the_corpus_is_made(smal
   assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, tmp_path, monkeypatch):
   small_config.model.modalities = ('speech',)
   small_config.total_steps, small_config.log_every_steps, small_config.evaluate_every_epochs = 40, 500, 100.0
@@ -769,6 +771,7 @@ def test_a_full_disk_ends_in_one_line_and_74_and_the_run_goes_on_exactly(uninter
   assert final_digest(disk / 'run') == final_digest(uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
   (tmp_path / 'mine.py').write_text(
     'from e2e_affect.config import defaults\n\n\ndef get_config():\n'
@@ -787,6 +790,7 @@ def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
     assert said in last_line(done) and not (tmp_path / '~').exists(), done.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'field',
   [
@@ -838,6 +842,7 @@ def test_a_device_without_memory_ends_the_training_in_one_line(small_config, tmp
     raise ZeroDivisionError
 
 
+@pytest.mark.slow
 def test_a_folder_named_configs_does_not_hide_the_defaults_of_the_program(tmp_path):
   (tmp_path / 'configs').mkdir()
   (tmp_path / 'configs' / '__init__.py').write_text('raise RuntimeError("foreign")\n')

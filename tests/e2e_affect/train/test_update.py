@@ -131,6 +131,7 @@ def _gradients_on(devices, config_json):
 _PICTURES = 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 @pytest.mark.parametrize('devices', [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_devices_change_neither_loss_nor_gradient_nor_statistics(small_config, devices):
@@ -170,6 +171,7 @@ def train_once(config, batch, state):
   return _compiled(config.to_json())[1](state, batch, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_a_step_learns_and_counts(small_config):
   batch = one_batch(small_config)
@@ -185,6 +187,7 @@ def test_a_step_learns_and_counts(small_config):
   np.testing.assert_allclose(logged['param_norm'], norm, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_the_average_is_that_of_all_updates_so_far(small_config):
   batch = one_batch(small_config)
@@ -224,6 +227,7 @@ def test_a_nan_skips_the_update_and_is_counted(small_config):
   assert (int(after.step), int(logged['skipped']), int(logged['skipped_in_a_row'])) == (2, 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 @pytest.mark.parametrize(
   'modality, change',
@@ -296,6 +300,7 @@ def moved(before, after):
   return sum(float(np.abs(a - b).sum()) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 @pytest.mark.parametrize('frozen', ['visual', 'speech'])
 def test_frozen_batch_norm_keeps_the_statistics_of_its_part_alone(small_config, frozen):
@@ -310,6 +315,7 @@ def test_frozen_batch_norm_keeps_the_statistics_of_its_part_alone(small_config, 
     assert (moved(start.batch_stats[part], after[part]) == 0) == (part == frozen), part
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_frames_without_a_face_do_not_enter_batch_statistics(small_config):
   """They repeat the last crop that was found, so what they show is neither new nor there."""
@@ -355,6 +361,7 @@ def test_a_batch_with_next_to_no_face_spoils_nothing(small_config, faces):
   assert (moved(start.batch_stats, after.batch_stats) > 0) == bool(faces)
 
 
+@pytest.mark.slow
 def test_a_recording_without_sound_does_not_enter_batch_statistics(small_config):
   small_config.update_from_flattened_dict(
     {'model.modalities': ('speech',), 'model.speech.variant': 'released', 'model.speech.dropout': 0.0}
@@ -370,6 +377,7 @@ def test_a_recording_without_sound_does_not_enter_batch_statistics(small_config)
   assert moved(start.batch_stats, statistics_after(small_config, none, start)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_weight_decay_enters_the_loss_and_its_gradient(small_config):
   small_config.model.modalities = ('speech',)
@@ -384,6 +392,7 @@ def test_weight_decay_enters_the_loss_and_its_gradient(small_config):
   np.testing.assert_allclose(frozen['loss'], plain['loss'], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_the_momentum_of_visual_batch_normalisation_is_the_configs(small_config):
   small_config.model.modalities = ('visual',)
@@ -425,6 +434,7 @@ def test_options_train(small_config, modality, change):
   assert any((a != b).any() for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(state.params)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_evaluation_in_chunks_equals_one_piece(small_config):
   """Audio context and the recurrent state make the chunk's length irrelevant, to float32 rounding."""
@@ -471,6 +481,7 @@ def test_missing_modalities_give_finite_predictions(small_config):
     assert np.isfinite(prediction).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_a_frame_without_a_face_gives_features_of_zero(small_config):
   """What the crop shows while the face is lost must not matter."""
@@ -489,6 +500,7 @@ def test_a_frame_without_a_face_gives_features_of_zero(small_config):
   np.testing.assert_array_equal(predict(batch['face']), predict(other))
 
 
+@pytest.mark.slow
 def test_a_warm_sequence_starts_where_its_repetition_ends():
   """Training then predicts what evaluation says of the last of so many repetitions, and learns from that one alone."""
   config = fused.get_config().model

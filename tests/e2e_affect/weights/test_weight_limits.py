@@ -314,6 +314,7 @@ def test_refusals_take_little_memory_and_no_tensorflow(outcomes):
   assert memory < MEGABYTES and not tensorflow
 
 
+@pytest.mark.slow
 def test_an_unpickler_with_a_list_of_names_hangs_and_crashes(tmp_path):
   """Why `torch_pickle` has a machine of its own: it never hashes a key that is no text; `pickle` hashes every key in C.
 
