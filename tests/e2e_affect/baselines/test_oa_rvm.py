@@ -90,7 +90,9 @@ def test_the_second_stage_learns_of_the_other_target_and_of_other_steps():
   first = FirstStage.fit(plain, x, y, rows, subjects, folds=3)
   scores = {}
   for name, side in (('step', 0), ('window', 16)):
-    machine = OutputAssociativeRVM(first=first, kernel=Kernel('rbf', 2.0), side=side, hop=4, basis=50)
+    machine = OutputAssociativeRVM(
+      first=first, kernel=Kernel('rbf', 2.0), output_kernel=Kernel('linear'), side=side, hop=4, basis=50
+    )
     predicted = machine.fit(x, y, lengths=lengths, rows=rows).predict(new, lengths=new_lengths)
     scores[name] = [metrics.ccc(predicted[:, k], gold[:, k]) for k in range(2)]
   scores['first'] = [metrics.ccc(first.estimator.predict(new)[:, k], gold[:, k]) for k in range(2)]
@@ -105,7 +107,9 @@ def test_the_second_stage_is_an_rvm_on_input_and_standardised_window():
   x, y, lengths, subjects = _corpus(people=4, steps=90, seed=3)
   rows = np.arange(1, len(x), 3)
   first = FirstStage.fit(RVM(basis=20), x, y, rows, subjects, folds=2)
-  machine = OutputAssociativeRVM(first=first, kernel=Kernel('rbf', 3.0), side=6, hop=3, basis=25)
+  machine = OutputAssociativeRVM(
+    first=first, kernel=Kernel('rbf', 3.0), output_kernel=Kernel('linear'), side=6, hop=3, basis=25
+  )
   machine.fit(x, y, lengths=lengths, rows=rows)
   # Outputs out of fold on train, of the estimator that saw all of train on anything new.
   outputs = out_of_fold(RVM(basis=20), x, y, rows, subjects, folds=2)
