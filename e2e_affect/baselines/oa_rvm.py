@@ -68,14 +68,12 @@ def out_of_fold(
   parts = min(folds, len(np.unique(subjects)))
   if parts < 2:
     raise ValueError('out-of-fold predictions need two subjects on train')
-  outputs = None
+  steps, predicted = [], []
   for others, held in GroupKFold(parts).split(x, groups=subjects):
     seen = rows[np.isin(rows, others, assume_unique=True)]
-    predicted = clone(estimator).fit(x[seen], y[seen]).predict(x[held])
-    if outputs is None:
-      outputs = np.empty((len(x), predicted.shape[1]))
-    outputs[held] = predicted
-  return outputs
+    steps.append(held)
+    predicted.append(clone(estimator).fit(x[seen], y[seen]).predict(x[held]))
+  return np.concatenate(predicted)[np.argsort(np.concatenate(steps))]
 
 
 @dataclasses.dataclass(frozen=True)
