@@ -78,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
   c.model.recurrent.warm_up = 0  # times that the LSTM reads a training sequence before the reading that it learns from
   c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
+  c.model.recurrent.bidirectional = False  # layers read backwards, too: networks of feature sets, recordings whole
   c.model.recurrent.restart_steps = 0  # evaluation starts again from zero every so many steps of a recording; 0: never
 
   c.augment = ml_collections.ConfigDict()

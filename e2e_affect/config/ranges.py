@@ -116,6 +116,18 @@ def check(config: ml_collections.ConfigDict) -> None:
     lambda v: set(v) <= parts(config.model.modalities),
     f'some of {" and ".join(sorted(parts(STREAMS)))}, as far as the network has them',
   )
+  recurrent, heard_and_seen = config.model.recurrent, [name for name in config.model.modalities if STREAMS[name].track]
+  if recurrent.bidirectional:
+    _require(
+      config,
+      'model.recurrent.bidirectional',
+      lambda v: not heard_and_seen,
+      f'False in a network of {" and ".join(heard_and_seen)}: reading backwards takes recordings whole, and the '
+      'activations of so many steps no memory holds',
+    )
+    for field in ('warm_up', 'restart_steps'):
+      expected = '0 in a bidirectional network; longer config.data.sequence_steps show it longer memories'
+      _require(config, f'model.recurrent.{field}', lambda v: v == 0, expected)
   if not config.epochs and not config.total_steps and not config.pretrained:
     raise UserError(
       'config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or --config.epochs '

@@ -19,7 +19,7 @@ from data_prep.schema import records
 from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import verify, write
-from e2e_affect.input.recordings import records_per_sequence, StoredRecording, windows
+from e2e_affect.input.recordings import records_per_chunk, records_per_sequence, StoredRecording, windows
 
 tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's
 _ALWAYS = ('face_found',)  # traces tell it, whatever the network sees
@@ -132,7 +132,7 @@ def evaluation_batches(
   """Recordings whole and in order, in chunks, side by side.
 
   Args:
-    config: `data.*`, `evaluate_chunk_seconds` and `model.modalities` are read.
+    config: `data.*`, `evaluate_chunk_seconds`, `model.modalities` and `model.recurrent` are read.
     manifest: of `config.data.dir`.
     group: at most `size` recordings.
     size: b, rows of each batch; rows past the group's end are blank.
@@ -142,7 +142,7 @@ def evaluation_batches(
     Per chunk, as `train_batches`, T = steps of the chunk + 2 · context. Past the end of a recording everything is 0.
   """
   per_record = manifest.grid.steps_per_record
-  chunk = max(1, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds))
+  chunk = records_per_chunk(config, manifest)
   around = context // per_record
   cut: list[tuple[StoredRecording, int]] = []
   order: list[tuple[int, int]] = []

@@ -1,5 +1,6 @@
 """Where the records of recordings lie, and how recordings are cut into the sequences of the training."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -88,6 +89,20 @@ def records_per_sequence(config: ml_collections.ConfigDict, grid: Grid) -> int:
       '--config.data.sequence_steps=…'
     )
   return count
+
+
+def records_per_chunk(config: ml_collections.ConfigDict, manifest: Manifest) -> int:
+  """How many records of a recording are evaluated at once.
+
+  A network that reads backwards, too, takes every recording whole: as many records as the longest of all has, so that
+  partitions share what is compiled.
+  """
+  if config.model.recurrent.bidirectional:
+    records = collections.Counter[str]()
+    for shard in manifest.shards:
+      records[shard.recording] += shard.records
+    return max(records.values())
+  return max(1, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds))
 
 
 def windows(config: ml_collections.ConfigDict, manifest: Manifest) -> list[tuple[StoredRecording, int]]:

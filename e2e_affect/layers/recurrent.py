@@ -12,7 +12,7 @@ class Carry(NamedTuple):
   """State between two steps.
 
   Attributes:
-    layers: cell state [B, H] and hidden state [B, H] of each.
+    layers: cell state [B, H] and hidden state [B, H] of each; of bidirectional networks that of forward reading.
     steps: [B] int32, taken since the start of the recording.
   """
 
@@ -207,6 +207,8 @@ class RecurrentNetwork(nn.Module):
     num_outputs: O.
     layers, units, peepholes, cell_clip, dtype, input_scale: see `LSTM`.
     restart_steps: the state becomes zero again every so many steps of a recording; 0: never.
+    bidirectional: each layer reads forwards and, with parameters of its own, backwards; the next takes both readings,
+      [B, T, 2H]. What lies ahead of a step then counts, so that a recording must come whole.
   """
 
   num_outputs: int
@@ -217,20 +219,31 @@ class RecurrentNetwork(nn.Module):
   dtype: jnp.dtype = jnp.float32
   input_scale: float = 0.2
   restart_steps: int = 0
+  bidirectional: bool = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
+  def __call__(
+    self, x: jax.Array, carry: Carry | None = None, lengths: jax.Array | None = None
+  ) -> tuple[jax.Array, Carry]:
     """Predicts every step.
 
     Args:
       x: [B, T, D] features.
-      carry: the state that an earlier call returned, to go on where it ended; None starts from zero.
+      carry: the state that an earlier call returned, to go on where it ended; None starts from zero. Backward reading
+        always starts from zero.
+      lengths: [B] steps of each sequence that count, from its first one on; backward reading begins at the last of
+        them. None: all T.
 
     Returns:
       [B, T, O] float32 and the state after the last step.
+
+    Raises:
+      ValueError: x is not [B, T, D], or restarts were asked of a bidirectional network.
     """
     if x.ndim != 3:
       raise ValueError(f'recurrent: features [B, T, D] expected, got {x.shape}')
+    if self.bidirectional and self.restart_steps:
+      raise ValueError(f'recurrent: restart_steps = {self.restart_steps}, expected 0 of a bidirectional network')
     if carry is None:
       carry = initial_carry(x.shape[0], self.layers, self.units)
     keep = None
@@ -238,15 +251,32 @@ class RecurrentNetwork(nn.Module):
       # [B, T], counted from the recording's start, whatever the chunks
       keep = (carry.steps[:, None] + jnp.arange(x.shape[1])) % self.restart_steps != 0
     steps = carry.steps + x.shape[1]
+    layer_of = lambda name: LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, self.input_scale, name=name)
     after = []
     for layer in range(self.layers):
       # [B, T, D] -> [B, T, H]
-      state, x = LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, self.input_scale, name=f'lstm_{layer}')(
-        x, carry.layers[layer], keep
-      )
+      state, y = layer_of(f'lstm_{layer}')(x, carry.layers[layer], keep)
       after.append(state)
+      if self.bidirectional:
+        # [B, T, D] -> [B, T, 2H]
+        zeros = initial_carry(x.shape[0], 1, self.units).layers[0]
+        _, backward = layer_of(f'lstm_{layer}_backward')(reverse(x, lengths), zeros)
+        y = jnp.concatenate([y, reverse(backward, lengths)], axis=-1)
+      x = y
     # [B, T, H] -> [B, T, O]
     return nn.Dense(self.num_outputs, name='head')(x), Carry(after, steps)
+
+
+def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+  """[B, T, D] with the first `lengths` [B] steps of each sequence backwards in time, and the rest where it was.
+
+  Read so, a sequence begins with its own last step and not with what fills it up. None: all steps.
+  """
+  if lengths is None:
+    return x[:, ::-1]
+  step = jnp.arange(x.shape[1])
+  lengths = lengths.astype(step.dtype)[:, None]
+  return jnp.take_along_axis(x, jnp.where(step < lengths, lengths - 1 - step, step)[:, :, None], axis=1)
 
 
 def initial_carry(batch: int, layers: int, units: int) -> Carry:

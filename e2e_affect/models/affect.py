@@ -72,14 +72,17 @@ class AffectNetwork(nn.Module):
       self.dtype,
       options.input_scale,
       0 if train else options.restart_steps,
+      options.bidirectional,
       name='recurrent',
     )
+    # [B]: nothing is valid past the end of a recording, and all is before.
+    lengths = valid[:, core].sum(axis=1) if options.bidirectional else None
     if train and options.warm_up:
       # Evaluation carries the state through whole recordings, and a short sequence from zero never reaches such states.
       # Reading its own features several times leads to a state of this person.
       carry = network(jnp.tile(x, (1, options.warm_up, 1)), carry)[1]
       carry = jax.lax.stop_gradient(carry)
-    return network(x, carry)
+    return network(x, carry, lengths)
 
 
 def make_model(config: ml_collections.ConfigDict, layout: Layout, axis_name: str | None) -> AffectNetwork:

@@ -229,3 +229,101 @@ def test_a_restart_forgets_at_fixed_steps_whatever_the_chunks(peepholes, cell_cl
       rows.append(y)
       first = end
     np.testing.assert_allclose(np.concatenate(rows, 1), expected, atol=1e-6)
+
+
+LENGTHS = np.array([13, 9])  # of T: the second sequence has four steps of padding
+
+
+def bidirectional(layers=2, **settings):
+  """A network that reads both ways, its parameters at random, and features [B, T, D]."""
+  rng = np.random.default_rng(8)
+  x = rng.normal(size=(B, T, D)).astype(np.float32)
+  network = recurrent.RecurrentNetwork(3, layers, H, bidirectional=True, **settings)
+  params = network.init(jax.random.key(8), x)['params']
+  return network, jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape) * 0.5, jnp.float32), params), x
+
+
+@pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.2)])
+def test_run_backwards_in_time_a_bidirectional_network_equals_itself_mirrored(peepholes, cell_clip):
+  network, params, x = bidirectional(peepholes=peepholes, cell_clip=cell_clip)
+  mirrored = {
+    f'lstm_{layer}{after}': params[f'lstm_{layer}{before}']
+    for layer in range(2)
+    for before, after in (('', '_backward'), ('_backward', ''))
+  }
+  # What takes both readings has the rows of the one where those of the other were.
+  swap = lambda tree: tree | {'kernel': jnp.roll(tree['kernel'], H, axis=0)}
+  mirrored |= {name: swap(mirrored[name]) for name in ('lstm_1', 'lstm_1_backward')} | {'head': swap(params['head'])}
+  apply = jax.jit(network.apply)
+  y, _ = apply({'params': params}, x, None, LENGTHS)
+  turned, _ = apply({'params': mirrored}, recurrent.reverse(x, LENGTHS), None, LENGTHS)
+  for row, length in enumerate(LENGTHS):
+    np.testing.assert_allclose(turned[row, :length][::-1], y[row, :length], atol=1e-6)
+  assert (
+    np.abs(np.asarray(apply({'params': params}, recurrent.reverse(x, LENGTHS), None, LENGTHS)[0] - turned)).max() > 0.1
+  )
+
+
+def test_what_fills_a_sequence_up_does_not_reach_the_backward_reading():
+  network, params, x = bidirectional()
+  apply = jax.jit(network.apply)
+  y, _ = apply({'params': params}, x, None, LENGTHS)
+  filled = x.copy()
+  filled[1, 9:] = 50.0
+  np.testing.assert_array_equal(apply({'params': params}, filled, None, LENGTHS)[0][1, :9], y[1, :9])
+  alone, _ = network.apply({'params': params}, x[1:, :9])
+  np.testing.assert_allclose(y[1:, :9], alone, atol=1e-6)
+  whole, _ = apply({'params': params}, x)  # the same padding, taken for steps of the recording
+  assert np.abs(np.asarray(whole[1, :9] - y[1, :9])).max() > 1e-2
+
+
+def test_bidirectional_network_equals_pytorch_on_packed_sequences():
+  torch = pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
+  network, params, x = bidirectional()
+  order = lambda w: np.concatenate([np.split(np.asarray(w), 4, -1)[k] for k in (0, 2, 1, 3)], -1)
+  theirs = torch.nn.LSTM(D, H, num_layers=2, batch_first=True, bidirectional=True)
+  with torch.no_grad():
+    for layer in range(2):
+      for ours, suffix in (('', ''), ('_backward', '_reverse')):
+        of = params[f'lstm_{layer}{ours}']
+        getattr(theirs, f'weight_ih_l{layer}{suffix}').copy_(torch.tensor(order(of['kernel']).T))
+        getattr(theirs, f'weight_hh_l{layer}{suffix}').copy_(torch.tensor(order(of['recurrent_kernel']).T))
+        getattr(theirs, f'bias_ih_l{layer}{suffix}').copy_(torch.tensor(order(of['bias'])))
+        getattr(theirs, f'bias_hh_l{layer}{suffix}').zero_()[H : 2 * H] = 1.0
+    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.tensor(x), torch.tensor(LENGTHS), batch_first=True)
+    hidden, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+  expected = hidden.numpy() @ np.asarray(params['head']['kernel']) + np.asarray(params['head']['bias'])
+  y, _ = jax.jit(network.apply)({'params': params}, x, None, LENGTHS)
+  for row, length in enumerate(LENGTHS):
+    np.testing.assert_allclose(y[row, :length], expected[row, :length], atol=5e-6)
+
+
+def test_bidirectional_layer_equals_keras():
+  keras = pytest.importorskip('keras')
+  network, params, x = bidirectional(layers=1)
+  order = lambda w: np.concatenate([np.split(np.asarray(w), 4, -1)[k] for k in (0, 2, 1, 3)], -1)
+
+  def weights(of):
+    bias = order(of['bias'])
+    bias[H : 2 * H] += 1
+    return [order(of['kernel']), order(of['recurrent_kernel']), bias]
+
+  theirs = keras.layers.Bidirectional(keras.layers.LSTM(H, return_sequences=True))
+  theirs.build(x.shape)
+  theirs.set_weights(weights(params['lstm_0']) + weights(params['lstm_0_backward']))
+  hidden = theirs(x, mask=np.arange(T) < LENGTHS[:, None]).numpy()
+  expected = hidden @ np.asarray(params['head']['kernel']) + np.asarray(params['head']['bias'])
+  y, _ = network.apply({'params': params}, x, None, LENGTHS)
+  for row, length in enumerate(LENGTHS):
+    np.testing.assert_allclose(y[row, :length], expected[row, :length], atol=2e-6)
+
+
+def test_without_backward_reading_the_tree_is_as_it_was():
+  x = jnp.zeros((B, T, D))
+  names = lambda **settings: sorted(
+    recurrent.RecurrentNetwork(3, 2, H, **settings).init(jax.random.key(0), x)['params']
+  )
+  assert names() == ['head', 'lstm_0', 'lstm_1']
+  assert names(bidirectional=True) == ['head', 'lstm_0', 'lstm_0_backward', 'lstm_1', 'lstm_1_backward']
+  with pytest.raises(ValueError, match='restart_steps = 4, expected 0 of a bidirectional'):
+    names(bidirectional=True, restart_steps=4)
