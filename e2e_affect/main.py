@@ -35,6 +35,12 @@ def _define_flags():
     'train: train and evaluate; evaluate: the best checkpoint of --workdir, with its own config.',
   )
   flags.DEFINE_enum('partition', 'test', PARTITIONS, 'What --mode=evaluate evaluates.')
+  flags.DEFINE_list(
+    'without',
+    [],
+    'Streams of a network of several, e.g. visual, that --mode=evaluate takes away: sound alone. The results are '
+    'results_without_visual.json.',
+  )
   flags.DEFINE_bool('distributed', False, 'Several hosts: call jax.distributed.initialize() first.')
 
 
@@ -45,6 +51,8 @@ def main() -> None:
   asked = flags.FLAGS
   if asked.mode == 'train' and asked.config is None:
     raise UserError('--config is missing; try --config=configs/fused.py')
+  if asked.mode == 'train' and asked.without:
+    raise UserError('--without belongs to --mode=evaluate; config.model.modalities says what a network is trained on')
   workdir = asked.workdir or (asked.config and os.path.join('runs', asked.config.name))
   if not workdir:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
@@ -56,10 +64,11 @@ def main() -> None:
 
   with hosts.together() if asked.distributed else contextlib.nullcontext():
     if asked.mode == 'evaluate':
-      loop.evaluate_only(workdir, asked.partition)
+      loop.evaluate_only(workdir, asked.partition, asked.without)
     else:
       loop.train_and_evaluate(asked.config, workdir)
-  logging.info('results: %s', os.path.join(workdir, 'report.html'))
+  if not asked.without:
+    logging.info('results: %s', os.path.join(workdir, 'report.html'))
 
 
 def _parse(argv):

@@ -40,6 +40,7 @@ def card(network: Network) -> str:
     _SIMULATED if simulated else None,
     '## Output',
     _MEANING.format(targets=' and '.join(targets), milliseconds=1000 * grid.step_seconds),
+    _delay(config.data.label_delay_steps, grid),
     _scale(about['label_scale']),
     '## Input',
     _input(network),
@@ -74,6 +75,16 @@ import e2e_affect
 network = e2e_affect.load('THIS_FOLDER')
 traces = network({arguments})  # {types}
 ```"""
+
+
+def _delay(steps, grid):
+  if not steps:
+    return None
+  seconds = float(steps * grid.step)
+  return (
+    f'Raters react late: it learnt of each step what they said {seconds:g} s later. Traces are moved later by as much, '
+    f'so that they stand where the raters would have said it; the first {seconds:g} s hold the first value.'
+  )
 
 
 def _scale(label_scale):

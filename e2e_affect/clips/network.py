@@ -127,7 +127,7 @@ class Network:
     for prediction in chunks.predict(self._eval_step, self.variables, inputs, carry):
       rows.append(prediction[0])
       progress(min(chunk, signals.steps - chunk * (len(rows) - 1)))
-    return np.concatenate(rows)[: signals.steps]
+    return postprocess.time_shift(np.concatenate(rows)[: signals.steps], self.config.data.label_delay_steps)
 
   def postprocess(self, raw: np.ndarray) -> np.ndarray | None:
     """[T, K] raw traces of a whole recording -> [T, K] after post-processing, or None where the run fitted none."""

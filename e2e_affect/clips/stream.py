@@ -8,6 +8,7 @@ Two things differ from `predict` and cannot be otherwise: the waveform is normal
 heard so far, not of the whole recording; and post-processing, which looks both ways in time, is left out.
 """
 
+import collections
 from collections.abc import Iterator
 import functools
 import math
@@ -80,6 +81,8 @@ class Stream:
     frozen = ml_collections.FrozenConfigDict(network.config)
     step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
     self._taken = 0
+    # What the network says of a step is the trace of `label_delay_steps` later.
+    self._said: collections.deque[np.ndarray] = collections.deque(maxlen=network.config.data.label_delay_steps + 1)
     # Compiled now: later the first sound would wait for it.
     arguments = self._arguments(np.zeros(per_step, np.int16), True)
     self._compiled = step.lower(*arguments).compile()
@@ -105,7 +108,10 @@ class Stream:
     self._taken += 1
     # Waits for a prediction that is dropped, too: otherwise the first that is returned would wait for all of them.
     prediction = np.asarray(prediction)
-    return prediction if self._taken > self.ahead else None
+    if self._taken <= self.ahead:
+      return None
+    self._said.append(prediction)
+    return self._said[0]
 
   def _arguments(self, samples, valid):
     count, total, squares = self._heard

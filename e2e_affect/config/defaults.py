@@ -19,6 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
   c.data.train_on = ('train',)  # partitions; with 'validation' among them the newest checkpoint counts as the best
   c.data.sequence_steps = 150  # T: steps, whole records of 25; the paper's have 40 ms (Table II: 150 is best)
+  # Raters react late. At step t the network learns the label of step t + delay; what it says of t is the trace at
+  # t + delay, in evaluation and prediction alike, so that gold standard and scores stay where they are.
+  c.data.label_delay_steps = 0  # steps; 0 as in the paper, which shifts predictions in post-processing instead
   c.data.cache = ''  # train partition decoded once, into 'host' or 'device' memory (RECOLA: 4 GB); '': every epoch
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
 
@@ -44,6 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.model = ml_collections.ConfigDict()
   c.model.modalities = ('speech', 'visual')  # in the order their features are concatenated in; 'geometric' may follow
+  c.model.modality_dropout = 0.0  # probability that a training sequence loses one of its modalities, never the last
   c.model.frozen = ()  # of speech and visual, those whose parameters and statistics training leaves as they are
 
   c.model.speech = ml_collections.ConfigDict()

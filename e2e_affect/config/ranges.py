@@ -35,6 +35,7 @@ _RANGES = {
   'model.speech.long_taps': (1, 80_000),  # 10 s
   'model.visual.image_size': (32, 1024),  # the network halves it five times
   'model.visual.batch_norm_epsilon': (0, 1),
+  'model.modality_dropout': (0, 1),
   'model.recurrent.cell_clip': (0, 1e9),
   'model.recurrent.warm_up': (0, 1000),
   'model.recurrent.restart_steps': (0, 2**31 - 1),
@@ -46,6 +47,7 @@ _RANGES = {
   'log_every_steps': (1, 2**31 - 1),
   'evaluate_every_epochs': (0.001, 1_000_000),
   'evaluate_chunk_seconds': (1, 3600),
+  'data.label_delay_steps': (0, 10_000),
   'data.read_threads': (1, 256),
   'augment.brightness': (0, 1),
   'augment.saturation': (0, 1),
@@ -128,6 +130,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     for field in ('warm_up', 'restart_steps'):
       expected = '0 in a bidirectional network; longer config.data.sequence_steps show it longer memories'
       _require(config, f'model.recurrent.{field}', lambda v: v == 0, expected)
+  if config.model.modality_dropout and len(config.model.modalities) < 2:
+    raise UserError(
+      f'config.model.modality_dropout = {config.model.modality_dropout}, and the network has one modality, '
+      f'{config.model.modalities[0]}, which no sequence may lose; set --config.model.modality_dropout=0, or choose a '
+      'config of several modalities'
+    )
   if not config.epochs and not config.total_steps and not config.pretrained:
     raise UserError(
       'config.epochs = 0 evaluates published weights, but there are none; set --config.pretrained, or --config.epochs '

@@ -13,6 +13,8 @@ from e2e_affect.evaluate import chunks
 from e2e_affect.input import pipeline, recordings
 from e2e_affect.layers import recurrent
 from e2e_affect.models import devices
+from e2e_affect.streams import absence
+from e2e_affect.traces import postprocess
 from e2e_affect.traces.traces import Trace
 
 
@@ -32,12 +34,14 @@ class NetworkPredictor:
     eval_step: pmapped, of `chunks.over_devices`.
     config: the whole config.
     manifest: of `config.data.dir`.
+    without: streams that are taken away from every recording.
   """
 
   variables: dict
   eval_step: Callable
   config: ml_collections.ConfigDict
   manifest: Manifest
+  without: tuple[str, ...] = ()
 
   def predict(self, partition: str) -> list[Trace]:
     """Predicts every step of every recording of a partition, whole and in order.
@@ -65,6 +69,7 @@ class NetworkPredictor:
         context = chunks.context_steps(config.model, manifest.grid)
         for batch in pipeline.evaluation_batches(config, manifest, group, places, context):
           network_inputs, core = chunks.split(batch, context, config.model, manifest)
+          network_inputs = absence.without(network_inputs, self.without)
           rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
           yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
 
@@ -80,7 +85,7 @@ class NetworkPredictor:
             recording=recording.name,
             subject=recording.subject,
             partition=partition,
-            prediction=of['prediction'],
+            prediction=postprocess.time_shift(of['prediction'], config.data.label_delay_steps),
             gold=of['label'],
             mask=of['mask'],
             face_found=of['face_found'],

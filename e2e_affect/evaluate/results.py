@@ -3,6 +3,9 @@
 `results.json`: `{"<partition>": {"raw": R, "postprocessed": R, …counts}, "postprocessing": {…}, "checkpoint": {…}}`
 with R as the head scores, of regression `{"ccc": {target: x}, "ccc_recording_mean": {…}, "ccc_interval": {target: [low,
 high]}, "rmse": {…}, "pearson": {…}}`. Where there is no number there is null, and a `reason` beside it.
+
+What a network says while streams are taken away from it lies beside these: `results_without_visual.json`, which also
+has `"without": ["visual"]`, and `predictions_without_visual/`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,20 @@ from e2e_affect.traces.traces import Trace
 
 RESULTS_FILE = 'results.json'
 PREDICTIONS_FOLDER = 'predictions'
+
+
+def results_file(without: Sequence[str] = ()) -> str:
+  """The name of the results of a network from which these streams were taken away, in the order of its modalities."""
+  return f'results{_suffix(without)}.json'
+
+
+def predictions_folder(without: Sequence[str] = ()) -> str:
+  """The name of the folder of the predictions beside `results_file`."""
+  return f'{PREDICTIONS_FOLDER}{_suffix(without)}'
+
+
+def _suffix(without):
+  return '_'.join(['_without', *without]) if without else ''
 
 
 def evaluate_traces(
@@ -84,7 +101,12 @@ def evaluate_traces(
 
 
 def write_results(
-  workdir, results: dict, traces: Mapping[str, Sequence[Trace]], head: Head, targets: Sequence[str]
+  workdir,
+  results: dict,
+  traces: Mapping[str, Sequence[Trace]],
+  head: Head,
+  targets: Sequence[str],
+  without: Sequence[str] = (),
 ) -> None:
   """Writes `predictions/<partition>.csv` of every partition, then `results.json`, each whole or not at all.
 
@@ -96,6 +118,7 @@ def write_results(
     traces: partition -> raw predictions.
     head: whose outputs they are.
     targets: K names.
+    without: streams that were taken away; they are part of the names of file and folder.
 
   Raises:
     WorkdirError, DiskFullError: a file cannot be written.
@@ -104,36 +127,38 @@ def write_results(
   fitted = results['postprocessing']
   for partition, of_partition in traces.items():
     processed = head.apply(fitted, of_partition) if fitted['fitted_on'] else None
-    path = workdir / PREDICTIONS_FOLDER / f'{partition}.csv'
+    path = workdir / predictions_folder(without) / f'{partition}.csv'
     write_csv(path, of_partition, head.outputs(targets), targets, processed)
-  atomic.write(workdir / RESULTS_FILE, json.dumps(results, indent=1, allow_nan=False) + '\n')
+  content = results | ({'without': list(without)} if without else {})
+  atomic.write(workdir / results_file(without), json.dumps(content, indent=1, allow_nan=False) + '\n')
 
 
-def read_results(workdir) -> dict:
-  """Reads `results.json`.
+def read_results(workdir, without: Sequence[str] = ()) -> dict:
+  """Reads `results.json`, or that of a network from which streams were taken away.
 
   Raises:
     DataError: it is absent or damaged.
   """
-  path = pathlib.Path(workdir) / RESULTS_FILE
+  path = pathlib.Path(workdir) / results_file(without)
+  command = '--mode=evaluate' + (f' --without={",".join(without)}' if without else '')
   try:
     results = json_text.parse(path.read_text(encoding='utf-8'))
     results['postprocessing']['fitted_on'], results['checkpoint']
     return results
   except (FileNotFoundError, NotADirectoryError):
-    raise DataError(f'{path}: not found; let the training end, or evaluate with `--mode=evaluate`') from None
+    raise DataError(f'{path}: not found; let the training end, or evaluate with `{command}`') from None
   except (ValueError, KeyError, TypeError) as e:
-    raise DataError(f'{path}: damaged ({e!r}); make it again with `--mode=evaluate`') from None
+    raise DataError(f'{path}: damaged ({e!r}); make it again with `{command}`') from None
 
 
-def read_postprocessing(workdir, head: Head, targets: Sequence[str]) -> dict:
-  """The post-processing that another run fitted, for a head and its targets.
+def read_postprocessing(workdir, head: Head, targets: Sequence[str], without: Sequence[str] = ()) -> dict:
+  """The post-processing that another run fitted, without the same streams, for a head and its targets.
 
   Raises:
     DataError: its results are absent or damaged; it fitted none, or for another head or targets.
   """
-  path = pathlib.Path(workdir) / RESULTS_FILE
-  fitted = read_results(workdir)['postprocessing']
+  path = pathlib.Path(workdir) / results_file(without)
+  fitted = read_results(workdir, without)['postprocessing']
   hint = 'name another run with --config.postprocessing_from, or none'
   if not fitted['fitted_on']:
     raise DataError(f'{path}: holds no post-processing ({fitted.get("reason")}); {hint}')

@@ -4,7 +4,7 @@ from absl import logging
 import ml_collections
 import numpy as np
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.schema.manifest import Manifest
 from e2e_affect import streams
 from e2e_affect.input import pipeline
@@ -20,8 +20,15 @@ def check_streams(config: ml_collections.ConfigDict, manifest: Manifest) -> None
   Raises:
     DataError: the partitions to train on have no label, or nothing of a stream that the network takes; or a record is
       damaged.
+    UserError: the delay of the labels leaves none.
   """
   group = to_train_on(config, manifest)
+  delay, longest = config.data.label_delay_steps, max(r.steps for r in group)
+  if delay >= longest:
+    raise UserError(
+      f'config.data.label_delay_steps = {delay}, and the longest recording to train on has {longest} steps: none has a '
+      'label so much later; set --config.data.label_delay_steps to less'
+    )
   lacking = _lacking(config, manifest, group)
   if lacking:
     raise DataError(

@@ -62,12 +62,13 @@ def train_batches(
 
   Yields:
     `valid`, `mask` [b, T], `label` [b, T, K], `index` [b] place in the global batch, and the fields of the network's
-    streams, [b, T, …] or, per recording, [b, …]; `face_found` always. b = batch_size / hosts.
+    streams, [b, T, …] or, per recording, [b, …]; `face_found` always. b = batch_size / hosts. `label` and `mask` are
+    those of `data.label_delay_steps` later; the mask is 0 where the recording has ended by then.
   """
   cut = windows(config, manifest)
   order = _order(config, len(cut), updates)
   length = records_per_sequence(config, manifest.grid)
-  return _batches(config, manifest, order, cut, length, updates.of_host)
+  return _batches(config, manifest, order, cut, length, updates.of_host, config.data.label_delay_steps)
 
 
 def cached_train_batches(
@@ -85,7 +86,7 @@ def read_corpus(config: ml_collections.ConfigDict, manifest: Manifest) -> dict[s
   length = records_per_sequence(config, manifest.grid)
   corpus: dict[str, np.ndarray] = {}
   for batch in tqdm.tqdm(
-    _batches(config, manifest, order, cut, length, 1),
+    _batches(config, manifest, order, cut, length, 1, config.data.label_delay_steps),
     total=len(cut) + 1,
     desc='reading the corpus',
     unit=' sequences',
@@ -188,9 +189,12 @@ def read_records(
   return _with_readable_errors(_untuned(dataset), config.data.dir, manifest, windows_of, 1)
 
 
-def _batches(config, manifest, positions, cut, length, batch_size):
-  """Reads `length` records per window of `cut`; batches of windows."""
-  files, skip, blanks_before, present_records = _window_tables(cut, length)
+def _batches(config, manifest, positions, cut, length, batch_size, label_delay=0):
+  """Reads `length` records per window of `cut`; batches of windows, with the labels of so many steps later."""
+  # Of the records behind the window the labels alone are decoded. Past the recording's end they are blank.
+  behind = -(-label_delay // manifest.grid.steps_per_record)
+  read_length = length + behind
+  files, skip, blanks_before, present_records = _window_tables(cut, read_length)
   blank = records.encode(records.blank(manifest), manifest)
 
   def read(window, place):
@@ -198,9 +202,9 @@ def _batches(config, manifest, positions, cut, length, batch_size):
     present = present.skip(tf.gather(skip, window)).take(tf.gather(present_records, window))
     padded = tf.data.Dataset.from_tensors(blank).repeat(tf.gather(blanks_before, window))
     padded = padded.concatenate(present).concatenate(tf.data.Dataset.from_tensors(blank).repeat())
-    return padded.take(length).batch(length).map(lambda serialized: (serialized, place))
+    return padded.take(read_length).batch(read_length).map(lambda serialized: (serialized, place))
 
-  parse = _parser(manifest, _fields(config, manifest))
+  parse = _parser(manifest, _fields(config, manifest), behind, label_delay)
   threads = config.data.read_threads
   dataset = positions.interleave(
     read, cycle_length=max(threads, 1), block_length=1, num_parallel_calls=threads, deterministic=True
@@ -215,7 +219,7 @@ def _batches(config, manifest, positions, cut, length, batch_size):
     return [cut[k] for k in numbers.as_numpy_iterator() if k < len(cut)]
 
   dataset = _untuned(dataset.with_options(options))
-  return _with_readable_errors(dataset, config.data.dir, manifest, windows_of, length)
+  return _with_readable_errors(dataset, config.data.dir, manifest, windows_of, read_length)
 
 
 def _untuned(dataset):
@@ -295,8 +299,13 @@ def _named(manifest, names) -> dict[str, Field]:
   return {field.name: field for field in manifest.fields() if field.name in names}
 
 
-def _parser(manifest: Manifest, fields: dict[str, Field]) -> Callable[[Any, Any], dict[str, Any]]:
-  """Serialized records [n] and a place -> one sequence; decodes these fields, labels, and nothing else."""
+def _parser(
+  manifest: Manifest, fields: dict[str, Field], behind: int = 0, label_delay: int = 0
+) -> Callable[[Any, Any], dict[str, Any]]:
+  """Serialized records [n + behind] and a place -> one sequence of n; decodes these fields, labels, and nothing else.
+
+  The labels and their mask are those of `label_delay` steps later.
+  """
   steps = manifest.grid.steps_per_record
   text = tf.io.FixedLenFeature([], tf.string)
 
@@ -305,7 +314,8 @@ def _parser(manifest: Manifest, fields: dict[str, Field]) -> Callable[[Any, Any]
       return tf.io.FixedLenFeature(field.shape, tf.float32, default_value=field.default)
     return tf.io.FixedLenFeature([steps], tf.string) if field.dtype == 'jpeg' else text
 
-  spec = dict.fromkeys(('label', 'label_mask', 'valid'), text) | {name: feature(f) for name, f in fields.items()}
+  label_spec = dict.fromkeys(('label', 'label_mask', 'valid'), text)
+  spec = label_spec | {name: feature(f) for name, f in fields.items()}
 
   def array(parsed, name, shape=(), dtype='float32'):
     """[n] strings -> [steps · n, …]; a string of another size is an error, and so is a number that is not finite."""
@@ -330,14 +340,17 @@ def _parser(manifest: Manifest, fields: dict[str, Field]) -> Callable[[Any, Any]
     return array(parsed, field.name, field.shape, field.dtype)
 
   def parse(serialized, place):
-    parsed = tf.io.parse_example(serialized, spec)
+    records_of_sequence = tf.shape(serialized)[0] - behind
+    parsed = tf.io.parse_example(serialized[:records_of_sequence], spec)
     valid = array(parsed, 'valid')
+    rated = tf.io.parse_example(serialized, label_spec) if label_delay else parsed
+    learnt = slice(label_delay, label_delay + steps * records_of_sequence)
     # What holds for the whole recording stands in every record but the blank ones, in which nothing is valid.
     first = tf.argmax(tf.reduce_max(tf.reshape(valid, [-1, steps]), axis=1))
     sequence = {
-      'label': array(parsed, 'label', (len(manifest.targets),)),
+      'label': array(rated, 'label', (len(manifest.targets),))[learnt],
       'valid': valid,
-      'mask': array(parsed, 'label_mask') * valid,
+      'mask': (array(rated, 'label_mask') * array(rated, 'valid'))[learnt] * valid,
       'index': tf.cast(place, tf.int32),
       **{name: tf.zeros_like(valid) for name in _ALWAYS},
     }

@@ -42,7 +42,8 @@ class Speech(Stream):
     if model.speech.normalise == 'recording':
       # Zero mean and unit variance over the whole recording (paper, section III-B).
       mean, std = batch['audio_mean'][:, None, None], batch['audio_std'][:, None, None]
-      audio = (audio - mean) / jnp.maximum(std, _STD_FLOOR)
+      # Where the sound was taken away (absence.py), samples are still there, and would come in thousands.
+      audio = jnp.where(std > 0, (audio - mean) / jnp.maximum(std, _STD_FLOOR), 0)
     else:
       audio = audio / (32768 * batch['audio_gain'][:, None, None])  # as the authors' code decodes int16
     # A recording without a sound track is stored as zeros.

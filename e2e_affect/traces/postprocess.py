@@ -59,7 +59,7 @@ def scaling(values: np.ndarray, factor: float, mean: float) -> np.ndarray:
 
 
 def time_shift(values: np.ndarray, steps: int) -> np.ndarray:
-  """[T] -> [T], moved later by `steps`: raters react late, so the gold standard lags what the network saw.
+  """[T, …] -> [T, …], moved later by `steps`: raters react late, so the gold standard lags what the network saw.
 
   The first steps hold the first value; the last values fall off the end.
   """

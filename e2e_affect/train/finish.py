@@ -27,8 +27,12 @@ def evaluate(
   eval_step: Callable,
   manifest: Manifest,
   partitions: tuple[str, ...],
+  without: tuple[str, ...] = (),
 ) -> dict:
   """Evaluates partitions and writes predictions, `results.json`, figures and the report into the workdir.
+
+  Where streams are taken away, the predictions and results are files of their own, and figures and report stay as they
+  are. The post-processing is then fitted on validation without these streams, too.
 
   Args:
     state: replicated.
@@ -37,19 +41,20 @@ def evaluate(
       it or the config names another run's.
     config, eval_step, manifest: as in `predictor.NetworkPredictor`.
     workdir: of the run.
+    without: streams that are taken away from every recording.
 
   Returns:
-    The content of `results.json`.
+    The content of `results.json`, or of the file beside it.
 
   Raises:
     DataError: a partition that was asked for has no recording.
   """
   head = heads.of(config)
-  network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
+  network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest, without)
   traces = {}
   fitted = None
   if config.postprocessing_from:
-    fitted = read_postprocessing(config, manifest)
+    fitted = read_postprocessing(config, manifest, without)
   to_fit_on = head.fitted_on if fitted is None and head.fitted_on not in config.data.train_on else None
   for partition in PARTITIONS:
     if partition in partitions or partition == to_fit_on:
@@ -61,23 +66,28 @@ def evaluate(
         del traces[partition]
   content = results.evaluate_traces(traces, head, manifest.targets, config.seed, checkpoint, fitted=fitted)
   if jax.process_index() == 0:
-    results.write_results(workdir, content, traces, head, manifest.targets)
-    plots.write_figures(workdir, content, traces, head, manifest.targets)
-    run_report.write_report(workdir)
+    results.write_results(workdir, content, traces, head, manifest.targets, without)
+    if not without:
+      plots.write_figures(workdir, content, traces, head, manifest.targets)
+      run_report.write_report(workdir)
     (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
     for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
       logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
+    if without:
+      logging.info('results: %s', workdir / results.results_file(without))
   return content
 
 
-def read_postprocessing(config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
+def read_postprocessing(config: ml_collections.ConfigDict, manifest: Manifest, without: tuple[str, ...] = ()) -> dict:
   """The post-processing of the run `config.postprocessing_from`, for data of this manifest.
+
+  Where streams are taken away, it is that of the same run without them.
 
   Raises:
     DataError: there is none, or it was fitted to other targets or on another grid.
   """
   run = config.postprocessing_from
-  fitted = results.read_postprocessing(run, heads.of(config), manifest.targets)
+  fitted = results.read_postprocessing(run, heads.of(config), manifest.targets, without)
   grid = workdirs.grid_of(workdirs.dataset_if_written(run))
   if grid.step_seconds != manifest.grid.step_seconds:
     raise DataError(

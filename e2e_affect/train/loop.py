@@ -1,6 +1,6 @@
 """Training from start to results; reads top to bottom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import pathlib
 import time
 
@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.simulate import embedded
 from e2e_affect import heads, streams
@@ -174,14 +174,22 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, evaluated)
 
 
-def evaluate_only(workdir: str, partition: str) -> dict:
+def evaluate_only(workdir: str, partition: str, without: Collection[str] = ()) -> dict:
   """Evaluates the best checkpoint of a run; errors as `train_and_evaluate`.
 
   Args:
     workdir: of the run.
     partition: to evaluate, beside those that its `results.json` already has: no result is lost.
+    without: streams to take away from every recording; the results are then a file of their own.
   """
   config = workdirs.read_config(workdir)
+  modalities = tuple(config.model.modalities)
+  if not set(without) < set(modalities):
+    raise UserError(
+      f'--without={",".join(without)}: {workdir} is a {" + ".join(modalities)} network; name one of these or more, and '
+      'leave one'
+    )
+  without = tuple(name for name in modalities if name in without)
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     try:
@@ -193,9 +201,10 @@ def evaluate_only(workdir: str, partition: str) -> dict:
     resume.refuse_other_data(folder, manifest, moved=False)
     eval_step = chunks.over_devices(config, manifest)
     state, checkpoint = finish.replicated_best(folder, config, manifest)
-    before = set(results.read_results(folder)) if (folder / results.RESULTS_FILE).exists() else set()
+    written = (folder / results.results_file(without)).exists()
+    before = set(results.read_results(folder, without)) if written else set()
     partitions = tuple(sorted(before & set(PARTITIONS) | {partition}))
-    return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions)
+    return finish.evaluate(config, folder, state, checkpoint, eval_step, manifest, partitions, without)
 
 
 def _stop_if_all_are_skipped(logged, step, total_steps):

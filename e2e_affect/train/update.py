@@ -13,6 +13,7 @@ from e2e_affect import heads
 from e2e_affect.heads.losses import weight_penalty
 from e2e_affect.models import devices
 from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
+from e2e_affect.streams import absence
 from e2e_affect.train import optimizer, train_state
 from e2e_affect.train.train_state import TrainState, variables_of
 
@@ -45,6 +46,9 @@ def train_step(
   step_key = jax.random.fold_in(jax.random.key(seed), state.step)
   keys = jax.vmap(lambda place: jax.random.fold_in(step_key, place))(batch['index'])
   augment_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+  if config.model.modality_dropout:
+    # 0 and 1 are the two of the line above: with this option, augmentation and dropout are those without it.
+    batch = absence.drop_one(batch, config.model, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys))
   inputs = inputs_of(batch, model.config, config.augment, augment_keys)
 
   trained = train_state.trained(state.params, config)

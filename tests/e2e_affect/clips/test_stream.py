@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.streams.speech import statistics
-from e2e_affect.clips import exported, stream
+from e2e_affect.clips import exported, model_card, stream
 from tests.e2e_affect.clips.test_network import sound
 from tests.networks import small_network
 
@@ -92,6 +92,24 @@ def test_the_stream_restarts_where_evaluation_does():
   traces = network(audio=samples)
   online = streamed(network, samples, statistics=statistics(samples))
   np.testing.assert_allclose(online, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize('delay', [3, 70])  # 70: longer than the sound
+def test_with_a_label_delay_stream_and_prediction_are_moved_later(delay):
+  network = small_network('speech')
+  config = network.config.copy_and_resolve_references()
+  config.data.label_delay_steps = delay
+  moved = type(network)(config, network.variables, network.about)
+  samples = sound(61)
+  before, traces = (np.stack([n(audio=samples)[t] for t in network.targets], axis=1) for n in (network, moved))
+  first = np.tile(before[:1], (delay, 1))
+  np.testing.assert_array_equal(traces, np.concatenate([first, before])[:61])
+  online = streamed(moved, samples, statistics=statistics(samples))
+  assert online.shape == (61, 2)
+  np.testing.assert_allclose(online, traces, atol=1e-5)
+  # 0.04 s a step: 0.12 s and 2.8 s
+  assert f'what they said {0.04 * delay:g} s later' in model_card.card(moved)
+  assert 'Raters react late' not in model_card.card(network)
 
 
 def test_an_input_that_cannot_be_read_is_said_so():

@@ -60,3 +60,47 @@ def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
     for field in dataclasses.fields(Trace):
       if field.name != 'prediction':
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+@pytest.mark.slow
+def test_a_trace_with_a_delay_is_what_the_network_says_moved_later_and_the_gold_standard_stays(small_config):
+  manifest = Manifest.read(small_config.data.dir)
+  variables = devices.replicate(random_variables(small_config, layout(small_config)))
+  eval_step = chunks.over_devices(small_config, layout(small_config))
+
+  def predict(delay):
+    small_config.data.label_delay_steps = delay
+    return predictor.NetworkPredictor(variables, eval_step, small_config, manifest).predict('validation')
+
+  # 110 steps; 60 reaches over a chunk of 50.
+  for before, now in zip(predict(0), predict(60), strict=True):
+    np.testing.assert_array_equal(now.prediction[60:], before.prediction[:50])
+    np.testing.assert_array_equal(now.prediction[:60], np.tile(before.prediction[:1], (60, 1)))
+    for field in dataclasses.fields(Trace):
+      if field.name != 'prediction':
+        np.testing.assert_array_equal(getattr(now, field.name), getattr(before, field.name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('gone, evidence', [('speech', 'audio_std'), ('visual', 'face_found')])
+def test_without_a_stream_the_traces_are_those_of_recordings_that_lack_it(small_config, monkeypatch, gone, evidence):
+  """Recordings that lack it hold silence, or black pictures; the face found stands in the traces as it is stored."""
+  manifest = Manifest.read(small_config.data.dir)
+  variables = devices.replicate(random_variables(small_config, layout(small_config)))
+  eval_step = chunks.over_devices(small_config, layout(small_config))
+  predict = lambda without: predictor.NetworkPredictor(variables, eval_step, small_config, manifest, without).predict(
+    'test'
+  )
+  found, whole = predict((gone,)), predict(())
+  absent = {'speech': ('audio', 'audio_mean', 'audio_std'), 'visual': ('face', 'face_found')}[gone]
+  stored = chunks.split
+
+  def lacking(batch, *of):
+    return stored(batch | {name: np.zeros_like(batch[name]) for name in absent}, *of)
+
+  monkeypatch.setattr(chunks, 'split', lacking)
+  for ours, theirs, with_all in zip(found, predict(()), whole, strict=True):
+    np.testing.assert_array_equal(ours.prediction, theirs.prediction)
+    assert np.abs(ours.prediction - with_all.prediction).max() > 1e-3
+    np.testing.assert_array_equal(ours.face_found, with_all.face_found)
+    assert with_all.face_found.any() and evidence in absent

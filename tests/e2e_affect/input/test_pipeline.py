@@ -13,11 +13,11 @@ import types
 import numpy as np
 import pytest
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.core.quiet_tf import tf
 from data_prep.face import jpeg
 from data_prep.schema import records
-from data_prep.shards import write
+from data_prep.shards import read, write
 from e2e_affect.input import checks, pipeline, recordings
 from tests.conftest import make_data
 
@@ -145,6 +145,94 @@ def test_a_recording_in_several_shards_reads_as_one(small_config, tmp_path, monk
       starts[int(b['audio'][i, 0, 0])] = length
       np.testing.assert_array_equal(b['audio'][i, :length, 3], b['audio'][i, 0, 0] + np.arange(length))
   assert starts == {1: 75, 76: 40}
+
+
+def gold(folder):
+  """Recording -> its label [T, K], label_mask [T] and valid [T], read by the reader of `data_prep`."""
+  manifest = recordings.read_manifest(folder)
+  found = {}
+  for shard in manifest.shards:
+    rows = list(read.read_shard(pathlib.Path(folder) / shard.file, manifest))
+    found.setdefault(shard.recording, []).extend(rows)
+  return {
+    name: tuple(np.concatenate([getattr(row, field) for row in rows]) for field in ('label', 'label_mask', 'valid'))
+    for name, rows in found.items()
+  }
+
+
+@pytest.mark.parametrize('delay', [1, 25, 37, 60])
+def test_with_a_delay_a_step_learns_the_label_of_so_many_steps_later_of_its_own_recording(small_config, delay):
+  """37 steps reach into the second record behind a window of 50; 60 past the whole of B (60 steps) and C (49)."""
+  plain = batches(small_config, 0, 5)
+  small_config.data.label_delay_steps = delay
+  moved = batches(small_config, 0, 5)
+  of, seen = gold(small_config.data.dir), 0
+  for before, now in zip(plain, moved, strict=True):
+    for name in before:
+      if name not in ('label', 'mask'):  # neither what the network sees nor the order changes
+        np.testing.assert_array_equal(now[name], before[name])
+    for row in range(3):
+      start = before['audio'][row, 0, 0] - 1  # 0 or 50
+      here = fingerprint(before, row)
+      (name,) = [n for n, (label, _, _) in of.items() if tuple(label[start : start + 3].ravel().round(5)) == here]
+      label, mask, valid = of[name]
+      for k in range(50):
+        later = start + k + delay
+        counts = later < len(label) and mask[later] * valid[later]
+        assert now['mask'][row, k] == counts, (name, start, k)
+        if counts:
+          np.testing.assert_array_equal(now['label'][row, k], label[later])
+          seen += 1
+  # Three epochs of the steps from `delay` on that have a label, which at k % 7 = 0 they have not.
+  assert seen == 3 * sum(sum(k % 7 != 0 for k in range(delay, steps)) for steps in (100, 60, 49))
+
+
+def test_a_delay_reads_labels_over_the_ends_of_shards(small_config, tmp_path, monkeypatch):
+  monkeypatch.setattr(records, 'RECORDS_PER_SHARD', 2)
+  small_config.data.dir = make_data(tmp_path, [('A', 'train', 115), ('B', 'train', 30)])
+  small_config.data.label_delay_steps = 40
+  label, mask, valid = gold(small_config.data.dir)['A']
+  for batch in batches(small_config, 0, 2):
+    for row in range(3):
+      start = batch['audio'][row, 0, 0] - 1
+      later = slice(start + 40, min(start + 90, 115))
+      steps = later.stop - later.start
+      if steps > 0 and batch['mask'][row].any():  # B has no step 40
+        np.testing.assert_array_equal(batch['mask'][row, :steps], (mask * valid)[later])
+        np.testing.assert_array_equal(batch['label'][row, :steps], label[later])
+        assert not batch['mask'][row, steps:].any()
+
+
+def test_a_delay_is_the_same_after_a_resume_and_on_hosts(small_config):
+  small_config.data.label_delay_steps = 13
+  whole = batches(small_config, 0, 6, batch_size=4)
+  for resumed, expected in zip(batches(small_config, 4, 6, batch_size=4), whole[4:], strict=True):
+    for name in expected:
+      np.testing.assert_array_equal(resumed[name], expected[name])
+  for host in range(2):
+    for part, expected in zip(batches(small_config, 0, 6, batch_size=4, process_index=host, process_count=2), whole):
+      for name in expected:
+        np.testing.assert_array_equal(part[name], expected[name][host::2])
+
+
+def test_evaluation_reads_labels_where_they_are_whatever_the_delay(small_config):
+  manifest = recordings.read_manifest(small_config.data.dir)
+  group = recordings.recordings(manifest, small_config.data.dir, 'validation')
+  read_all = lambda: list(pipeline.evaluation_batches(small_config, manifest, group, 2, context=25))
+  before = read_all()
+  small_config.data.label_delay_steps = 13
+  for one, two in zip(before, read_all(), strict=True):
+    for name in one:
+      np.testing.assert_array_equal(two[name], one[name])
+
+
+def test_a_delay_that_leaves_no_label_is_refused(small_config):
+  manifest = recordings.read_manifest(small_config.data.dir)
+  small_config.data.label_delay_steps = 99  # the last step of A has a label: 99 is no multiple of 7
+  checks.check_streams(small_config, manifest)
+  small_config.data.label_delay_steps = 100
+  with pytest.raises(UserError, match='label_delay_steps = 100, and the longest recording to train on has 100 steps'):
+    checks.check_streams(small_config, manifest)
 
 
 @pytest.fixture
@@ -427,3 +515,12 @@ def test_ordinary_data_cost_the_check_one_record(small_config, tmp_path, monkeyp
 def test_no_manifest(tmp_path):
   with pytest.raises(DataError, match='manifest.json: not found; make the shards'):
     recordings.read_manifest(str(tmp_path))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_broken_label_behind_a_window_is_named(small_config, tmp_path, monkeypatch, seed):
+  """Windows of one record reach into the two behind: whichever of A's comes first, the fault is in its last record."""
+  small_config.data.dir = data_with(tmp_path, monkeypatch, BROKEN['a label that is NaN'][0], {('A', 3)})
+  small_config.data.sequence_steps, small_config.data.label_delay_steps, small_config.seed = 25, 26, seed
+  with pytest.raises(DataError, match='from 3.00 s of A[)]: [^\n]*label holds NaN or Inf'):
+    batches(small_config, 0, 4)

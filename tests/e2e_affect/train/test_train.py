@@ -267,6 +267,8 @@ def test_absurd_configs_are_refused_in_one_line(tmp_path, override, named):
     ('data.read_threads', 10**7, 'expected 1 to 256'),
     ('evaluate_every_epochs', 1e-12, 'expected 0.001 to'),
     ('evaluate_chunk_seconds', 10**12, 'expected 1 to 3600'),
+    ('data.label_delay_steps', -1, 'config.data.label_delay_steps = -1, expected 0 to 10000'),
+    ('model.modality_dropout', 1.5, 'config.model.modality_dropout = 1.5, expected 0 to 1'),
     ('name', '../../etc', 'name of a folder'),
     ('model.visual.std', (0, 0, 0), 'three numbers above 0'),
     ('model.visual.mean', (1.0,), r'\(\) or three numbers;'),
@@ -294,6 +296,7 @@ def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, sa
     (['--nonsense=1'], 'nonsense'),
     (['words'], "'words' is no flag"),
     (['--mode=dance'], 'dance'),
+    (['--config=configs/fused.py', '--without=visual'], 'error: --without belongs to --mode=evaluate'),
   ],
 )
 def test_usage_errors(arguments, named):
@@ -628,6 +631,7 @@ def test_a_folder_from_which_no_checkpoint_could_be_read_is_refused_before_any_w
     ('init_from.speech', ''),
     ('model.visual.stride_on', '3x3'),
     ('evaluate_every_epochs', 2.0),
+    ('data.label_delay_steps', 3),
   ],
 )
 def test_a_run_does_not_go_on_with_what_changes_its_numbers(begun, field, value):
@@ -635,6 +639,84 @@ def test_a_run_does_not_go_on_with_what_changes_its_numbers(begun, field, value)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(UserError, match=f'was begun with config.{field} = .*, now {value!r}; choose another'):
     loop.train_and_evaluate(config, str(folder))
+
+
+def test_a_run_of_before_label_delay_and_modality_dropout_goes_on_without_them(begun):
+  config, folder = begun
+  content = json.loads((folder / 'config.json').read_text())
+  del content['data']['label_delay_steps'], content['model']['modality_dropout']
+  (folder / 'config.json').write_text(json.dumps(content))
+  loop.train_and_evaluate(config, str(folder))
+  stored = workdir.read_config(folder)
+  assert stored.data.label_delay_steps == 0 and stored.model.modality_dropout == 0
+
+
+def test_modality_dropout_of_one_modality_is_refused(tmp_path, small_config):
+  small_config.model.modalities, small_config.model.modality_dropout = ('speech',), 0.2
+  with pytest.raises(UserError, match='modality_dropout = 0.2, and the network has one modality, speech, which'):
+    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
+
+
+@pytest.mark.parametrize('without', [('visual',), ('speech', 'visual'), ('face',)])
+def test_only_a_part_of_what_a_network_takes_can_be_taken_away(tmp_path, small_config, without):
+  """Of the speech network `visual` is none, of the fused one both are all."""
+  if without == ('visual',):
+    small_config.model.modalities = ('speech',)
+  workdir.write_config(tmp_path, small_config)
+  what = ' [+] '.join(small_config.model.modalities)
+  with pytest.raises(UserError, match=f'--without={",".join(without)}: .* is a {what} network; name one of these'):
+    loop.evaluate_only(str(tmp_path), 'test', without)
+
+
+@pytest.fixture(scope='module')
+def fused_run(tmp_path_factory, data_dir):
+  """A fused run of 4 updates with a delay of the labels and modality dropout."""
+  workdir = tmp_path_factory.mktemp('fused') / 'run'
+  overrides = dict(total_steps=4, data__label_delay_steps=30, model__modality_dropout=0.5)
+  arguments = command('fused.py', workdir, data_dir, **overrides)
+  done = run(arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return workdir, arguments
+
+
+@pytest.mark.slow
+def test_a_run_with_delay_and_modality_dropout_is_bit_identical_after_a_kill(fused_run, tmp_path):
+  whole, arguments = fused_run
+  arguments = [a.replace(str(whole), str(tmp_path / 'run')) for a in arguments]
+  code, _ = run_until(arguments, 'update 3', signal.SIGKILL)
+  assert code == -signal.SIGKILL
+  done = run(arguments)
+  assert done.returncode == 0 and 'resuming from update 2' in done.stderr, done.stderr[-3000:]
+  assert final_digest(tmp_path / 'run') == final_digest(whole)
+  assert (tmp_path / 'run' / 'results.json').read_bytes() == (whole / 'results.json').read_bytes()
+
+
+@pytest.mark.slow
+def test_sound_alone_and_picture_alone_lie_beside_the_results_and_are_fitted_on_validation(fused_run, tmp_path):
+  whole, _ = fused_run
+  folder = shutil.copytree(whole, tmp_path / 'run')
+  (folder / 'lock').unlink(missing_ok=True)
+  listed = lambda: {p.relative_to(folder): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+  before = listed()
+  for gone in ('visual', 'speech'):
+    done = run([sys.executable, '-m', 'e2e_affect.main', '--mode=evaluate', f'--workdir={folder}', f'--without={gone}'])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'results_without_{gone}.json' in last_line(done)
+  after = listed()
+  touched = {str(path) for path in after if after[path] != before.get(path)} - {'lock', 'train.log'}
+  names = ('predictions_without_{}/test.csv', 'predictions_without_{}/validation.csv', 'results_without_{}.json')
+  assert touched == {name.format(gone) for name in names for gone in ('speech', 'visual')}
+  results = {
+    name: json.loads((folder / f'results{name}.json').read_text())
+    for name in ('', '_without_speech', '_without_visual')
+  }
+  for name, of in results.items():
+    assert of['checkpoint'] == results['']['checkpoint'] and of['postprocessing']['fitted_on'] == 'validation'
+    # What was fitted starts from the validation CCC of this very input.
+    raw = {target: of['postprocessing']['targets'][target]['ccc_raw'] for target in ('arousal', 'valence')}
+    assert raw == pytest.approx(of['validation']['raw']['ccc'], abs=1e-6)
+    assert of.get('without') == (None if not name else [name.removeprefix('_without_')])
+  assert len({json.dumps(of['test']['raw']) for of in results.values()}) == 3
 
 
 def test_a_run_does_not_go_on_with_other_data(begun, tmp_path):

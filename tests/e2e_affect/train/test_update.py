@@ -20,6 +20,7 @@ from e2e_affect.layers import recurrent, resnet
 from e2e_affect.models import affect
 from e2e_affect.models.affect import AffectNetwork
 from e2e_affect.models.devices import AXIS
+from e2e_affect.streams import absence
 from e2e_affect.train import train_state, update
 from tests.networks import layout, random_state, random_variables
 
@@ -523,3 +524,130 @@ def test_a_warm_sequence_starts_where_its_repetition_ends():
     for how in ({'train': True}, {'train': False, 'carry': carry})
   )
   jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), learnt, expected)
+
+
+def keys_of(count, seed=3):
+  return jax.vmap(lambda place: jax.random.fold_in(jax.random.key(seed), place))(jnp.arange(count))
+
+
+def model_options(rate, *modalities):
+  config = fused.get_config().model
+  with config.unlocked():
+    config.modality_dropout, config.modalities = rate, modalities
+  return config
+
+
+def test_modality_dropout_takes_one_stream_with_its_probability_and_never_the_last():
+  """Of 3000 sequences a third has all of three streams, a third lacks the sound, a third has landmarks alone."""
+  kinds = np.arange(3000) % 3
+  batch = {
+    'audio_std': np.where(kinds == 0, 700.0, 0.0).astype(np.float32),
+    'face_found': np.where(kinds[:, None] < 2, np.array([0, 0.25, 0]), 0).astype(np.float32),
+    'landmarks': np.full((3000, 3, 5, 2), -0.5, np.float32),
+    'audio': np.ones((3000, 3, 4), np.int16),
+  }
+  fields = ('audio_std', 'face_found', 'landmarks')
+  model = model_options(0.3, 'speech', 'visual', 'geometric')
+  dropped = absence.drop_one(batch, model, keys_of(3000))
+  there = lambda batch: np.stack([np.asarray(batch[name]).reshape(3000, -1).any(axis=1) for name in fields], axis=1)
+  before, after = there(batch), there(dropped)
+  lost = before & ~after
+  assert lost.sum(axis=1).max() == 1 and after.any(axis=1).all() and not (after & ~before).any()
+  # Shares of a thousand each, within four standard deviations √(p (1 − p) / 1000): 0.1 of each of three streams
+  # (± 0.038), 0.15 of each of two (± 0.046), nothing of one.
+  for kind, expected in ((0, [0.1, 0.1, 0.1]), (1, [0, 0.15, 0.15]), (2, [0, 0, 0])):
+    np.testing.assert_allclose(lost[kinds == kind].mean(axis=0), expected, atol=0.046)
+  for n, name in enumerate(fields):  # what is not dropped stays as it is, to the last bit
+    np.testing.assert_array_equal(np.asarray(dropped[name])[~lost[:, n]], batch[name][~lost[:, n]])
+  assert dropped['audio'] is batch['audio']
+  everything = absence.drop_one(batch, model_options(1.0, 'speech', 'visual', 'geometric'), keys_of(3000))
+  np.testing.assert_array_equal(there(everything).sum(axis=1), [{0: 2, 1: 1, 2: 1}[k] for k in kinds])
+
+
+PAIRS = [('speech', 'geometric'), ('speech', 'visual')]
+
+
+def batch_to_drop_from(config, modalities, **kwargs):
+  """A batch of noise with all of the streams; both parts of the network have batch normalisation."""
+  config.model.modalities, config.model.speech.variant = modalities, 'released'
+  rng = np.random.default_rng(8)
+  batch = one_batch(config if 'geometric' not in modalities else with_modalities(config, 'speech'), **kwargs)
+  batch['audio'] = rng.integers(-900, 900, batch['audio'].shape).astype(np.int16)
+  batch['landmarks'] = rng.normal(size=(*batch['valid'].shape, 68, 2)).astype(np.float32)
+  if 'face' in batch:
+    blobs = rng.uniform(0, 255, (*batch['valid'].shape, 8, 8, 3))
+    batch['face'] = blobs.repeat(12, axis=2).repeat(12, axis=3).astype(np.uint8)
+  return batch
+
+
+def with_modalities(config, *modalities):
+  config = config.copy_and_resolve_references()
+  config.model.modalities = modalities
+  return config
+
+
+# As the preparation stores a recording that lacks a stream: silence, black pictures, no landmarks.
+STORED = {'speech': ('audio', 'audio_std'), 'visual': ('face', 'face_found'), 'geometric': ('landmarks',)}
+
+
+def lost_at(config, batch, step):
+  """[B, N], which streams the sequences lose at an update of seed 7: the key is the sequence's, folded with 2."""
+  step_key = jax.random.fold_in(jax.random.key(7), step)
+  keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(step_key, i), 2))(batch['index'])
+  dropped = absence.drop_one(batch, config.model, keys)
+  there = lambda of: [
+    (np.asarray(of[STORED[name][-1]]) != 0).reshape(len(keys), -1).any(axis=1) for name in config.model.modalities
+  ]
+  return (np.array(there(batch)) & ~np.array(there(dropped))).T
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('shallow')
+@pytest.mark.parametrize('modalities', PAIRS)
+def test_an_update_with_modality_dropout_is_one_of_recordings_that_lack_the_stream(small_config, modalities):
+  """Loss, statistics and gradient; what is augmented and dropped beside it is the same as without it."""
+  batch = batch_to_drop_from(small_config, modalities)
+  start = fresh(small_config)
+  plain, _ = train_once(small_config, batch, start)
+  small_config.model.modality_dropout = 0.9
+  lost = lost_at(small_config, batch, 0)
+  assert lost.any(axis=0).all() and lost.sum(axis=1).max() == 1  # of three sequences, at least one lacks each
+  found, logged = train_once(small_config, batch, start)
+  stored = dict(batch)
+  for n, name in enumerate(modalities):
+    for field in STORED[name]:
+      gone = lost[:, n].reshape(-1, *(1,) * (batch[field].ndim - 1))
+      stored[field] = np.where(gone, batch[field].dtype.type(0), batch[field])
+  small_config.model.modality_dropout = 0.0
+  expected, wanted = train_once(small_config, stored, start)
+  np.testing.assert_allclose(logged['loss'], wanted['loss'], rtol=1e-6)
+  for a, b in zip(jax.tree.leaves(found.batch_stats), jax.tree.leaves(expected.batch_stats), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  # Adam's first update is ± the learning rate whatever the gradient; its first moment is a tenth of the gradient.
+  gradient = lambda state: np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.opt_state[0].mu)])
+  distance = lambda a, b: np.linalg.norm(gradient(a) - gradient(b)) / np.linalg.norm(gradient(b))
+  assert distance(found, expected) < 1e-4 < 0.1 < distance(found, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('shallow')
+@pytest.mark.parametrize('modalities', PAIRS)
+def test_devices_do_not_change_which_streams_are_dropped(small_config, modalities):
+  """Of eight devices, three have a sequence each and five nothing but padding."""
+  batch = batch_to_drop_from(small_config, modalities, batch_size=8)
+  small_config.model.modality_dropout = 0.9
+  assert lost_at(small_config, batch, 0)[:3].any(axis=0).all()
+  model = affect.make_model(small_config, layout(small_config), AXIS)
+  step = functools.partial(update.train_step, model=model, config=ml_collections.FrozenConfigDict(small_config))
+
+  def run(count):
+    chosen = jax.devices()[:count]
+    spread = {name: value.reshape(count, -1, *value.shape[1:]) for name, value in batch.items()}
+    state = jax_utils.replicate(random_state(small_config), chosen)
+    return jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None), devices=chosen)(state, spread, 7)
+
+  (one, logged_one), (many, logged_many) = run(1), run(8)
+  np.testing.assert_allclose(logged_many['loss'], np.full(8, logged_one['loss'][0]), rtol=1e-5)
+  for a, b in zip(jax.tree.leaves(many.batch_stats), jax.tree.leaves(one.batch_stats), strict=True):
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(logged_many['grad_norm'][0], logged_one['grad_norm'][0], rtol=1e-4)
