@@ -1,0 +1,1 @@
+"""Rivals: what learns from hand-crafted features, each a file, each a `Predictor`."""

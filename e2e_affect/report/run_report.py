@@ -12,6 +12,7 @@ from e2e_affect.report.page import figure, render, text_rows
 from e2e_affect.run import workdir as workdirs
 
 REPORT_FILE = 'report.html'
+SEARCH_FILE = 'search.json'
 _NOT_PARTITIONS = ('postprocessing', 'checkpoint')
 _ORDER = ('test', 'validation', 'train')  # what the reader came for is first
 STAGES = (('postprocessed', 'post-processed'), ('raw', 'raw'))
@@ -21,13 +22,14 @@ def write_report(workdir) -> pathlib.Path:
   """Writes `report.html` from what lies in the run's folder.
 
   Args:
-    workdir: with `results.json`; `config.json` and `figures/*.png` are shown where they are.
+    workdir: with `results.json`; `config.json`, `search.json` and `figures/*.png` are shown where they are.
 
   Returns:
     The path of the page.
 
   Raises:
-    DataError: `results.json` is absent or damaged, `config.json` or `dataset.json` is damaged, or of an unknown head.
+    DataError: `results.json` is absent or damaged, `config.json`, `dataset.json` or `search.json` is damaged, or of an
+      unknown head.
     WorkdirError, DiskFullError: the page cannot be written.
   """
   workdir = pathlib.Path(workdir)
@@ -51,6 +53,7 @@ def write_report(workdir) -> pathlib.Path:
       fitted=fitted,
       fitted_steps=head.in_words(fitted, grid) if fitted['fitted_on'] else {},
       checkpoint=text_rows(results['checkpoint']),
+      searches=_searches(_read_json(workdir / SEARCH_FILE)),
       config=_config_rows(_read_config(workdir)),
     ),
   )
@@ -168,13 +171,44 @@ def figure_captions(results, head):
 
 def _read_config(workdir):
   """`config.json` as it is, of whatever version; None where there is none."""
-  path = workdir / workdirs.CONFIG_FILE
+  return _read_json(workdir / workdirs.CONFIG_FILE)
+
+
+def _read_json(path):
   try:
     return json_text.parse(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     return None
   except ValueError as e:
     raise DataError(f'{path}: damaged ({e}); start the run again to write it') from None
+
+
+def _searches(record):
+  """What a rival tried on validation: of each search its name and a table, in which the chosen lines are marked."""
+  tables = []
+  for search in record['searches'] if record else []:
+    fields = [name for name in search['tried'][0] if name != 'ccc']
+    targets = list(search['tried'][0]['ccc'])
+    rows = []
+    for tried in search['tried']:
+      candidate = {name: tried[name] for name in fields}
+      chosen = [target for target, best in search['chosen'].items() if best == candidate]
+      rows.append(
+        {
+          'cells': [_setting(candidate[name]) for name in fields],
+          'ccc': [number(tried['ccc'][target]) for target in targets],
+          'chosen': ', '.join(chosen),
+        }
+      )
+    head = [*(name.replace('_', ' ') for name in fields), *(f'CCC {target}' for target in targets)]
+    tables.append({'what': search['what'], 'head': head, 'rows': rows})
+  return tables
+
+
+def _setting(value):
+  if isinstance(value, bool):
+    return 'yes' if value else 'no'
+  return f'{value:g}' if isinstance(value, (int, float)) else '–' if value is None else str(value)
 
 
 def _config_rows(config):

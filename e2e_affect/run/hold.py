@@ -15,7 +15,16 @@ from e2e_affect.run.log import ours_or_warning
 
 _LOCK_FILE = 'lock'
 _FOLDERS = ('checkpoints', 'predictions', 'figures')
-_FILES = (_LOCK_FILE, 'train.log', 'config.json', 'dataset.json', 'metrics.jsonl', 'results.json', 'report.html')
+_FILES = (
+  _LOCK_FILE,
+  'train.log',
+  'config.json',
+  'dataset.json',
+  'metrics.jsonl',
+  'results.json',
+  'search.json',
+  'report.html',
+)
 _PATTERNS = '*?[]\\'  # the libraries below the checkpoints expand them, or take them for separators
 
 

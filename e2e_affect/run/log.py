@@ -3,7 +3,8 @@
 import logging as python_logging
 import pathlib
 
-_HERE = str(pathlib.Path(__file__).parents[1])
+_ROOT = pathlib.Path(__file__).parents[2]
+_OURS = (f'{_ROOT / "e2e_affect"}/', f'{_ROOT / "data_prep"}/')
 
 
 def ours_or_warning(record: python_logging.LogRecord) -> bool:
@@ -14,4 +15,4 @@ def ours_or_warning(record: python_logging.LogRecord) -> bool:
   """
   if '/orbax/' in record.pathname:
     return record.levelno >= python_logging.ERROR and not record.exc_info
-  return record.levelno >= python_logging.WARNING or record.pathname.startswith(_HERE)
+  return record.levelno >= python_logging.WARNING or record.pathname.startswith(_OURS)

@@ -8,10 +8,12 @@ beside the output of that name, as in regression, and else behind all outputs.
 from collections.abc import Sequence
 import csv
 import io
+import pathlib
 
 import numpy as np
 
 from data_prep.core import atomic
+from data_prep.core.errors import DataError
 from e2e_affect.traces.traces import Trace
 
 
@@ -71,3 +73,35 @@ def write_csv(
 def _shortest(values):
   """[T] float32 -> [T] strings, the shortest that read back to the same float32."""
   return np.asarray(values, dtype=np.float32).astype(str)
+
+
+def read_csv(path, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+  """The raw predictions of a file that `write_csv` wrote.
+
+  Args:
+    path: of the file.
+    outputs: O names.
+
+  Returns:
+    recording -> [T, O] float32, in the order of the file.
+
+  Raises:
+    DataError: the file is absent or damaged, or lacks an output.
+  """
+  path = pathlib.Path(path)
+  rows: dict[str, list[list[str]]] = {}
+  try:
+    with path.open(encoding='utf-8', newline='') as file:
+      reader = csv.DictReader(file)
+      lacking = [name for name in outputs if name not in (reader.fieldnames or ())]
+      if lacking:
+        raise DataError(f'{path}: has no column {" and no ".join(lacking)}; expected the traces of a run')
+      for row in reader:
+        rows.setdefault(row['recording'], []).append([row[name] for name in outputs])
+    return {recording: np.array(of, np.float32) for recording, of in rows.items()}
+  except FileNotFoundError:
+    raise DataError(
+      f'{path}: not found; write it with `python -m e2e_affect.main --mode=evaluate --partition={path.stem}`'
+    ) from None
+  except (ValueError, KeyError, TypeError, csv.Error) as e:
+    raise DataError(f'{path}: damaged ({e}); evaluate the run again') from None

@@ -1,0 +1,40 @@
+"""Linear SVR on hand-crafted features (Tables IV and V; the baseline of AVEC 2016).
+
+    python -m e2e_affect.baseline --config=configs/baselines/svr.py:egemaps --workdir=runs/svr_egemaps
+
+What follows the colon names the features: egemaps, compare, appearance, geometry, or early, which sets eGeMAPS,
+appearance and geometry side by side; with _demo the search is small, for the simulated corpus.
+Paper: test CCC on RECOLA's 46 subjects .318 arousal and .169 valence on eGeMAPS, .366 and .180 on ComParE.
+"""
+
+import ml_collections
+
+from e2e_affect.baselines import svr
+
+FEATURES = {
+  'egemaps': ('egemaps',),
+  'compare': ('compare',),
+  'appearance': ('appearance',),
+  'geometry': ('geometry',),
+  'early': ('egemaps', 'appearance', 'geometry'),
+}
+
+
+def get_config(arg: str = 'egemaps') -> ml_collections.ConfigDict:
+  """The search of AVEC; `arg` is what follows the colon of --config."""
+  features, _, size = arg.partition('_')
+  if features not in FEATURES or size not in ('', 'demo'):
+    raise ValueError(f'unknown config argument {arg!r}; known: {", ".join(FEATURES)}, each also with _demo')
+  c = svr.SVR.get_config()
+  c.name = f'svr_{features}'
+  c.features = {name: {} for name in FEATURES[features]}
+  if size:
+    small(c)
+  return c
+
+
+def small(c: ml_collections.ConfigDict) -> None:
+  """A search that two CPU cores do in a minute or two, once the features are there."""
+  c.svr.complexity = (1e-4, 1e-3, 1e-2, 1e-1)
+  c.svr.window_seconds = (4.0,)
+  c.svr.delay_seconds = (0.0, 0.4, 0.8, 1.6)

@@ -1,0 +1,43 @@
+"""The command: `python -m e2e_affect.baseline --config=configs/baselines/svr.py:egemaps`."""
+
+import os
+
+from absl import flags, logging
+
+from data_prep.core import cli
+from data_prep.core.errors import UserError
+from e2e_affect.config import command_line
+from e2e_affect.run import hold
+from e2e_affect.run.log import ours_or_warning
+
+_EXPLAINED = "`get_config` of the rival's file in e2e_affect/baselines"
+
+
+def _define_flags():
+  command_line.define_config('configs/baselines/svr.py:egemaps', _EXPLAINED)
+  cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it is kept.')
+
+
+def _parse(argv):
+  from e2e_affect.baselines import registry  # imports scikit-learn
+
+  return command_line.parse(argv, registry.fields(), ('data.dir',), _EXPLAINED)
+
+
+def main() -> None:
+  """Does what the flags say."""
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().addFilter(ours_or_warning)
+  asked = flags.FLAGS
+  if asked.config is None:
+    raise UserError('--config is missing; try --config=configs/baselines/svr.py:egemaps')
+  workdir = asked.workdir or os.path.join('runs', asked.config.name)
+  hold.check(workdir)
+  from e2e_affect.baselines import run
+
+  run.train_and_evaluate(asked.config, workdir)
+  logging.info('results: %s', os.path.join(workdir, 'report.html'))
+
+
+if __name__ == '__main__':
+  cli.run(main, _define_flags, parse=_parse)

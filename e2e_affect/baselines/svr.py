@@ -1,0 +1,190 @@
+"""Linear support vector regression on hand-crafted features: the baseline of AVEC 2016 (Valstar et al., 2016).
+
+Stated in the literature. The baseline systems of the AVEC challenges on RECOLA train one linear SVR a target with
+liblinear's solver of the L2-regularised problem with squared loss, on features standardised by the train partition.
+Complexity, the window of the features and a delay of the gold standard are searched on the development partition. The
+post-processing (`e2e_affect/traces/postprocess.py`) comes after that.
+
+Our reading. The SVR is scikit-learn's `LinearSVR`, which is liblinear; the labels are as they are, and epsilon is
+liblinear's default. A candidate is judged by the CCC of its raw prediction on validation, pooled, each target by
+itself. With a delay of d steps the model learns label(t + d) from the features of step t, and what it says of t is the
+trace of step t + d, so that traces and gold standard lie in one time. It learns from every n-th step of train, a field
+of the config: scores hardly change and the search takes minutes. Early fusion sets the features of several sets side by
+side, with one window for all of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from typing import Any
+import warnings
+
+import ml_collections
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import LinearSVR
+
+from data_prep.core import progress
+from data_prep.core.errors import DataError
+from e2e_affect.baselines import base
+from e2e_affect.baselines.base import Corpus, Recording
+from e2e_affect.evaluate.predictor import Predictor
+from e2e_affect.traces import postprocess
+
+
+def add_fields(c: ml_collections.ConfigDict) -> None:
+  """The fields of the search, under `svr`."""
+  c.svr = ml_collections.ConfigDict()
+  c.svr.complexity = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # liblinear's C, to be tried
+  c.svr.window_seconds = (4.0, 8.0)  # of functionals and window statistics, to be tried
+  c.svr.delay_seconds = (0.0, 0.8, 1.6, 2.4, 3.2, 4.0)  # of the labels, to be tried
+  c.svr.epsilon = 0.1  # errors up to this cost nothing; labels are in [−1, 1]
+  c.svr.max_iterations = 1000  # of the solver; `search.json` names candidates that had not converged by then
+
+
+def linear_svr(complexity: float, svr: ml_collections.ConfigDict, seed: int) -> LinearSVR:
+  """The unfitted model of a candidate."""
+  return LinearSVR(
+    C=complexity,
+    epsilon=svr.epsilon,
+    loss='squared_epsilon_insensitive',
+    dual='auto',
+    max_iter=svr.max_iterations,
+    random_state=seed,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """What models learn from: the kept steps of all train recordings.
+
+  Attributes:
+    x: [N, D] standardised features.
+    y: [N, K] labels, `delay` steps later.
+  """
+
+  x: np.ndarray
+  y: np.ndarray
+
+
+class Inputs:
+  """What the columns of the regression are; here feature sets side by side.
+
+  Attributes:
+    windows: candidates for the windows of the sets, in seconds; (None,) where no set has a window.
+  """
+
+  def __init__(self, corpus: Corpus, features: Mapping[str, Mapping], windows: Sequence[float]):
+    self.corpus = corpus
+    self.features = features
+    known = [name for name in features if 'window_seconds' in base.store.FEATURES[name].defaults]
+    self.windows: Sequence[float | None] = tuple(windows) if known else (None,)
+
+  def at(self, window: float | None):
+    """recording's name -> [T, D], standardised on train, with a window."""
+    options = {} if window is None else {'window_seconds': window}
+    return base.Sets.load(self.corpus, self.features, **options).standardised
+
+
+def fit_search(corpus: Corpus, inputs: Any, config: ml_collections.ConfigDict, what: str) -> tuple[Predictor, dict]:
+  """Searches complexity, window and delay on validation, one model a target.
+
+  Args:
+    corpus: to learn from.
+    inputs: an `Inputs`, or what has its `windows` and `at`.
+    config: with the fields of `add_fields`.
+    what: the model, in words, for progress and page.
+
+  Returns:
+    As `Rival.fit`.
+  """
+  found = base.search(corpus, _candidates(corpus, inputs, config, what), what)
+  chosen = {target: found.best(k) for k, target in enumerate(corpus.targets)}
+  models = []
+  for k, target in enumerate(corpus.targets):
+    candidate = chosen[target]
+    rows = _rows(corpus, inputs.at(candidate['window_seconds']), [corpus.steps(candidate['delay_seconds'])], config)[0]
+    model, _ = _fitted(linear_svr(candidate['complexity'], config.svr, config.seed), rows.x, rows.y[:, k])
+    models.append(model)
+
+  def of_recording(recording: Recording) -> np.ndarray:
+    columns = []
+    for model, candidate in zip(models, chosen.values(), strict=True):
+      said = model.predict(inputs.at(candidate['window_seconds'])(recording.name))
+      columns.append(postprocess.time_shift(said, corpus.steps(candidate['delay_seconds'])))
+    return np.stack(columns, axis=1)
+
+  return base.RecordingPredictor(corpus, of_recording), {'searches': [found.record(what, chosen)]}
+
+
+class SVR:
+  """Linear SVR on one feature set, or on several side by side."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """
+    Args:
+      config: of `get_config`.
+    """
+    self.config = config
+
+  @staticmethod
+  def get_config() -> ml_collections.ConfigDict:
+    """Every field with its default."""
+    c = base.base_config('svr')
+    add_fields(c)
+    return c
+
+  def fit(self, corpus: Corpus) -> tuple[Predictor, dict]:
+    """See `base.Rival`."""
+    inputs = Inputs(corpus, self.config.features.to_dict(), self.config.svr.window_seconds)
+    return fit_search(corpus, inputs, self.config, f'SVR on {", ".join(self.config.features)}')
+
+
+def _candidates(corpus, inputs, config, what) -> Iterator[tuple[dict, list[np.ndarray]]]:
+  """Fits every candidate; yields those of a window when their models have read the validation partition, together."""
+  svr = config.svr
+  per_window = [(delay, complexity) for delay in svr.delay_seconds for complexity in svr.complexity]
+  steps = iter(progress.over([(w, *rest) for w in inputs.windows for rest in per_window], what, 'candidates'))
+  for window in inputs.windows:
+    of_recording = inputs.at(window)
+    delays = [corpus.steps(seconds) for seconds in svr.delay_seconds]
+    rows = dict(zip(svr.delay_seconds, _rows(corpus, of_recording, delays, config), strict=True))
+    tried, models = [], []
+    for delay, complexity in per_window:
+      next(steps)
+      of_targets = [_fitted(linear_svr(complexity, svr, config.seed), rows[delay].x, y) for y in rows[delay].y.T]
+      models.append([model for model, _ in of_targets])
+      candidate = {'complexity': complexity, 'window_seconds': window, 'delay_seconds': delay}
+      tried.append(candidate | {'converged': all(converged for _, converged in of_targets)})
+    # One product for all models: the features of a recording, up to hundreds of megabytes, are read once.
+    weights = np.stack([m.coef_ for of in models for m in of], axis=1)  # [D, G · K]
+    constants = np.concatenate([np.ravel(m.intercept_) for of in models for m in of])
+    said = [of_recording(recording.name) @ weights + constants for recording in corpus.recordings['validation']]
+    num_targets = len(corpus.targets)
+    for g, candidate in enumerate(tried):
+      of = slice(g * num_targets, (g + 1) * num_targets)
+      yield candidate, [postprocess.time_shift(one[:, of], corpus.steps(candidate['delay_seconds'])) for one in said]
+  for _ in steps:  # the bar ends
+    pass
+
+
+def _rows(corpus, of_recording, delays, config) -> list[Rows]:
+  """The rows of each delay; the features of a recording are read once for all of them."""
+  parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in delays]
+  for recording in corpus.recordings['train']:
+    features = of_recording(recording.name)
+    for part, delay in zip(parts, delays, strict=True):
+      steps, labels = base.learnt_rows(recording, delay, config.train_every)
+      part.append((features[steps], labels))
+  rows = [Rows(np.concatenate([x for x, _ in part]), np.concatenate([y for _, y in part])) for part in parts]
+  for delay, of in zip(delays, rows, strict=True):
+    if not len(of.y):
+      raise DataError(f'{corpus.folder}: no step of train has a label {delay} steps later; try shorter delays')
+  return rows
+
+
+def _fitted(model, x, y) -> tuple[LinearSVR, bool]:
+  """The fitted model, and whether the solver converged."""
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', ConvergenceWarning)  # told in search.json
+    model.fit(x, y)
+  return model, bool(model.n_iter_ < model.max_iter)

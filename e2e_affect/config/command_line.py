@@ -1,0 +1,88 @@
+"""`--config=FILE.py:argument` and `--config.field=value` of the commands that take a config."""
+
+from collections.abc import Sequence
+import difflib
+import functools
+import operator
+import re
+
+from absl import flags
+import ml_collections
+from ml_collections import config_flags
+
+from data_prep.core import cli
+from data_prep.core.errors import UserError
+
+
+def define_config(examples: str, explained: str) -> None:
+  """Defines --config.
+
+  Args:
+    examples: of its values.
+    explained: the file that explains every field.
+  """
+  config_flags.DEFINE_config_file(
+    'config',
+    None,
+    f'Experiment, e.g. {examples}; --config.field=value changes a field; {explained} explains every field.',
+    lock_config=True,
+  )
+  flags.FLAGS['config'].default_as_str = None  # the help would say (default: 'None')
+
+
+def parse(argv: Sequence[str], known: ml_collections.ConfigDict, paths: Sequence[str], explained: str) -> Sequence[str]:
+  """Parses the flags and loads the config; what is wrong with it is told in one line.
+
+  Args:
+    argv: of the command.
+    known: has all fields that any config has.
+    paths: fields that are paths, in which `~` is expanded.
+    explained: the file that explains every field.
+
+  Returns:
+    The arguments that are no flags.
+
+  Raises:
+    UserError: a flag, the file or a field is unknown or wrong.
+  """
+  argv = [
+    re.sub('^(--?config=)(~.*)', lambda found: found[1] + cli.path(found[2]), argument, flags=re.DOTALL)
+    for argument in argv
+  ]
+  try:
+    rest = flags.FLAGS(argv)
+    if flags.FLAGS.config is not None:
+      flags.FLAGS.config.lock()  # the first use of a config that could not be loaded raises
+  except (flags.Error, OSError, ValueError, AttributeError, KeyError, TypeError) as e:
+    # ml_collections passes a config file's error on with its whole traceback, the reason in the last line.
+    if isinstance(e, OSError) and e.errno is not None and e.filename is None:
+      raise  # of --help, which cannot be printed
+    unknown = _unknown_field(argv, known, explained)
+    if unknown:
+      raise UserError(unknown) from None
+    lines = str(e.args[0] if isinstance(e, KeyError) else e).strip().splitlines() or [repr(e)]
+    in_file = isinstance(e, OSError) or any('Traceback' in line for line in lines)
+    raise UserError(lines[-1].strip().removeprefix('ValueError: ') if in_file else ' '.join(lines)) from None
+  if flags.FLAGS.config is not None:
+    for field in paths:  # a shell leaves the tilde of --config.field=~/x as it is
+      *parents, name = field.split('.')
+      of = functools.reduce(operator.getitem, parents, flags.FLAGS.config)
+      of[name] = cli.path(of[name])
+  return rest
+
+
+def _unknown_field(argv, known, explained):
+  """What is wrong with the first --config.field that no config has; None where all are known."""
+  from flax import traverse_util  # seconds that --help need not wait for
+
+  names = list(traverse_util.flatten_dict(known.to_dict(), sep='.'))
+  for argument in argv[1:]:
+    name = re.sub('^--?config[.]|=.*', '', argument, flags=re.DOTALL)
+    if re.match('--?config[.]', argument) and name not in names:
+      near = difflib.get_close_matches(name, names, 1) or [field for field in names if field.endswith('.' + name)]
+      file = next((a.partition('=')[2].partition(':')[0] for a in argv if re.match('--?config=', a)), 'the config')
+      return (
+        f'--config.{name}: {file} has no such field; '
+        f'{f"did you mean {near[0]}? " if near else ""}{explained} explains all'
+      )
+  return None
