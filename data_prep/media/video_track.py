@@ -3,8 +3,8 @@
 Whatever the file's rate, step k (from 0) gets the frame that is shown in the middle of label interval k; so
 variable frame rates and tracks that start apart need no special case, and rounded timestamps (39.999 ms) cannot move a
 frame to its neighbour's step. A step longer than the paper's is cut into `Grid.pictures_per_step` equal parts, and each
-part gets the frame in its middle. Where the picture starts late by less than half a part, the middles are taken that much
-later: otherwise a frame that rounding or a joint delays a little more would come a part late.
+part gets the frame in its middle. Where the picture starts late by less than half a part, the middles are taken that
+much later: otherwise a frame that rounding or a joint delays a little more would come a part late.
 
 Time zero is where the container starts.
 """

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.schema.grid import Grid
 from e2e_affect.heads.base import Cell, Head
 from e2e_affect.heads.losses import LOSSES
-from e2e_affect.traces import metrics, postprocess
+from e2e_affect.traces import bootstrap, metrics, postprocess
 from e2e_affect.traces.metrics import Moments
 from e2e_affect.traces.traces import Trace
 
@@ -91,7 +91,7 @@ also tells how far a CCC would move with other people.</p>
       return {target: metric(prediction[:, k], gold[:, k]) for k, target in enumerate(targets)}
 
     recording_mean = metrics.ccc_recording_mean(traces)
-    interval = metrics.ccc_interval(traces, seed)
+    interval = bootstrap.interval([traces], seed)
     return {
       'ccc': per_target(metrics.ccc),
       'ccc_recording_mean': {target: float(recording_mean[k]) for k, target in enumerate(targets)},

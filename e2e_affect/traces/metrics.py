@@ -14,9 +14,6 @@ import numpy as np
 
 from e2e_affect.traces.traces import Trace
 
-BOOTSTRAP_SAMPLES = 10_000
-_INTERVAL = (2.5, 97.5)  # percent
-
 
 def ccc(prediction, gold) -> float:
   """Concordance correlation coefficient, 2·cov / (var_p + var_g + (mean_p − mean_g)²), in two passes.
@@ -31,7 +28,7 @@ def ccc(prediction, gold) -> float:
   if not centred_p.size:
     return float('nan')
   return float(
-    _ratio(2 * np.mean(centred_p * centred_g), np.mean(centred_p**2) + np.mean(centred_g**2) + (mean_p - mean_g) ** 2)
+    ratio(2 * np.mean(centred_p * centred_g), np.mean(centred_p**2) + np.mean(centred_g**2) + (mean_p - mean_g) ** 2)
   )
 
 
@@ -71,50 +68,6 @@ def ccc_recording_mean(traces: Sequence[Trace]) -> np.ndarray:
     [[ccc(t.prediction[t.scored, k], t.gold[t.scored, k]) for k in range(t.prediction.shape[1])] for t in scored],
     axis=0,
   )
-
-
-def ccc_interval(traces: Sequence[Trace], seed: int) -> np.ndarray:
-  """95 % interval of the pooled CCC: percentile bootstrap over subjects.
-
-  Subjects are what is drawn at random; the steps of a subject are far from independent, and an interval over
-  steps would be absurdly narrow.
-
-  Args:
-    traces: of one partition.
-    seed: the same seed gives the same interval.
-
-  Returns:
-    [K, 2], NaN where fewer than two subjects have scored steps.
-  """
-  num_targets = traces[0].prediction.shape[1]
-  of_subject: dict[str, Moments] = {}
-  for trace in traces:
-    if trace.scored.any():
-      moments = of_subject.get(trace.subject, Moments.empty(num_targets))
-      of_subject[trace.subject] = moments.update(trace.prediction, trace.gold, trace.mask)
-  if len(of_subject) < 2:
-    return np.full((num_targets, 2), np.nan)
-  subjects = [of_subject[name] for name in sorted(of_subject)]
-  count = np.array([m.count for m in subjects])[:, None]  # [S, 1]
-  mean_p, mean_g, sum_pp, sum_gg, sum_pg = (
-    np.stack([getattr(m, name) for m in subjects])  # [S, K] each
-    for name in ('mean_p', 'mean_g', 'sum_pp', 'sum_gg', 'sum_pg')
-  )
-  # Relative to the means over all subjects, so that the subtraction below loses no digits.
-  mean_p = mean_p - np.sum(count * mean_p, axis=0) / count.sum()
-  offset = np.sum(count * mean_g, axis=0) / count.sum()
-  bias = sum(m.count * (m.mean_p - m.mean_g) for m in subjects) / count.sum()  # [K]
-  mean_g = mean_g - offset
-
-  rng = np.random.default_rng(seed)
-  drawn = rng.multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), size=BOOTSTRAP_SAMPLES)  # [R, S]
-  n = drawn @ count  # [R, 1]
-  p, g = drawn @ (count * mean_p) / n, drawn @ (count * mean_g) / n  # [R, K]
-  cov = drawn @ (sum_pg + count * mean_p * mean_g) / n - p * g
-  var_p = drawn @ (sum_pp + count * mean_p**2) / n - p**2
-  var_g = drawn @ (sum_gg + count * mean_g**2) / n - g**2
-  samples = _ratio(2 * cov, var_p + var_g + (p - g + bias) ** 2)
-  return np.percentile(samples, _INTERVAL, axis=0).T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +147,7 @@ class Moments:
     """[K] CCC over all steps seen; 0 where it is 0/0, NaN over no steps."""
     if not self.count:
       return np.full(len(self.mean_p), np.nan)
-    return _ratio(2 * self.sum_pg, self.sum_pp + self.sum_gg + self.count * (self.mean_p - self.mean_g) ** 2)
+    return ratio(2 * self.sum_pg, self.sum_pp + self.sum_gg + self.count * (self.mean_p - self.mean_g) ** 2)
 
 
 def _centre(values):
@@ -216,7 +169,7 @@ def _check(prediction, gold):
     raise ValueError(f'prediction {prediction.shape} and gold {gold.shape}, expected [N] twice')
 
 
-def _ratio(numerator, denominator):
+def ratio(numerator, denominator):
   """numerator / denominator, 0 where the denominator is 0."""
   positive = denominator > 0
   return np.where(positive, numerator, 0.0) / np.where(positive, denominator, 1.0)

@@ -5,7 +5,7 @@ post-processed. One row per step; `time` is the start of the step in seconds. Th
 beside the output of that name, as in regression, and else behind all outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import csv
 import io
 import pathlib
@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
+from data_prep.schema.grid import Grid
 from e2e_affect.traces.traces import Trace
 
 
@@ -75,7 +76,7 @@ def _shortest(values):
   return np.asarray(values, dtype=np.float32).astype(str)
 
 
-def read_csv(path, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+def read_csv(path: str | pathlib.Path, outputs: Sequence[str]) -> dict[str, np.ndarray]:
   """The raw predictions of a file that `write_csv` wrote.
 
   Args:
@@ -88,16 +89,75 @@ def read_csv(path, outputs: Sequence[str]) -> dict[str, np.ndarray]:
   Raises:
     DataError: the file is absent or damaged, or lacks an output.
   """
+  found = _columns(path, outputs)
+  for recording, values in found.items():
+    if np.isnan(values).any():
+      raise DataError(f'{path}: damaged ({recording} has steps without a prediction); evaluate the run again')
+  return found
+
+
+def read_traces(
+  path: str | pathlib.Path,
+  outputs: Sequence[str],
+  targets: Sequence[str],
+  *,
+  partition: str,
+  subjects: Mapping[str, str],
+  grid: Grid,
+  postprocessed: bool = False,
+) -> list[Trace]:
+  """The traces that `write_csv` wrote, in their order; the gold standard is 0 where there is none.
+
+  Args:
+    path: the file.
+    outputs: O names, in the order that the predictions shall have.
+    targets: K names, in the order that the gold standard shall have.
+    partition: whose recordings these are.
+    subjects: recording -> person.
+    grid: of the steps.
+    postprocessed: whether the predictions are those after post-processing.
+
+  Raises:
+    DataError: the file is absent or damaged, lacks an output or a target, or is of recordings without a subject.
+  """
+  predicted = [f'{output}_post' if postprocessed else output for output in outputs]
+  traces = []
+  for recording, values in _columns(
+    path, [*predicted, *(f'{target}_gold' for target in targets), 'face_found']
+  ).items():
+    if recording not in subjects:
+      raise DataError(f'{path}: recording {recording} is not in the data of the run; evaluate it again')
+    gold = values[:, len(outputs) : -1]
+    scored = np.asarray(np.isfinite(gold).all(axis=1))
+    traces.append(
+      Trace(
+        recording,
+        subjects[recording],
+        partition,
+        values[:, : len(outputs)],
+        np.where(scored[:, None], gold, np.float32(0)),
+        scored.astype(np.float32),
+        values[:, -1],
+        grid,
+      )
+    )
+  return traces
+
+
+def _columns(path, names):
+  """recording -> [T, N] float32 of the columns of these names, NaN where a cell is empty; errors as `read_csv`."""
   path = pathlib.Path(path)
   rows: dict[str, list[list[str]]] = {}
   try:
     with path.open(encoding='utf-8', newline='') as file:
       reader = csv.DictReader(file)
-      lacking = [name for name in outputs if name not in (reader.fieldnames or ())]
+      lacking = [name for name in names if name not in (reader.fieldnames or ())]
       if lacking:
         raise DataError(f'{path}: has no column {" and no ".join(lacking)}; expected the traces of a run')
       for row in reader:
-        rows.setdefault(row['recording'], []).append([row[name] for name in outputs])
+        if None in row.values():  # NumPy would read it as NaN
+          raise ValueError(f'line {reader.line_num} ends early')
+        rows.setdefault(row['recording'], []).append(['nan' if row[name] == '' else row[name] for name in names])
     return {recording: np.array(of, np.float32) for recording, of in rows.items()}
   except FileNotFoundError:
     raise DataError(

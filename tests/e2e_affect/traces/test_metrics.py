@@ -1,7 +1,5 @@
 """Metrics against audmetric, against numbers by hand, and the promises of `Moments`."""
 
-import time
-
 import audmetric
 import numpy as np
 import pytest
@@ -127,56 +125,3 @@ def test_pooled_and_recording_mean():
   # Nine steps 0.2 apart: variance 0.2²·(81 − 1)/12 = 4/15. CCC of b = 2·4/15 / (2·4/15 + 1) = 8/23; c does not count.
   np.testing.assert_allclose(metrics.ccc_recording_mean(traces), [(1 + 8 / 23) / 2, 1], atol=1e-6)
   assert np.isnan(metrics.ccc_recording_mean(traces[2:])).all()
-
-
-def subjects(num_subjects, steps=301, seed=0):
-  rng = np.random.default_rng(seed)
-  traces = []
-  for s in range(num_subjects):
-    gold = rng.normal(size=(steps, 2)) * 0.2 + rng.normal(size=2) * 0.1 + 5
-    prediction = gold + rng.normal(size=(steps, 2)) * 0.2 + rng.normal(size=2) * 0.1
-    mask = rng.random(steps) < rng.uniform(0.3, 1)
-    for half in (slice(0, 120), slice(120, steps)):  # two recordings of each subject, drawn together
-      traces.append(make_trace(f'r{s}{half.start}', f's{s}', prediction[half], gold[half], mask[half]))
-  return traces
-
-
-def test_interval_equals_resampled_concatenations():
-  traces = subjects(4)
-  # An independent bootstrap: glue the drawn subjects' steps together and ask audmetric.
-  rng = np.random.default_rng(1)
-  samples = []
-  for _ in range(1500):
-    drawn = [t for s in rng.integers(4, size=4) for t in traces if t.subject == f's{s}']
-    prediction, gold = metrics.pooled(drawn)
-    samples.append([audmetric.concordance_cc(gold[:, k], prediction[:, k]) for k in range(2)])
-  expected = np.percentile(samples, [2.5, 97.5], axis=0).T
-  interval = metrics.ccc_interval(traces, seed=2)
-  assert interval.shape == (2, 2)
-  # Four subjects give 35 distinct draws, so the quantiles move in jumps: a tenth of the width is what 1500 allow.
-  np.testing.assert_allclose(interval, expected, atol=0.1 * np.ptp(expected, axis=1).min())
-  prediction, gold = metrics.pooled(traces)
-  for k in range(2):
-    assert interval[k, 0] < metrics.ccc(prediction[:, k], gold[:, k]) < interval[k, 1]
-
-
-def test_interval_of_equal_subjects_is_the_ccc():
-  one = subjects(1)
-  traces = [make_trace(f'{s}{t.recording}', f's{s}', t.prediction, t.gold, t.mask) for s in range(3) for t in one]
-  prediction, gold = metrics.pooled(traces)
-  for k, (low, high) in enumerate(metrics.ccc_interval(traces, seed=0)):
-    assert low == pytest.approx(metrics.ccc(prediction[:, k], gold[:, k]), abs=1e-9) == high
-
-
-def test_interval_is_seeded_and_needs_two_subjects():
-  traces = subjects(5)
-  np.testing.assert_array_equal(metrics.ccc_interval(traces, seed=3), metrics.ccc_interval(traces, seed=3))
-  assert (metrics.ccc_interval(traces, seed=3) != metrics.ccc_interval(traces, seed=4)).any()
-  assert np.isnan(metrics.ccc_interval(traces[:2], seed=3)).all()  # both of one subject
-
-
-def test_interval_is_fast():
-  traces = subjects(15, steps=7500)
-  start = time.process_time()
-  metrics.ccc_interval(traces, seed=0)
-  assert time.process_time() - start < 2  # by moments; by concatenation it would take minutes

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from data_prep.core.errors import DataError, DiskFullError, WorkdirError
-from e2e_affect.traces.table import write_csv
+from data_prep.schema.grid import Grid, PAPER
+from e2e_affect.traces.table import read_traces, write_csv
 from e2e_affect.traces.traces import Trace
 
 TARGETS = ['arousal', 'valence', 'liking']
@@ -75,6 +76,46 @@ def test_values_read_back_exactly(tmp_path, with_post):
       if with_post:
         np.testing.assert_array_equal(column(f'{target}_post'), 2 * trace.prediction[:, k])
     np.testing.assert_array_equal(column('face_found'), trace.face_found)
+
+
+@pytest.mark.parametrize('postprocessed', [False, True])
+def test_traces_are_read_back(tmp_path, postprocessed):
+  grid = Grid(0.5, 8000, 2)
+  traces = [dataclasses.replace(make_trace(name, steps), grid=grid) for name, steps in (('P21', 7), ('P16', 5))]
+  post = [dataclasses.replace(t, prediction=t.prediction * 2) for t in traces]
+  write_csv(tmp_path / 'test.csv', traces, TARGETS, TARGETS, post)
+  subjects = {t.recording: t.subject for t in traces}
+  chosen = [TARGETS[2], TARGETS[0]]  # others than in the file, in another order
+  found = read_traces(
+    tmp_path / 'test.csv', chosen, chosen, partition='test', subjects=subjects, grid=grid, postprocessed=postprocessed
+  )
+  for trace, read in zip(post if postprocessed else traces, found, strict=True):
+    assert (read.recording, read.subject, read.partition) == (trace.recording, trace.subject, 'test')
+    assert read.grid == grid
+    np.testing.assert_array_equal(read.prediction, trace.prediction[:, [2, 0]])
+    np.testing.assert_array_equal(read.mask, trace.mask)
+    np.testing.assert_array_equal(read.gold, np.where(trace.scored[:, None], trace.gold[:, [2, 0]], 0))
+    np.testing.assert_array_equal(read.face_found, trace.face_found)
+
+
+def test_other_tables_are_refused(tmp_path):
+  read = lambda **of: read_traces(
+    tmp_path / 'a.csv', TARGETS, TARGETS, **{'partition': 'test', 'subjects': {'P16': 's'}, 'grid': PAPER, **of}
+  )
+  with pytest.raises(DataError, match='not found'):
+    read()
+  (tmp_path / 'a.csv').write_text('')
+  with pytest.raises(DataError, match='has no column arousal and no valence'):
+    read()
+  write_csv(tmp_path / 'a.csv', [make_trace()], TARGETS, TARGETS)
+  with pytest.raises(DataError, match='has no column arousal_post'):
+    read(postprocessed=True)
+  with pytest.raises(DataError, match='recording P16 is not in the data'):
+    read(subjects={})
+  text = (tmp_path / 'a.csv').read_text()
+  (tmp_path / 'a.csv').write_text(text.rstrip()[:-60])
+  with pytest.raises(DataError, match='damaged'):
+    read()
 
 
 def test_trace_refuses_what_is_not_finite():
