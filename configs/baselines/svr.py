@@ -1,10 +1,11 @@
-"""Linear SVR on hand-crafted features (Tables IV and V; the baseline of AVEC 2016).
+"""Linear SVR on hand-crafted features (Table III; Tables IV and V: the baseline of AVEC 2016).
 
     python -m e2e_affect.baseline --config=configs/baselines/svr.py:egemaps --workdir=runs/svr_egemaps
 
 What follows the colon names the features: egemaps, compare, appearance, geometry, or early, which sets eGeMAPS,
 appearance and geometry side by side; with _demo the search is small, for the simulated corpus.
-Paper: test CCC on RECOLA's 46 subjects .318 arousal and .169 valence on eGeMAPS, .366 and .180 on ComParE.
+Paper, RECOLA test CCC, arousal and valence. 46 subjects: eGeMAPS .318, .169; ComParE .366, .180. 27 subjects: eGeMAPS
+.648, .375; appearance .343, .486; geometric .272, .507.
 """
 
 import ml_collections
@@ -30,7 +31,7 @@ def get_config(arg: str = 'egemaps') -> ml_collections.ConfigDict:
   c.features = {name: {} for name in FEATURES[features]}
   if size:
     small(c)
-  return c
+  return c.lock()
 
 
 def small(c: ml_collections.ConfigDict) -> None:

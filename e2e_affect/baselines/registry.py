@@ -6,7 +6,7 @@ import ml_collections
 
 from data_prep.core import registry
 from data_prep.core.errors import UserError
-from e2e_affect.baselines import base, svr
+from e2e_affect.baselines import base, strength, svr
 
 # name -> class, made of a config; its static `get_config()` has every field with default and meaning.
 RIVALS: dict[str, Any] = {}
@@ -41,3 +41,4 @@ def of(config: ml_collections.ConfigDict) -> base.Rival:
 
 
 register('svr', svr.SVR)
+register('strength', strength.Strength)

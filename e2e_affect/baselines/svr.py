@@ -13,9 +13,8 @@ of the config: scores hardly change and the search takes minutes. Early fusion s
 side, with one window for all of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-from typing import Any
 import warnings
 
 import ml_collections
@@ -67,30 +66,41 @@ class Rows:
 
 
 class Inputs:
-  """What the columns of the regression are; here feature sets side by side.
+  """What a regression sees: feature sets side by side.
 
   Attributes:
     windows: candidates for the windows of the sets, in seconds; (None,) where no set has a window.
   """
 
   def __init__(self, corpus: Corpus, features: Mapping[str, Mapping], windows: Sequence[float]):
-    self.corpus = corpus
-    self.features = features
-    known = [name for name in features if 'window_seconds' in base.store.FEATURES[name].defaults]
+    """
+    Args:
+      corpus: whose.
+      features: `config.features`.
+      windows: candidates.
+    """
+    self._corpus = corpus
+    self._features = features
+    known = any('window_seconds' in base.store.FEATURES[name].defaults for name in features)
     self.windows: Sequence[float | None] = tuple(windows) if known else (None,)
 
-  def at(self, window: float | None):
-    """recording's name -> [T, D], standardised on train, with a window."""
+  def features(self, window: float | None) -> Callable[[Recording], np.ndarray]:
+    """What gives [T, D] of a recording, standardised on train, with a window of the sets."""
     options = {} if window is None else {'window_seconds': window}
-    return base.Sets.load(self.corpus, self.features, **options).standardised
+    sets = base.Sets.load(self._corpus, self._features, **options)
+    return lambda recording: sets.standardised(recording.name)
+
+  def beside(self, recording: Recording, delay: int) -> np.ndarray | None:
+    """[T, P], what stands beside the features where labels come `delay` steps later; None: nothing."""
+    return None
 
 
-def fit_search(corpus: Corpus, inputs: Any, config: ml_collections.ConfigDict, what: str) -> tuple[Predictor, dict]:
+def fit_search(corpus: Corpus, inputs: Inputs, config: ml_collections.ConfigDict, what: str) -> tuple[Predictor, dict]:
   """Searches complexity, window and delay on validation, one model a target.
 
   Args:
     corpus: to learn from.
-    inputs: an `Inputs`, or what has its `windows` and `at`.
+    inputs: of the corpus.
     config: with the fields of `add_fields`.
     what: the model, in words, for progress and page.
 
@@ -99,18 +109,18 @@ def fit_search(corpus: Corpus, inputs: Any, config: ml_collections.ConfigDict, w
   """
   found = base.search(corpus, _candidates(corpus, inputs, config, what), what)
   chosen = {target: found.best(k) for k, target in enumerate(corpus.targets)}
-  models = []
-  for k, target in enumerate(corpus.targets):
-    candidate = chosen[target]
-    rows = _rows(corpus, inputs.at(candidate['window_seconds']), [corpus.steps(candidate['delay_seconds'])], config)[0]
+  fitted = []
+  for k, candidate in enumerate(chosen.values()):
+    features, delay = inputs.features(candidate['window_seconds']), corpus.steps(candidate['delay_seconds'])
+    (rows,) = _rows(corpus, inputs, features, [delay], config)
     model, _ = _fitted(linear_svr(candidate['complexity'], config.svr, config.seed), rows.x, rows.y[:, k])
-    models.append(model)
+    fitted.append((model, features, delay))
 
   def of_recording(recording: Recording) -> np.ndarray:
     columns = []
-    for model, candidate in zip(models, chosen.values(), strict=True):
-      said = model.predict(inputs.at(candidate['window_seconds'])(recording.name))
-      columns.append(postprocess.time_shift(said, corpus.steps(candidate['delay_seconds'])))
+    for model, features, delay in fitted:
+      x = _side_by_side(features(recording), inputs.beside(recording, delay))
+      columns.append(postprocess.time_shift(model.predict(x), delay))
     return np.stack(columns, axis=1)
 
   return base.RecordingPredictor(corpus, of_recording), {'searches': [found.record(what, chosen)]}
@@ -142,44 +152,57 @@ class SVR:
 def _candidates(corpus, inputs, config, what) -> Iterator[tuple[dict, list[np.ndarray]]]:
   """Fits every candidate; yields those of a window when their models have read the validation partition, together."""
   svr = config.svr
-  per_window = [(delay, complexity) for delay in svr.delay_seconds for complexity in svr.complexity]
-  steps = iter(progress.over([(w, *rest) for w in inputs.windows for rest in per_window], what, 'candidates'))
+  seconds = list(svr.delay_seconds)
+  delays = [corpus.steps(of) for of in seconds]
+  todo = [(window, i, c) for window in inputs.windows for i in range(len(delays)) for c in svr.complexity]
+  steps = iter(progress.over(todo, what, 'candidates'))
   for window in inputs.windows:
-    of_recording = inputs.at(window)
-    delays = [corpus.steps(seconds) for seconds in svr.delay_seconds]
-    rows = dict(zip(svr.delay_seconds, _rows(corpus, of_recording, delays, config), strict=True))
-    tried, models = [], []
-    for delay, complexity in per_window:
-      next(steps)
-      of_targets = [_fitted(linear_svr(complexity, svr, config.seed), rows[delay].x, y) for y in rows[delay].y.T]
-      models.append([model for model, _ in of_targets])
-      candidate = {'complexity': complexity, 'window_seconds': window, 'delay_seconds': delay}
-      tried.append(candidate | {'converged': all(converged for _, converged in of_targets)})
-    # One product for all models: the features of a recording, up to hundreds of megabytes, are read once.
-    weights = np.stack([m.coef_ for of in models for m in of], axis=1)  # [D, G · K]
-    constants = np.concatenate([np.ravel(m.intercept_) for of in models for m in of])
-    said = [of_recording(recording.name) @ weights + constants for recording in corpus.recordings['validation']]
-    num_targets = len(corpus.targets)
+    features = inputs.features(window)
+    rows = _rows(corpus, inputs, features, delays, config)
+    tried, weights, constants = [], [], []
+    for i, of in enumerate(rows):
+      models = []
+      for complexity in svr.complexity:
+        next(steps)
+        of_targets = [_fitted(linear_svr(complexity, svr, config.seed), of.x, y) for y in of.y.T]
+        models += [model for model, _ in of_targets]
+        candidate = {'complexity': complexity, 'window_seconds': window, 'delay_seconds': seconds[i]}
+        tried.append(candidate | {'converged': all(converged for _, converged in of_targets)})
+      weights.append(np.stack([model.coef_ for model in models], axis=1))  # [D, C · K]
+      constants.append(np.concatenate([np.ravel(model.intercept_) for model in models]))
+    # One product for all models of a delay; the features of a recording, perhaps 200 MB, are read once for all of them.
+    said = []
+    for recording in corpus.recordings['validation']:
+      x = features(recording)
+      of_delays = [
+        postprocess.time_shift(_side_by_side(x, inputs.beside(recording, delay)) @ w + c, delay)
+        for delay, w, c in zip(delays, weights, constants, strict=True)
+      ]
+      said.append(np.concatenate(of_delays, axis=1).reshape(len(x), len(tried), -1))  # [T, G, K]
     for g, candidate in enumerate(tried):
-      of = slice(g * num_targets, (g + 1) * num_targets)
-      yield candidate, [postprocess.time_shift(one[:, of], corpus.steps(candidate['delay_seconds'])) for one in said]
+      yield candidate, [of[:, g] for of in said]
   for _ in steps:  # the bar ends
     pass
 
 
-def _rows(corpus, of_recording, delays, config) -> list[Rows]:
+def _rows(corpus, inputs, features, delays, config) -> list[Rows]:
   """The rows of each delay; the features of a recording are read once for all of them."""
   parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in delays]
   for recording in corpus.recordings['train']:
-    features = of_recording(recording.name)
+    x = features(recording)
     for part, delay in zip(parts, delays, strict=True):
       steps, labels = base.learnt_rows(recording, delay, config.train_every)
-      part.append((features[steps], labels))
+      beside = inputs.beside(recording, delay)
+      part.append((_side_by_side(x[steps], None if beside is None else beside[steps]), labels))
   rows = [Rows(np.concatenate([x for x, _ in part]), np.concatenate([y for _, y in part])) for part in parts]
   for delay, of in zip(delays, rows, strict=True):
     if not len(of.y):
       raise DataError(f'{corpus.folder}: no step of train has a label {delay} steps later; try shorter delays')
   return rows
+
+
+def _side_by_side(features, beside) -> np.ndarray:
+  return features if beside is None else np.concatenate([features, beside], axis=1)
 
 
 def _fitted(model, x, y) -> tuple[LinearSVR, bool]:

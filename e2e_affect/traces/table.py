@@ -160,8 +160,6 @@ def _columns(path, names):
         rows.setdefault(row['recording'], []).append(['nan' if row[name] == '' else row[name] for name in names])
     return {recording: np.array(of, np.float32) for recording, of in rows.items()}
   except FileNotFoundError:
-    raise DataError(
-      f'{path}: not found; write it with `python -m e2e_affect.main --mode=evaluate --partition={path.stem}`'
-    ) from None
+    raise DataError(f'{path}: not found; expected the traces of a run') from None
   except (ValueError, KeyError, TypeError, csv.Error) as e:
     raise DataError(f'{path}: damaged ({e}); evaluate the run again') from None

@@ -1,0 +1,124 @@
+"""Strength modelling: a second regression that sees what a first model said (Han et al., 2017).
+
+Stated in the literature. Han et al. (Image and Vision Computing 65, 2017, abstract): two models are concatenated; the
+predictions of the first, its strength, are joined with the original features, and this expanded space is the input of
+the second. The models are SVR and BLSTM. The frame works with feature-level and decision-level fusion.
+
+Our reading. The first model is a run, of any kind: its traces are read from its folder, and stand, standardised on
+train, beside the features of the second, a linear SVR. All targets of the first are there for each target of the
+second. Traces of train are those of a model that has learnt from train, not out of fold: the abstract knows of no
+folds, and a BLSTM would have to be trained once for each. The second model may so trust the first too much; its
+complexity is chosen on validation, which the first has not learnt from. With a delay of d steps the features of step t
+stand beside the trace of step t + d, which is the first model's word on the label that is learnt. Feature-level: the
+features of all modalities, and the traces of a run on all of them. Decision-level: no features, and the traces of a run
+for each modality.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import pathlib
+
+import ml_collections
+import numpy as np
+
+from data_prep.core.errors import DataError, UserError
+from data_prep.schema.manifest import PARTITIONS
+from e2e_affect.baselines import base, svr
+from e2e_affect.baselines.base import Corpus, Recording
+from e2e_affect.evaluate import results
+from e2e_affect.evaluate.predictor import Predictor
+from e2e_affect.run import workdir as workdirs
+from e2e_affect.traces import table
+
+
+class Strength:
+  """A linear SVR on features and the traces of first runs."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """
+    Args:
+      config: of `get_config`.
+    """
+    self.config = config
+
+  @staticmethod
+  def get_config() -> ml_collections.ConfigDict:
+    """Every field with its default."""
+    c = base.base_config('strength')
+    svr.add_fields(c)
+    c.strength = ml_collections.ConfigDict()
+    c.strength.first = ()  # workdirs of the runs whose traces stand beside the features
+    return c
+
+  def fit(self, corpus: Corpus) -> tuple[Predictor, dict]:
+    """See `base.Rival`.
+
+    Raises:
+      UserError: no first run is named.
+      DataError: a first run is of other data, or has no traces of a partition.
+    """
+    config = self.config
+    if not config.strength.first:
+      raise UserError('config.strength.first is empty; name the runs, as in --config.strength.first="(\'runs/svr\',)"')
+    inputs = Beside(corpus, config.features.to_dict(), config.svr.window_seconds, config.strength.first)
+    names = [pathlib.Path(run).name for run in config.strength.first]
+    return svr.fit_search(corpus, inputs, config, f'SVR on {", ".join([*config.features, *names])}')
+
+
+class Beside(svr.Inputs):
+  """Feature sets, perhaps none, with the traces of runs beside them."""
+
+  def __init__(self, corpus: Corpus, features: Mapping[str, Mapping], windows: Sequence[float], runs: Sequence[str]):
+    """
+    Args:
+      corpus, features, windows: as in `Inputs`; features may be empty.
+      runs: their workdirs.
+    """
+    super().__init__(corpus, features, windows)
+    traces = [read_traces(run, corpus) for run in runs]
+    self._traces = {name: np.concatenate([of[name] for of in traces], axis=1) for name in traces[0]}
+    train = np.concatenate([self._traces[r.name] for r in corpus.recordings['train']]).astype(np.float64)
+    deviation = train.std(axis=0)
+    self._mean, self._deviation = train.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+  def features(self, window: float | None) -> Callable[[Recording], np.ndarray]:
+    """See `Inputs`."""
+    if not self._features:
+      return lambda recording: np.zeros((len(recording.mask), 0), np.float32)
+    return super().features(window)
+
+  def beside(self, recording: Recording, delay: int) -> np.ndarray:
+    """See `Inputs`; the last trace stands where a recording has ended."""
+    traces = self._traces[recording.name]
+    later = traces[np.minimum(np.arange(len(traces)) + delay, len(traces) - 1)]
+    return ((later - self._mean) / self._deviation).astype(np.float32)
+
+
+def read_traces(run: str | pathlib.Path, corpus: Corpus) -> dict[str, np.ndarray]:
+  """The raw traces of a run, [T, K] float32 by the recording's name, of all partitions of a corpus.
+
+  Raises:
+    DataError: the run learnt of other targets or of another grid, or has not predicted every step of the corpus.
+  """
+  run = pathlib.Path(run)
+  dataset = workdirs.read_dataset(run)
+  if dataset['targets'] != list(corpus.targets) or workdirs.grid_of(dataset) != corpus.manifest.grid:
+    raise DataError(f'{run}: predicts other targets or steps than {corpus.folder} has; name a run on these data')
+  traces = {}
+  for partition in PARTITIONS:
+    wanted = corpus.recordings[partition]
+    path = run / results.PREDICTIONS_FOLDER / f'{partition}.csv'
+    if wanted and not path.exists():
+      raise DataError(
+        f'{path}: not found; if the run is a network, write it with `python -m e2e_affect.main --mode=evaluate '
+        f'--partition={partition} --workdir={run}`'
+      )
+    said = table.read_csv(path, corpus.targets) if wanted else {}
+    for recording in wanted:
+      found = len(said.get(recording.name, ()))
+      if found != len(recording.mask):
+        raise DataError(
+          f'{path}: {found} steps of recording {recording.name}, {corpus.folder} has {len(recording.mask)}; '
+          'name a run on these data'
+        )
+      traces[recording.name] = said[recording.name]
+  return traces

@@ -1,0 +1,35 @@
+"""Every config of a rival is built and locked, and every field is explained."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from data_prep.features import store
+from e2e_affect.baselines import registry
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+ARGUMENTS = {
+  'svr': ('egemaps', 'compare', 'appearance', 'geometry', 'early'),
+  'strength': ('egemaps', 'compare', 'appearance', 'geometry', 'feature', 'decision'),
+}
+
+
+@pytest.mark.parametrize('size', ['', '_demo'])
+@pytest.mark.parametrize('name, argument', [(name, one) for name, of in ARGUMENTS.items() for one in of])
+def test_every_config_builds(name, argument, size):
+  module = importlib.import_module(f'configs.baselines.{name}')
+  assert f'python -m e2e_affect.baseline --config=configs/baselines/{name}.py' in module.__doc__
+  config = module.get_config(argument + size)
+  assert config.is_locked and config.name == f'{name}_{argument}'
+  assert set(config.features) <= set(store.FEATURES)
+  assert type(registry.of(config)) is registry.RIVALS[name]
+  with pytest.raises(ValueError, match="unknown config argument 'mfcc'; known: egemaps"):
+    module.get_config('mfcc')
+
+
+def test_every_field_is_explained():
+  for path in (ROOT / 'e2e_affect' / 'baselines').glob('*.py'):
+    for line in path.read_text().splitlines():
+      if line.startswith('  c.') or line.startswith('    c.'):
+        assert 'ConfigDict()' in line or '  # ' in line, f'{path.name}: {line}'
