@@ -13,17 +13,19 @@ first step the first prediction stands, after the last one the last. Kernels ove
 The length of the window and that kernel are chosen on validation.
 """
 
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, RegressorMixin
 from sklearn.model_selection import GroupKFold
 
+from data_prep.core import progress
 from e2e_affect.baselines.rvm import Kernel, RVM
 
 
 # [N, P] -> [N, (2 · side // hop + 1) · P]
-def windows(values: np.ndarray, lengths: np.ndarray, side: int, hop: int) -> np.ndarray:
+def windows(values: np.ndarray, lengths: Sequence[int], side: int, hop: int) -> np.ndarray:
   """Sets what stands around each step beside it; no window looks into another recording.
 
   Args:
@@ -69,7 +71,8 @@ def out_of_fold(
   if parts < 2:
     raise ValueError('out-of-fold predictions need two subjects on train')
   steps, predicted = [], []
-  for others, held in GroupKFold(parts).split(x, groups=subjects):
+  splits = [*GroupKFold(parts).split(x, groups=subjects)]
+  for others, held in progress.over(splits, 'out-of-fold predictions', 'folds'):
     seen = rows[np.isin(rows, others, assume_unique=True)]
     steps.append(held)
     predicted.append(clone(estimator).fit(x[seen], y[seen]).predict(x[held]))
@@ -139,7 +142,7 @@ class OutputAssociativeRVM(RegressorMixin, BaseEstimator):
     self.basis = basis
     self.seed = seed
 
-  def fit(self, x: np.ndarray, y: np.ndarray, *, lengths: np.ndarray, rows: np.ndarray) -> 'OutputAssociativeRVM':
+  def fit(self, x: np.ndarray, y: np.ndarray, *, lengths: Sequence[int], rows: np.ndarray) -> 'OutputAssociativeRVM':
     """Learns from the train recordings that the first stage was fitted on.
 
     Args:
@@ -154,13 +157,14 @@ class OutputAssociativeRVM(RegressorMixin, BaseEstimator):
       dataclasses.replace(self.output_kernel, first=size, last=None),
     )
     self.second_ = RVM(kernels=kernels, basis=self.basis, seed=self.seed)
-    self.second_.fit(self._beside(x, self.first.out_of_fold, lengths)[rows], y[rows])
+    around = self._around(self.first.out_of_fold, lengths)
+    self.second_.fit(np.concatenate([x[rows], around[rows]], axis=1), y[rows])
     return self
 
   # [N, D] -> [N, K]
-  def predict(self, x: np.ndarray, *, lengths: np.ndarray) -> np.ndarray:
+  def predict(self, x: np.ndarray, *, lengths: Sequence[int]) -> np.ndarray:
     """Predicts whole recordings, one after the other."""
-    return self.second_.predict(self._beside(x, self.first.estimator.predict(x), lengths))
+    return self.second_.predict(np.concatenate([x, self._around(self.first.estimator.predict(x), lengths)], axis=1))
 
-  def _beside(self, x, outputs, lengths) -> np.ndarray:
-    return np.concatenate([x, windows(self.first.standardise(outputs), lengths, self.side, self.hop)], axis=1)
+  def _around(self, outputs, lengths) -> np.ndarray:
+    return windows(self.first.standardise(outputs), lengths, self.side, self.hop)

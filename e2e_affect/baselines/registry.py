@@ -6,7 +6,7 @@ import ml_collections
 
 from data_prep.core import registry
 from data_prep.core.errors import UserError
-from e2e_affect.baselines import base, strength, svr
+from e2e_affect.baselines import base, rvm_rivals, strength, svr
 
 # name -> class, made of a config; its static `get_config()` has every field with default and meaning.
 RIVALS: dict[str, Any] = {}
@@ -41,4 +41,7 @@ def of(config: ml_collections.ConfigDict) -> base.Rival:
 
 
 register('svr', svr.SVR)
+register('rvm', rvm_rivals.RVMRival)
+register('oa_rvm', rvm_rivals.OARVMRival)
+register('staircase', rvm_rivals.StaircaseRival)
 register('strength', strength.Strength)
