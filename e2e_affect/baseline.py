@@ -18,10 +18,10 @@ def _define_flags():
   cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it is kept.')
 
 
-def _parse(argv):
-  from e2e_affect.baselines import registry  # imports scikit-learn
+def _fields():
+  from e2e_affect.baselines import registry  # imports scikit-learn and TensorFlow
 
-  return command_line.parse(argv, registry.fields(), ('data.dir',), _EXPLAINED)
+  return registry.fields()
 
 
 def main() -> None:
@@ -40,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, _define_flags, parse=_parse)
+  cli.run(main, _define_flags, parse=lambda argv: command_line.parse(argv, _fields, ('data.dir',), _EXPLAINED))

@@ -65,5 +65,5 @@ if __name__ == '__main__':
   cli.run(
     main,
     _define_flags,
-    parse=lambda argv: command_line.parse(argv, defaults.get_config(), defaults.PATHS, _EXPLAINED),
+    parse=lambda argv: command_line.parse(argv, defaults.get_config, defaults.PATHS, _EXPLAINED),
   )

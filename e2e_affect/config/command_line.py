@@ -1,6 +1,6 @@
 """`--config=FILE.py:argument` and `--config.field=value` of the commands that take a config."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import difflib
 import functools
 import operator
@@ -12,6 +12,8 @@ from ml_collections import config_flags
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError
+
+flags.disclaim_key_flags()  # as in data_prep/core/cli.py
 
 
 def define_config(examples: str, explained: str) -> None:
@@ -30,12 +32,14 @@ def define_config(examples: str, explained: str) -> None:
   flags.FLAGS['config'].default_as_str = None  # the help would say (default: 'None')
 
 
-def parse(argv: Sequence[str], known: ml_collections.ConfigDict, paths: Sequence[str], explained: str) -> Sequence[str]:
+def parse(
+  argv: Sequence[str], known: Callable[[], ml_collections.ConfigDict], paths: Sequence[str], explained: str
+) -> Sequence[str]:
   """Parses the flags and loads the config; what is wrong with it is told in one line.
 
   Args:
     argv: of the command.
-    known: has all fields that any config has.
+    known: gives all fields that any config has; called where one is not known.
     paths: fields that are paths, in which `~` is expanded.
     explained: the file that explains every field.
 
@@ -75,7 +79,7 @@ def _unknown_field(argv, known, explained):
   """What is wrong with the first --config.field that no config has; None where all are known."""
   from flax import traverse_util  # seconds that --help need not wait for
 
-  names = list(traverse_util.flatten_dict(known.to_dict(), sep='.'))
+  names = list(traverse_util.flatten_dict(known().to_dict(), sep='.'))
   for argument in argv[1:]:
     name = re.sub('^--?config[.]|=.*', '', argument, flags=re.DOTALL)
     if re.match('--?config[.]', argument) and name not in names:

@@ -60,6 +60,7 @@ def test_the_default_data_is_the_embedded_corpus():
   'module',
   [
     'e2e_affect.main',
+    'e2e_affect.baseline',
     'e2e_affect.report',
     'data_prep.simulate',
     'data_prep.prepare',
