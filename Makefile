@@ -5,6 +5,8 @@
 # EXTRAS=test,dev adds PyTorch, and runs the comparisons with it that skip otherwise. requirements.lock pins its version;
 # pip takes the CPU build of that version (0.8 GB on disk) where PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL leads to one, and
 # PyPI's build elsewhere, which brings CUDA's libraries on Linux (several GB). Either will do.
+#
+# EXTRAS=test,features adds openSMILE, for the acoustic features of the paper's rivals. Its licence allows research only.
 
 PYTHON ?= python3
 EXTRAS ?= test
@@ -28,6 +30,7 @@ install: .venv/installed.$(EXTRAS)
 	  || { echo "error: $$($(PYTHON) --version) found, Python 3.11 or newer expected; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --constraint requirements.lock --editable '.[$*]'
+	@case ',$*,' in *,features,*) echo 'openSMILE is there, too: its licence allows research, no product (docs/features.md)';; esac
 	touch $@
 
 demo: install
