@@ -1,23 +1,18 @@
-"""The paper's staged training as one command: speech, visual, fused, geometric, and the final runs of Table VI.
+"""The paper's tables and figures as one command: its networks, their rivals, and one page that holds both to the paper.
 
     python launch/reproduce.py --data=data/recola --out=runs/recola --imagenet=resnet_v1_50.ckpt
 
-Start it in the root of a checkout. Stages, each a child process with a workdir of its own under --out:
+Start it in the root of a checkout. It plans, runs what is missing one after the other, and writes `paper.html`,
+`paper.md` and `paper.json` under --out; `--dry_run` prints the plan alone, and how long it takes by past runs. What
+runs is data: `e2e_affect/paper/experiments.py` names every experiment, its config and what it starts from. Each is a
+child process with a workdir of its own under --out; those of the seeds after 0 are in `seed1/`, `seed2/` …
 
-    speech      from scratch
-    visual      from ImageNet's weights (--imagenet; without, from scratch)
-    fused       from the features of both, whose recurrent parts are discarded
-    geometric   landmarks beside the fused features; only the recurrent part is trained
-    final       fused and geometric once more, on train + validation for twice the epochs (section V-D), with the
-                post-processing that was fitted on validation before, evaluated on test once
-
-The same command goes on where it stopped: stages with results are skipped, the one that was running resumes. SIGTERM
-and SIGINT reach the child as SIGTERM, and it saves; so does the end of this program by SIGKILL. Exit codes: 0 done, 64
-usage, 143 after SIGTERM, 130 after SIGINT, else that of the stage that failed.
+The same command goes on where it stopped: what has results is skipped, what was running resumes. SIGTERM and SIGINT
+reach the child as SIGTERM, and it saves; so does the end of this program by SIGKILL. Exit codes: 0 done, 64 usage, 143
+after SIGTERM, 130 after SIGINT, else that of the experiment that failed; the page is then written of what there is.
 """
 
 import argparse
-import dataclasses
 import importlib
 import os
 import pathlib
@@ -26,129 +21,36 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for configs and e2e_affect, too
-from data_prep.core import children, cli, json_text  # noqa: E402
-
-STAGES = ('speech', 'visual', 'fused', 'geometric', 'final')
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-  """One child process.
-
-  Attributes:
-    name: of the step, and of its folder.
-    command: what follows `python`; `{landmarks}` stands for the number of landmarks, known once they are there.
-    done: the file that it writes last.
-    what: in words.
-  """
-
-  name: str
-  command: list[str]
-  done: pathlib.Path
-  what: str
+from data_prep.core import children, cli  # noqa: E402
+from e2e_affect.paper import experiments, plan, times  # noqa: E402
+from e2e_affect.paper.plan import Options, Step  # noqa: E402
+from e2e_affect.paper.published import TABLES  # noqa: E402
 
 
-def plan(args: argparse.Namespace) -> list[Step]:
-  """All steps, in order."""
-  steps, out = [], args.out
-  geometric_data = out / 'geometric_data'
-
-  def train(name, config, what, data=args.data, **fields):
-    pairs = {'data.dir': data, **fields, **dict(args.set)}
-    steps.append(
-      Step(
-        name,
-        [
-          '-m',
-          'e2e_affect.main',
-          f'--config=configs/{config}.py' + args.variant,
-          f'--workdir={out / name}',
-          *(f'--config.{field}={value}' for field, value in pairs.items()),
-        ],
-        out / name / 'results.json',
-        what,
-      )
-    )
-
-  def final(of, config, what, **fields):
-    epochs = 2 * float(dict(args.set).get('epochs', default_epochs(config, args.variant)))
-    fields |= {'data.train_on': "('train','validation')", 'postprocessing_from': out / of}
-    train(f'final_{of}', config, f'{what}, on train + validation, {epochs:g} epochs', **fields)
-    command = [part for part in steps[-1].command if not part.startswith('--config.epochs=')]
-    steps[-1] = dataclasses.replace(steps[-1], command=[*command, f'--config.epochs={epochs:g}'])
-
-  starts = lambda speech, visual: {'init_from.speech': out / speech, 'init_from.visual': out / visual}
-  if 'speech' in args.stages:
-    train('speech', 'speech', 'the speech network, from scratch')
-  if 'visual' in args.stages:
-    if args.imagenet:
-      steps.append(
-        Step(
-          'imagenet',
-          ['-m', 'e2e_affect.import_weights', args.imagenet, f'--out={out / "imagenet"}'],
-          out / 'imagenet' / 'weights.safetensors',
-          'the weights of ImageNet, imported',
-        )
-      )
-    what, fields = ('from ImageNet', {'pretrained': out / 'imagenet'}) if args.imagenet else ('from scratch', {})
-    train('visual', 'visual', f'the visual network, {what}', **fields)
-  if 'fused' in args.stages:
-    train('fused', 'fused', 'both, from their features', **starts('speech', 'visual'))
-  geometric = {'data': geometric_data, 'model.geometric.landmarks': '{landmarks}'}
-  if 'geometric' in args.stages:
-    steps.append(
-      Step(
-        'landmarks',
-        ['-m', 'data_prep.landmarks', f'--data={args.data}', f'--out={geometric_data}', f'--source={args.landmarks}'],
-        geometric_data / 'manifest.json',
-        f'landmarks, by {args.landmarks}',
-      )
-    )
-    train(
-      'geometric',
-      'fused_geometric',
-      'landmarks, too; only the recurrent part is trained',
-      **geometric,
-      **starts('fused', 'fused'),
-    )
-  if 'final' in args.stages:
-    final('fused', 'fused', 'both', **starts('speech', 'visual'))
-    if 'geometric' in args.stages or (out / 'geometric' / 'results.json').exists():
-      final('geometric', 'fused_geometric', 'landmarks, too', **geometric, **starts('final_fused', 'final_fused'))
-  return steps
+def epochs_of(config: str) -> float:
+  """Epochs of a config, named as `--config` takes it."""
+  file, _, argument = config.partition(':')
+  module = importlib.import_module(file.removesuffix('.py').replace('/', '.'))
+  return module.get_config(argument).epochs
 
 
-def default_epochs(config: str, variant: str) -> float:
-  """Epochs of a file in configs/."""
-  return importlib.import_module(f'configs.{config}').get_config(variant.removeprefix(':')).epochs
-
-
-def missing(args: argparse.Namespace, steps: list[Step]) -> str | None:
-  """What is not there and will not be made: the data, the published weights, what a step starts from."""
+def missing(options: Options, steps: list[Step]) -> str | None:
+  """What is not there and will not be made: the data, the published weights."""
   embedded = importlib.import_module('e2e_affect.config.defaults').get_config().data.dir  # the first training makes it
-  if str(args.data) != embedded and not (args.data / 'manifest.json').is_file():
-    return f'{args.data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
-  made = {step.name for step in steps}
-  for step in steps:
-    if step.done.exists():
-      continue
-    # A run that goes on does not need what it started from.
-    begun = any((step.done.parent / 'checkpoints').glob('[0-9]*'))
-    if step.name == 'imagenet' and not any(pathlib.Path(args.imagenet + end).is_file() for end in ('', '.index')):
-      return f'--imagenet={args.imagenet}: not found; expected weights, or the beginning of a TensorFlow checkpoint'
-    for part in step.command:
-      field, _, value = part.partition('=')
-      source = pathlib.Path(value)
-      needed = ('--config.postprocessing_from',) if begun else ('--config.init_from', '--config.postprocessing_from')
-      if field.startswith(needed) and source.name not in made and not (source / 'results.json').exists():
-        return f'{step.name} starts from {source}, which is not there; add {source.name} to --stages'
+  for data in filter(None, (options.data, options.data_avec)):
+    if str(data) != embedded and not (data / 'manifest.json').is_file():
+      return f'{data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
+  to_import = any(step.name == 'imagenet' and not step.done.exists() for step in steps)
+  if to_import and not any(pathlib.Path(options.imagenet + end).is_file() for end in ('', '.index')):
+    return f'--imagenet={options.imagenet}: not found; expected weights, or the beginning of a TensorFlow checkpoint'
   return None
 
 
-def run(step: Step, out: pathlib.Path) -> int:
+def run(step: Step) -> int:
   """Runs a step to its end; returns its exit code, 128 + the signal after one."""
   asked, child = [], None
 
@@ -159,7 +61,7 @@ def run(step: Step, out: pathlib.Path) -> int:
 
   old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
   try:
-    command = [sys.executable, *(part.replace('{landmarks}', landmarks(out)) for part in step.command)]
+    command = [sys.executable, *plan.parts(step)]
     cli.say(f'\n== {step.name}: {step.what}\n{shown(command)}')
     child = children.start(command, stdin=subprocess.DEVNULL, start_new_session=True)
     code = child.wait()
@@ -172,18 +74,48 @@ def run(step: Step, out: pathlib.Path) -> int:
 
 
 def shown(command: list[str]) -> str:
-  """The command as a shell takes it; N stands for the number of landmarks, where that is not known yet."""
+  """The command as a shell takes it."""
   quoted = lambda part: part if shlex.quote(part) == part else '"' + re.sub(r'(["\\$`])', r'\\\1', part) + '"'
-  return ' '.join(quoted(part.replace('{landmarks}', 'N')) for part in command)
+  return ' '.join(map(quoted, command))
 
 
-def landmarks(out: pathlib.Path) -> str:
-  """The number of landmarks, '{landmarks}' as long as there are none."""
-  try:
-    manifest = json_text.parse((out / 'geometric_data' / 'manifest.json').read_text(encoding='utf-8'))
-    return str(manifest['streams']['geometric'][0]['shape'][0])
-  except (OSError, ValueError, KeyError):
-    return '{landmarks}'
+def show(steps: list[Step], options: Options, commands: bool) -> None:
+  """Prints the plan: of each step its state and how long it takes, and its command where that is asked for."""
+  past = times.read(options.out)
+  for step in steps:
+    state = 'done' if step.done.exists() else 'goes on' if begun(step) else 'to do'
+    seconds = past.get(step.name, {}).get('seconds') if step.done.exists() else None
+    about = times.estimate(step, steps, past, options.demo)
+    took = (
+      times.in_words(seconds)
+      if seconds
+      else ''
+      if step.done.exists() or about is None
+      else 'about ' + times.in_words(about)
+    )
+    cli.say(f'{step.name:<28} {state:<8} {took:<15} {step.what}')
+    if commands:
+      cli.say(f'  {shown([sys.executable, *plan.parts(step, landmark_word="N")])}\n')
+  if commands and any('{landmarks}' in part for step in steps for part in plan.parts(step)):
+    cli.say('N: the number of landmarks, known once they are found')
+  cli.say(what_is_left(steps, options))
+
+
+def begun(step: Step) -> bool:
+  """Whether a run that is not done has begun. The folder of figures is shared, and tells nothing."""
+  return step.folder.exists() and experiments.EXPERIMENTS[step.experiment].kind not in ('absent', 'figure')
+
+
+def what_is_left(steps: list[Step], options: Options) -> str:
+  """How many steps are done, and how long the others take."""
+  rest = [step for step in steps if not step.done.exists()]
+  seconds, unknown = times.left(rest, steps, times.read(options.out), options.demo)
+  line = f'{len(steps) - len(rest)} of {len(steps)} done'
+  if len(rest) > unknown:
+    line += f', about {times.in_words(seconds)} left'
+  if unknown:
+    line += f'{", and" if len(rest) > unknown else ","} {unknown} whose like has not run here: nobody knows how long'
+  return line
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -191,6 +123,8 @@ def setting(text: str) -> tuple[str, str]:
   name, found, value = text.partition('=')
   if not name or not found:
     raise argparse.ArgumentTypeError(f'found {text!r}, expected field=value')
+  if name == 'seed':
+    raise argparse.ArgumentTypeError('--seeds says how many seeds are trained, from 0')
   config = importlib.import_module('e2e_affect.config.defaults').get_config().to_dict()
   for part in name.split('.'):
     config = config.get(part) if isinstance(config, dict) else None
@@ -204,46 +138,49 @@ def path(text: str) -> pathlib.Path:
   return pathlib.Path(os.path.expanduser(text))
 
 
-def stages(text: str) -> tuple[str, ...]:
-  """'fused,final' -> ('fused', 'final'), in the order they are trained in."""
-  asked = text.split(',')
-  if not set(asked) <= set(STAGES):
-    raise argparse.ArgumentTypeError(f'found {text!r}, expected some of {",".join(STAGES)}')
-  return tuple(stage for stage in STAGES if stage in asked)
+def some_of(known):
+  """A type of argument: 'III,II' -> ('II', 'III'), in the order of what is known; '' is none."""
+
+  def parsed(text: str) -> tuple[str, ...]:
+    asked = text.split(',') if text else []
+    if not set(asked) <= set(known):
+      raise argparse.ArgumentTypeError(f'found {text!r}, expected some of {",".join(known)}')
+    return tuple(name for name in known if name in asked)
+
+  return parsed
 
 
-def parse() -> argparse.Namespace:
-  """The flags; a wrong one ends the program with one line and 64."""
+def count(text: str) -> int:
+  """A whole number above 0."""
+  if not text.isdecimal() or not int(text):
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number from 1')
+  return int(text)
+
+
+def parse() -> tuple[Options, bool]:
+  """The options, and whether to print the plan alone; a wrong flag ends the program with one line and 64."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.error = lambda message: parser.exit(64, f'error: {message}\n')
-  parser.add_argument('--data', required=True, type=path, help='data folder, as data_prep.prepare wrote it')
-  parser.add_argument('--out', required=True, type=path, help='folder of all workdirs')
-  parser.add_argument('--stages', type=stages, default=STAGES, help=f'some of {",".join(STAGES)}; default: all')
-  parser.add_argument(
-    '--imagenet', type=os.path.expanduser, help='published weights of ResNet-50, any file that import_weights takes'
-  )
-  parser.add_argument('--landmarks', default='mtcnn', help='--source of data_prep.landmarks; default: mtcnn')
-  parser.add_argument(
-    '--demo',
-    dest='variant',
-    action='store_const',
-    const=':demo',
-    default='',
-    help='the small networks of `make demo`, from scratch',
-  )
-  parser.add_argument(
-    '--set',
-    type=setting,
-    action='append',
-    default=[],
-    metavar='FIELD=VALUE',
-    help='a field of the config, for every training',
-  )
-  parser.add_argument('--dry_run', action='store_true', help='print the plan and do nothing')
+  add = parser.add_argument
+  add('--data', required=True, type=path, help='data folder of the whole corpus, as data_prep.prepare wrote it')
+  add('--data_avec', type=path, help="that of AVEC's 27 people, for Tables IV to VI; default: they run on --data")
+  add('--out', required=True, type=path, help='folder of all workdirs')
+  add('--tables', type=some_of(TABLES), default=tuple(TABLES), help=f'some of {",".join(TABLES)}; default: all')
+  figures = tuple(experiments.FIGURES)
+  add('--figures', type=some_of(figures), default=figures, help='2, 3 or 2,3, the default; empty: none')
+  add('--seeds', type=count, help='how many seeds each network is trained with; default: 3, with --demo 1')
+  add('--beyond', action='store_true', help='also what the paper does not have: delays, missing modalities, …')
+  add('--imagenet', type=os.path.expanduser, help='published weights of ResNet-50, any file that import_weights takes')
+  add('--landmarks', default='mtcnn', help='--source of data_prep.landmarks; default: mtcnn')
+  add('--demo', action='store_true', help='the small networks of `make demo`, from scratch')
+  add('--set', type=setting, action='append', default=[], metavar='FIELD=VALUE', help='a field, for every network')
+  add('--dry_run', action='store_true', help='print the plan and do nothing')
   args = parser.parse_args()
-  if args.variant and args.imagenet:
+  if args.demo and args.imagenet:
     parser.error('--demo trains a narrower network, for which there are no ImageNet weights; leave one of them out')
-  return args
+  asked = {name: value for name, value in vars(args).items() if name not in ('set', 'dry_run', 'seeds')}
+  seeds = args.seeds or (1 if args.demo else 3)
+  return Options(**asked, seeds=seeds, fields=tuple(args.set)), args.dry_run
 
 
 def stop(number: int, _) -> None:
@@ -253,36 +190,31 @@ def stop(number: int, _) -> None:
 
 
 def main() -> int:
-  """Plans, runs what is missing, prints the tables; returns the exit code."""
-  args = parse()
-  steps = plan(args)
-  lacking = missing(args, steps)
+  """Plans, runs what is missing, writes the page; returns the exit code."""
+  options, dry_run = parse()
+  steps = plan.plan(options, epochs_of)
+  lacking = missing(options, steps)
   if lacking:
     cli.complain(f'error: {lacking}')
     return 64
-  state = lambda step: 'done' if step.done.exists() else 'goes on' if step.done.parent.exists() else 'to do'
-  for step in steps:
-    cli.say(f'{step.name:<15} {state(step):<8} {step.what}')
-    if args.dry_run:
-      command = [part.replace('{landmarks}', landmarks(args.out)) for part in step.command]
-      cli.say(f'  {shown([sys.executable, *command])}\n')
-  if args.dry_run:
-    if any('{landmarks}' in part for step in steps for part in step.command) and landmarks(args.out) == '{landmarks}':
-      cli.say('N: the number of landmarks, known once they are found')
+  show(steps, options, commands=dry_run)
+  if dry_run:
     return 0
+  plan.write(options, epochs_of)
+  code = 0
   for step in steps:
     if not step.done.exists():
-      code = run(step, args.out)
+      begin = time.monotonic()
+      code = run(step)
+      times.add(options.out, step.name, time.monotonic() - begin, ended=not code)
       if code:
         cli.complain(f'error: {step.name} ended with exit code {code}; the same command goes on from there')
-        return code
-  runs = [str(step.done.parent) for step in steps if step.done.name == 'results.json']
-  cli.say('')
-  return (
-    children.run([sys.executable, '-m', 'e2e_affect.report', *runs, f'--out={args.out / "report.html"}']).returncode
-    if runs
-    else 0
-  )
+        break
+      cli.say(f'\n{what_is_left(steps, options)}')
+  if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+    return code
+  page = children.run([sys.executable, '-m', 'e2e_affect.paper', str(options.out)]).returncode
+  return code or page
 
 
 if __name__ == '__main__':

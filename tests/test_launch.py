@@ -197,7 +197,7 @@ def test_sweep_says_that_out_cannot_be_written(sweep, tmp_path):
 
 PLANS = {
   'sweep.py': ['--config=configs/speech.py', '--out=out', '--set', 'seed=0', '--dry_run'],
-  'reproduce.py': ['--data=.', '--out=út', '--stages=speech', '--dry_run'],
+  'reproduce.py': ['--data=.', '--out=út', '--tables=III', '--dry_run'],
 }
 
 
