@@ -8,7 +8,7 @@ from typing import Any
 from e2e_affect.paper.published import TARGETS
 from e2e_affect.paper.times import in_words
 from e2e_affect.report.page import figure, render
-from e2e_affect.report.run_report import number
+from e2e_affect.report.run_report import number, searches
 
 TITLE = 'The paper’s tables'
 _SIMULATED = (
@@ -191,39 +191,24 @@ def _stage_row(row):
 
 
 def _search(run):
-  """The searches of a rival: the grid in a line, the choice with its score, and every point as a row."""
+  """The searches of a rival: the grid in a line, what was chosen, and all that was tried."""
   shown = []
-  for search in run['search']['searches']:
-    tried = search['tried']
-    names = [name for name in tried[0] if name != 'ccc']
-    targets = list(tried[0]['ccc'])
-    values = {name: list(dict.fromkeys(_leaf(point[name]) for point in tried)) for name in names}
+  for search in searches(run['search']):
+    settings = [row['cells'] for row in search['rows']]
     shown.append(
       {
-        'what': search['what'],
-        'count': len(tried),
-        'grid': [(name, ', '.join(several)) for name, several in values.items()],
-        'chosen': [(target, _in_a_line(point)) for target, point in search['chosen'].items()],
-        'header': [*names, *targets],
-        'rows': [
-          [*(_leaf(point[name]) for name in names), *(number(point['ccc'][target]) for target in targets)]
-          for point in tried
+        **search,
+        'grid': [
+          (name, ', '.join(dict.fromkeys(of))) for name, of in zip(search['head'], zip(*settings), strict=False)
+        ],
+        'chosen': [
+          (row['chosen'], ', '.join(f'{name} {of}' for name, of in zip(search['head'], row['cells'], strict=False)))
+          for row in search['rows']
+          if row['chosen']
         ],
       }
     )
   return {**run, 'searches': shown}
-
-
-def _in_a_line(point):
-  return ', '.join(f'{name} {_leaf(value)}' for name, value in point.items() if name != 'ccc')
-
-
-def _leaf(value):
-  if isinstance(value, float):
-    return f'{value:.4g}'
-  if isinstance(value, Mapping):
-    return _in_a_line(value)
-  return ', '.join(map(_leaf, value)) if isinstance(value, list) else str(value)
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -280,8 +265,8 @@ def markdown(content: Mapping[str, Any]) -> str:
   for of in map(_search, content['searches']):
     for search in of['searches']:
       grid = '; '.join(f'{name} {values}' for name, values in search['grid'])
-      lines.append(f'* [{of["name"]}]({of["link"]}), {search["what"]}: {search["count"]} tried, {grid}')
-      lines += [f'    * {target}: {point}' for target, point in search['chosen']]
+      lines.append(f'* [{of["name"]}]({of["link"]}), {search["what"]}: {len(search["rows"])} tried, {grid}')
+      lines += [f'    * {targets}: {chosen}' for targets, chosen in search['chosen']]
   lines.append('')
   for of in content['figures']:
     lines += [f'![{of["name"]}]({of["file"]})', '', f'{short_corpus(content)}. {of["caption"]}', '']

@@ -22,11 +22,11 @@ from e2e_affect.paper import runs as of_runs
 from e2e_affect.paper.experiments import ABSENT, EXPERIMENTS, NETWORK, RIVAL
 from e2e_affect.paper.plan import FIGURES_FOLDER, Options, Run
 from e2e_affect.paper.published import Row, Table, TABLES, TARGETS
+from e2e_affect.report import run_report
 from e2e_affect.traces import bootstrap
 from e2e_affect.traces.traces import Trace
 
 SHOWN = ('test', 'validation')
-SEARCH_FILE = 'search.json'
 _SEED = 0  # of the bootstrap
 
 
@@ -162,7 +162,7 @@ def _link(run, options):
   return {
     'name': run.name,
     'seed': run.seed,
-    'link': pathlib.Path(os.path.relpath(run.folder / 'report.html', options.out)).as_posix(),
+    'link': pathlib.Path(os.path.relpath(run.folder / run_report.REPORT_FILE, options.out)).as_posix(),
   }
 
 
@@ -318,7 +318,7 @@ def searches(options: Options, runs: Sequence[Run]) -> list[dict[str, Any]]:
   found = []
   for run in runs:
     if EXPERIMENTS[run.experiment].kind == RIVAL and run.done.is_file():
-      path = run.folder / SEARCH_FILE
+      path = run.folder / run_report.SEARCH_FILE
       try:
         search = json_text.parse(path.read_text(encoding='utf-8'))
       except (OSError, ValueError) as e:

@@ -53,7 +53,7 @@ def write_report(workdir) -> pathlib.Path:
       fitted=fitted,
       fitted_steps=head.in_words(fitted, grid) if fitted['fitted_on'] else {},
       checkpoint=text_rows(results['checkpoint']),
-      searches=_searches(_read_json(workdir / SEARCH_FILE)),
+      searches=searches(_read_json(workdir / SEARCH_FILE)),
       config=_config_rows(_read_config(workdir)),
     ),
   )
@@ -183,8 +183,12 @@ def _read_json(path):
     raise DataError(f'{path}: damaged ({e}); start the run again to write it') from None
 
 
-def _searches(record):
-  """What a rival tried on validation: of each search its name and a table, in which the chosen lines are marked."""
+def searches(record: dict | None) -> list[dict]:
+  """What a rival tried on validation: of each search its name and a table, in which the chosen lines are marked.
+
+  Args:
+    record: the content of `search.json`, or None.
+  """
   tables = []
   for search in record['searches'] if record else []:
     fields = [name for name in search['tried'][0] if name != 'ccc']

@@ -45,9 +45,9 @@ def test_cells_have_the_form_of_the_paper_and_link_to_their_run(made_folder):
 
 def test_the_searched_grids_and_times_stand_in_the_page(made_folder):
   page = (made_folder / 'paper.html').read_text()
-  assert 'SVR: 2 tried,\n<code>complexity</code> 0.001, 0.01.' in page
+  assert 'SVR: 2 tried,\ncomplexity 0.001, 0.01.' in page
   assert '<li>arousal: complexity 0.01</li>' in page
-  assert '<tr><td>0.001</td><td>0.301</td><td>0.200</td></tr>' in page and '5 min together' in page
+  assert '<td>0.001</td><td>0.301</td><td>0.200</td><td>valence</td>' in page and '5 min together' in page
   assert (
     ', SVR: 2 tried, complexity 0.001, 0.01\n    * arousal: complexity 0.01\n' in (made_folder / 'paper.md').read_text()
   )
