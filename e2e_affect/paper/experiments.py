@@ -1,14 +1,16 @@
 """The experiments behind the paper's tables and figures: what each runs, on which data, and what it starts from.
 
-A field's value may name others: `{speech}` is the workdir of that experiment in the same split and of the same seed,
-`{landmarks}` the number of landmarks. `e2e_affect/paper/plan.py` makes child processes of them.
+A field's value may name others: `{speech}` in it is the workdir of that experiment in the same split and of the same
+seed, `{landmarks}` the number of landmarks. `e2e_affect/paper/plan.py` makes child processes of them.
 """
 
 from collections.abc import Mapping
 import dataclasses
+import re
 
 from e2e_affect.paper.published import TABLES
 
+NAMED = re.compile(r'\{(\w+)\}')  # another experiment, in the value of a field
 NETWORK, RIVAL, ABSENT, TOOL, FIGURE = 'network', 'rival', 'absent', 'tool', 'figure'
 
 
@@ -91,6 +93,25 @@ def _rival(name, config, what, geometric=False, minutes=2.0):
   return Experiment(name, RIVAL, what, f'baselines/{config}', geometric=geometric, minutes=minutes)
 
 
+def _strength(features, words, geometric=False):
+  """The second model of strength modelling, after the SVR on the same features."""
+  return Experiment(
+    f'strength_{features}',
+    RIVAL,
+    f'strength modelling on {words}',
+    f'baselines/strength:{features}',
+    {'strength.first': f"('{{svr_{features}}}',)"},
+    geometric=geometric,
+    minutes=2,
+  )
+
+
+def _decision(name, of, what):
+  """Strength models joined at the level of decisions."""
+  first = ','.join(f"'{{strength_{features}}}'" for features in of)
+  return Experiment(name, RIVAL, what, 'baselines/strength:decision', {'strength.first': f'({first})'})
+
+
 def _blstm(features, loss, **kwargs):
   of = f'{features}_{loss}'
   return Experiment(f'blstm_{of}', NETWORK, f'BLSTM on {features}, {loss.upper()}', f'baselines/blstm:{of}', **kwargs)
@@ -157,14 +178,16 @@ EXPERIMENTS = {
     _blstm('egemaps', 'ccc'),
     _blstm('compare', 'ccc'),
     _rival('rvm_egemaps', 'rvm:egemaps', 'RVM on eGeMAPS'),
-    _rival('strength_audio', 'strength:audio', 'strength modelling on sound'),
-    _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', True, minutes=4),
+    _strength('egemaps', 'eGeMAPS'),
+    _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', minutes=4),
     _rival('svr_geometry', 'svr:geometry', 'SVR on geometry', True),
     _rival('rvm_geometry', 'rvm:geometry', 'RVM on geometry', True),
-    _rival('rvm_appearance', 'rvm:appearance', 'RVM on appearance', True),
-    _rival('strength_video', 'strength:video', 'strength modelling on video', True),
-    _rival('oa_rvm', 'oa_rvm:egemaps_geometry', 'OA RVM with staircase regression', True),
-    _rival('strength', 'strength:audio_video', 'strength modelling on sound and video', True),
+    _rival('rvm_appearance', 'rvm:appearance', 'RVM on appearance'),
+    _strength('appearance', 'appearance'),
+    _strength('geometry', 'geometry', True),
+    _decision('strength_video', ('appearance', 'geometry'), 'strength modelling, video'),
+    _decision('strength', ('egemaps', 'appearance', 'geometry'), 'strength modelling, sound and video'),
+    _rival('staircase', 'staircase:egemaps_geometry', 'OA RVM with staircase regression', True, 3),
     *(_sequence_length(modality, steps) for modality in ('speech', 'visual') for steps in _SEQUENCES),
     *(
       Experiment(
@@ -207,7 +230,16 @@ EXPERIMENTS = {
       {**_STARTS, 'model.modalities': "('speech','visual','egemaps')"},
       minutes=4,
     ),
-    _rival('svr_fusion', 'svr:early', 'SVR on early fusion', True),
+    _rival('svr_early', 'svr:early', 'SVR on early fusion', True, 4),
+    Experiment(
+      'strength_early',
+      RIVAL,
+      'strength modelling on early fusion',
+      'baselines/strength:feature',
+      {'strength.first': "('{svr_early}',)"},
+      geometric=True,
+      minutes=3,
+    ),
     Experiment('figure_2', FIGURE, 'units of the LSTM that follow energy, loudness and pitch', needs=('speech',)),
     Experiment('figure_3', FIGURE, 'the test subject nearest to the median', needs=('final_fused',)),
     Experiment('filters', FIGURE, 'what the filters of the speech network learnt', needs=('speech',)),
@@ -230,7 +262,8 @@ BEYOND = (
   Beyond('Moving average', 'sound and picture', ('fused_average',), 'of the parameters, 0.999 kept an update', False),
   Beyond('No moving average', 'sound and picture', ('fused_average',), "the demo's other networks have one", True),
   Beyond('Acoustic features, too', 'sound, picture, eGeMAPS', ('fused_acoustic',), 'a further stream of the network'),
-  Beyond('SVR', 'early fusion', ('svr_fusion',), 'eGeMAPS, appearance and geometry side by side'),
+  Beyond('SVR', 'early fusion', ('svr_early',), 'eGeMAPS, appearance and geometry side by side'),
+  Beyond('Strength modelling', 'early fusion', ('strength_early',), 'at the level of features'),
 )
 
 FIGURES = {'2': ('figure_2', 'filters'), '3': ('figure_3',)}
@@ -256,6 +289,6 @@ def beyond(demo: bool) -> list[Beyond]:
 
 def starts_from(experiment: Experiment) -> list[str]:
   """What must be there before an experiment, by its fields and needs."""
-  of_fields = [value[1:-1] for value in experiment.fields.values() if value.startswith('{')]
+  of_fields = [name for value in experiment.fields.values() for name in NAMED.findall(value)]
   landmarks = ['landmarks'] if experiment.geometric else []
   return [name for name in dict.fromkeys([*landmarks, *of_fields, *experiment.needs]) if name in EXPERIMENTS]

@@ -179,7 +179,7 @@ def _step(options, name, split, seed, epochs_of):
     if spec.kind == NETWORK:
       of_run |= {'seed': str(seed)} if seed else {}
     chosen = _fields(options, spec, epochs_of)
-    fields = tuple((field, value) for field, value in chosen.items() if not value.startswith('{'))
+    fields = tuple((field, value) for field, value in chosen.items() if not experiments.NAMED.search(value))
     if 'epochs' in dict(fields):
       what += f', {float(chosen["epochs"]):g} epochs'
     if name.startswith('visual'):
@@ -222,10 +222,10 @@ def _fields(options, spec, epochs_of):
 
 
 def _filled(options, value, split, seed):
-  name = value[1:-1]
-  if value.startswith('{') and name in EXPERIMENTS and name != 'landmarks':
-    return str(folder_of(options, name, split, seed))
-  return value
+  """A field's value with workdirs in it; the number of landmarks is known later."""
+  return experiments.NAMED.sub(
+    lambda of: of[0] if of[1] == 'landmarks' else str(folder_of(options, of[1], split, seed)), value
+  )
 
 
 def _data(options, split):

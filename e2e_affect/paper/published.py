@@ -119,7 +119,7 @@ TABLES = {
         _row('Brady et al. [32]', 'MFCC', None, (0.846, 0.450), None),
         _row('Weber et al. [31]', 'eGeMAPS', None, (0.793, 0.456), None),
         _row('Somandepalli et al. [34]', 'Mixed', None, (0.800, 0.448), None),
-        _row('Han et al. [28]', '13 LLDs', (0.666, 0.364), (0.755, 0.476), 'strength_audio'),
+        _row('Han et al. [28]', '13 LLDs', (0.666, 0.364), (0.755, 0.476), 'strength_egemaps'),
         _row('Proposed', 'raw signal', (0.715, 0.369), (0.786, 0.428), 'speech', ('arousal',)),
       ),
       'avec',
@@ -155,7 +155,7 @@ TABLES = {
       'the 27 people of AVEC 2016',
       ('Predictor', 'Audio features', 'Visual features'),
       (
-        _row('OA RVM-SR [30]', ('eGeMAPS', 'Geometric'), (0.770, 0.545), (0.855, 0.642), 'oa_rvm'),
+        _row('OA RVM-SR [30]', ('eGeMAPS', 'Geometric'), (0.770, 0.545), (0.855, 0.642), 'staircase'),
         _row('Han et al. [28]', ('ComParE 13 LLDs', 'Appearance Mixed'), (0.610, 0.463), (0.728, 0.544), 'strength'),
         _row('Proposed', ('raw signal', 'raw signal'), (0.789, 0.691), (0.731, 0.502), 'final_fused', TARGETS),
         _row('Proposed', ('raw signal', 'raw + geometric'), (0.788, 0.732), (0.731, 0.502), 'final_geometric', TARGETS),

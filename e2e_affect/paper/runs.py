@@ -1,15 +1,13 @@
 """What a finished run says: its scores from `results.json`, and its traces from `predictions/<partition>.csv`."""
 
-import csv
 import functools
 import pathlib
-
-import numpy as np
 
 from data_prep.core import json_text
 from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
 from e2e_affect.paper.plan import Run
+from e2e_affect.traces.table import read_traces
 from e2e_affect.traces.traces import Trace
 
 STAGES = ('raw', 'postprocessed')
@@ -43,36 +41,15 @@ def traces(path: pathlib.Path, partition: str, stage: str, data: pathlib.Path) -
     DataError: the file is absent, damaged, or of other recordings than the data.
   """
   manifest = Manifest.read(data)
-  subjects = {shard.recording: shard.subject for shard in manifest.shards}
-  columns = [target + ('_post' if stage == 'postprocessed' else '') for target in manifest.targets]
-  gold = [f'{target}_gold' for target in manifest.targets]
-  found: dict[str, list] = {}
-  try:
-    with open(path, encoding='utf-8', newline='') as file:
-      reader = csv.reader(file)
-      places = {name: place for place, name in enumerate(next(reader))}
-      wanted = [places[name] for name in (*columns, *gold, 'face_found')]
-      for row in reader:
-        found.setdefault(row[0], []).append([float(row[place]) if row[place] else np.nan for place in wanted])
-    made = []
-    for recording, rows in found.items():
-      values, k = np.asarray(rows, np.float32), len(columns)
-      scored = ~np.isnan(values[:, k : 2 * k]).any(axis=1)
-      made.append(
-        Trace(
-          recording=recording,
-          subject=subjects[recording],
-          partition=partition,
-          prediction=values[:, :k],
-          gold=np.nan_to_num(values[:, k : 2 * k]),
-          mask=np.asarray(scored, np.float32),
-          face_found=values[:, 2 * k],
-          grid=manifest.grid,
-        )
-      )
-    return made
-  except (OSError, StopIteration, KeyError, IndexError, ValueError) as e:
-    raise DataError(f'{path}: not the traces of {data} ({e!r}); delete the run, and it is made again') from None
+  return read_traces(
+    path,
+    manifest.targets,
+    manifest.targets,
+    partition=partition,
+    subjects={shard.recording: shard.subject for shard in manifest.shards},
+    grid=manifest.grid,
+    postprocessed=stage == 'postprocessed',
+  )
 
 
 def traces_of(run: Run, partition: str, stage: str, data: pathlib.Path) -> list[Trace]:

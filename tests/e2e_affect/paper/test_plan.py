@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import pytest
 
@@ -26,7 +27,8 @@ def test_a_table_brings_what_its_networks_start_from_and_nothing_else():
   assert sorted(names) == sorted(
     [
       *('speech', 'imagenet', 'visual', 'fused', 'landmarks', 'geometric', 'final_fused', 'final_geometric'),
-      *('oa_rvm', 'strength'),
+      *('svr_egemaps', 'strength_egemaps', 'svr_appearance', 'strength_appearance'),
+      *('svr_geometry', 'strength_geometry', 'strength', 'staircase'),
     ]
   )
 
@@ -36,9 +38,9 @@ def test_every_step_comes_after_what_it_starts_from():
   made = set()
   for step in steps:
     for part in step.command:
-      value = pathlib.Path(part.partition('=')[2])
-      if value.is_relative_to('o') and value not in (step.folder, pathlib.Path('o/figures')):
-        assert value in made, (step.name, part)
+      for value in map(pathlib.Path, re.findall(r'\bo/[\w/]+', part)):
+        if value not in (step.folder, pathlib.Path('o/figures')):
+          assert value in made, (step.name, part)
     made.add(step.folder)
   assert len({step.done for step in steps}) == len(steps)
   assert len({step.name for step in steps}) == len(steps)
@@ -74,6 +76,12 @@ def test_the_challenges_people_have_runs_of_their_own():
   assert 'fused' not in of and 'geometric_data' not in str(of['svr_egemaps'])
 
 
+def test_strength_models_read_the_runs_before_them():
+  of = {step.name: words(step) for step in planned(data_avec=pathlib.Path('a'))}
+  assert of['strength_geometry_avec']['strength.first'] == "('o/svr_geometry_avec',)"
+  assert of['strength_video_avec']['strength.first'] == "('o/strength_appearance_avec','o/strength_geometry_avec')"
+
+
 def test_of_150_steps_the_main_networks_are_but_in_the_demo():
   names = {step.name for step in planned(tables=('II',), figures=())}
   assert names == {'imagenet', 'speech', 'speech_75', 'speech_300', 'visual', 'visual_75', 'visual_300'}
@@ -95,7 +103,7 @@ def test_plan_json_is_read_as_it_was_written(tmp_path):
   plan.write(options, lambda config: 60.0)
   read, runs = plan.read(tmp_path)
   assert read == dataclasses.replace(options, fields=(['batch_size', '3'],))
-  assert {'speech', 'seed1/final_geometric', 'oa_rvm', 'fused_dropout_without_visual'} <= {run.name for run in runs}
+  assert {'speech', 'seed1/final_geometric', 'staircase', 'fused_dropout_without_visual'} <= {run.name for run in runs}
   assert next(run for run in runs if run.name == 'speech_75').fields == {
     'data.sequence_steps': '75',
     'batch_size': '3',

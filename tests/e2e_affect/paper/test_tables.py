@@ -9,6 +9,7 @@ from data_prep.core.errors import DataError
 from e2e_affect.paper import __main__, plan, tables
 from e2e_affect.paper import runs as of_runs
 from e2e_affect.paper.experiments import EXPERIMENTS
+from e2e_affect.traces import bootstrap
 from tests.e2e_affect.paper import folders
 
 
@@ -95,14 +96,27 @@ def test_the_best_of_what_ran_is_marked_once_a_target(made):
 
 
 def test_ours_is_held_against_every_rival_that_ran(made):
-  compared = table(made[2], 'III')['comparisons']
+  options, runs, content = made
+  compared = table(content, 'III')['comparisons']
   assert len(compared) == 2 * 7
+  # The stage that the tables show, of both seeds of ours and the one run of the rival.
+  of = {
+    name: [
+      of_runs.traces_of(run, 'test', row(content, 'III', name)['cells']['arousal']['test']['stage'], options.data)
+      for run in runs
+      if run.experiment == name and run.done.exists()
+    ]
+    for name in ('speech', 'svr_egemaps')
+  }
+  assert [len(traces) for traces in of.values()] == [2, 1]
+  expected = bootstrap.better(of['speech'], of['svr_egemaps'], seed=0)
   against_bad = [of for of in compared if of['other'] == 'a: SVR, eGeMAPS']
-  assert {of['target'] for of in against_bad} == {'arousal', 'valence'}
-  for of in against_bad:
-    assert of['ours'] == 'b: Proposed, raw signal' and of['p'] < 0.05
-    assert of['interval'][0] > 0 and of['difference'] > 0
-  assert not table(made[2], 'II')['comparisons']
+  assert [of['target'] for of in against_bad] == ['arousal', 'valence']
+  for k, found in enumerate(against_bad):
+    assert found['ours'] == 'b: Proposed, raw signal' and found['difference'] > 0.1
+    assert found['p'] == expected.p[k] and found['difference'] == expected.difference[k]
+    assert found['interval'] == list(expected.interval[k])
+  assert not table(content, 'II')['comparisons']
 
 
 def test_the_delay_is_chosen_by_validation(made):
@@ -143,6 +157,6 @@ def test_damage_is_named(made):
   before = path.read_text()
   path.write_text(before.replace('test_0', 'someone'))
   of_runs.traces.cache_clear()
-  with pytest.raises(DataError, match='not the traces of'):
+  with pytest.raises(DataError, match='recording someone is not in the data'):
     tables.contents(options, runs)
   path.write_text(before)
