@@ -1,0 +1,70 @@
+"""What a set of hand-crafted features says of itself."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_prep.schema.grid import Grid
+from data_prep.schema.manifest import Manifest
+
+Options = Mapping[str, float]
+
+
+class FeatureSet(Protocol):
+  """Features of one recording, step by step.
+
+  Attributes:
+    name: of the set.
+    stream: the stream of the records that it is made of.
+    defaults: every option with its default.
+  """
+
+  name: str
+  stream: str
+  defaults: Options
+
+  def version(self) -> str:
+    """The library and its version: features of another one are made anew.
+
+    Raises:
+      UserError: the library is not installed.
+    """
+    ...
+
+  def columns(self, manifest: Manifest, options: Options) -> tuple[str, ...]:
+    """Names of the D raw features."""
+    ...
+
+  def extract(self, fields: Mapping[str, Any], manifest: Manifest, options: Options) -> np.ndarray:
+    """[T, D] float32 of one recording; a step without anything to see or hear is NaN throughout.
+
+    Args:
+      fields: of the stream and `valid`: per step [T, …], pictures as a list of T JPEGs, per recording a number.
+      manifest: of the data folder.
+      options: all of them.
+    """
+    ...
+
+  def fit(self, train: Iterable[np.ndarray]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What is learnt on the recordings to train on and makes [T, E] of [T, D]; None: the raw features are final."""
+    ...
+
+
+def ends_of_windows(steps: int, grid: Grid, window: float, hop: float, windows: int, beyond: float = 0.0) -> np.ndarray:
+  """Which window each step takes: the newest that has ended by the end of the step, before that the first.
+
+  Args:
+    steps: T.
+    grid: of the recording.
+    window: seconds; window j begins at j · hop.
+    hop: seconds.
+    windows: how many there are, at least one.
+    beyond: seconds that a window's last frame reaches past its end.
+
+  Returns:
+    [T] indices of windows.
+  """
+  ends = np.arange(1, steps + 1) * grid.step_seconds
+  newest = np.floor((ends - window - beyond) / hop + 1e-6).astype(int)
+  return np.clip(newest, 0, windows - 1)

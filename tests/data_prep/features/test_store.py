@@ -1,0 +1,102 @@
+"""The cache of features: what is made, what is kept, what is standardised."""
+
+import numpy as np
+import pytest
+
+from data_prep import features
+from data_prep.core.errors import DataError, UserError
+from data_prep.features import store
+from data_prep.schema.manifest import Manifest
+from tests.conftest import make_data
+
+RECORDINGS = [('a', 'train', 60), ('b', 'train', 31), ('c', 'test', 25)]
+
+
+class Levels:
+  """The sound's level, its double, and a constant; NaN in every seventh step."""
+
+  name = 'levels'
+  stream = 'speech'
+  defaults = {'gain': 1.0}
+  made = '1'
+
+  def version(self):
+    return f'levels {self.made}'
+
+  def columns(self, manifest, options):
+    return ('level', 'double', 'constant')
+
+  def extract(self, fields, manifest, options):
+    level = fields['audio'].astype(np.float32).mean(axis=1) * options['gain']
+    values = np.stack([level, 2 * level, np.full_like(level, 3)], axis=1)
+    values[6::7] = np.nan
+    return values
+
+  def fit(self, train):
+    return None
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+  """Workers would not know a set that a test registers."""
+  monkeypatch.setitem(features.FEATURES, 'levels', Levels())
+  made = []
+
+  def run(work, items, jobs):
+    for item in list(items):
+      made.append(item[0])
+      yield item, work(item)
+
+  monkeypatch.setattr(store.pool, 'run', run)
+  return made
+
+
+def test_what_is_missing_is_made_and_what_is_there_is_read(tmp_path, in_this_process, monkeypatch):
+  folder = make_data(tmp_path, RECORDINGS)
+  manifest = Manifest.read(folder)
+  first = store.load(folder, manifest, 'levels')
+  assert in_this_process == ['a', 'b', 'c']
+  assert first.raw('b').shape == (31, 3) and first.columns == ('level', 'double', 'constant')
+  again = store.load(folder, manifest, 'levels')
+  assert in_this_process == ['a', 'b', 'c']
+  np.testing.assert_array_equal(first.raw('a'), again.raw('a'))
+  store.load(folder, manifest, 'levels', {'gain': 2.0})
+  assert in_this_process == ['a', 'b', 'c'] * 2
+  monkeypatch.setattr(Levels, 'made', '2')
+  store.load(folder, manifest, 'levels')
+  assert in_this_process == ['a', 'b', 'c'] * 3
+
+
+def test_changed_shards_alone_are_made_anew(tmp_path, in_this_process):
+  store.load(make_data(tmp_path / 'one', RECORDINGS), Manifest.read(tmp_path / 'one'), 'levels')
+  longer = [('a', 'train', 60), ('b', 'train', 40), ('c', 'test', 25)]
+  folder = make_data(tmp_path / 'two', longer)
+  (tmp_path / 'one' / store.FOLDER).rename(tmp_path / 'two' / store.FOLDER)
+  in_this_process.clear()
+  store.load(folder, Manifest.read(folder), 'levels')
+  assert 'b' in in_this_process and 'a' not in in_this_process
+
+
+def test_standardised_on_the_train_partition_alone(tmp_path, in_this_process):
+  folder = make_data(tmp_path, RECORDINGS)
+  found = store.load(folder, Manifest.read(folder), 'levels')
+  # The sound of step k is k + 1, whatever the recording; every seventh step from the seventh on has no features.
+  known = np.concatenate([[k + 1 for k in range(steps) if k % 7 != 6] for steps in (60, 31)]).astype(np.float64)
+  np.testing.assert_allclose(found.mean, [known.mean(), 2 * known.mean(), 3], rtol=1e-6)
+  np.testing.assert_allclose(found.deviation, [known.std(), 2 * known.std(), 0], rtol=1e-6)
+  c = found.standardised('c')
+  expected = [(k + 1 - known.mean()) / known.std() if k % 7 != 6 else 0 for k in range(25)]
+  np.testing.assert_allclose(c[:, 0], expected, atol=1e-6)
+  np.testing.assert_array_equal(c[:, 2], 0)
+
+
+def test_errors_say_what_there_is(tmp_path, in_this_process):
+  folder = make_data(tmp_path, RECORDINGS)
+  manifest = Manifest.read(folder)
+  with pytest.raises(UserError, match="no feature set 'nothing'; expected one of egemaps"):
+    store.load(folder, manifest, 'nothing')
+  with pytest.raises(UserError, match='levels: no option window; it has gain'):
+    store.load(folder, manifest, 'levels', {'window': 2})
+  del manifest.streams['speech']
+  with pytest.raises(DataError, match='no speech stream, of which levels is made'):
+    store.load(folder, manifest, 'levels')
