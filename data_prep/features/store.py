@@ -1,7 +1,7 @@
 """Feature sets of a data folder, cached beside its shards: what is missing is made, what is there is read.
 
 `<folder>/features/<set>-<key>/<recording>-<digest>.npy`: the key is of the set, its options and its library, the digest
-of the recording's shards. Changed shards are extracted anew, and nothing else is. What a set learns on the recordings to
+of the recording's shards. Changed shards are extracted anew, and nothing else is. What a set learns on recordings to
 train on (a PCA) is made anew at each load, from the cached raw features.
 """
 
