@@ -251,7 +251,7 @@ BEYOND = (
     'Proposed, label delay',
     'raw signal',
     ('speech', *(f'speech_delay_{steps}' for steps in _DELAYS)),
-    'the delay of 0, 25, 50, 75 or 100 steps with the best validation CCC; predictions are not moved',
+    'labels of 0, 25, 50, 75 or 100 steps later, by validation; traces are moved back to the gold standard',
   ),
   Beyond('Proposed', 'sound and picture', ('fused',), 'the fused network, to compare with'),
   Beyond('Proposed, sound alone', 'sound', ('fused_without_visual',), 'the same network, the face taken away'),
