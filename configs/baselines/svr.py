@@ -36,6 +36,6 @@ def get_config(arg: str = 'egemaps') -> ml_collections.ConfigDict:
 
 def small(c: ml_collections.ConfigDict) -> None:
   """A search that two CPU cores do in a minute or two, once the features are there."""
-  c.svr.complexity = (1e-4, 1e-3, 1e-2, 1e-1)
+  c.svr.complexity = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
   c.svr.window_seconds = (4.0,)
   c.svr.delay_seconds = (0.0, 0.4, 0.8, 1.6)

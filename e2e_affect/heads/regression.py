@@ -37,8 +37,8 @@ class Regression(Head):
     + """; <b>per recording</b> is the mean of the recordings' own CCCs, which leaves out how well the
 levels of different people are told apart.</p>
 <p><b>95 %</b> is a bootstrap over subjects: how far the CCC would move with other people drawn from the same kind.
-With few subjects it is wide, and two networks whose intervals overlap much may be equally good.</p>
-<p><b>Raw</b> is what the network says. <b>Post-processed</b> adds the steps below, fitted on the validation partition:
+With few subjects it is wide, and two models whose intervals overlap much may be equally good.</p>
+<p><b>Raw</b> is what the model says. <b>Post-processed</b> adds the steps below, fitted on the validation partition:
 validation's own post-processed numbers have seen their labels, those of test have not.</p>
 """
     + _SCALES
@@ -47,7 +47,7 @@ validation's own post-processed numbers have seen their labels, those of test ha
   meaning_of_several = (
     _CCC
     + """.</p>
-<p><b>Raw</b> is what a network says. <b>Post-processed</b> adds steps that were fitted on the validation partition, as
+<p><b>Raw</b> is what a model says. <b>Post-processed</b> adds steps that were fitted on the validation partition, as
 the report of each run lists: the numbers in parentheses have then seen their labels, those of test have not. The report
 also tells how far a CCC would move with other people.</p>
 """
