@@ -20,14 +20,11 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from data_prep.core.errors import DataError, UserError
-from data_prep.schema.manifest import PARTITIONS
+from data_prep.core.errors import UserError
 from e2e_affect.baselines import base, svr
 from e2e_affect.baselines.base import Corpus, Recording
-from e2e_affect.evaluate import results
 from e2e_affect.evaluate.predictor import Predictor
-from e2e_affect.run import workdir as workdirs
-from e2e_affect.traces import table
+from e2e_affect.input import first_runs
 
 
 class Strength:
@@ -74,11 +71,7 @@ class Beside(svr.Inputs):
       runs: their workdirs.
     """
     super().__init__(corpus, features, windows)
-    traces = [read_traces(run, corpus) for run in runs]
-    self._traces = {name: np.concatenate([of[name] for of in traces], axis=1) for name in traces[0]}
-    train = np.concatenate([self._traces[r.name] for r in corpus.recordings['train']]).astype(np.float64)
-    deviation = train.std(axis=0)
-    self._mean, self._deviation = train.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    self._first = first_runs.read(runs, corpus.manifest, corpus.folder)
 
   def features(self, window: float | None) -> Callable[[Recording], np.ndarray]:
     """See `Inputs`."""
@@ -88,37 +81,5 @@ class Beside(svr.Inputs):
 
   def beside(self, recording: Recording, delay: int) -> np.ndarray:
     """See `Inputs`; the last trace stands where a recording has ended."""
-    traces = self._traces[recording.name]
-    later = traces[np.minimum(np.arange(len(traces)) + delay, len(traces) - 1)]
-    return ((later - self._mean) / self._deviation).astype(np.float32)
-
-
-def read_traces(run: str | pathlib.Path, corpus: Corpus) -> dict[str, np.ndarray]:
-  """The raw traces of a run, [T, K] float32 by the recording's name, of all partitions of a corpus.
-
-  Raises:
-    DataError: the run learnt of other targets or of another grid, or has not predicted every step of the corpus.
-  """
-  run = pathlib.Path(run)
-  dataset = workdirs.read_dataset(run)
-  if dataset['targets'] != list(corpus.targets) or workdirs.grid_of(dataset) != corpus.manifest.grid:
-    raise DataError(f'{run}: predicts other targets or steps than {corpus.folder} has; name a run on these data')
-  traces = {}
-  for partition in PARTITIONS:
-    wanted = corpus.recordings[partition]
-    path = run / results.PREDICTIONS_FOLDER / f'{partition}.csv'
-    if wanted and not path.exists():
-      raise DataError(
-        f'{path}: not found; if the run is a network, write it with `python -m e2e_affect.main --mode=evaluate '
-        f'--partition={partition} --workdir={run}`'
-      )
-    said = table.read_csv(path, corpus.targets) if wanted else {}
-    for recording in wanted:
-      found = len(said.get(recording.name, ()))
-      if found != len(recording.mask):
-        raise DataError(
-          f'{path}: {found} steps of recording {recording.name}, {corpus.folder} has {len(recording.mask)}; '
-          'name a run on these data'
-        )
-      traces[recording.name] = said[recording.name]
-  return traces
+    traces = self._first.standardised(recording.name)
+    return traces[np.minimum(np.arange(len(traces)) + delay, len(traces) - 1)]

@@ -18,11 +18,11 @@ import numpy as np
 from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from e2e_affect.heads import Head
-from e2e_affect.traces.table import write_csv
+from e2e_affect.traces import table
 from e2e_affect.traces.traces import Trace
 
 RESULTS_FILE = 'results.json'
-PREDICTIONS_FOLDER = 'predictions'
+PREDICTIONS_FOLDER = table.FOLDER
 
 
 def results_file(without: Sequence[str] = ()) -> str:
@@ -128,7 +128,7 @@ def write_results(
   for partition, of_partition in traces.items():
     processed = head.apply(fitted, of_partition) if fitted['fitted_on'] else None
     path = workdir / predictions_folder(without) / f'{partition}.csv'
-    write_csv(path, of_partition, head.outputs(targets), targets, processed)
+    table.write_csv(path, of_partition, head.outputs(targets), targets, processed)
   content = results | ({'without': list(without)} if without else {})
   atomic.write(workdir / results_file(without), json.dumps(content, indent=1, allow_nan=False) + '\n')
 

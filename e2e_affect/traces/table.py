@@ -17,6 +17,8 @@ from data_prep.core.errors import DataError
 from data_prep.schema.grid import Grid
 from e2e_affect.traces.traces import Trace
 
+FOLDER = 'predictions'  # of a run: a file a partition
+
 
 def write_csv(
   path,

@@ -6,7 +6,7 @@ import types
 import numpy as np
 
 from data_prep.schema.grid import Grid
-from data_prep.schema.manifest import Manifest
+from data_prep.schema.manifest import Manifest, Shard
 from e2e_affect.baselines import base
 
 DELAY_STEPS = 3
@@ -31,6 +31,7 @@ def corpus(seed: int = 0) -> MadeCorpus:
   """
   rng = np.random.default_rng(seed)
   recordings = {'train': [], 'validation': [], 'test': []}
+  shards = []
   arrays: dict = {('told', 1.0): {}, ('told', 2.0): {}, ('shape', None): {}}
   mixing, shape = rng.normal(size=(2, 4)), np.array([[0.0] * 3, [1.0, -2.0, 0.5]])
   for name, partition, steps in (
@@ -49,7 +50,8 @@ def corpus(seed: int = 0) -> MadeCorpus:
     recordings[partition].append(
       base.Recording(name, f's{name}', partition, gold[:steps], mask, np.ones(steps, np.float32))
     )
-  manifest = Manifest(TARGETS, Grid(), {}, label_scale={}, preparation={}, shards=[])
+    shards.append(Shard(f'{name}.tfrecord', 1, 6, '', name, f's{name}', partition, 0, steps, [0] * 6))
+  manifest = Manifest(TARGETS, Grid(), {}, label_scale={}, preparation={}, shards=shards)
   return MadeCorpus(manifest, 'made', recordings, arrays)
 
 

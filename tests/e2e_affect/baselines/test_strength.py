@@ -1,7 +1,6 @@
 """Strength modelling against scikit-learn called plainly on features and a run's traces."""
 
 import dataclasses
-import json
 import re
 import types
 
@@ -11,7 +10,7 @@ from sklearn.svm import LinearSVR
 
 from data_prep.core.errors import DataError, UserError
 from e2e_affect.baselines import base, strength
-from e2e_affect.run import workdir as workdirs
+from e2e_affect.input import first_runs
 from e2e_affect.traces.table import write_csv
 from e2e_affect.traces.traces import Trace
 from tests.e2e_affect.baselines import made
@@ -27,8 +26,6 @@ def sets(monkeypatch):
 def _run(folder, corpus, seed):
   """A first run, whose traces are the gold standard with noise, on another scale; -> recording -> [T, K]."""
   rng = np.random.default_rng(seed)
-  folder.mkdir()
-  (folder / workdirs.DATASET_FILE).write_text(json.dumps(workdirs.describe(corpus.manifest)))
   said = {}
   for partition, of in corpus.recordings.items():
     traces = []
@@ -97,22 +94,23 @@ def test_first_runs_that_do_not_fit_are_told(tmp_path):
   with pytest.raises(UserError, match='strength.first is empty'):
     strength.Strength(_config(('shape',))).fit(corpus)
 
-  longer = dataclasses.replace(corpus.recordings['test'][0], mask=np.ones(91, np.float32))
-  other = dataclasses.replace(corpus, recordings={**corpus.recordings, 'test': [longer]})
-  with pytest.raises(DataError, match='90 steps of recording e, made has 91'):
-    strength.read_traces(tmp_path / 'one', other)
+  def read(manifest):
+    return first_runs.read([str(tmp_path / 'one')], manifest, 'made')
 
-  of_three = dataclasses.replace(corpus, manifest=dataclasses.replace(corpus.manifest, targets=['a', 'b', 'c']))
-  with pytest.raises(DataError, match='other targets or steps'):
-    strength.read_traces(tmp_path / 'one', of_three)
+  manifest = corpus.manifest
+  longer = [dataclasses.replace(shard, steps=91) if shard.recording == 'e' else shard for shard in manifest.shards]
+  with pytest.raises(DataError, match='90 steps of recording e, made has 91'):
+    read(dataclasses.replace(manifest, shards=longer))
+  with pytest.raises(DataError, match='has no column liking'):
+    read(dataclasses.replace(manifest, targets=['arousal', 'liking']))
 
   path = tmp_path / 'one' / 'predictions' / 'train.csv'
   path.rename(path.with_name('kept.csv'))
   with pytest.raises(DataError, match=re.escape(f'--partition=train --workdir={tmp_path / "one"}')):
-    strength.read_traces(tmp_path / 'one', corpus)
+    read(manifest)
   path.write_text('recording,time,valence\na,0,0.5\n')
   with pytest.raises(DataError, match='has no column arousal'):
-    strength.read_traces(tmp_path / 'one', corpus)
+    read(manifest)
   path.write_text('recording,time,arousal,valence\na,0,high,0.5\n')
   with pytest.raises(DataError, match='damaged'):
-    strength.read_traces(tmp_path / 'one', corpus)
+    read(manifest)
