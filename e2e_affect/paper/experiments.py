@@ -225,10 +225,10 @@ EXPERIMENTS = {
     Experiment(
       'fused_acoustic',
       NETWORK,
-      'both, and eGeMAPS beside them',
-      'fused',
-      {**_STARTS, 'model.modalities': "('speech','visual','egemaps')"},
-      minutes=4,
+      'eGeMAPS, too; only the recurrent part is trained',
+      'fused_acoustic',
+      {'init_from.speech': '{fused}', 'init_from.visual': '{fused}'},
+      minutes=3,
     ),
     _rival('svr_early', 'svr:early', 'SVR on early fusion', True, 4),
     Experiment(
