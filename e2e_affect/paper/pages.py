@@ -11,6 +11,7 @@ from e2e_affect.report.page import figure, render
 from e2e_affect.report.run_report import number, searches
 
 TITLE = 'The paper’s tables'
+_OUTCOMES = ('converged', 'relevance vectors')  # columns of a search that were not set
 _SIMULATED = (
   'Simulated people: voices and faces drawn by this program, with labels that follow from them. The numbers show that '
   'everything runs and learns. They say nothing of real people, and cannot be held against the paper’s.'
@@ -194,15 +195,15 @@ def _search(run):
   """The searches of a rival: the grid in a line, what was chosen, and all that was tried."""
   shown = []
   for search in searches(run['search']):
-    settings = [row['cells'] for row in search['rows']]
+    settings = [place for place, name in enumerate(search['head']) if name not in _OUTCOMES and 'CCC ' not in name]
+    named = lambda cells: [(search['head'][place], cells[place]) for place in settings]
+    tried = {search['head'][place]: dict.fromkeys(row['cells'][place] for row in search['rows']) for place in settings}
     shown.append(
       {
         **search,
-        'grid': [
-          (name, ', '.join(dict.fromkeys(of))) for name, of in zip(search['head'], zip(*settings), strict=False)
-        ],
+        'grid': [(name, ', '.join(values)) for name, values in tried.items()],
         'chosen': [
-          (row['chosen'], ', '.join(f'{name} {of}' for name, of in zip(search['head'], row['cells'], strict=False)))
+          (row['chosen'], ', '.join(f'{name} {value}' for name, value in named(row['cells'])))
           for row in search['rows']
           if row['chosen']
         ],

@@ -49,6 +49,7 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
     'report/templates/comparison.html',
     title='Comparison',
     measures=measures(workdirs),
+    simulated=any(map(run_report.of_simulated_people, workdirs)),
     tables=tables,
     runs=shown,
     meanings=[head.meaning_of_several for head in heads],

@@ -45,6 +45,7 @@ def write_report(workdir) -> pathlib.Path:
       'report/templates/run.html',
       title=os.path.basename(os.path.realpath(workdir)),
       headline=_headline(results, head),
+      simulated=of_simulated_people(workdir),
       table_head=head.table_head,
       partitions=_metrics(results, head),
       reasons=_reasons(results, head),
@@ -58,6 +59,11 @@ def write_report(workdir) -> pathlib.Path:
     ),
   )
   return path
+
+
+def of_simulated_people(workdir: pathlib.Path) -> bool:
+  """Whether a run learnt from the simulated corpus; False where an older run does not say."""
+  return bool(workdirs.dataset_if_written(workdir).get('preparation', {}).get('simulated'))
 
 
 def _partitions(results):

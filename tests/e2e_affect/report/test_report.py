@@ -86,6 +86,24 @@ def read_page(path):
   return Page(pathlib.Path(path).read_text(encoding='utf-8'))
 
 
+def test_pages_of_simulated_people_say_so(tmp_path):
+  runs = [make_run(tmp_path / name) for name in ('drawn', 'people')]
+  grid = {'step_seconds': 0.04, 'sample_rate': 16000, 'steps_per_record': 25}
+  for run, simulated in zip(runs, (True, False), strict=True):
+    about = {
+      'targets': ['arousal', 'valence'],
+      'label_scale': {},
+      'preparation': {'simulated': simulated},
+      'partitions': {},
+      'grid': grid,
+    }
+    (run / 'dataset.json').write_text(json.dumps(about))
+    assert ('Simulated people' in run_report.write_report(run).read_text()) == simulated
+  results = [(run.name, make_results()) for run in runs]
+  assert 'Simulated people' in comparison.comparison(results, runs, tmp_path / 'page.html')
+  assert 'Simulated people' not in comparison.comparison(results[1:], runs[1:], tmp_path / 'page.html')
+
+
 def test_report_of_a_run(tmp_path):
   run = make_run(tmp_path / 'speech', config={'seed': 3, 'model': {'speech': {'dropout': 0.5}, 'sizes': [1, 2]}})
   path = run_report.write_report(run)
