@@ -9,6 +9,8 @@ import numpy as np
 
 from configs import fused
 from data_prep import streams as prepared
+from data_prep.features import FEATURES
+from data_prep.schema.fields import Field
 from data_prep.schema.grid import PAPER
 from e2e_affect import streams
 from e2e_affect.clips import network
@@ -44,8 +46,10 @@ def small_config(*modalities):
 
 
 def layout(config, num_targets=2):
-  """What data on the paper's grid hold for a network of this config."""
-  return streams.layout_of_paper(config.model, ['arousal', 'valence', 'liking'][:num_targets])
+  """What data on the paper's grid hold for a network of this config; feature sets have some number of columns."""
+  of_records = streams.layout_of_paper(config.model, ['arousal', 'valence', 'liking'][:num_targets])
+  sets = {name: (Field(name, (150 + k,)),) for k, name in enumerate(FEATURES) if name in config.model.modalities}
+  return dataclasses.replace(of_records, streams={**of_records.streams, **sets})
 
 
 @functools.cache

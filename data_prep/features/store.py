@@ -51,9 +51,14 @@ class Features:
     """[T, D] float32; NaN in steps that have none."""
     return self.arrays[recording]
 
-  def standardised(self, recording: str) -> np.ndarray:
-    """[T, D] float32, mean 0 and deviation 1 on train; 0 where a step or, throughout, a column tells nothing."""
-    values = (self.arrays[recording] - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf)
+  def standardised(self, recording: str, steps: slice = slice(None)) -> np.ndarray:
+    """[T, D] float32, mean 0 and deviation 1 on train; 0 where a step or, throughout, a column tells nothing.
+
+    Args:
+      recording: by its name.
+      steps: of it; the others are not read.
+    """
+    values = (self.arrays[recording][steps] - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf)
     return np.nan_to_num(values, nan=0.0).astype(np.float32)
 
 

@@ -25,6 +25,10 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.cache = ''  # train partition decoded once, into 'host' or 'device' memory (RECOLA: 4 GB); '': every epoch
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
 
+  c.features = ml_collections.ConfigDict()
+  c.features.window_seconds = 0.0  # that a step's hand-crafted features are taken over; 0: each set's own length
+  c.features.hop_seconds = 0.0  # between two such windows; 0: each set's own
+
   c.batch_size = 25  # B: sequences a global batch
   c.epochs = 60  # passes over the train partition; 0 evaluates `pretrained` as it is
   c.total_steps = 0  # updates; 0: as many as `epochs` makes
@@ -74,6 +78,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.model.geometric = ml_collections.ConfigDict()
   c.model.geometric.landmarks = 68  # points a step, as data_prep.landmarks wrote them; the paper names no number
+
+  c.model.features = ml_collections.ConfigDict()
+  c.model.features.project_to = 0  # outputs of a linear layer behind each feature set wider than that; 0: none
 
   c.model.recurrent = ml_collections.ConfigDict()
   c.model.recurrent.layers = 2  # LSTM layers

@@ -19,6 +19,7 @@ from data_prep.schema import records
 from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import verify, write
+from e2e_affect.input import corpus as corpora
 from e2e_affect.input.recordings import records_per_chunk, records_per_sequence, StoredRecording, windows
 
 tf.config.set_visible_devices([], 'GPU')  # the accelerator is JAX's
@@ -180,36 +181,46 @@ def read_records(
     DataError: a record is damaged, or lacks a field: named.
   """
   places = [(recording, index) for recording in group for index in range(recording.records)]
-  parse = _parser(manifest, _fields(config, manifest) if names is None else _named(manifest, names))
+  stored = corpora.of_records(manifest)
+  parse = _parser(stored, _fields(config, stored) if names is None else _named(stored, names))
   dataset = tf.data.TFRecordDataset([file for recording in group for file in recording.files]).batch(at_once)
   dataset = dataset.map(
     lambda serialized: parse(serialized, 0), num_parallel_calls=config.data.read_threads, deterministic=True
   )
   windows_of = lambda batch: places[batch * at_once : (batch + 1) * at_once]
-  return _with_readable_errors(_untuned(dataset), config.data.dir, manifest, windows_of, 1)
+  elements = _with_readable_errors(_untuned(dataset), config.data.dir, stored, windows_of, 1)
+  for number, element in enumerate(elements):
+    features = corpora.features_of(manifest, windows_of(number), 1)
+    wanted = {name: of.reshape(-1, of.shape[2]) for name, of in features.items() if names is None or name in names}
+    yield element | wanted
 
 
 def _batches(config, manifest, positions, cut, length, batch_size, label_delay=0):
   """Reads `length` records per window of `cut`; batches of windows, with the labels of so many steps later."""
+  stored = corpora.of_records(manifest)
   # Of the records behind the window the labels alone are decoded. Past the recording's end they are blank.
   behind = -(-label_delay // manifest.grid.steps_per_record)
   read_length = length + behind
   files, skip, blanks_before, present_records = _window_tables(cut, read_length)
-  blank = records.encode(records.blank(manifest), manifest)
+  blank = records.encode(records.blank(stored), stored)
 
   def read(window, place):
     present = tf.data.TFRecordDataset(tf.strings.split(tf.gather(files, window), '\n'))
     present = present.skip(tf.gather(skip, window)).take(tf.gather(present_records, window))
     padded = tf.data.Dataset.from_tensors(blank).repeat(tf.gather(blanks_before, window))
     padded = padded.concatenate(present).concatenate(tf.data.Dataset.from_tensors(blank).repeat())
-    return padded.take(read_length).batch(read_length).map(lambda serialized: (serialized, place))
+    return padded.take(read_length).batch(read_length).map(lambda serialized: (serialized, place, window))
 
-  parse = _parser(manifest, _fields(config, manifest), behind, label_delay)
+  parse = _parser(stored, _fields(config, stored), behind, label_delay)
   threads = config.data.read_threads
   dataset = positions.interleave(
     read, cycle_length=max(threads, 1), block_length=1, num_parallel_calls=threads, deterministic=True
   )
-  dataset = dataset.map(parse, num_parallel_calls=threads, deterministic=True)
+  dataset = dataset.map(
+    lambda serialized, place, window: parse(serialized, place) | {'window': window},
+    num_parallel_calls=threads,
+    deterministic=True,
+  )
   dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
@@ -219,7 +230,9 @@ def _batches(config, manifest, positions, cut, length, batch_size, label_delay=0
     return [cut[k] for k in numbers.as_numpy_iterator() if k < len(cut)]
 
   dataset = _untuned(dataset.with_options(options))
-  return _with_readable_errors(dataset, config.data.dir, manifest, windows_of, read_length)
+  for batch in _with_readable_errors(dataset, config.data.dir, stored, windows_of, read_length):
+    of_batch = [cut[k] if k < len(cut) else None for k in batch.pop('window')]
+    yield batch | corpora.features_of(manifest, of_batch, length)
 
 
 def _untuned(dataset):
@@ -288,8 +301,8 @@ def _window_tables(cut, length):
 
 
 def _fields(config, manifest) -> dict[str, Field]:
-  """The fields that a network of the config takes, and those that are always read."""
-  taken = [field for name in config.model.modalities for field in manifest.streams[name]]
+  """The fields of records that a network of the config takes, and those that are always read."""
+  taken = [field for name in config.model.modalities if name in manifest.streams for field in manifest.streams[name]]
   return {field.name: field for field in taken} | _named(
     manifest, [f.name for f in manifest.fields() if f.name in _ALWAYS]
   )

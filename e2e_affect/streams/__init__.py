@@ -9,9 +9,11 @@ from typing import Any
 
 from data_prep import streams as prepared
 from data_prep.core import registry
+from data_prep.features import FEATURES
 from data_prep.schema.fields import Layout
 from data_prep.schema.grid import PAPER
 from e2e_affect.streams.base import Stream
+from e2e_affect.streams.features import FeatureSet
 from e2e_affect.streams.geometric import Geometric
 from e2e_affect.streams.speech import Speech
 from e2e_affect.streams.visual import Visual
@@ -28,7 +30,7 @@ def register(stream: Stream) -> None:
   registry.add(STREAMS, 'stream', stream.name, stream)
 
 
-for _stream in (Speech(), Visual(), Geometric()):
+for _stream in (Speech(), Visual(), Geometric(), *map(FeatureSet, FEATURES)):
   register(_stream)
 
 

@@ -16,7 +16,7 @@ from data_prep.simulate import embedded
 from e2e_affect import heads, streams
 from e2e_affect.config import on_resume, ranges, schedule
 from e2e_affect.evaluate import chunks, predictor, results
-from e2e_affect.input import checks, feed, recordings
+from e2e_affect.input import checks, corpus, feed, recordings
 from e2e_affect.models import devices
 from e2e_affect.run import hold, memory, stop
 from e2e_affect.run import workdir as workdirs
@@ -73,7 +73,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       )
 
     # Data.
-    manifest = recordings.read_manifest(config.data.dir)
+    manifest = corpus.read(config)
     if config.postprocessing_from:
       finish.read_postprocessing(config, manifest)  # now, not after hours of training
     sequences = len(recordings.windows(config, manifest))
@@ -193,7 +193,7 @@ def evaluate_only(workdir: str, partition: str, without: Collection[str] = ()) -
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     try:
-      manifest = recordings.read_manifest(config.data.dir)
+      manifest = corpus.read(config)
     except DataError as e:
       raise DataError(
         f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data was moved'

@@ -88,6 +88,7 @@ def test_standardised_on_the_train_partition_alone(tmp_path, in_this_process):
   expected = [(k + 1 - known.mean()) / known.std() if k % 7 != 6 else 0 for k in range(25)]
   np.testing.assert_allclose(c[:, 0], expected, atol=1e-6)
   np.testing.assert_array_equal(c[:, 2], 0)
+  np.testing.assert_array_equal(found.standardised('c', slice(4, 11)), c[4:11])
 
 
 def test_errors_say_what_there_is(tmp_path, in_this_process):

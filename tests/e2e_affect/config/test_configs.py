@@ -10,6 +10,7 @@ import jax
 import ml_collections
 import pytest
 
+from configs.baselines import blstm
 from data_prep.simulate import embedded
 from e2e_affect.config import defaults, ranges
 from e2e_affect.models import affect
@@ -26,9 +27,35 @@ def test_every_config_builds_and_traces(name, argument):
   module = importlib.import_module(f'configs.{name}')
   assert f'python -m e2e_affect.main --config=configs/{name}.py' in module.__doc__
   config = module.get_config(argument)
-  assert config.is_locked and config.name == name
+  assert config.name == name
   if not config.epochs:
     config.pretrained = 'weights'
+  state = after_one_update(config)
+  assert state.params['recurrent']['lstm_0']['recurrent_kernel'].shape == (256, 1024)
+
+
+@pytest.mark.parametrize('loss', blstm.LOSSES)
+@pytest.mark.parametrize('features', blstm.FEATURES)
+def test_every_blstm_builds_and_traces(features, loss):
+  assert 'python -m e2e_affect.main --config=configs/baselines/blstm.py:egemaps_ccc' in blstm.__doc__
+  demo = blstm.get_config(f'{features}_{loss}_demo')
+  assert demo.loss == loss and demo.epochs < 60
+  config = blstm.get_config(f'{features}_{loss}')
+  assert config.model.modalities == demo.model.modalities == blstm.FEATURES[features]
+  if (features, loss) == ('egemaps', 'ccc'):
+    assert config == blstm.get_config()
+  for one in (config, demo):
+    state = after_one_update(one)
+    assert state.params['recurrent']['lstm_1_backward']['kernel'].shape == (128, 256)
+  projected = {name for name in state.params if name != 'recurrent'}
+  assert projected == set(blstm.FEATURES[features])  # all have more columns here than their layers outputs
+  with pytest.raises(ValueError, match='unknown config argument .egemaps.; known: '):
+    blstm.get_config('egemaps')
+
+
+def after_one_update(config):
+  """Shapes of the state after one update of a config that is locked and may be trained."""
+  assert config.is_locked
   ranges.check(config)
   with pytest.raises((KeyError, AttributeError)):
     config.model.speech.dropuot = 0.1
@@ -41,7 +68,7 @@ def test_every_config_builds_and_traces(name, argument):
 
   state, logged = jax.eval_shape(one_update)
   assert logged['loss'].shape == () and logged['sums']['mean_p'].shape == (2,)
-  assert state.params['recurrent']['lstm_0']['recurrent_kernel'].shape == (256, 1024)
+  return state
 
 
 def test_every_field_is_explained():

@@ -1,0 +1,87 @@
+"""What a network reads of a data folder: its records, and the feature sets that lie beside them."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+
+import ml_collections
+import numpy as np
+
+from data_prep.core.errors import UserError
+from data_prep.features import FEATURES, store
+from data_prep.schema.fields import Field
+from data_prep.schema.manifest import Manifest
+from e2e_affect.input.recordings import read_manifest, StoredRecording
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestWithFeatures(Manifest):
+  """A manifest whose layout has the feature sets of a network, too.
+
+  Attributes:
+    of_records: what the records hold, without them.
+    features: of each set, by its name.
+  """
+
+  of_records: Manifest
+  features: Mapping[str, store.Features]
+
+
+def read(config: ml_collections.ConfigDict) -> Manifest:
+  """The manifest of `config.data.dir`, with the feature sets of the network, which are made where they are not there.
+
+  Args:
+    config: `data.dir`, `features` and `model.modalities` are read.
+
+  Raises:
+    UserError: `config.features` has an option that no set of the network takes.
+    DataError: as `recordings.read_manifest` and `store.load`.
+  """
+  manifest = read_manifest(config.data.dir)
+  names = [name for name in config.model.modalities if name in FEATURES]
+  if not names:
+    return manifest
+  asked = {option: value for option, value in config.features.items() if value}
+  for option, value in asked.items():
+    if not any(option in FEATURES[name].defaults for name in names):
+      raise UserError(
+        f'config.features.{option} = {value!r}, and {" and ".join(names)} have no such option; leave it at 0'
+      )
+  features = {
+    name: store.load(config.data.dir, manifest, name, {o: v for o, v in asked.items() if o in FEATURES[name].defaults})
+    for name in names
+  }
+  fields = {name: (Field(name, (len(of.columns),)),) for name, of in features.items()}
+  shallow = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(Manifest)}
+  return ManifestWithFeatures(
+    **shallow | {'streams': {**manifest.streams, **fields}}, of_records=manifest, features=features
+  )
+
+
+def of_records(manifest: Manifest) -> Manifest:
+  """The manifest of what the records hold, without feature sets."""
+  return manifest.of_records if isinstance(manifest, ManifestWithFeatures) else manifest
+
+
+def features_of(
+  manifest: Manifest, cut: Sequence[tuple[StoredRecording, int] | None], length: int
+) -> dict[str, np.ndarray]:
+  """The feature sets of windows, each [b, T, D] float32, 0 past both ends of a recording; none of a plain manifest.
+
+  Args:
+    manifest: of `read`.
+    cut: (recording, first record) of each window; None: a blank one.
+    length: records of a window.
+  """
+  if not isinstance(manifest, ManifestWithFeatures):
+    return {}
+  per_record = manifest.grid.steps_per_record
+  found = {}
+  for name, of in manifest.features.items():
+    values = found[name] = np.zeros((len(cut), length * per_record, len(of.columns)), np.float32)
+    for row, window in enumerate(cut):
+      if window is not None:
+        recording, first = window[0], window[1] * per_record
+        begin, end = max(first, 0), min(first + length * per_record, recording.steps)
+        if begin < end:
+          values[row, begin - first : end - first] = of.standardised(recording.name, slice(begin, end))
+  return found
