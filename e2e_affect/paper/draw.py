@@ -7,9 +7,10 @@ import importlib
 import json
 import pathlib
 
-from absl import flags
+from absl import flags, logging
 
 from data_prep.core import atomic, cli
+from e2e_affect.run.log import ours_or_warning
 
 # name -> module with `figure(workdir, out_png)`, which gives what goes into the JSON, its caption for one
 FIGURES = {
@@ -27,6 +28,8 @@ def _define_flags():
 
 def main() -> None:
   """Does what the flags say."""
+  logging.set_verbosity(logging.INFO)  # what takes minutes is said
+  logging.get_absl_handler().addFilter(ours_or_warning)
   asked = flags.FLAGS
   draw(asked.figure, pathlib.Path(asked.run), pathlib.Path(asked.out))
 

@@ -23,7 +23,7 @@ def figure(workdir: str | pathlib.Path, out_png: str | pathlib.Path) -> dict:
   Predictions are post-processed where the run has that, as its scores in the tables are.
 
   Args:
-    workdir: of a run that was evaluated on test, a network or a rival.
+    workdir: of a network that was evaluated on test.
     out_png: the file to write.
 
   Returns:

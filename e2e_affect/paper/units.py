@@ -19,6 +19,7 @@ import ml_collections
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from data_prep import features as acoustic
 from data_prep.core import atomic
 from data_prep.core.errors import DataError
 from data_prep.features import store
@@ -193,14 +194,18 @@ def _rho(value):
 
 def _caption(shown, rows, recordings):
   of_units = '; '.join(
-    f'{row["feature"].lower() if row["feature"] != "Mean F0" else "mean F0"}: unit {row["unit"]}'
+    f'{row["feature"]}: unit {row["unit"]}'
     f'{", turned over" if row["turned_over"] else ""}, mean ρ {_rho(row["rho_validation"])} on validation and '
     f'{_rho(row["rho_test"])} on test'
     for row in rows
   )
+  of_sets = {name: acoustic.FEATURES[name].defaults for _, name, _ in FEATURES}
+  windows = ' and '.join(sorted({f'{options["window_seconds"]:g} s' for options in of_sets.values()}))
+  hops = ', '.join(f'{name} every {options["hop_seconds"]:g} s' for name, options in of_sets.items())
   return (
     f'Units of the last LSTM layer and acoustic features, over test recording {shown.recording}, the first by name of '
-    f'{recordings}. The units were chosen by correlation on validation. {of_units}.'
+    f'{recordings}. The units were chosen by correlation on validation. {of_units}. Features are by openSMILE over '
+    f'windows of {windows} that end at the step: {hops}.'
   )
 
 

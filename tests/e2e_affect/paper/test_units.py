@@ -1,12 +1,14 @@
 """Units that follow acoustic features: their states, how they are chosen, and the figure."""
 
+from importlib import metadata
+
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.features import store
 from data_prep.schema.manifest import Manifest
 from e2e_affect.evaluate import chunks, predictor
@@ -114,6 +116,7 @@ def test_figure(two_of_each, tmp_path, monkeypatch):
   monkeypatch.setattr(figures, 'png', lambda figure, real=figures.png: drawn.append(figure) or real(figure))
   said = units.figure(run, tmp_path / 'figures' / 'figure_2.png')
   assert said['recording'] == 'T'
+  assert 'windows of 4 s that end at the step: compare every 1 s, egemaps every 0.2 s' in said['caption']
   assert [(row['unit'], row['turned_over']) for row in said['units']] == [(5, True), (2, False), (7, False)]
   assert [row['feature'] for row in said['units']] == ['Range of RMS energy', 'Loudness', 'Mean F0']
   load = made_features(states)
@@ -146,6 +149,19 @@ def test_test_recordings_change_no_choice(two_of_each, tmp_path, monkeypatch):
   monkeypatch.setattr(store, 'load', made_features(shuffled))
   said = units.figure(run, tmp_path / 'figure_2.png')
   assert [row['unit'] for row in said['units']] == [5, 2, 7]
+
+
+def test_without_opensmile_it_is_refused_in_a_line(tmp_path, small_config, monkeypatch):
+  write_run(tmp_path / 'run', speech(small_config))
+
+  def absent(name):
+    raise metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(metadata, 'version', absent)
+  monkeypatch.setattr(units, 'hidden_states', None)  # minutes, which would be for nothing
+  with pytest.raises(UserError, match='acoustic features need openSMILE; install it with'):
+    units.figure(tmp_path / 'run', tmp_path / 'figure_2.png')
+  assert not (tmp_path / 'figure_2.png').exists()
 
 
 @pytest.mark.slow
