@@ -33,4 +33,4 @@ def get_config(arg: str = 'egemaps_geometry') -> ml_collections.ConfigDict:
     c.rvm.window_seconds = (4.0,)
     c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)
     c.oa_rvm.side_seconds = (0.0, 1.0, 4.0)
-  return c
+  return c.lock()

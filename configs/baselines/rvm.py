@@ -33,4 +33,4 @@ def get_config(arg: str = 'egemaps') -> ml_collections.ConfigDict:
     c.rvm.basis = (100,)
     c.rvm.window_seconds = (4.0,)
     c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)
-  return c
+  return c.lock()

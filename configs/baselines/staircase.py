@@ -35,4 +35,4 @@ def get_config(arg: str = 'egemaps_geometry') -> ml_collections.ConfigDict:
     c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)
     c.oa_rvm.side_seconds = (1.0, 4.0)
     c.staircase.heights = (4,)
-  return c
+  return c.lock()

@@ -11,6 +11,7 @@ from e2e_affect.baselines import registry
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ARGUMENTS = {
   'svr': ('egemaps', 'compare', 'appearance', 'geometry', 'early'),
+  **{name: ('egemaps', 'appearance', 'geometry', 'egemaps_geometry') for name in ('rvm', 'oa_rvm', 'staircase')},
   'strength': ('egemaps', 'compare', 'appearance', 'geometry', 'feature', 'decision'),
 }
 
