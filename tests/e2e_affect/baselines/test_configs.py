@@ -11,7 +11,7 @@ from e2e_affect.baselines import registry
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ARGUMENTS = {
   'svr': ('egemaps', 'compare', 'appearance', 'geometry', 'early'),
-  **{name: ('egemaps', 'appearance', 'geometry', 'egemaps_geometry') for name in ('rvm', 'oa_rvm', 'staircase')},
+  **dict.fromkeys(('rvm', 'oa_rvm', 'staircase'), ('egemaps', 'appearance', 'geometry', 'egemaps_geometry')),
   'strength': ('egemaps', 'compare', 'appearance', 'geometry', 'feature', 'decision'),
 }
 
