@@ -114,6 +114,34 @@ def test_a_plan_says_what_goes_on_and_how_long_it_takes(run, tmp_path):
   assert re.search(r'^1 of \d+ done, about .* left$', out, re.MULTILINE)
 
 
+def test_every_command_of_the_plan_names_what_is_there(reproduce, tmp_path):
+  """Modules, configs and fields: a rename elsewhere must not wait for hours to be seen."""
+  for demo in (True, False):
+    options = reproduce.Options(data=tmp_path, out=tmp_path / 'runs', demo=demo, beyond=True, seeds=2)
+    for step in reproduce.plan.plan(options, reproduce.epochs_of):
+      assert importlib.util.find_spec(step.command[1]), step
+      if step.config:
+        config = of_name(step.config)
+        for part in step.command:
+          if part.startswith('--config.'):
+            assert has(config, part.removeprefix('--config.').partition('=')[0]), part
+        if step.experiment.startswith('blstm'):
+          assert config.loss == step.experiment.rpartition('_')[2]
+
+
+def of_name(name):
+  file, _, argument = name.partition(':')
+  return importlib.import_module(file.removesuffix('.py').replace('/', '.')).get_config(argument)
+
+
+def has(config, field):
+  for part in field.split('.'):
+    if part not in config:
+      return False
+    config = config[part]
+  return True
+
+
 def test_a_tilde_is_the_home_folder(run, tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   code, out, err = run('--data=~/', '--out=~/there', '--imagenet=~/resnet_v1_50.ckpt', '--tables=II')
