@@ -4,6 +4,10 @@ NOTE(paper): there the three units that tell most of the gold standard were take
 follow best were found afterwards, it seems on the recording that is shown. Here the features are named first: range of
 RMS energy, loudness and mean F0. Their units are chosen on validation, and the recording that is shown is one of test.
 So rho is what the unit does on people that nothing was chosen on.
+
+NOTE: a high rho alone does not say that training taught a unit the feature: of 256 random units some follow loudness.
+On four recordings each of validation and test of the simulated corpus, the demo's speech network had a mean rho on test
+of .78, .86 and .80 (in the order above); the same network before training had .72 to .74, .84 and .71 (two seeds).
 """
 
 from collections.abc import Callable, Sequence
