@@ -54,4 +54,4 @@ def _rival(c, sets, loss):
 
 def _demo(c, sets, loss):
   _rival(c, sets, loss)
-  c.epochs = 10
+  c.epochs = 8
