@@ -28,6 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.features = ml_collections.ConfigDict()
   c.features.window_seconds = 0.0  # that a step's hand-crafted features are taken over; 0: each set's own length
   c.features.hop_seconds = 0.0  # between two such windows; 0: each set's own
+  c.features.first_runs = ()  # workdirs of runs whose traces are the modality 'first_runs' (strength modelling)
 
   c.batch_size = 25  # B: sequences a global batch
   c.epochs = 60  # passes over the train partition; 0 evaluates `pretrained` as it is

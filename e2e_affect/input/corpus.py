@@ -10,7 +10,9 @@ from data_prep.core.errors import UserError
 from data_prep.features import FEATURES, store
 from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
+from e2e_affect.input import first_runs
 from e2e_affect.input.recordings import read_manifest, StoredRecording
+from e2e_affect.streams.features import FIRST_RUNS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ManifestWithFeatures(Manifest):
   """
 
   of_records: Manifest
-  features: Mapping[str, store.Features]
+  features: Mapping[str, store.Features | first_runs.FirstRuns]
 
 
 def read(config: ml_collections.ConfigDict) -> Manifest:
@@ -33,23 +35,31 @@ def read(config: ml_collections.ConfigDict) -> Manifest:
     config: `data.dir`, `features` and `model.modalities` are read.
 
   Raises:
-    UserError: `config.features` has an option that no set of the network takes.
-    DataError: as `recordings.read_manifest` and `store.load`.
+    UserError: `config.features` has an option that no set of the network takes, or runs that it does not see.
+    DataError: as `recordings.read_manifest`, `store.load` and `first_runs.read`.
   """
   manifest = read_manifest(config.data.dir)
+  runs = config.features.first_runs
+  if bool(runs) != (FIRST_RUNS in config.model.modalities):
+    raise UserError(
+      f'config.features.first_runs names {len(runs)} runs, and the modalities are '
+      f'{", ".join(config.model.modalities)}; expected runs with the modality {FIRST_RUNS}, and none without it'
+    )
   names = [name for name in config.model.modalities if name in FEATURES]
-  if not names:
+  if not names and not runs:
     return manifest
-  asked = {option: value for option, value in config.features.items() if value}
+  asked = {option: value for option, value in config.features.items() if value and option != FIRST_RUNS}
   for option, value in asked.items():
     if not any(option in FEATURES[name].defaults for name in names):
       raise UserError(
         f'config.features.{option} = {value!r}, and {" and ".join(names)} have no such option; leave it at 0'
       )
-  features = {
+  features: dict[str, store.Features | first_runs.FirstRuns] = {
     name: store.load(config.data.dir, manifest, name, {o: v for o, v in asked.items() if o in FEATURES[name].defaults})
     for name in names
   }
+  if runs:
+    features[FIRST_RUNS] = first_runs.read(runs, manifest, config.data.dir)
   fields = {name: (Field(name, (len(of.columns),)),) for name, of in features.items()}
   shallow = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(Manifest)}
   return ManifestWithFeatures(

@@ -13,7 +13,7 @@ from data_prep.features import FEATURES
 from data_prep.schema.fields import Layout
 from data_prep.schema.grid import PAPER
 from e2e_affect.streams.base import Stream
-from e2e_affect.streams.features import FeatureSet
+from e2e_affect.streams.features import FeatureSet, FIRST_RUNS
 from e2e_affect.streams.geometric import Geometric
 from e2e_affect.streams.speech import Speech
 from e2e_affect.streams.visual import Visual
@@ -30,7 +30,7 @@ def register(stream: Stream) -> None:
   registry.add(STREAMS, 'stream', stream.name, stream)
 
 
-for _stream in (Speech(), Visual(), Geometric(), *map(FeatureSet, FEATURES)):
+for _stream in (Speech(), Visual(), Geometric(), *map(FeatureSet, (*FEATURES, FIRST_RUNS))):
   register(_stream)
 
 

@@ -8,6 +8,8 @@ from flax import linen as nn
 
 from e2e_affect.streams.base import Stream
 
+FIRST_RUNS = 'first_runs'  # the set that is what other runs said, `config.features.first_runs`
+
 
 class FeatureSet(Stream):
   """One set of `data_prep.features`, [B, T, D] of one field that is named as the set is.

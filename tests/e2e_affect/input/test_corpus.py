@@ -5,6 +5,8 @@ import pytest
 
 from data_prep.core.errors import DataError, UserError
 from e2e_affect.input import checks, corpus, feed, pipeline, recordings
+from e2e_affect.traces import table
+from e2e_affect.traces.traces import Trace
 from tests.feature_sets import labels_as_features
 
 SEQUENCES = 5  # of 50 steps: A (100 steps) gives 2, B (60) 2, C (49) 1
@@ -126,4 +128,35 @@ def test_options_that_no_set_takes_are_refused(small_config, monkeypatch):
   assert asked == [{}, {'window_seconds': 2.5}]
   small_config.features.hop_seconds = 0.5
   with pytest.raises(UserError, match=r'config.features.hop_seconds = 0.5, and egemaps have no such option'):
+    corpus.read(small_config)
+
+
+def test_what_runs_said_is_a_set_of_the_network(small_config, tmp_path):
+  plain = recordings.read_manifest(small_config.data.dir)
+  said, rng = {}, np.random.default_rng(0)
+  for partition in ('train', 'validation', 'test'):
+    traces = []
+    for one in recordings.recordings(plain, small_config.data.dir, partition):
+      said[one.name] = rng.normal(1, 3, (one.steps, 2)).astype(np.float32)
+      ones = np.ones(one.steps, np.float32)
+      traces.append(Trace(one.name, one.subject, partition, said[one.name], said[one.name], ones, ones))
+    table.write_csv(tmp_path / 'svr' / table.FOLDER / f'{partition}.csv', traces, plain.targets, plain.targets)
+  small_config.model.modalities = ('first_runs',)
+  small_config.features.first_runs = (str(tmp_path / 'svr'),)
+  manifest = corpus.read(small_config)
+  train = np.concatenate([said[name] for name in 'ABC']).astype(np.float64)
+  group = recordings.recordings(manifest, small_config.data.dir, 'test')
+  rows = list(pipeline.read_records(small_config, manifest, group, ['first_runs'], 1))
+  found = np.concatenate([row['first_runs'] for row in rows])[:70]
+  np.testing.assert_allclose(found, (said['E'] - train.mean(axis=0)) / train.std(axis=0), atol=1e-6)
+  (field,) = manifest.streams['first_runs']
+  assert field.shape == (2,) and manifest.features['first_runs'].columns == ('svr arousal', 'svr valence')
+  checks.check_streams(small_config, manifest)
+
+  small_config.model.modalities = ('speech',)
+  with pytest.raises(UserError, match='first_runs names 1 runs, and the modalities are speech; expected runs with'):
+    corpus.read(small_config)
+  small_config.model.modalities = ('first_runs',)
+  small_config.features.first_runs = ()
+  with pytest.raises(UserError, match='names 0 runs, and the modalities are first_runs'):
     corpus.read(small_config)
