@@ -2,7 +2,9 @@
 
 from data_prep.core import registry
 from data_prep.features.acoustic import Descriptors, Functionals
+from data_prep.features.appearance import Appearance
 from data_prep.features.base import FeatureSet
+from data_prep.features.geometry import Geometry
 
 FEATURES: dict[str, FeatureSet] = {}
 
@@ -21,5 +23,7 @@ for _set in (
   Descriptors('egemaps_lld', 'eGeMAPSv02'),
   Functionals('compare', 'ComParE_2016', hop_seconds=1.0),
   Descriptors('compare_lld', 'ComParE_2016'),
+  Appearance(),
+  Geometry(),
 ):
   register(_set)

@@ -68,3 +68,18 @@ def ends_of_windows(steps: int, grid: Grid, window: float, hop: float, windows: 
   ends = np.arange(1, steps + 1) * grid.step_seconds
   newest = np.floor((ends - window - beyond) / hop + 1e-6).astype(int)
   return np.clip(newest, 0, windows - 1)
+
+
+def mean_of_window(values: np.ndarray, known: np.ndarray, steps: int) -> np.ndarray:
+  """[T, D] float64: the mean of the known rows among the newest `steps` rows of each; NaN where none is known.
+
+  Args:
+    values: [T, D]; rows that are not known are not read.
+    known: [T] bool.
+    steps: of the window, at least 1; at the start it is shorter.
+  """
+  total = np.cumsum(np.where(known[:, None], values, 0.0), axis=0, dtype=np.float64)
+  count = np.cumsum(known, dtype=np.float64)
+  total[steps:] -= total[:-steps].copy()
+  count[steps:] -= count[:-steps].copy()
+  return np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], np.nan)
