@@ -5,9 +5,10 @@ of ComParE_2016 (Schuller et al. 2016). `egemaps_lld` and `compare_lld` are the 
 the mean of the frames that begin in the step.
 
 Functionals of all windows come out of one pass over the recording: descriptors are computed once, and openSMILE's
-`frameMode` cuts them: the tests hold them against the descriptors that openSMILE gives by itself. They differ from the
-functionals of the same samples alone: descriptors at a window's edges see the sound around it, the pitch is smoothed
-over the whole recording, and alone each kind of descriptor has another number of frames.
+`frameMode` cuts them. The tests hold them against the descriptors that openSMILE gives by itself. They are not the
+functionals of the same samples alone: the descriptors at a window's edges see the sound around it, the levels have
+numbers of frames of their own there, and jitter, shimmer, logHNR and the RASTA filter remember the sound before it
+(`docs/features.md` has the numbers).
 """
 
 from importlib import metadata
