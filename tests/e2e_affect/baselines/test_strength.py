@@ -71,7 +71,7 @@ def test_the_second_model_sees_what_the_first_say_of_the_label(tmp_path, feature
         labels.append(r.gold[t + DELAY])
   (trace,) = predictor.predict('test')
   for k in range(2):
-    reference = LinearSVR(C=0.01, epsilon=0.1, loss='squared_epsilon_insensitive', dual='auto', random_state=0)
+    reference = LinearSVR(C=0.01, epsilon=0.1, loss='squared_epsilon_insensitive', dual=False, random_state=0)
     reference.fit(np.array(rows), np.array(labels)[:, k])
     expected = reference.predict(columns('e'))
     # The standardised traces are float32 there and float64 here.

@@ -46,7 +46,7 @@ def test_predictions_are_those_of_scikit_learn():
           rows.append(beside[recording.name][t])
           labels.append(recording.gold[t + made.DELAY_STEPS, k])
     reference = LinearSVR(
-      C=chosen['complexity'], epsilon=0.1, loss='squared_epsilon_insensitive', dual='auto', random_state=0
+      C=chosen['complexity'], epsilon=0.1, loss='squared_epsilon_insensitive', dual=False, random_state=0
     ).fit(np.array(rows), np.array(labels))
     for partition in ('validation', 'test'):
       (trace,) = predictor.predict(partition)
