@@ -1,13 +1,9 @@
-"""Geometry by hand and by invariance; appearance against scikit-image, SciPy and scikit-learn called plainly."""
-
-import types
+"""Appearance against scikit-image, SciPy and scikit-learn called plainly."""
 
 import numpy as np
 import pytest
 
-from data_prep.face import landmark_features
-from data_prep.features import appearance, base, geometry
-from data_prep.schema.grid import Grid
+from data_prep.features import appearance, base
 
 
 def test_a_window_is_the_mean_of_the_known_rows_in_it():
@@ -18,42 +14,6 @@ def test_a_window_is_the_mean_of_the_known_rows_in_it():
   np.testing.assert_allclose(found[:, 0], [1, 1.5, 1.5, 4, 8])
   none = base.mean_of_window(values, np.array([False, False, False, True, True]), 2)
   np.testing.assert_allclose(none[:, 0], [np.nan, np.nan, np.nan, 6, 8])
-
-
-def test_distances_and_angles_by_hand():
-  mean = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]])
-  points = np.stack([mean, mean + [[0, 0], [0, 3.0], [0, 0]]])
-  found = geometry.of_points(points, mean)
-  assert found.shape == (2, 7 * 3 - 2)
-  np.testing.assert_array_equal(found[0, :12], 0)  # it is the mean shape, and nothing came before
-  np.testing.assert_array_equal(found[1, :6], [0, 0, 0, 3, 0, 0])
-  np.testing.assert_array_equal(found[1, 6:12], [0, 0, 0, 3, 0, 0])
-  np.testing.assert_array_equal(found[0, 12:15], [0, 4, 3])  # medians are (0, 0)
-  # From (0, 0) to (4, 0) to (0, 3): 4 and 5 long; angles 0 and atan2(3, −4).
-  np.testing.assert_allclose(found[0, 15:], [4, 5, 0, np.arctan2(3, -4)])
-
-
-def test_geometry_of_stored_landmarks_is_that_of_the_aligned_shapes_wherever_the_face_is():
-  rng = np.random.default_rng(0)
-  shape = rng.normal(size=(6, 2))
-  points = shape + 0.05 * rng.normal(size=(40, 6, 2))
-  mean, deviation = landmark_features.fit(points)
-  turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
-  elsewhere = 3 * points @ turn + [50, -20]
-  fitted = {'mean_shape': mean.tolist(), 'deviation': deviation.tolist()}
-  manifest = types.SimpleNamespace(preparation={'landmarks': fitted}, num_landmarks=6, grid=Grid())
-  ours = geometry.Geometry()
-  options = {'window_seconds': 0.2}  # five steps
-  extract = lambda p: ours.extract({'landmarks': landmark_features.features(p, mean, deviation)}, manifest, options)
-  values = extract(points)
-  assert values.shape == (40, 2 * (7 * 6 - 2)) == (40, len(ours.columns(manifest, options)))
-  np.testing.assert_allclose(extract(elsewhere), values, atol=1e-4)
-  missing = points.copy()
-  missing[:7] = np.nan
-  late = extract(missing)
-  assert np.isnan(late[:7]).all() and not np.isnan(late[7:]).any()
-  np.testing.assert_allclose(late[20:], values[20:], atol=1e-6)
-  np.testing.assert_array_equal(late[7, 12:24], 0)  # no movement out of the gap
 
 
 def test_patterns_are_scikit_images_of_every_slice():
