@@ -1,11 +1,12 @@
-"""The BLSTM on acoustic features, a rival of the paper's speech network (Tables III and IV), by the same training loop.
+"""The BLSTM on hand-crafted features, a rival of the paper's speech network (Table III), by the same training loop.
 
     python -m data_prep.features --data=data/recola --sets=egemaps,compare
     python -m e2e_affect.main --config=configs/baselines/blstm.py:egemaps_ccc --workdir=runs/blstm_egemaps_ccc \
         --config.data.dir=data/recola
 
-The argument names features and objective: `egemaps_mse`, `egemaps_ccc`, `compare_mse` or `compare_ccc`. With `_demo`
-behind it (`egemaps_ccc_demo`) it is trained briefly, on the simulated corpus on two CPU cores.
+The argument names features and objective, `egemaps_ccc` or `compare_mse` for instance. Features: `egemaps`, `compare`,
+`appearance`, `geometry`, or `early`: eGeMAPS, appearance and geometry side by side. Objectives: `ccc`, `mse`.
+With `_demo` behind it (`egemaps_ccc_demo`) it is trained briefly, on the simulated corpus on two CPU cores.
 
 NOTE(paper): the paper compares with a BLSTM on eGeMAPS and on ComParE, trained on MSE and on CCC, and leaves its sizes
 unsaid. Ours: two layers of 64 cells in either direction, sequences of 24 s, sixteen a batch, Adam at 1e-3. A set of
@@ -21,6 +22,9 @@ from e2e_affect.config import defaults
 FEATURES = {
   'egemaps': ('egemaps',),
   'compare': ('compare',),
+  'appearance': ('appearance',),
+  'geometry': ('geometry',),
+  'early': ('egemaps', 'appearance', 'geometry'),
 }
 LOSSES = ('ccc', 'mse')
 
