@@ -5,6 +5,8 @@
 What follows the colon names the features: egemaps, appearance, geometry, or egemaps_geometry, which sets the two side
 by side; with _demo the search is small, for the simulated corpus.
 Paper: this rival without the staircase has no row there.
+Time, beside that of the features: the demo takes 70 s of one CPU core. Expected of it on eGeMAPS, test CCC raw: .906
+arousal, .439 valence.
 """
 
 import ml_collections

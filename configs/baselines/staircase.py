@@ -6,6 +6,8 @@ What follows the colon names the features: egemaps, appearance, geometry, or ege
 by side; with _demo the search is small, for the simulated corpus.
 Paper: CCC on test (validation) .770 (.855) arousal and .545 (.642) valence on eGeMAPS and geometric features, on
 RECOLA's 27 subjects.
+Time, beside that of the features: the demo takes 45 s of one CPU core. Expected of it on eGeMAPS, test CCC raw: .893
+arousal, .437 valence.
 """
 
 import ml_collections
@@ -30,9 +32,9 @@ def get_config(arg: str = 'egemaps_geometry') -> ml_collections.ConfigDict:
   c.features = {name: {} for name in FEATURES[features]}
   if arg.endswith('_demo'):
     c.rvm.rbf_widths = (2.0, 4.0)
-    c.rvm.basis = (100,)
+    c.rvm.basis = (50,)
     c.rvm.window_seconds = (4.0,)
     c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)
     c.oa_rvm.side_seconds = (1.0, 4.0)
-    c.staircase.heights = (4,)
+    c.staircase.heights = (3, 5)
   return c.lock()
