@@ -1,8 +1,9 @@
 """Feature sets of a data folder, cached beside its shards: what is missing is made, what is there is read.
 
 `<folder>/features/<set>-<key>/<recording>-<digest>.npy`: the key is of the set, its options and its library, the digest
-of the recording's shards. Changed shards are extracted anew, and nothing else is. What a set learns on recordings to
-train on (a PCA) is made anew at each load, from the cached raw features.
+of the recording's shards. Changed shards are extracted anew, and nothing else is. Where features hold over several
+steps, a row is stored once, and `<recording>-<digest>.steps.npy` says which row each step has. What a set learns on
+recordings to train on (a PCA) is made anew at each load, from the cached raw features.
 """
 
 from collections.abc import Mapping
@@ -12,14 +13,12 @@ import functools
 import hashlib
 import json
 import pathlib
-import sys
 from typing import Any
 
 from absl import logging
 import numpy as np
-import tqdm
 
-from data_prep.core import atomic, json_text, lock, pool
+from data_prep.core import atomic, json_text, lock, pool, progress
 from data_prep.core.errors import DataError, UserError
 from data_prep.features import FEATURES
 from data_prep.schema.fields import Layout
@@ -31,6 +30,41 @@ COLUMNS_FILE = 'columns.json'
 
 
 @dataclasses.dataclass(frozen=True)
+class Held:
+  """Features [T, D] of which rows stand for several steps. It is indexed, and taken by NumPy, as that array.
+
+  Attributes:
+    rows: [N, D] float32.
+    steps: [T] int32, the row of each step, ascending.
+  """
+
+  rows: np.ndarray
+  steps: np.ndarray
+
+  @classmethod
+  def of(cls, values: np.ndarray) -> 'Held':
+    """Of [T, D] float32, T at least 1: a row for each stretch of equal steps."""
+    bits = values.view(np.int32)  # NaN equals itself
+    begins = np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
+    return cls(values[begins], np.cumsum(begins, dtype=np.int32) - 1)
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """T, D."""
+    return len(self.steps), self.rows.shape[1]
+
+  def __len__(self) -> int:
+    return len(self.steps)
+
+  def __getitem__(self, steps) -> np.ndarray:
+    """[n, D] of steps: a slice, indices or a mask."""
+    return self.rows[self.steps[steps]]
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    return np.asarray(self[:], dtype)
+
+
+@dataclasses.dataclass(frozen=True)
 class Features:
   """A set of features of every recording of a data folder.
 
@@ -38,18 +72,18 @@ class Features:
     name: of the set.
     columns: D names.
     mean, deviation: [D] float64 over the steps of the train partition that have features.
-    arrays: recording -> [T, D] float32, NaN in steps that have none.
+    arrays: recording -> [T, D] float32, or such an array `Held`; NaN in steps that have none.
   """
 
   name: str
   columns: tuple[str, ...]
   mean: np.ndarray
   deviation: np.ndarray
-  arrays: Mapping[str, np.ndarray]
+  arrays: Mapping[str, np.ndarray | Held]
 
   def raw(self, recording: str) -> np.ndarray:
     """[T, D] float32; NaN in steps that have none."""
-    return self.arrays[recording]
+    return self.arrays[recording][:]
 
   def standardised(self, recording: str, steps: slice = slice(None)) -> np.ndarray:
     """[T, D] float32, mean 0 and deviation 1 on train; 0 where a step or, throughout, a column tells nothing.
@@ -94,9 +128,7 @@ def load(folder, manifest: Manifest, name: str, options: Mapping[str, float] | N
   missing = [recording for recording in files if not files[recording].is_file()]
   if missing:
     _make(pathlib.Path(folder), manifest, name, chosen, {r: by_recording[r] for r in missing}, files, jobs)
-  arrays: dict[str, np.ndarray] = {}
-  for recording, file in files.items():
-    arrays[recording] = np.load(file, mmap_mode='r', allow_pickle=False)
+  arrays: dict[str, Any] = {recording: _read(file) for recording, file in files.items()}
   train = [recording for recording, of in by_recording.items() if of[0].partition == 'train']
   columns = tuple(json_text.parse((next(iter(files.values())).parent / COLUMNS_FILE).read_text(encoding='utf-8')))
   transform = feature_set.fit(arrays[recording] for recording in train)
@@ -111,15 +143,47 @@ def _moments(train, size) -> tuple[np.ndarray, np.ndarray]:
   """Mean and deviation [D] float64 of the steps that have features; 0 where a column is constant but for rounding."""
   count, total = 0, np.zeros(size)
   for values in train:
-    known = values[~np.isnan(values).any(axis=1)]
-    count, total = count + len(known), total + known.sum(axis=0, dtype=np.float64)
+    known, steps = _known(values)
+    count, total = count + steps.sum(), total + steps @ known
   mean = total / max(count, 1)
   squares = np.zeros(size)
   for values in train:
-    known = values[~np.isnan(values).any(axis=1)]
-    squares += ((known - mean) ** 2).sum(axis=0)
+    known, steps = _known(values)
+    squares += steps @ (known - mean) ** 2
   deviation = np.sqrt(squares / max(count, 1))
   return mean, np.where(deviation > 1e-6 * np.abs(mean), deviation, 0.0)
+
+
+def _known(values) -> tuple[np.ndarray, np.ndarray]:
+  """The rows [n, D] float64 of steps that have features, and how many steps [n] each stands for."""
+  held = values if isinstance(values, Held) else Held(values, np.arange(len(values)))
+  there = ~np.isnan(held.rows).any(axis=1)
+  return held.rows[there].astype(np.float64), np.bincount(held.steps, minlength=len(held.rows))[there]
+
+
+def _steps_file(file: pathlib.Path) -> pathlib.Path:
+  return file.with_suffix('.steps.npy')
+
+
+def _read(file: pathlib.Path) -> np.ndarray | Held:
+  """What `_write` wrote; the rows are read when they are asked for."""
+  rows = np.load(file, mmap_mode='r', allow_pickle=False)
+  try:
+    return Held(rows, np.load(_steps_file(file), allow_pickle=False))
+  except FileNotFoundError:
+    return rows
+
+
+def _write(file: pathlib.Path, features: Held) -> None:
+  """The rows last: where they are, all is there."""
+  if len(features.rows) < len(features.steps):
+    _save(_steps_file(file), features.steps)
+  _save(file, features.rows)
+
+
+def _save(path, array) -> None:
+  with atomic.whole(path) as temporary, open(temporary, 'wb') as file:
+    np.save(file, array)
 
 
 def _files(folder, manifest, name, options, by_recording) -> dict[str, pathlib.Path]:
@@ -145,21 +209,18 @@ def _make(folder, manifest, name, options, by_recording, files, jobs) -> None:
   with (
     lock.held(at / '.lock', at, in_use),
     contextlib.closing(pool.run(work, by_recording.items(), jobs=jobs or pool.cores())) as results,
-    tqdm.tqdm(total=len(by_recording), desc=name, unit='recording', disable=not sys.stderr.isatty()) as bar,
   ):
-    for (recording, _), result in results:
+    for (recording, _), result in progress.over(results, f'extracting {name}', 'recordings', len(by_recording)):
       if isinstance(result, pool.Crashed):
         raise DataError(f'{recording}: extracting {name} crashed, perhaps for lack of memory')
-      columns, values = result
+      columns, features = result
       if not (at / COLUMNS_FILE).is_file():
         atomic.write(at / COLUMNS_FILE, json.dumps(columns))
-      with atomic.whole(files[recording]) as temporary, open(temporary, 'wb') as file:
-        np.save(file, values)
-      bar.update()
+      _write(files[recording], features)
 
 
-def _extract(folder, manifest, name, options, item) -> tuple[tuple[str, ...], np.ndarray]:
-  """Names of columns, and features [T, D] of one recording; runs in a worker."""
+def _extract(folder, manifest, name, options, item) -> tuple[tuple[str, ...], Held]:
+  """Names of columns, and features of one recording; runs in a worker."""
   recording, shards = item
   feature_set = FEATURES[name]
   # openSMILE 2.6 corrupts the heap if it is loaded behind TensorFlow 2.21, and runs if it is loaded before: first of
@@ -189,4 +250,4 @@ def _extract(folder, manifest, name, options, item) -> tuple[tuple[str, ...], np
   expected = (len(fields['valid']), len(columns))
   if values.shape != expected or values.dtype != np.float32:
     raise DataError(f'{recording}: {name} is {values.dtype}{list(values.shape)}, expected float32{list(expected)}')
-  return columns, values
+  return columns, Held.of(values)

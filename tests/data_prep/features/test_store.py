@@ -91,6 +91,30 @@ def test_standardised_on_the_train_partition_alone(tmp_path, in_this_process):
   np.testing.assert_array_equal(found.standardised('c', slice(4, 11)), c[4:11])
 
 
+def test_rows_that_hold_are_stored_once(tmp_path, in_this_process, monkeypatch):
+  folder = make_data(tmp_path, RECORDINGS)
+  manifest = Manifest.read(folder)
+  plain = Levels.extract
+  # Each value stands for three steps, the last for what is left: 60, 31 and 25 steps have 20, 11 and 9 of them.
+  every_third = lambda self, *of: plain(self, *of)[np.arange(len(of[0]['valid'])) // 3 * 3]
+  monkeypatch.setattr(Levels, 'extract', every_third)
+  found = store.load(folder, manifest, 'levels')
+  (at,) = (tmp_path / store.FOLDER).iterdir()
+  stored = {len(np.load(file)) for file in at.glob('*.npy') if not file.name.endswith('.steps.npy')}
+  assert stored == {20, 11, 9}
+  levels = {
+    name: np.array([k // 3 * 3 + 1 if k // 3 * 3 % 7 != 6 else np.nan for k in range(steps)], np.float64)
+    for name, _, steps in RECORDINGS
+  }
+  train = np.concatenate([levels['a'], levels['b']])
+  np.testing.assert_allclose(found.mean[:2], [np.nanmean(train), 2 * np.nanmean(train)], rtol=1e-6)
+  np.testing.assert_allclose(found.deviation[:2], [np.nanstd(train), 2 * np.nanstd(train)], rtol=1e-6)
+  np.testing.assert_array_equal(found.raw('b')[:, 0], levels['b'].astype(np.float32))
+  np.testing.assert_array_equal(np.asarray(found.arrays['a'])[:, 1], 2 * levels['a'].astype(np.float32))
+  np.testing.assert_array_equal(found.standardised('c', slice(4, 11)), found.standardised('c')[4:11])
+  assert found.arrays['c'].shape == (25, 3) and len(found.arrays['c']) == 25
+
+
 def test_errors_say_what_there_is(tmp_path, in_this_process):
   folder = make_data(tmp_path, RECORDINGS)
   manifest = Manifest.read(folder)
