@@ -83,12 +83,14 @@ class Inputs:
     self._features = features
     known = any('window_seconds' in base.store.FEATURES[name].defaults for name in features)
     self.windows: Sequence[float | None] = tuple(windows) if known else (None,)
+    self._loaded: dict[float | None, base.Sets] = {}
 
   def features(self, window: float | None) -> Callable[[Recording], np.ndarray]:
     """What gives [T, D] of a recording, standardised on train, with a window of the sets."""
-    options = {} if window is None else {'window_seconds': window}
-    sets = base.Sets.load(self._corpus, self._features, **options)
-    return lambda recording: sets.standardised(recording.name)
+    if window not in self._loaded:  # its moments over train take seconds
+      options = {} if window is None else {'window_seconds': window}
+      self._loaded[window] = base.Sets.load(self._corpus, self._features, **options)
+    return lambda recording: self._loaded[window].standardised(recording.name)
 
   def beside(self, recording: Recording, delay: int) -> np.ndarray | None:
     """[T, P], what stands beside the features where labels come `delay` steps later; None: nothing."""
@@ -114,12 +116,13 @@ def fit_search(corpus: Corpus, inputs: Inputs, config: ml_collections.ConfigDict
     features, delay = inputs.features(candidate['window_seconds']), corpus.steps(candidate['delay_seconds'])
     (rows,) = _rows(corpus, inputs, features, [delay], config)
     model, _ = _fitted(linear_svr(candidate['complexity'], config.svr, config.seed), rows.x, rows.y[:, k])
-    fitted.append((model, features, delay))
+    fitted.append((model, candidate['window_seconds'], delay))
 
   def of_recording(recording: Recording) -> np.ndarray:
     columns = []
-    for model, features, delay in fitted:
-      x = _side_by_side(features(recording), inputs.beside(recording, delay))
+    of_window = {window: inputs.features(window)(recording) for window in {window for _, window, _ in fitted}}
+    for model, window, delay in fitted:
+      x = _side_by_side(of_window[window], inputs.beside(recording, delay))
       columns.append(postprocess.time_shift(model.predict(x), delay))
     return np.stack(columns, axis=1)
 
