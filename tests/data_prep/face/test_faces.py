@@ -146,6 +146,7 @@ def test_encode_crop():
   assert decoded.shape == (cropping.FACE_SIZE, cropping.FACE_SIZE, 3)
 
 
+@pytest.mark.slow
 def test_a_moving_face_is_followed_between_the_steps_of_a_coarse_grid(face, tmp_path):
   path, coarse = tmp_path / 'face.mkv', Grid(0.5, 16_000, 2)
   # A head that sways and tilts, by 40 degrees: the cascade knows upright faces alone. 25 frames a second, so 4.04 s.

@@ -34,6 +34,7 @@ def test_dropout_of_a_half_is_drawn_by_single_bytes():
   np.testing.assert_array_equal(dropout(x, keys, 0.5), np.where(bits >= 128, 2 * x, 0))
 
 
+@pytest.mark.slow
 def test_network_equals_its_description_in_float64():
   rng = np.random.default_rng(1)
   batch, steps, filters, taps, long_taps, group = 2, 3, 6, 9, 50, 3

@@ -55,6 +55,7 @@ def test_sets_stand_behind_the_streams_of_the_records():
   assert list(streams.STREAMS)[:4] == ['speech', 'visual', 'geometric', 'egemaps']
 
 
+@pytest.mark.slow
 def test_features_are_concatenated_and_zeros_stay_zeros():
   config, layout = network({'egemaps': 3, 'compare': 6}, project_to=4)
   batch = affect.example_batch(config, layout, 2, 5)

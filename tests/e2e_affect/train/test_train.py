@@ -473,6 +473,7 @@ def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, 
   assert len(seen) == 13
 
 
+@pytest.mark.slow
 def test_13_a_short_training_of_bad_updates_alone_evaluates_no_untrained_network(small_config, tmp_path, monkeypatch):
   small_config.model.modalities = ('speech',)
   small_config.total_steps = 3

@@ -211,6 +211,7 @@ def test_the_average_is_that_of_all_updates_so_far(small_config):
   jax.tree.map(np.testing.assert_array_equal, broken.average, state.average)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 def test_a_nan_skips_the_update_and_is_counted(small_config):
   batch = one_batch(small_config)
@@ -348,6 +349,7 @@ def test_frames_without_a_face_do_not_enter_batch_statistics(small_config):
   np.testing.assert_allclose(mean(one), 0.9 * mean(start) + 0.1 * seen.mean((0, 1, 2)), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
 @pytest.mark.parametrize('faces', [0, 1])
 def test_a_batch_with_next_to_no_face_spoils_nothing(small_config, faces):
@@ -537,6 +539,7 @@ def model_options(rate, *modalities):
   return config
 
 
+@pytest.mark.slow
 def test_modality_dropout_takes_one_stream_with_its_probability_and_never_the_last():
   """Of 3000 sequences a third has all of three streams, a third lacks the sound, a third has landmarks alone."""
   kinds = np.arange(3000) % 3
