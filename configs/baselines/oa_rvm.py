@@ -11,28 +11,15 @@ arousal, .439 valence.
 
 import ml_collections
 
-from e2e_affect.baselines import rvm_rivals
-
-FEATURES = {
-  'egemaps': ('egemaps',),
-  'appearance': ('appearance',),
-  'geometry': ('geometry',),
-  'egemaps_geometry': ('egemaps', 'geometry'),
-}
+from configs.baselines import rvm
+from e2e_affect.baselines import base, rvm_rivals
 
 
 def get_config(arg: str = 'egemaps_geometry') -> ml_collections.ConfigDict:
   """The search; `arg` is what follows the colon of --config."""
-  features = arg.removesuffix('_demo')
-  if features not in FEATURES:
-    raise ValueError(f'unknown config argument {arg!r}; known: {", ".join(FEATURES)}, each also with _demo')
-  c = rvm_rivals.OARVMRival.get_config()
-  c.name = f'oa_rvm_{features}'
-  c.features = {name: {} for name in FEATURES[features]}
-  if arg.endswith('_demo'):
-    c.rvm.rbf_widths = (2.0, 4.0)
-    c.rvm.basis = (100,)
-    c.rvm.window_seconds = (4.0,)
-    c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)
-    c.oa_rvm.side_seconds = (0.0, 1.0, 4.0)
-  return c.lock()
+  return base.config_of_argument(rvm_rivals.OARVMRival, arg, rvm.FEATURES, _small)
+
+
+def _small(c):
+  rvm.small(c)
+  c.oa_rvm.side_seconds = (0.0, 1.0, 4.0)

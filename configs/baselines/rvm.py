@@ -12,7 +12,7 @@ arousal, .431 valence.
 
 import ml_collections
 
-from e2e_affect.baselines import rvm_rivals
+from e2e_affect.baselines import base, rvm_rivals
 
 FEATURES = {
   'egemaps': ('egemaps',),
@@ -24,15 +24,12 @@ FEATURES = {
 
 def get_config(arg: str = 'egemaps') -> ml_collections.ConfigDict:
   """The search; `arg` is what follows the colon of --config."""
-  features = arg.removesuffix('_demo')
-  if features not in FEATURES:
-    raise ValueError(f'unknown config argument {arg!r}; known: {", ".join(FEATURES)}, each also with _demo')
-  c = rvm_rivals.RVMRival.get_config()
-  c.name = f'rvm_{features}'
-  c.features = {name: {} for name in FEATURES[features]}
-  if arg.endswith('_demo'):
-    c.rvm.rbf_widths = (2.0, 4.0)
-    c.rvm.basis = (100,)
-    c.rvm.window_seconds = (4.0,)
-    c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)
-  return c.lock()
+  return base.config_of_argument(rvm_rivals.RVMRival, arg, FEATURES, small)
+
+
+def small(c: ml_collections.ConfigDict) -> None:
+  """A search that two CPU cores do in a minute or two, once the features are there."""
+  c.rvm.rbf_widths = (2.0, 4.0)
+  c.rvm.basis = (100,)
+  c.rvm.window_seconds = (4.0,)
+  c.rvm.delay_seconds = (0.0, 0.4, 0.8, 1.6)

@@ -11,7 +11,7 @@ Simulated corpus, raw, `egemaps_demo`: .883, .413 in 15 s of one core, once the 
 
 import ml_collections
 
-from e2e_affect.baselines import svr
+from e2e_affect.baselines import base, svr
 
 FEATURES = {
   'egemaps': ('egemaps',),
@@ -24,15 +24,7 @@ FEATURES = {
 
 def get_config(arg: str = 'egemaps') -> ml_collections.ConfigDict:
   """The search of AVEC; `arg` is what follows the colon of --config."""
-  features, _, size = arg.partition('_')
-  if features not in FEATURES or size not in ('', 'demo'):
-    raise ValueError(f'unknown config argument {arg!r}; known: {", ".join(FEATURES)}, each also with _demo')
-  c = svr.SVR.get_config()
-  c.name = f'svr_{features}'
-  c.features = {name: {} for name in FEATURES[features]}
-  if size:
-    small(c)
-  return c.lock()
+  return base.config_of_argument(svr.SVR, arg, FEATURES, small)
 
 
 def small(c: ml_collections.ConfigDict) -> None:

@@ -6,7 +6,7 @@ with everything that was tried.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -112,8 +112,20 @@ def _read(stored: recordings.StoredRecording, partition: str, layout: Layout) ->
   )
 
 
-class Rival(Protocol):
-  """What learns from a corpus. It is made of the config of the run; see `base_config`."""
+class Rival:
+  """What learns from a corpus.
+
+  Attributes:
+    config: of the run, as `get_config` has it.
+  """
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    self.config = config
+
+  @staticmethod
+  def get_config() -> ml_collections.ConfigDict:
+    """Every field with its default; see `base_config`."""
+    raise NotImplementedError
 
   def fit(self, corpus: Corpus) -> tuple[Predictor, dict]:
     """Learns on train and chooses on validation.
@@ -121,6 +133,7 @@ class Rival(Protocol):
     Returns:
       The predictor; and for `search.json` {'searches': [of `Search.record`, …]}.
     """
+    raise NotImplementedError
 
 
 def base_config(rival: str) -> ml_collections.ConfigDict:
@@ -134,6 +147,34 @@ def base_config(rival: str) -> ml_collections.ConfigDict:
   c.features = ml_collections.ConfigDict()  # set of data_prep.features -> options that differ from its defaults
   c.train_every = 25  # learn from every n-th step: neighbours say nearly the same (25: one a second in RECOLA)
   return c
+
+
+def config_of_argument(
+  rival: type[Rival],
+  arg: str,
+  features: Mapping[str, Sequence[str]],
+  small: Callable[[ml_collections.ConfigDict], None],
+) -> ml_collections.ConfigDict:
+  """The config of a rival for what follows the colon in `--config=configs/baselines/x.py:arg`.
+
+  Args:
+    rival: whose.
+    arg: a name of `features`, perhaps with `_demo` behind it.
+    features: variant -> its feature sets, side by side.
+    small: makes the search small enough for the simulated corpus, where `_demo` asks for it.
+
+  Raises:
+    ValueError: there is no such variant.
+  """
+  variant = arg.removesuffix('_demo')
+  if variant not in features:
+    raise ValueError(f'unknown config argument {arg!r}; known: {", ".join(features)}, each also with _demo')
+  config = rival.get_config()
+  config.name = f'{config.rival}_{variant}'
+  config.features = {name: {} for name in features[variant]}
+  if variant != arg:
+    small(config)
+  return config.lock()
 
 
 @dataclasses.dataclass(frozen=True)

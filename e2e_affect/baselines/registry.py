@@ -1,18 +1,15 @@
 """The rivals by name: `config.rival` is one of these."""
 
-from typing import Any
-
 import ml_collections
 
 from data_prep.core import registry
 from data_prep.core.errors import UserError
 from e2e_affect.baselines import base, rvm_rivals, strength, svr
 
-# name -> class, made of a config; its static `get_config()` has every field with default and meaning.
-RIVALS: dict[str, Any] = {}
+RIVALS: dict[str, type[base.Rival]] = {}
 
 
-def register(name: str, rival: Any) -> None:
+def register(name: str, rival: type[base.Rival]) -> None:
   """Adds a rival; `config.rival` may then be its name.
 
   Raises:

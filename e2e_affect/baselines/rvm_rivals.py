@@ -45,15 +45,8 @@ def _second_stage_fields(c: ml_collections.ConfigDict) -> None:
   c.oa_rvm.folds = 5  # of train subjects, for the out-of-fold outputs
 
 
-class RVMRival:
+class RVMRival(base.Rival):
   """An RVM a target, each with a kernel, candidates, window and delay of its own."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    """
-    Args:
-      config: of `get_config`.
-    """
-    self.config = config
 
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
@@ -87,15 +80,8 @@ class RVMRival:
     return base.RecordingPredictor(corpus, of_recording), {'searches': [found.record(what, chosen)]}
 
 
-class OARVMRival:
+class OARVMRival(base.Rival):
   """A second RVM on the input and a window of both targets' RVM predictions."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    """
-    Args:
-      config: of `get_config`.
-    """
-    self.config = config
 
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
@@ -110,15 +96,8 @@ class OARVMRival:
     return _fit_two_stages(corpus, self.config, 'OA-RVM', lambda machine: [({}, machine)])
 
 
-class StaircaseRival:
+class StaircaseRival(base.Rival):
   """A second RVM on the input and a window of the stairs of both targets: OA RVM-SR."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    """
-    Args:
-      config: of `get_config`.
-    """
-    self.config = config
 
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:

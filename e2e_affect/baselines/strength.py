@@ -27,15 +27,8 @@ from e2e_affect.evaluate.predictor import Predictor
 from e2e_affect.input import first_runs
 
 
-class Strength:
+class Strength(base.Rival):
   """A linear SVR on features and the traces of first runs."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    """
-    Args:
-      config: of `get_config`.
-    """
-    self.config = config
 
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:

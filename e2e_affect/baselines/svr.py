@@ -129,15 +129,8 @@ def fit_search(corpus: Corpus, inputs: Inputs, config: ml_collections.ConfigDict
   return base.RecordingPredictor(corpus, of_recording), {'searches': [found.record(what, chosen)]}
 
 
-class SVR:
+class SVR(base.Rival):
   """Linear SVR on one feature set, or on several side by side."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    """
-    Args:
-      config: of `get_config`.
-    """
-    self.config = config
 
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
