@@ -87,9 +87,7 @@ class Functionals(_OfSound):
     if window <= 2 * _FRAME_SECONDS:
       raise DataError(f'{len(signal) / rate:.2f} s of sound: too short for openSMILE; leave the recording out')
     values = self.windows(signal, rate, window, options['hop_seconds'])
-    rows = base.ends_of_windows(
-      steps, manifest.grid, window, options['hop_seconds'], len(values), beyond=_FRAME_SECONDS
-    )
+    rows = base.window_of_step(steps, manifest.grid, window, options['hop_seconds'], len(values), beyond=_FRAME_SECONDS)
     return values[rows]
 
   def windows(self, signal: np.ndarray, rate: int, window: float, hop: float) -> np.ndarray:

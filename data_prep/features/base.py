@@ -51,7 +51,7 @@ class FeatureSet(Protocol):
     ...
 
 
-def ends_of_windows(steps: int, grid: Grid, window: float, hop: float, windows: int, beyond: float = 0.0) -> np.ndarray:
+def window_of_step(steps: int, grid: Grid, window: float, hop: float, windows: int, beyond: float = 0.0) -> np.ndarray:
   """Which window each step takes: the newest that has ended by the end of the step, before that the first.
 
   Args:

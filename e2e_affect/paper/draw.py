@@ -15,7 +15,7 @@ from e2e_affect.run.log import ours_or_warning
 # name -> module with `figure(workdir, out_png)`, which gives what goes into the JSON, its caption for one
 FIGURES = {
   'figure_2': 'e2e_affect.paper.units',
-  'figure_3': 'e2e_affect.paper.test_subject',
+  'figure_3': 'e2e_affect.paper.median_subject',
   'filters': 'e2e_affect.paper.filters',
 }
 

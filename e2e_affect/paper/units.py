@@ -209,7 +209,8 @@ def _caption(shown, rows, recordings):
   return (
     f'Units of the last LSTM layer and acoustic features, over test recording {shown.recording}, the first by name of '
     f'{recordings}. The units were chosen by correlation on validation. {of_units}. Features are by openSMILE over '
-    f'windows of {windows} that end at the step: {hops}.'
+    f'windows of {windows} that end at the step: {hops}. '
+    'A high ρ alone does not say that training taught a unit the feature: of random units some follow loudness, too.'
   )
 
 

@@ -137,9 +137,9 @@ def test_the_window_of_a_step_is_the_newest_that_has_ended():
   grid = Grid()  # steps of 40 ms
   # Window j of 0.1 s begins at 0.06 j and ends, with what frames reach beyond it, 0.01 s later than 0.06 j + 0.1.
   # Ends of steps: .04 .08 .12 .16 .20 .24; ends of windows: .11 .17 .23 .29.
-  found = base.ends_of_windows(6, grid, 0.1, 0.06, 4, beyond=0.01)
+  found = base.window_of_step(6, grid, 0.1, 0.06, 4, beyond=0.01)
   np.testing.assert_array_equal(found, [0, 0, 0, 0, 1, 2])
-  np.testing.assert_array_equal(base.ends_of_windows(6, grid, 0.1, 0.06, 2, beyond=0.01), [0, 0, 0, 0, 1, 1])
+  np.testing.assert_array_equal(base.window_of_step(6, grid, 0.1, 0.06, 2, beyond=0.01), [0, 0, 0, 0, 1, 1])
 
 
 def test_the_waveform_is_as_loud_as_it_was_recorded():

@@ -8,7 +8,7 @@ from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
 from e2e_affect.evaluate import results
 from e2e_affect.heads.regression import Regression
-from e2e_affect.paper import test_subject
+from e2e_affect.paper import median_subject
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import figures
 from e2e_affect.traces.traces import Trace
@@ -50,7 +50,7 @@ def test_the_median_recording_is_shown(tmp_path, small_config, partitions, stage
   assert (found['test']['postprocessed'] is None) == (stage == 'raw')
   drawn = []
   monkeypatch.setattr(figures, 'png', lambda figure, real=figures.png: drawn.append(figure) or real(figure))
-  said = test_subject.figure(tmp_path, tmp_path / 'figure_3.png')
+  said = median_subject.figure(tmp_path, tmp_path / 'figure_3.png')
   assert (said['recording'], said['subject'], said['stage']) == ('Q', 'SQ', stage)
   assert '(Q): (a) arousal, (b) valence' in said['caption'] and ('post-processed' in said['caption']) == (
     stage != 'raw'
@@ -75,7 +75,7 @@ def test_the_median_recording_is_shown(tmp_path, small_config, partitions, stage
 def test_without_test_or_its_labels_it_is_refused(tmp_path, small_config):
   write_run(tmp_path / 'a', small_config, ('validation',))
   with pytest.raises(DataError, match='its test partition was not evaluated; do so with --mode=evaluate'):
-    test_subject.figure(tmp_path / 'a', tmp_path / 'figure_3.png')
+    median_subject.figure(tmp_path / 'a', tmp_path / 'figure_3.png')
   write_run(tmp_path / 'b', small_config, ('test',), labelled=False)
   with pytest.raises(DataError, match='its test partition has no labels'):
-    test_subject.figure(tmp_path / 'b', tmp_path / 'figure_3.png')
+    median_subject.figure(tmp_path / 'b', tmp_path / 'figure_3.png')
