@@ -22,7 +22,7 @@ from data_prep.core import atomic, json_text, lock, pool, progress
 from data_prep.core.errors import DataError, UserError
 from data_prep.features import FEATURES
 from data_prep.schema.fields import Layout
-from data_prep.schema.manifest import Manifest, Shard
+from data_prep.schema.manifest import Manifest
 from data_prep.shards import read, write
 
 FOLDER = 'features'
@@ -121,9 +121,7 @@ def load(folder, manifest: Manifest, name: str, options: Mapping[str, float] | N
   chosen = {**feature_set.defaults, **(options or {})}
   if feature_set.stream not in manifest.streams:
     raise DataError(f'{folder}: its records have no {feature_set.stream} stream, of which {name} is made')
-  by_recording: dict[str, list[Shard]] = {}
-  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first)):
-    by_recording.setdefault(shard.recording, []).append(shard)
+  by_recording = manifest.by_recording()
   files = _files(pathlib.Path(folder), manifest, name, chosen, by_recording)
   missing = [recording for recording in files if not files[recording].is_file()]
   if missing:

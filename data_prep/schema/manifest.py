@@ -106,6 +106,13 @@ class Manifest(Layout):
     """L, or 0 where the records carry no landmarks."""
     return self.streams['geometric'][0].shape[0] if 'geometric' in self.streams else 0
 
+  def by_recording(self) -> dict[str, list[Shard]]:
+    """Recording, sorted by name -> its shards in order."""
+    found: dict[str, list[Shard]] = {}
+    for shard in sorted(self.shards, key=lambda s: (s.recording, s.first)):
+      found.setdefault(shard.recording, []).append(shard)
+    return found
+
   def write(self, folder) -> None:
     """Writes `manifest.json` whole or not at all."""
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}

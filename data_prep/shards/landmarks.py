@@ -14,7 +14,7 @@ from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, UserError
 from data_prep.face import jpeg, landmark_features, landmark_providers
 from data_prep.schema.fields import Layout
-from data_prep.schema.manifest import Manifest, Shard
+from data_prep.schema.manifest import Manifest
 from data_prep.shards import prepare, read, write
 from data_prep.streams import STREAMS
 
@@ -36,9 +36,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
   if os.path.realpath(data) == os.path.realpath(out):
     raise UserError(f'--out={out} is the data folder itself; give another one')
   provider = landmark_providers.open_provider(source, manifest.grid)
-  by_recording: dict[str, list[Shard]] = {}
-  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first)):
-    by_recording.setdefault(shard.recording, []).append(shard)
+  by_recording = manifest.by_recording()
   with prepare.locked(out):
     progress = lambda items, words: tqdm.tqdm(items, desc=words, unit='recording', disable=not sys.stderr.isatty())
     points = {

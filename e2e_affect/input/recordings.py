@@ -9,7 +9,7 @@ import ml_collections
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import Grid
-from data_prep.schema.manifest import Manifest, Shard
+from data_prep.schema.manifest import Manifest
 from e2e_affect import streams
 
 
@@ -47,10 +47,6 @@ def read_manifest(folder: str) -> Manifest:
 
 def recordings(manifest: Manifest, folder: str, partition: str) -> list[StoredRecording]:
   """The recordings of a partition, sorted by name."""
-  found: dict[str, list[Shard]] = {}
-  for shard in sorted(manifest.shards, key=lambda s: (s.recording, s.first)):
-    if shard.partition == partition:
-      found.setdefault(shard.recording, []).append(shard)
   return [
     StoredRecording(
       name,
@@ -59,7 +55,8 @@ def recordings(manifest: Manifest, folder: str, partition: str) -> list[StoredRe
       sum(s.records for s in of),
       sum(s.steps for s in of),
     )
-    for name, of in found.items()
+    for name, shards in manifest.by_recording().items()
+    if (of := [shard for shard in shards if shard.partition == partition])
   ]
 
 
