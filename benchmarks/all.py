@@ -7,19 +7,11 @@ others run.
 """
 
 import importlib.util
-import os
 import sys
 
 from benchmarks import measure
 from data_prep.core import children
 
-# What Makefile sets for training: glibc hands big temporaries back to the system at every step otherwise.
-_MALLOC = {
-  'MALLOC_MMAP_THRESHOLD_': '17179869184',
-  'MALLOC_TRIM_THRESHOLD_': '17179869184',
-  'MALLOC_TOP_PAD_': '268435456',
-  'MALLOC_ARENA_MAX': '1',
-}
 _NEEDS = {
   'long_conv': (),
   'recurrent': (),
@@ -41,7 +33,7 @@ def main(out: str, repeats: int, quick: bool) -> None:
       continue
     print(f'== {name}', flush=True)
     command = [sys.executable, '-m', f'benchmarks.{name}', f'--out={out}', f'--repeats={repeats}']
-    if children.run(command + ['--quick'] * quick, env={**_MALLOC, **os.environ}).returncode:
+    if children.run(command + ['--quick'] * quick).returncode:
       failed.append(name)
   if failed:
     sys.exit(f'error: {", ".join(failed)} failed, see above')

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from data_prep.core import cli
+from e2e_affect.run import allocator
 
 _PACKAGES = ('jax', 'flax', 'numpy', 'torch', 'tensorflow-cpu', 'tensorflow', 'opencv-python-headless')
 
@@ -164,7 +165,6 @@ def machine() -> dict:
     'cpu': _cpu(),
     'device': jax.devices()[0].device_kind,
     'platform': jax.default_backend(),
-    'malloc_thresholds_raised': 'MALLOC_MMAP_THRESHOLD_' in os.environ,
     'versions': versions,
   }
 
@@ -194,5 +194,6 @@ def run(main: Callable[[str, int, bool], None]) -> None:
     flags.DEFINE_integer('repeats', 7, 'Timings of each side; sides that take long have fewer.', lower_bound=1)
     flags.DEFINE_bool('quick', False, 'Tiny sizes: shows that it runs, measures nothing.')
 
+  allocator.keep_memory()  # as the trainer does
   logging.set_verbosity(logging.WARNING)  # without JAX's lines about backends that are absent
   cli.run(lambda: main(flags.FLAGS.out, flags.FLAGS.repeats, flags.FLAGS.quick), define_flags)

@@ -31,10 +31,9 @@ def provenance(result: dict) -> str:
   """Where and when one file was measured."""
   peaks = ', '.join(f'{name.replace("_", " ")} {value:.0f}' for name, value in result['peak'].items())
   versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
-  malloc = 'raised' if result['malloc_thresholds_raised'] else 'default'
   return (
     f'{result["benchmark"]}: {result["date"]}, {result["cpu"]}, {result["cores"]} cores, device {result["device"]}; '
-    f'peak {peaks}; malloc thresholds {malloc}; {versions}'
+    f'peak {peaks}; {versions}'
   )
 
 

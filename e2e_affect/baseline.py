@@ -7,7 +7,7 @@ from absl import flags, logging
 from data_prep.core import cli
 from data_prep.core.errors import UserError
 from e2e_affect.config import command_line
-from e2e_affect.run import hold
+from e2e_affect.run import allocator, hold
 from e2e_affect.run.log import ours_or_warning
 
 _EXPLAINED = "`get_config` of the rival's file in e2e_affect/baselines"
@@ -26,6 +26,7 @@ def _fields():
 
 def main() -> None:
   """Does what the flags say."""
+  allocator.keep_memory()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(ours_or_warning)
   asked = flags.FLAGS

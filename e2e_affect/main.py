@@ -9,7 +9,7 @@ from data_prep.core import cli
 from data_prep.core.errors import UserError
 from data_prep.schema.manifest import PARTITIONS
 from e2e_affect.config import command_line, defaults
-from e2e_affect.run import hold, hosts
+from e2e_affect.run import allocator, hold, hosts
 from e2e_affect.run.log import ours_or_warning
 
 _EXPLAINED = 'e2e_affect/config/defaults.py'
@@ -36,6 +36,7 @@ def _define_flags():
 
 def main() -> None:
   """Does what the flags say."""
+  allocator.keep_memory()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(ours_or_warning)
   asked = flags.FLAGS
