@@ -19,6 +19,8 @@ FORMATS = (
   'wav,w64,aiff,caf,flac,ogg,mp3,aac,au,wv,ac3,eac3,dts,dv,amr,tta,ape,mxf,m4v,h264,hevc,ivf'
 )
 MAX_PIXELS = 4096 * 4096
+# Bytes in which FFmpeg looks for DTS that hides in PCM; it decodes 5 MB otherwise, 14 ms of every opening.
+_WAVE_PROBE = str(1 << 16)
 _STILLS = ('mjpeg', 'png', 'bmp', 'gif', 'tiff', 'webp')  # codecs of single pictures
 
 
@@ -32,7 +34,8 @@ def open_media(path):
   try:
     is_file = path.is_file()
     if is_file:
-      path.open('rb').close()
+      with path.open('rb') as file:
+        head = file.read(12)
   except OSError as e:  # it may not be read, its folder may not be entered, a drive is away
     raise DataError(f'{path}: cannot be opened ({e.strerror}); expected a video or sound file') from None
   if not is_file:
@@ -48,10 +51,11 @@ def open_media(path):
     raise DataError(f'{path}: {what}; expected a video or sound file')
   if not path.stat().st_size:
     raise DataError(f'{path}: an empty file')
+  options = {'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}
+  if head[8:] == b'WAVE':
+    options['probesize'] = _WAVE_PROBE
   try:
-    container = av.open(
-      _address(path), metadata_errors='ignore', options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}
-    )
+    container = av.open(_address(path), metadata_errors='ignore', options=options)
   except (av.error.FFmpegError, ValueError) as e:
     raise DataError(
       f'{path}: not readable as audio or video ({reason(e)}); a damaged file, or none of the formats '
