@@ -6,7 +6,7 @@ from typing import Protocol
 from data_prep.core import registry
 from data_prep.core.errors import UserError
 from data_prep.corpora import avec2016, own, recola
-from data_prep.corpora.recording import check_subjects, Corpus
+from data_prep.corpora.recording import check_folds, check_subjects, Corpus
 
 
 class Reader(Protocol):
@@ -47,11 +47,12 @@ def read(name: str, source, *, split=None, label_range=None) -> Corpus:
   """Finds the recordings of a corpus; see `Reader`.
 
   Raises:
-    DataError: `source` is no such corpus, or a subject is in two partitions.
+    DataError: `source` is no such corpus, a subject is in two partitions, or a fold leaves one out.
     UserError: there is no corpus of this name, or an argument is not for it.
   """
   if name not in READERS:
     raise UserError(f'--corpus={name}; expected one of {", ".join(READERS)}')
   found = READERS[name](source, split=split, label_range=label_range)
   check_subjects(found.recordings)
+  check_folds(found.recordings, found.folds)
   return found

@@ -1,5 +1,6 @@
 """What every reader of a corpus yields: recordings that know where their parts lie, and nothing of shards."""
 
+from collections.abc import Mapping
 import csv
 import dataclasses
 import io
@@ -42,6 +43,8 @@ class Recording:
     audio: file, or None: then the video's sound track is used, if it has one.
     labels: one source per target, or empty where there are no labels.
     boxes: file with the face's box in the first frame (x, y, width, height in pixels), or None.
+    whole: in place of `labels`, those of the whole recording: target -> name of its class, or number in the corpus's
+      own scale.
   """
 
   recording: str
@@ -51,6 +54,7 @@ class Recording:
   audio: pathlib.Path | None
   labels: tuple[LabelSource, ...] = ()
   boxes: pathlib.Path | None = None
+  whole: Mapping[str, str | float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Corpus:
     annotated_seconds: media may run on after the labels where the labels reach this long; None: never.
     grid: how its time is cut into steps.
     streams: names of what is stored of every recording, see `data_prep.streams`.
+    classes: categorical target -> names of its classes.
+    folds: other divisions of the same recordings: name -> subject -> partition.
   """
 
   recordings: list[Recording]
@@ -76,6 +82,8 @@ class Corpus:
   annotated_seconds: float | None = None
   grid: Grid = PAPER
   streams: tuple[str, ...] = ('speech', 'visual')
+  classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+  folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def check_subjects(recordings) -> None:
@@ -88,6 +96,15 @@ def check_subjects(recordings) -> None:
         f'subject {recording.subject} is in {known} (recording {first}) and in {recording.partition} '
         f'(recording {recording.recording}); a subject belongs to one partition'
       )
+
+
+def check_folds(recordings, folds: Mapping[str, Mapping[str, str]]) -> None:
+  """Raises DataError if a fold leaves a subject out: its recordings would be in no partition."""
+  subjects = {recording.subject for recording in recordings}
+  for fold, partition_of in folds.items():
+    lacking = sorted(subjects - set(partition_of))
+    if lacking:
+      raise DataError(f'fold {fold} names no partition for subject {", ".join(lacking)}; expected all subjects in it')
 
 
 def read_split_file(path) -> dict[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """How a corpus is prepared."""
 
+from collections.abc import Mapping
 import dataclasses
 
 from data_prep.schema.grid import Grid, PAPER
@@ -24,6 +25,7 @@ class Settings:
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     grid: of the labels and of the records.
     streams: names of what is stored of every recording.
+    classes: categorical target -> names of its classes.
   """
 
   targets: tuple[str, ...]
@@ -37,9 +39,10 @@ class Settings:
   channel: int | None = None
   grid: Grid = PAPER
   streams: tuple[str, ...] = ('speech', 'visual')
+  classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   def label_scale(self) -> dict[str, list[float]]:
-    """Per target [gain, offset]: stored = gain · original + offset."""
+    """Per target [gain, offset]: stored = gain · original + offset; the index of a class is stored as it is."""
     low, high = self.label_range
     scale = [2 / (high - low), 0.0 - (high + low) / (high - low)]
-    return dict.fromkeys(self.targets, scale)
+    return {target: [1.0, 0.0] if target in self.classes else scale for target in self.targets}

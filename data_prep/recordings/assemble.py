@@ -94,13 +94,13 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   values: dict[str, np.ndarray] = {}
   for stream in chosen:
     values |= stream.cut(recording, tracks[stream.name], seconds, settings)
-  label, mask = _labels(traces, settings, steps)
+  label, mask = _whole(recording, settings, steps) if recording.whole else _labels(traces, settings, steps)
   notes += _label_notes(recording, traces, settings, steps, int(mask.sum()))
   if steps * grid.step_seconds > seconds + LENGTH_SLACK_SECONDS:
     # The last step is short: it stays (valid 1, missing samples 0), but nothing is learnt from it or scored on it.
     mask[-1] = 0
     label[-1] = 0
-  layout = streams.layout(settings.targets, grid, settings.streams)
+  layout = streams.layout(settings.targets, grid, settings.streams, classes=settings.classes)
   return _cut(recording, layout, values, label, mask), Summary(
     steps=steps,
     labels=int(mask.sum()),
@@ -210,6 +210,28 @@ def _labels(traces, settings, steps):
       mask *= has_label
     label[mask == 0] = 0
   return label, mask
+
+
+def _whole(recording, settings, steps):
+  """As `_labels`, of labels that hold for the whole recording.
+
+  Raises:
+    DataError: a target has none, no such class, or a number out of the scale.
+  """
+  values = []
+  for target in settings.targets:
+    said, where = recording.whole.get(target), f'{recording.recording}: {target}'
+    if target in settings.classes:
+      if said not in settings.classes[target]:
+        raise DataError(f'{where} is {said!r}; expected one of {", ".join(settings.classes[target])}')
+      values.append(settings.classes[target].index(said))
+    else:
+      low, high = settings.label_range
+      if said is None or not low - settings.label_slack <= said <= high + settings.label_slack:
+        raise DataError(f'{where} is {said}; expected {low:g} to {high:g}')
+      gain, offset = settings.label_scale()[target]
+      values.append(gain * said + offset)
+  return np.tile(np.array(values, np.float32), (steps, 1)), np.ones(steps, np.float32)
 
 
 def _cut(recording, layout: Layout, values, label, mask) -> list[records.Record]:

@@ -63,20 +63,27 @@ class Layout:
     targets: names of the label columns, in the order of the records' last axis.
     grid: of all recordings.
     streams: name of each stream in the records -> its fields, in the order of their concatenation.
+    classes: categorical target -> names of its classes; its label column holds the index of one, as float32.
 
   Raises:
-    ValueError: two fields have the same name.
+    ValueError: two fields have the same name, or classes are none of a target.
   """
 
   targets: list[str]
   grid: Grid
   streams: Mapping[str, tuple[Field, ...]]
+  classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, kw_only=True)
 
   def __post_init__(self):
     names = [field.name for field in self.fields()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
       raise ValueError(f'fields of the same name: {", ".join(twice)}')
+    for target, classes in self.classes.items():
+      if target not in self.targets:
+        raise ValueError(f'classes of {target!r}, which is none of the targets {", ".join(self.targets)}')
+      if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f'classes of {target!r}: {", ".join(classes) or "none"}; expected two or more different names')
 
   def fields(self) -> Iterator[Field]:
     """The fields of all streams."""

@@ -1,11 +1,12 @@
 """The manifest: what lies in a data folder, whose it is, and how it was made; `manifest.json`."""
 
+from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
 
 from data_prep.core import atomic, json_text
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
 
@@ -95,11 +96,13 @@ class Manifest(Layout):
     label_scale: per target [gain, offset]: stored = gain · original + offset, in [−1, 1].
     preparation: every parameter the preparation ran with.
     shards: sorted by partition, recording and first record.
+    folds: other divisions of the same recordings: name -> subject -> partition.
   """
 
   label_scale: dict[str, list[float]]
   preparation: dict
   shards: list[Shard]
+  folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict, kw_only=True)
 
   @property
   def num_landmarks(self) -> int:
@@ -113,9 +116,35 @@ class Manifest(Layout):
       found.setdefault(shard.recording, []).append(shard)
     return found
 
+  def of_fold(self, name: str) -> 'Manifest':
+    """The manifest with the partitions of a fold; '' leaves them as they were prepared.
+
+    Raises:
+      UserError: there is no such fold.
+      DataError: a subject is in no partition of it.
+    """
+    if not name:
+      return self
+    if name not in self.folds:
+      known = ', '.join(self.folds) or 'none: leave it empty'
+      raise UserError(f'config.data.fold = {name!r}; the folds of these data are {known}')
+    partition_of = self.folds[name]
+    lacking = sorted({shard.subject for shard in self.shards} - set(partition_of))
+    if lacking:
+      raise DataError(
+        f'{MANIFEST}: fold {name} names no partition for subject {", ".join(lacking)}; prepare the recordings again, '
+        'or choose another --config.data.fold'
+      )
+    shards = [dataclasses.replace(shard, partition=partition_of[shard.subject]) for shard in self.shards]
+    shards.sort(key=lambda s: (PARTITIONS.index(s.partition), s.recording, s.first))
+    return dataclasses.replace(self, shards=shards)
+
   def write(self, folder) -> None:
     """Writes `manifest.json` whole or not at all."""
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
+    for name in ('classes', 'folds'):  # what has none keeps the bytes that it had before there were any
+      if not content[name]:
+        del content[name]
     content['shards'] = [shard.stored() for shard in self.shards]
     atomic.write(pathlib.Path(folder) / MANIFEST, json.dumps(content, indent=1) + '\n')
 
@@ -141,12 +170,18 @@ class Manifest(Layout):
         )
       content['grid'] = Grid(**content['grid'])
       content['streams'] = {name: tuple(map(Field.parse, fields)) for name, fields in content['streams'].items()}
+      content['classes'] = {target: tuple(names) for target, names in content.get('classes', {}).items()}
       manifest = cls(shards=[Shard.parse(shard) for shard in content.pop('shards')], **content)
       targets = manifest.targets
       if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
         raise TypeError(f'targets are {str(targets)[:50]}')
       if not isinstance(manifest.label_scale, dict) or not isinstance(manifest.preparation, dict):
         raise TypeError('label_scale or preparation is of another type than the program writes')
+      if not all(isinstance(name, str) for names in manifest.classes.values() for name in names):
+        raise TypeError(f'classes are {str(manifest.classes)[:50]}')
+      for fold, partition_of in manifest.folds.items():
+        if not set(partition_of.values()) <= set(PARTITIONS):
+          raise ValueError(f'fold {fold!r}: {str(partition_of)[:50]}; expected subjects and their partitions')
     except (FileNotFoundError, NotADirectoryError):
       raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
     except OSError as e:

@@ -50,7 +50,8 @@ def add_landmarks(data, source: str, out) -> Manifest:
     train = [points[name] for name, of in by_recording.items() if of[0].partition == 'train']
     mean, deviation = landmark_features.fit(np.concatenate(train) if train else np.zeros((0, counts.pop(), 2)))
     fields = STREAMS['geometric'].fields(manifest.grid, {'landmarks': mean.shape[0]})
-    layout = Layout(manifest.targets, manifest.grid, {**manifest.streams, 'geometric': fields})
+    of_streams = {**manifest.streams, 'geometric': fields}
+    layout = Layout(manifest.targets, manifest.grid, of_streams, classes=manifest.classes)
     write.unname(out)
     written = []
     for name, of in progress(by_recording.items(), 'writing'):
@@ -68,6 +69,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
       layout,
       label_scale=manifest.label_scale,
       preparation={**manifest.preparation, 'landmarks': landmarks},
+      folds=manifest.folds,
     )
   for name, of in by_recording.items():
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()

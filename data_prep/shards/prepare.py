@@ -123,7 +123,7 @@ def prepare(
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
     with atomic.writing(out):
       atomic.write(out / REJECTS, ''.join(lines))
-      manifest = _publish(out, done, settings, parameters) if done else None
+      manifest = _publish(out, done, settings, parameters, found.folds) if done else None
   summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
   partitions = {recording.recording: recording.partition for recording in found.recordings}
   cli.say(
@@ -169,6 +169,7 @@ def _settings(found, recipe, labels, max_lost, max_difference, channel) -> Setti
     labels=labels,
     grid=found.grid,
     streams=tuple(found.streams),
+    classes=found.classes,
   )
 
 
@@ -186,6 +187,8 @@ def _parameters(corpus, settings, simulated) -> dict:
   for name in ('channel', 'grid', 'streams'):
     if getattr(settings, name) == getattr(Settings, name):
       del chosen[name]
+  if not settings.classes:
+    del chosen['classes']
   parameters = {
     'corpus': corpus,
     **({'simulated': True} if simulated else {}),
@@ -196,7 +199,7 @@ def _parameters(corpus, settings, simulated) -> dict:
   return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples
 
 
-def _publish(out, done, settings, parameters) -> Manifest:
+def _publish(out, done, settings, parameters, folds) -> Manifest:
   """Final names and manifest; nothing is touched if the folder already is what it should be."""
   wanted = [Shard.parse(shard) for content in done.values() for shard in content['shards']]
   names = write.names(out)
@@ -205,7 +208,7 @@ def _publish(out, done, settings, parameters) -> Manifest:
     listed = {(shard.file, shard.sha256) for shard in manifest.shards}
     complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
     rewritten = any((out / write.PARTS / shard.file).exists() for shard in wanted)
-    if complete and not rewritten and manifest.preparation == parameters:
+    if complete and not rewritten and manifest.preparation == parameters and manifest.folds == folds:
       return manifest
   except DataError:
     pass
@@ -214,7 +217,14 @@ def _publish(out, done, settings, parameters) -> Manifest:
   for path in (out / write.PARTS).glob('*.tfrecord'):
     if path.name not in parts:
       path.unlink()  # of a recording that is no longer in the corpus, or is refused now
-  return write.finish(out, wanted, workers.layout(settings), label_scale=settings.label_scale(), preparation=parameters)
+  return write.finish(
+    out,
+    wanted,
+    workers.layout(settings),
+    label_scale=settings.label_scale(),
+    preparation=parameters,
+    folds=folds,
+  )
 
 
 @contextlib.contextmanager

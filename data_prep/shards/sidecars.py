@@ -29,6 +29,7 @@ def fingerprint(recording: Recording, parameters: dict) -> str:
     'media': [path and path.stat().st_size for path in _media(recording)],
     'labels': [[source.target, source.column, contents(source.path)] for source in recording.labels],
     'boxes': contents(recording.boxes),
+    **({'whole': dict(recording.whole)} if recording.whole else {}),
   }
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

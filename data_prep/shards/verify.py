@@ -4,6 +4,8 @@ import collections
 import os
 import pathlib
 
+import numpy as np
+
 from data_prep.schema import records
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import write
@@ -31,6 +33,9 @@ def verify(folder) -> list[str]:
       )
     expected[shard.recording] += shard.records
     faults += [f'{shard.file}: {fault}' for fault in _verify_shard(folder, manifest, shard)]
+  for fold, partition_of in manifest.folds.items():
+    for subject in sorted(set(subjects) - set(partition_of)):
+      faults.append(f'{folder}: fold {fold} names no partition for subject {subject}')
   for subject, partitions in sorted(subjects.items()):
     if len(partitions) > 1:
       faults.append(f'{folder}: subject {subject} is in {" and ".join(sorted(partitions))}; expected one partition')
@@ -107,4 +112,12 @@ def _verify_record(data, manifest, shard, index):
     return str(e), 0
   found = {'recording': record.recording, 'subject': record.subject, 'second': record.index}
   expected = {'recording': shard.recording, 'subject': shard.subject, 'second': shard.first + index}
-  return (None, int(record.valid.sum())) if found == expected else (f'is {found}, expected {expected}', 0)
+  if found != expected:
+    return f'is {found}, expected {expected}', 0
+  for k, target in enumerate(manifest.targets):
+    if target in manifest.classes:
+      values, count = record.label[record.label_mask > 0, k], len(manifest.classes[target])
+      wrong = values[~np.isin(values, np.arange(count))]
+      if wrong.size:
+        return f'{target} is {wrong[0]:g}, expected the index of one of {count} classes', 0
+  return None, int(record.valid.sum())

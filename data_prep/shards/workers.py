@@ -17,7 +17,7 @@ from data_prep.shards import sidecars, write
 
 def layout(settings: Settings) -> Layout:
   """Of the records of a corpus."""
-  return streams.layout(settings.targets, settings.grid, settings.streams)
+  return streams.layout(settings.targets, settings.grid, settings.streams, classes=settings.classes)
 
 
 def _work(out, settings, parameters, recording) -> dict:

@@ -103,14 +103,14 @@ def part_name(recording: str, index: int) -> str:
   return f'{part_stem(recording)}-{index:03d}.tfrecord'
 
 
-def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation) -> Manifest:
+def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation, folds=None) -> Manifest:
   """Gives the parts their final names and writes the manifest and the TFDS metadata.
 
   Args:
     out: data folder; `unname` must have been called since its last `finish`.
     shards: as `write_recording` returned them.
     layout: of the records.
-    label_scale, preparation: see `Manifest`.
+    label_scale, preparation, folds: see `Manifest`.
   """
   from data_prep.core.quiet_tf import tfds
 
@@ -154,6 +154,8 @@ def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation
     label_scale=label_scale,
     preparation=preparation,
     shards=named,
+    classes=dict(layout.classes),
+    folds=folds or {},
   )
   manifest.write(out)
   return manifest

@@ -115,9 +115,13 @@ def recorded(names: Iterable[str]) -> list[RecordedStream]:
 
 
 def layout(
-  targets: Iterable[str], grid: Grid, names: Iterable[str], options: Mapping[str, Any] | None = None
+  targets: Iterable[str],
+  grid: Grid,
+  names: Iterable[str],
+  options: Mapping[str, Any] | None = None,
+  classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Layout:
   """What records of these streams hold; see `Stream.fields`."""
   chosen = set(names)
   fields = {name: stream.fields(grid, options or {}) for name, stream in STREAMS.items() if name in chosen}
-  return Layout(list(targets), grid, fields)
+  return Layout(list(targets), grid, fields, classes=classes or {})

@@ -59,13 +59,13 @@ class Corpus:
   recordings: Mapping[str, Sequence[Recording]]
 
   @classmethod
-  def read(cls, folder: str) -> 'Corpus':
-    """Reads the labels of all records.
+  def read(cls, folder: str, fold: str = '') -> 'Corpus':
+    """Reads the labels of all records; see `recordings.read_manifest`.
 
     Raises:
       DataError: the folder or a shard of it is absent or damaged; train or validation has no label.
     """
-    manifest = recordings.read_manifest(folder)
+    manifest = recordings.read_manifest(folder, fold)
     found = {partition: recordings.recordings(manifest, folder, partition) for partition in PARTITIONS}
     # Pictures and sound are not decoded: what the layout does not name is not looked at.
     streams = {
@@ -144,6 +144,7 @@ def base_config(rival: str) -> ml_collections.ConfigDict:
   c.seed = 0  # of what a rival draws at random, and of the bootstrap
   c.data = ml_collections.ConfigDict()
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
+  c.data.fold = ''  # of the data's folds, see e2e_affect/config/defaults.py; '': as they were prepared
   c.features = ml_collections.ConfigDict()  # set of data_prep.features -> options that differ from its defaults
   c.train_every = 25  # learn from every n-th step: neighbours say nearly the same (25: one a second in RECOLA)
   return c

@@ -38,7 +38,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   with hold.held(workdir, writes=True) as folder:
     _refuse_other_config(folder, config)
     embedded.make_if_absent(config.data.dir)
-    corpus = Corpus.read(config.data.dir)
+    corpus = Corpus.read(config.data.dir, config.data.fold)
     if (folder / results.RESULTS_FILE).exists():
       _refuse_other_data(folder, corpus)
       logging.info('%s: is there already; remove the folder to make it again', folder)
@@ -74,6 +74,8 @@ def _refuse_other_config(folder: pathlib.Path, config: ml_collections.ConfigDict
     begun = json_text.parse(path.read_text(encoding='utf-8'))
   except ValueError as e:
     raise UserError(f'{path}: damaged ({e}); choose another --workdir') from None
+  if isinstance(begun, dict) and isinstance(begun.get('data'), dict):
+    begun['data'].setdefault('fold', '')  # runs of before there were folds
   now = json.loads(config.to_json())
   if begun != now:
     differing = _first_difference(begun, now) if isinstance(begun, dict) else 'all of it'

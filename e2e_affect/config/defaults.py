@@ -17,6 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.data = ml_collections.ConfigDict()
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
+  c.data.fold = ''  # of the data's folds: a speaker-disjoint division with a name; '': as they were prepared
   c.data.train_on = ('train',)  # partitions; with 'validation' among them the newest checkpoint counts as the best
   c.data.sequence_steps = 150  # T: steps, whole records of 25; the paper's have 40 ms (Table II: 150 is best)
   # Raters react late. At step t the network learns the label of step t + delay; what it says of t is the trace at

@@ -32,13 +32,13 @@ def read(config: ml_collections.ConfigDict) -> Manifest:
   """The manifest of `config.data.dir`, with the feature sets of the network, which are made where they are not there.
 
   Args:
-    config: `data.dir`, `features` and `model.modalities` are read.
+    config: `data.dir`, `data.fold`, `features` and `model.modalities` are read.
 
   Raises:
     UserError: `config.features` has an option that no set of the network takes, or runs that it does not see.
-    DataError: as `recordings.read_manifest`, `store.load` and `first_runs.read`.
+    DataError, UserError: as `recordings.read_manifest`, `store.load` and `first_runs.read`.
   """
-  manifest = read_manifest(config.data.dir)
+  manifest = read_manifest(config.data.dir, config.data.fold)
   runs = config.features.first_runs
   if bool(runs) != (FIRST_RUNS in config.model.modalities):
     raise UserError(

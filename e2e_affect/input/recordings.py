@@ -24,13 +24,18 @@ class StoredRecording:
   steps: int
 
 
-def read_manifest(folder: str) -> Manifest:
+def read_manifest(folder: str, fold: str = '') -> Manifest:
   """Reads the manifest and looks at every shard's size and permission, without reading the shards.
+
+  Args:
+    folder: `config.data.dir`.
+    fold: `config.data.fold`, which the partitions are those of.
 
   Raises:
     DataError: no manifest, or a shard that is missing, cut, grown or not to be read: named, with what was expected.
+    UserError: no such fold.
   """
-  manifest = Manifest.read(folder)
+  manifest = Manifest.read(folder).of_fold(fold)
   for shard in manifest.shards:
     path = pathlib.Path(folder) / shard.file
     found = os.path.getsize(path) if path.is_file() else None

@@ -34,7 +34,7 @@ def figure(workdir: str | pathlib.Path, out_png: str | pathlib.Path) -> dict:
     DataError: it was not evaluated on test, or test has no labels.
   """
   config = workdirs.read_config(workdir)
-  manifest = Manifest.read(config.data.dir)
+  manifest = Manifest.read(config.data.dir).of_fold(config.data.fold)
   folder = pathlib.Path(workdir)
   if 'test' not in results.read_results(folder):
     raise DataError(f'{folder}: its test partition was not evaluated; do so with --mode=evaluate')

@@ -46,7 +46,7 @@ class Run:
     folder = pathlib.Path(workdir)
     if not (folder / 'checkpoints').is_dir():
       raise UserError(f'{folder}: no checkpoints in it; name the workdir of a trained network')
-    manifest = recordings.read_manifest(config.data.dir)
+    manifest = recordings.read_manifest(config.data.dir, config.data.fold)
     template = jax.eval_shape(lambda: train_state.init_state(config, manifest))  # shapes alone: nothing is compiled
     state, _ = checkpoint_files.best_of_run(folder, template, heads.of(config))
     return cls(config, manifest, state.evaluated())

@@ -64,7 +64,8 @@ def read_dataset(workdir: str | pathlib.Path) -> dict:
       raise ValueError('expected targets, label_scale, preparation and partitions')
     return content
   except FileNotFoundError:
-    return describe(Manifest.read(read_config(workdir).data.dir))
+    data = read_config(workdir).data
+    return describe(Manifest.read(data.dir).of_fold(data.fold))
   except OSError as e:
     raise DataError(f'{path}: cannot be read ({e.strerror}); mend that, and run again') from None
   except ValueError as e:
@@ -80,7 +81,8 @@ def describe(manifest: Manifest) -> dict:
   """What a run says of its data.
 
   Targets, their scale ([gain, offset]: predicted = gain · original + offset), the preparation, per partition the
-  numbers of recordings, subjects and hours, the grid, and the fields of the streams.
+  numbers of recordings, subjects and hours, the grid, the fields of the streams, and the classes of targets that have
+  any.
   """
   partitions = {}
   for partition in PARTITIONS:
@@ -97,6 +99,7 @@ def describe(manifest: Manifest) -> dict:
     'partitions': partitions,
     'grid': dataclasses.asdict(manifest.grid),
     'streams': {name: [*map(dataclasses.asdict, fields)] for name, fields in manifest.streams.items()},
+    **({'classes': {target: list(names) for target, names in manifest.classes.items()}} if manifest.classes else {}),
   }
 
 
@@ -111,7 +114,8 @@ def layout_of(dataset: dict, config: ml_collections.ConfigDict, targets: Sequenc
   if 'grid' not in dataset:
     return streams.layout_of_paper(config.model, targets)
   fields = {name: tuple(map(Field.parse, stored)) for name, stored in dataset['streams'].items()}
-  return Layout(list(targets), grid_of(dataset), fields)
+  classes = {target: tuple(names) for target, names in dataset.get('classes', {}).items()}
+  return Layout(list(targets), grid_of(dataset), fields, classes=classes)
 
 
 def grid_of(dataset: dict) -> Grid:

@@ -51,7 +51,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   goes_on = checkpoint_files.has_any(pathlib.Path(workdir))
   config = init_from.settle(config, workdirs.read_config(workdir) if goes_on else None)
   absent = embedded.is_absent(config.data.dir)
-  layout = streams.layout_of_paper(config.model, ()) if absent else recordings.read_manifest(config.data.dir)
+  of_data = None if absent else recordings.read_manifest(config.data.dir, config.data.fold)
+  layout = of_data or streams.layout_of_paper(config.model, ())
   recordings.records_per_sequence(config, layout.grid)
   if absent:
     schedule.num_updates(config, embedded.num_sequences(config.data.train_on, config.data.sequence_steps))

@@ -1,5 +1,7 @@
 """The cache of features: what is made, what is kept, what is standardised."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,14 @@ def test_errors_say_what_there_is(tmp_path, in_this_process):
   del manifest.streams['speech']
   with pytest.raises(DataError, match='no speech stream, of which levels is made'):
     store.load(folder, manifest, 'levels')
+
+
+def test_a_fold_is_standardised_on_its_own_train(tmp_path, in_this_process):
+  folder = make_data(tmp_path / 'data', RECORDINGS)
+  folds = {'2': {'Sa': 'test', 'Sb': 'validation', 'Sc': 'train'}}
+  manifest = dataclasses.replace(Manifest.read(folder), folds=folds)
+  prepared, fold = store.load(folder, manifest, 'levels'), store.load(folder, manifest.of_fold('2'), 'levels')
+  assert in_this_process == ['a', 'b', 'c']  # what is cached is the same in every fold
+  level = np.arange(1, 26, dtype=np.float64)[np.arange(25) % 7 != 6]  # of c
+  assert fold.mean[0] == pytest.approx(level.mean()) and fold.deviation[0] == pytest.approx(level.std())
+  assert prepared.mean[0] > 1.5 * fold.mean[0]

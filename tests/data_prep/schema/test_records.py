@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep import streams
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.schema import records
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid, PAPER
@@ -141,6 +141,62 @@ def test_manifest_survives_writing(tmp_path):
   manifest().write(tmp_path)
   assert Manifest.read(tmp_path) == manifest()
   assert [path.name for path in tmp_path.iterdir()] == ['manifest.json']  # no temporary file is left
+
+
+def with_classes():
+  return dataclasses.replace(
+    manifest(),
+    targets=['emotion', 'valence'],
+    classes={'emotion': ('joy', 'anger', 'fear')},
+    folds={'1': {'S1': 'test'}, '2': {'S1': 'train', 'S2': 'validation'}},
+  )
+
+
+def test_manifest_with_classes_and_folds(tmp_path):
+  with_classes().write(tmp_path)
+  assert Manifest.read(tmp_path) == with_classes()
+  manifest().write(tmp_path)  # without, the file is that of before
+  assert not {'classes', 'folds'} & set(json.loads((tmp_path / MANIFEST).read_text()))
+  assert Manifest.read(tmp_path).classes == {} and Manifest.read(tmp_path).folds == {}
+
+
+def test_a_fold_divides_the_recordings_by_subject():
+  one = with_classes()
+  shards = [
+    dataclasses.replace(one.shards[0], recording=r, subject=s, partition='train')
+    for r, s in (('a', 'S2'), ('b', 'S1'), ('c', 'S2'))
+  ]
+  one = dataclasses.replace(one, shards=shards)
+  assert one.of_fold('') is one
+  fold = one.of_fold('2')
+  assert [(s.recording, s.partition) for s in fold.shards] == [('b', 'train'), ('a', 'validation'), ('c', 'validation')]
+  assert fold.classes == one.classes and [s.partition for s in one.shards] == ['train'] * 3
+  with pytest.raises(UserError, match="config.data.fold = '3'; the folds of these data are 1, 2"):
+    one.of_fold('3')
+  with pytest.raises(UserError, match='are none: leave it empty'):
+    manifest().of_fold('3')
+  with pytest.raises(DataError, match='fold 1 names no partition for subject S2'):
+    one.of_fold('1')
+
+
+@pytest.mark.parametrize(
+  'change, reason',
+  [
+    ({'classes': {'mood': ['a', 'b']}}, "classes of 'mood', which is none of the targets"),
+    ({'classes': {'emotion': ['a']}}, "classes of 'emotion': a; expected two or more different names"),
+    ({'classes': {'emotion': ['a', 'a']}}, 'two or more different names'),
+    ({'classes': {'emotion': [1, 2]}}, 'damaged'),
+    ({'classes': ['a', 'b']}, 'damaged'),
+    ({'folds': {'1': {'S1': 'training'}}}, "fold '1': .*; expected subjects and their partitions"),
+    ({'folds': {'1': ['S1']}}, 'damaged'),
+  ],
+)
+def test_classes_and_folds_that_are_none(tmp_path, change, reason):
+  with_classes().write(tmp_path)
+  path = tmp_path / MANIFEST
+  path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+  with pytest.raises(DataError, match=reason):
+    Manifest.read(tmp_path)
 
 
 @pytest.mark.parametrize(

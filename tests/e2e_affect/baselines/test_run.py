@@ -70,6 +70,10 @@ def test_a_run_is_kept_unless_its_config_differs(tmp_path, config, monkeypatch):
 
   monkeypatch.setattr(registry.RIVALS['svr'], 'fit', refuse)
   assert run.train_and_evaluate(config, str(tmp_path)) == content
+  begun = _read(tmp_path / 'config.json')
+  del begun['data']['fold']  # as before there were folds
+  (tmp_path / 'config.json').write_text(json.dumps(begun))
+  assert run.train_and_evaluate(config, str(tmp_path)) == content
   config.svr.epsilon = 0.2
   with pytest.raises(UserError, match=r'svr.epsilon was 0.1, is 0.2\); choose'):
     run.train_and_evaluate(config, str(tmp_path))
@@ -82,8 +86,8 @@ def test_shuffled_labels_of_test_change_the_scores_of_test_alone(tmp_path, confi
   run.train_and_evaluate(config, str(tmp_path / 'a' / 'svr'))
   read = base.Corpus.read
 
-  def shuffled(folder):
-    corpus = read(folder)
+  def shuffled(folder, fold):
+    corpus = read(folder, fold)
     rng = np.random.default_rng(0)
     test = [dataclasses.replace(r, gold=rng.permutation(r.gold)) for r in corpus.recordings['test']]
     return dataclasses.replace(corpus, recordings={**corpus.recordings, 'test': test})
