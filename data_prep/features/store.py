@@ -123,12 +123,12 @@ def load(folder, manifest: Manifest, name: str, options: Mapping[str, float] | N
     raise DataError(f'{folder}: its records have no {feature_set.stream} stream, of which {name} is made')
   by_recording = manifest.by_recording()
   files = _files(pathlib.Path(folder), manifest, name, chosen, by_recording)
-  missing = [recording for recording in files if not files[recording].is_file()]
+  columns, arrays = _read_all(files, by_recording)
+  missing = [recording for recording, values in arrays.items() if values is None]
   if missing:
     _make(pathlib.Path(folder), manifest, name, chosen, {r: by_recording[r] for r in missing}, files, jobs)
-  arrays: dict[str, Any] = {recording: _read(file) for recording, file in files.items()}
+    columns, arrays = _read_all(files, by_recording)
   train = [recording for recording, of in by_recording.items() if of[0].partition == 'train']
-  columns = tuple(json_text.parse((next(iter(files.values())).parent / COLUMNS_FILE).read_text(encoding='utf-8')))
   transform = feature_set.fit(arrays[recording] for recording in train)
   if transform is not None:
     arrays = {recording: transform(values) for recording, values in arrays.items()}
@@ -163,13 +163,36 @@ def _steps_file(file: pathlib.Path) -> pathlib.Path:
   return file.with_suffix('.steps.npy')
 
 
-def _read(file: pathlib.Path) -> np.ndarray | Held:
-  """What `_write` wrote; the rows are read when they are asked for."""
-  rows = np.load(file, mmap_mode='r', allow_pickle=False)
+def _read_all(files, by_recording) -> tuple[tuple[str, ...], dict[str, Any]]:
+  """The names of the columns, and recording -> its features, None where they have to be made."""
+  columns = _columns(next(iter(files.values())).parent)
+  steps = {recording: sum(shard.steps for shard in of) for recording, of in by_recording.items()}
+  return columns, {recording: _read(file, (steps[recording], len(columns))) for recording, file in files.items()}
+
+
+def _columns(at: pathlib.Path) -> tuple[str, ...]:
+  """The names of the columns of a set; none where they are not written yet, or damaged."""
   try:
-    return Held(rows, np.load(_steps_file(file), allow_pickle=False))
+    names = json_text.parse((at / COLUMNS_FILE).read_text(encoding='utf-8'))
+    return tuple(names) if isinstance(names, list) else ()
+  except (OSError, ValueError):
+    return ()
+
+
+def _read(file: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | Held | None:
+  """What `_write` wrote, the rows read when they are asked for; None: absent, damaged or of another shape."""
+  try:
+    rows = np.load(file, mmap_mode='r', allow_pickle=False)
+    held = Held(rows, np.load(_steps_file(file), allow_pickle=False)) if _steps_file(file).exists() else None
+    values = rows if held is None else held
+    if values.shape == shape and (held is None or held.steps.max(initial=0) < len(rows)):
+      return values
   except FileNotFoundError:
-    return rows
+    return None
+  except (OSError, ValueError, EOFError, AttributeError):
+    pass  # damaged
+  logging.warning('%s: damaged; its features are extracted again', file)
+  return None
 
 
 def _write(file: pathlib.Path, features: Held) -> None:
@@ -212,7 +235,7 @@ def _make(folder, manifest, name, options, by_recording, files, jobs) -> None:
       if isinstance(result, pool.Crashed):
         raise DataError(f'{recording}: extracting {name} crashed, perhaps for lack of memory')
       columns, features = result
-      if not (at / COLUMNS_FILE).is_file():
+      if not _columns(at):
         atomic.write(at / COLUMNS_FILE, json.dumps(columns))
       _write(files[recording], features)
 

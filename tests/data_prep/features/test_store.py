@@ -69,6 +69,35 @@ def test_what_is_missing_is_made_and_what_is_there_is_read(tmp_path, in_this_pro
   assert in_this_process == ['a', 'b', 'c'] * 3
 
 
+def _cut(file):
+  file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+  ('name', 'damage'),
+  [
+    ('a-*.npy', _cut),
+    ('a-*.npy', lambda file: file.write_bytes(b'')),
+    ('a-*.npy', lambda file: file.write_bytes(b'no array' * 99)),
+    ('a-*.npy', lambda file: np.save(file, np.zeros((59, 3), np.float32))),
+    ('a-*.npy', lambda file: file.unlink()),
+    ('columns.json', lambda file: file.write_text('{"level":')),
+    ('columns.json', lambda file: file.unlink()),
+  ],
+)
+def test_what_is_damaged_in_the_cache_is_made_again(tmp_path, in_this_process, name, damage):
+  folder = make_data(tmp_path, RECORDINGS)
+  manifest = Manifest.read(folder)
+  before = {r: np.array(store.load(folder, manifest, 'levels').raw(r)) for r in 'abc'}
+  in_this_process.clear()
+  (file,) = (tmp_path / store.FOLDER).glob(f'levels-*/{name}')
+  damage(file)
+  after = store.load(folder, manifest, 'levels')
+  assert in_this_process == (['a'] if name.startswith('a') else ['a', 'b', 'c'])
+  for recording, values in before.items():
+    np.testing.assert_array_equal(after.raw(recording), values)
+
+
 def test_changed_shards_alone_are_made_anew(tmp_path, in_this_process):
   store.load(make_data(tmp_path / 'one', RECORDINGS), Manifest.read(tmp_path / 'one'), 'levels')
   longer = [('a', 'train', 60), ('b', 'train', 40), ('c', 'test', 25)]
