@@ -2,11 +2,10 @@
 
     python -m data_prep.prepare --corpus=recola --source=RECOLA --out=data/recola
 
-Corpora: `recola` and `avec2016` as they are released, `csv` for own data (`--source` is then the manifest, see
-corpora/own.py). One process per core, one recording at a time each; run again after an interruption, it goes on where
-it was, and redoes what was prepared with other parameters or from other files. What cannot be used is refused with the
-reason, in the table at the end and in `rejects.jsonl`; the rest is prepared all the same, and the exit code is 65
-unless `--allow_rejects`.
+`--corpus=help` lists the corpora and what each needs. One process per core, one recording at a time each; run again
+after an interruption, it goes on where it was, and redoes what was prepared with other parameters or from other files.
+What cannot be used is refused with the reason, in the table at the end and in `rejects.jsonl`; the rest is prepared all
+the same, and the exit code is 65 unless `--allow_rejects`.
 """
 
 from absl import flags
@@ -14,16 +13,18 @@ from absl import flags
 from data_prep import corpora
 from data_prep.core import cli
 from data_prep.core.errors import UserError
-from data_prep.corpora import recola
 from data_prep.labels import gold_standard, label_files
 from data_prep.shards import prepare
 
+_HELP = 'help'
+
 
 def _define_flags():
-  flags.DEFINE_enum('corpus', None, tuple(corpora.READERS), 'Layout of the source.', required=True)
-  cli.define_path('source', None, 'Folder of the corpus, or the CSV manifest of own data.', required=True)
-  cli.define_path('out', None, 'Data folder to write.', required=True)
-  flags.DEFINE_enum('split', None, tuple(recola.SPLITS), 'Split of RECOLA; default: full.')
+  flags.DEFINE_enum('corpus', None, (*corpora.READERS, _HELP), 'Layout of the source; help lists what each needs.')
+  cli.define_path('source', None, 'Folder of the corpus, or the CSV manifest of own data.')
+  cli.define_path('out', None, 'Data folder to write.')
+  flags.DEFINE_string('split', None, 'Split of a corpus that has several; of RECOLA full, the default, or avec.')
+  flags.DEFINE_list('targets', [], 'What to learn, of a corpus that offers several; --corpus=help lists them.')
   cli.define_path('split_file', None, 'CSV recording,partition that replaces the split.')
   flags.DEFINE_enum(
     'gold_standard',
@@ -55,6 +56,12 @@ def _define_flags():
 def main() -> None:
   """Does what the flags say."""
   values = flags.FLAGS
+  if values.corpus == _HELP:
+    cli.say(corpora.in_words())
+    return
+  for name in ('corpus', 'source', 'out'):
+    if values[name].value is None:
+      raise UserError(f'--{name} is missing; `python -m data_prep.prepare --corpus=help` lists the corpora')
   try:
     label_range = tuple(map(float, values.label_range)) if values.label_range else None
     if label_range and len(label_range) != 2:
@@ -67,6 +74,7 @@ def main() -> None:
     out=values.out,
     split=values.split,
     split_file=values.split_file,
+    targets=values.targets,
     gold_standard=values.gold_standard,
     label_range=label_range,
     labels=values.labels,

@@ -1,11 +1,13 @@
 """Readers of corpora, by the name that `--corpus` takes."""
 
+from collections.abc import Sequence
+import dataclasses
 import pathlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from data_prep.core import registry
 from data_prep.core.errors import UserError
-from data_prep.corpora import avec2016, own, recola
+from data_prep.corpora import avec2016, own, ravdess, recola
 from data_prep.corpora.recording import check_folds, check_subjects, Corpus
 
 
@@ -27,32 +29,73 @@ class Reader(Protocol):
     ...
 
 
-READERS: dict[str, Reader] = {}
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A corpus as `--corpus` knows it.
+
+  Attributes:
+    read: see `Reader`; where there is a choice of targets it takes `targets`, too.
+    needs: what `--source` is, for `--corpus=help`.
+    targets: sets of targets to choose from by `--targets`, the default first; empty: there is no choice.
+  """
+
+  read: Any
+  needs: str = ''
+  targets: Sequence[tuple[str, ...]] = ()
 
 
-def register(name: str, reader: Reader) -> None:
-  """Adds a corpus.
+READERS: dict[str, Entry] = {}
+
+
+def register(name: str, read: Reader, needs: str = '', targets: Sequence[tuple[str, ...]] = ()) -> None:
+  """Adds a corpus; see `Entry`.
 
   Raises:
     ValueError: there is one of that name.
   """
-  registry.add(READERS, 'corpus', name, reader)
+  registry.add(READERS, 'corpus', name, Entry(read, needs, targets))
 
 
-for _name, _reader in (('recola', recola.read), ('avec2016', avec2016.read), ('csv', own.read)):
-  register(_name, _reader)
+for _entry in (
+  ('recola', recola.read, recola.NEEDS),
+  ('avec2016', avec2016.read, avec2016.NEEDS),
+  ('csv', own.read, own.NEEDS),
+  ('ravdess', ravdess.read, ravdess.NEEDS),
+):
+  register(*_entry)
 
 
-def read(name: str, source, *, split=None, label_range=None) -> Corpus:
+def in_words() -> str:
+  """A paragraph a corpus: its name, what it needs, and the targets to choose from."""
+  lines = []
+  for name, entry in READERS.items():
+    lines.append(f'--corpus={name}\n    --source: {entry.needs}')
+    if entry.targets:
+      lines.append(f'    --targets: {" or ".join(",".join(targets) for targets in entry.targets)}')
+  return '\n'.join(lines)
+
+
+def read(name: str, source, *, split=None, label_range=None, targets: Sequence[str] = ()) -> Corpus:
   """Finds the recordings of a corpus; see `Reader`.
+
+  Args:
+    name: of the corpus.
+    source, split, label_range: see `Reader`.
+    targets: one of the sets that the corpus offers; (): its first.
 
   Raises:
     DataError: `source` is no such corpus, a subject is in two partitions, or a fold leaves one out.
     UserError: there is no corpus of this name, or an argument is not for it.
   """
   if name not in READERS:
-    raise UserError(f'--corpus={name}; expected one of {", ".join(READERS)}')
-  found = READERS[name](source, split=split, label_range=label_range)
+    raise UserError(f'--corpus={name}; expected one of {", ".join(READERS)}; --corpus=help says what each needs')
+  entry, chosen = READERS[name], {}
+  if targets and tuple(targets) not in entry.targets:
+    offered = ' or '.join(','.join(of) for of in entry.targets) or 'none: leave it out'
+    raise UserError(f'--targets={",".join(targets)}; --corpus={name} offers {offered}')
+  if entry.targets:
+    chosen = {'targets': tuple(targets) or entry.targets[0]}
+  found = entry.read(source, split=split, label_range=label_range, **chosen)
   check_subjects(found.recordings)
   check_folds(found.recordings, found.folds)
   return found

@@ -10,6 +10,7 @@ from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import recola
 from data_prep.corpora.recording import Corpus, read_split_file
 
+NEEDS = "the challenge's folder: recordings_audio, recordings_video, ratings_gold_standard"
 SPLIT = {
   partition: tuple(f'{name}_{i}' for i in range(1, 10))
   for partition, name in (('train', 'train'), ('validation', 'dev'), ('test', 'test'))

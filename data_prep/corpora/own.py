@@ -14,6 +14,7 @@ from data_prep.corpora.recording import Corpus, LabelSource, PARTITION_NAMES, re
 from data_prep.labels import label_files
 from data_prep.schema.manifest import inside, PARTITIONS
 
+NEEDS = 'your own CSV manifest: recording,subject,partition,video,audio,labels'
 REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
 OPTIONAL = ('boxes', 'landmarks')
 _RESERVED = 'recording|valid|face_.*|.*_post|.*_gold'  # columns of the traces beside the targets

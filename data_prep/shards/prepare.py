@@ -53,6 +53,7 @@ def prepare(
   out,
   split: str | None = None,
   split_file=None,
+  targets=(),
   gold_standard: str = 'ccc_centred',
   label_range=None,
   labels: str = 'linear',
@@ -65,11 +66,12 @@ def prepare(
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
   Args:
-    corpus: 'recola', 'avec2016', 'csv', or whatever `corpora.register` has added.
+    corpus: one of `corpora.READERS`.
     source: the corpus's folder, or the CSV manifest.
     out: data folder; made if absent, continued if it holds a part of the work.
     split: of RECOLA: 'full' (the default) or 'avec'.
     split_file: CSV `recording,partition` that replaces the corpus's own split.
+    targets: of a corpus that offers several sets of them; (): its first.
     gold_standard: recipe where there are several raters: 'ccc_centred', 'ewe' or 'mean'.
     label_range: (low, high) of the label files of a csv corpus, default (−1, 1); stored scaled to [−1, 1].
     labels: 'linear' or 'hold', what is between two labels, see `resample.on_grid`.
@@ -87,7 +89,7 @@ def prepare(
   if label_range is not None:
     _check_label_range(label_range)
   chosen = pathlib.Path(split_file) if split_file else split
-  found = corpora.read(corpus, source, split=chosen, label_range=label_range)
+  found = corpora.read(corpus, source, split=chosen, label_range=label_range, targets=targets)
   settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel)
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')

@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
+from data_prep import corpora
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import avec2016, own, recola, recording, splits
 
@@ -241,3 +244,12 @@ def test_a_subject_in_two_partitions_is_refused(tmp_path):
   path = manifest(tmp_path, 'a,Ann,train,a.mp4,,', 'b,Bob,test,b.mp4,,', 'c,Ann,test,c.mp4,,')
   with pytest.raises(DataError, match=r'subject Ann is in train \(recording a\) and in test \(recording c\)'):
     recording.check_subjects(own.read(path).recordings)
+
+
+def test_help_lists_every_corpus_with_what_it_needs():
+  command = [sys.executable, '-m', 'data_prep.prepare', '--corpus=help']
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  for name, entry in corpora.READERS.items():
+    assert f'--corpus={name}\n    --source: {entry.needs}\n' in done.stdout and len(entry.needs) > 20
+  done = subprocess.run([*command[:3], '--corpus=csv', '--out=x'], capture_output=True, text=True)
+  assert done.returncode == 64 and done.stderr.startswith('error: --source is missing; `python -m data_prep.prepare')

@@ -37,7 +37,7 @@ def source(tmp_path, monkeypatch):
   (tmp_path / 'source').mkdir()
   for name, (_, _, seconds, _) in CLIPS.items():
     soundfile.write(tmp_path / 'source' / f'{name}.wav', clips.tone(seconds, RATE), RATE)
-  monkeypatch.setitem(corpora.READERS, 'classes', read_corpus)
+  monkeypatch.setitem(corpora.READERS, 'classes', corpora.Entry(read_corpus))
   return tmp_path / 'source'
 
 
@@ -102,7 +102,7 @@ def test_numbers_are_scaled_and_kept_in_their_range(source, tmp_path, monkeypatc
       corpus, recordings=recordings, targets=('arousal', 'valence'), classes={}, label_range=(1, 5), label_slack=0
     )
 
-  monkeypatch.setitem(corpora.READERS, 'numbers', read_numbers)
+  monkeypatch.setitem(corpora.READERS, 'numbers', corpora.Entry(read_numbers))
   with pytest.raises(DataError, match='1 of 3'):
     prepared(source, tmp_path / 'out', 'numbers')
   assert 'c: arousal is 7.0; expected 1 to 5' in (tmp_path / 'out' / 'rejects.jsonl').read_text()

@@ -68,7 +68,7 @@ class Pulse:
 
 @pytest.fixture
 def source(tmp_path, face, monkeypatch):
-  monkeypatch.setitem(corpora.READERS, 'outside', read_corpus)
+  monkeypatch.setitem(corpora.READERS, 'outside', corpora.Entry(read_corpus))
   monkeypatch.setitem(streams.STREAMS, 'pulse', Pulse())
   for k, (name, partition) in enumerate((('A', 'train'), ('B', 'validation'))):
     stem = tmp_path / 'source' / partition / name
@@ -119,10 +119,14 @@ def test_it_is_prepared_verified_and_previewed(source, tmp_path):
 
 def test_another_grid_is_prepared_anew(source, tmp_path, monkeypatch):
   monkeypatch.setitem(
-    corpora.READERS, 'sound', lambda *a, **k: dataclasses.replace(read_corpus(*a, **k), streams=('speech',))
+    corpora.READERS,
+    'sound',
+    corpora.Entry(lambda *a, **k: dataclasses.replace(read_corpus(*a, **k), streams=('speech',))),
   )
   monkeypatch.setitem(
-    corpora.READERS, 'paper', lambda *a, **k: dataclasses.replace(corpora.READERS['sound'](*a, **k), grid=PAPER)
+    corpora.READERS,
+    'paper',
+    corpora.Entry(lambda *a, **k: dataclasses.replace(corpora.READERS['sound'].read(*a, **k), grid=PAPER)),
   )
   for name, steps in (('sound', 15), ('paper', 188)):  # of 40 ms; the last is half a step
     result = prepare.prepare(corpus=name, source=source, out=tmp_path / 'out', jobs=1)
@@ -135,10 +139,12 @@ def test_another_grid_is_prepared_anew(source, tmp_path, monkeypatch):
 def test_what_is_registered_already_or_not_at_all_is_said(source, tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="'recola' is registered already"):
     corpora.register('recola', read_corpus)
-  with pytest.raises(UserError, match='--corpus=nothing; expected one of recola, avec2016, csv, outside'):
+  with pytest.raises(UserError, match='--corpus=nothing; expected one of recola, avec2016, csv, .*outside'):
     prepare.prepare(corpus='nothing', source=source, out=tmp_path / 'out')
   monkeypatch.setitem(
-    corpora.READERS, 'points', lambda *a, **k: dataclasses.replace(read_corpus(*a, **k), streams=('geometric',))
+    corpora.READERS,
+    'points',
+    corpora.Entry(lambda *a, **k: dataclasses.replace(read_corpus(*a, **k), streams=('geometric',))),
   )
   with pytest.raises(UserError, match='recordings yield no stream geometric; expected some of speech, visual, pulse'):
     prepare.prepare(corpus='points', source=source, out=tmp_path / 'out', jobs=1)
