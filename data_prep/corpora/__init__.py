@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from data_prep.core import registry
 from data_prep.core.errors import UserError
-from data_prep.corpora import avec2016, own, ravdess, recola
+from data_prep.corpora import afewva, affwild2, avec2016, case, muse, omg, own, ravdess, recola, sewa
 from data_prep.corpora.recording import check_folds, check_subjects, Corpus
 
 
@@ -61,6 +61,12 @@ for _entry in (
   ('avec2016', avec2016.read, avec2016.NEEDS),
   ('csv', own.read, own.NEEDS),
   ('ravdess', ravdess.read, ravdess.NEEDS),
+  ('sewa', sewa.read, sewa.NEEDS),
+  ('muse', muse.read, muse.NEEDS),
+  ('affwild2', affwild2.read, affwild2.NEEDS),
+  ('afewva', afewva.read, afewva.NEEDS),
+  ('omg', omg.read, omg.NEEDS),
+  ('case', case.read, case.NEEDS),
 ):
   register(*_entry)
 

@@ -1,6 +1,6 @@
 """What every reader of a corpus yields: recordings that know where their parts lie, and nothing of shards."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import csv
 import dataclasses
 import io
@@ -9,7 +9,9 @@ import pathlib
 import numpy as np
 
 from data_prep.core.errors import DataError
+from data_prep.labels.label_files import Table
 from data_prep.schema.grid import Grid, PAPER
+from data_prep.schema.label_clock import Scorer
 from data_prep.schema.manifest import PARTITIONS
 
 TARGETS = ('arousal', 'valence')
@@ -26,11 +28,16 @@ class LabelSource:
     target: name of the target.
     path: label file; several value columns are raters, whose traces make the gold standard.
     column: name of the one column that is the target; None: all of them are raters (or the only trace).
+    parse: reads the file of a corpus whose layout is its own, NaN where there is no label; a function of a module or a
+      `functools.partial` of one, as it goes to other processes. None: `label_files.read_table`.
+    beside: further columns of what `parse` reads, kept beside the labels at their own times.
   """
 
   target: str
   path: pathlib.Path
   column: str | None = None
+  parse: Callable[[pathlib.Path], Table] | None = None
+  beside: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +46,14 @@ class Recording:
 
   Attributes:
     recording, subject, partition: ids; partition is 'train', 'validation' or 'test'.
-    video: file, or None.
+    video: file, or None; or a folder of numbered pictures, see `frames`.
     audio: file, or None: then the video's sound track is used, if it has one.
     labels: one source per target, or empty where there are no labels.
     boxes: file with the face's box in the first frame (x, y, width, height in pixels), or None.
     whole: in place of `labels`, those of the whole recording: target -> name of its class, or number in the corpus's
       own scale.
+    first_box: the same box where the reader knows it, or None.
+    frames: what times the pictures of a folder: their number a second, or the video whose frames' faces they are.
   """
 
   recording: str
@@ -55,6 +64,8 @@ class Recording:
   labels: tuple[LabelSource, ...] = ()
   boxes: pathlib.Path | None = None
   whole: Mapping[str, str | float] = dataclasses.field(default_factory=dict)
+  first_box: tuple[float, float, float, float] | None = None
+  frames: float | pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +77,15 @@ class Corpus:
     absent: (recording, partition, what is missing) of recordings that the split names and the folder lacks.
     targets: order of the label columns.
     label_range: (low, high) of the corpus's own scale, mapped to [−1, 1].
+    target_ranges: the same for targets that have another one.
     label_slack: how far beyond its scale a value may lie before it counts as an error.
     annotated_seconds: media may run on after the labels where the labels reach this long; None: never.
     grid: how its time is cut into steps.
     streams: names of what is stored of every recording, see `data_prep.streams`.
     classes: categorical target -> names of its classes.
     folds: other divisions of the same recordings: name -> subject -> partition.
+    scorer: how the corpus's own scorer counts; None: as this program does, and only where labels lie off the grid.
+    prediction_format: of the corpus's own prediction files, see `e2e_affect.own_files`; '': it has none.
   """
 
   recordings: list[Recording]
@@ -84,6 +98,9 @@ class Corpus:
   streams: tuple[str, ...] = ('speech', 'visual')
   classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+  target_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+  scorer: Scorer | None = None
+  prediction_format: str = ''
 
 
 def check_subjects(recordings) -> None:

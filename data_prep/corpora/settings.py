@@ -26,6 +26,7 @@ class Settings:
     grid: of the labels and of the records.
     streams: names of what is stored of every recording.
     classes: categorical target -> names of its classes.
+    target_ranges: (low, high) of targets on another scale than `label_range`.
   """
 
   targets: tuple[str, ...]
@@ -40,9 +41,16 @@ class Settings:
   grid: Grid = PAPER
   streams: tuple[str, ...] = ('speech', 'visual')
   classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+  target_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+  def range_of(self, target: str) -> tuple[float, float]:
+    """(low, high) of the corpus's own scale of a target."""
+    return self.target_ranges.get(target, self.label_range)
 
   def label_scale(self) -> dict[str, list[float]]:
     """Per target [gain, offset]: stored = gain · original + offset; the index of a class is stored as it is."""
-    low, high = self.label_range
-    scale = [2 / (high - low), 0.0 - (high + low) / (high - low)]
-    return {target: [1.0, 0.0] if target in self.classes else scale for target in self.targets}
+    return {target: [1.0, 0.0] if target in self.classes else _scale(*self.range_of(target)) for target in self.targets}
+
+
+def _scale(low, high):
+  return [2 / (high - low), 0.0 - (high + low) / (high - low)]

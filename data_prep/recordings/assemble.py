@@ -59,6 +59,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     notes += [note for note in said if note not in notes]
   label_end = min((times[-1] for times, _ in traces), default=None)
   interval = max((resample.interval(times, grid) for times, _ in traces), default=grid.step_seconds)
+  traces, annotated = _annotated(traces)
 
   chosen = streams.recorded(settings.streams)
   tracks = {stream.name: stream.read(recording, settings) for stream in chosen}
@@ -95,7 +96,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   for stream in chosen:
     values |= stream.cut(recording, tracks[stream.name], seconds, settings)
   label, mask = _whole(recording, settings, steps) if recording.whole else _labels(traces, settings, steps)
-  notes += _label_notes(recording, traces, settings, steps, int(mask.sum()))
+  notes += _label_notes(recording, traces, settings, steps, int(mask.sum()), annotated)
   if steps * grid.step_seconds > seconds + LENGTH_SLACK_SECONDS:
     # The last step is short: it stays (valid 1, missing samples 0), but nothing is learnt from it or scored on it.
     mask[-1] = 0
@@ -131,17 +132,30 @@ def _cut_notes(seconds, label_end, ends, settings) -> list[str]:
   return [f'{" and ".join(cut)} cut to {seconds:.2f} s'] if cut and not annotated else []
 
 
-def _label_notes(recording, traces, settings, steps, labelled) -> list[str]:
+def _annotated(traces):
+  """The rows that have a label, and which share of them that is; no trace where a target has none at all."""
+  share = min((float(np.mean(np.isfinite(trace))) for _, trace in traces), default=1.0)
+  if not share:
+    return [], share
+  return [(times[np.isfinite(trace)], trace[np.isfinite(trace)]) for times, trace in traces], share
+
+
+def _label_notes(recording, traces, settings, steps, labelled, annotated) -> list[str]:
   """Says how the labels were placed where that is not plain to see.
+
+  Args:
+    annotated: share of the label file's rows that the corpus says have a label.
 
   Raises:
     DataError: too few steps have one.
   """
+  if not annotated:
+    return ['the corpus has no label here']
   if not traces:
     return []
   paths = ', '.join(dict.fromkeys(str(source.path) for source in recording.labels))
   gap = max(resample.longest_gap(times, settings.grid) for times, _ in traces)
-  if labelled < MIN_LABELLED * steps:
+  if labelled < MIN_LABELLED * annotated * steps:
     hint = (
       'they begin too late'
       if settings.labels == 'hold'
@@ -159,7 +173,7 @@ def _label_notes(recording, traces, settings, steps, labelled) -> list[str]:
     default=0,
   )
   interval = max(resample.interval(times, settings.grid) for times, _ in traces)
-  notes = []
+  notes = [f'the corpus has no label in {100 * (1 - annotated):.1f} % of its rows'] if annotated < 1 else []
   if interval > 1:  # second
     notes.append(f'labels every {interval:.2f} s, a line between them')
   if hole:
@@ -168,8 +182,10 @@ def _label_notes(recording, traces, settings, steps, labelled) -> list[str]:
 
 
 def read_trace(source, settings):
-  """(times, [N] trace in the corpus's own scale, notes) of one target."""
-  low, high = settings.label_range
+  """(times, [N] trace in the corpus's own scale, notes) of one target; NaN where the corpus says there is no label."""
+  low, high = settings.range_of(source.target)
+  if source.parse is not None:
+    return _parsed_trace(source, settings, low, high)
   table = label_files.read_table(
     source.path,
     low=low - settings.label_slack,
@@ -179,11 +195,37 @@ def read_trace(source, settings):
   if source.column is not None:
     unread = [f'column {name[:40]} of the labels is no target: not read' for name in table.unread[:8]]
     return table.times, table.values[:, settings.targets.index(source.column)], unread
-  trace = gold_standard.gold_standard(table.values, settings.recipe)
-  raters = table.values.shape[1]
+  trace, notes = _of_raters(source, table.values, settings, low, high)
+  return table.times, trace, notes
+
+
+def _parsed_trace(source, settings, low, high):
+  """As `read_trace`, of a file that the corpus's reader parses."""
+  table = source.parse(source.path)
+  kept = [i for i, name in enumerate(table.columns) if name not in source.beside]
+  values = table.values[:, kept if source.column is None else [table.columns.index(source.column)]]
+  for row, column in np.argwhere(
+    (values < low - settings.label_slack) | (values > high + settings.label_slack)  # False of NaN
+  )[:1]:
+    raise DataError(
+      f'{source.path}, at {table.times[row]:g} s: {source.target} is {values[row, column]:g}; expected values from '
+      f'{low:g} to {high:g}'
+    )
+  complete = np.isfinite(values).all(axis=1)
+  trace = np.full(len(values), np.nan)
+  if not complete.any():
+    return table.times, trace, []
+  trace[complete], notes = _of_raters(source, values[complete], settings, low, high)
+  return table.times, trace, notes
+
+
+def _of_raters(source, values, settings, low, high):
+  """([N] gold standard of ratings [N, R], notes)."""
+  trace = gold_standard.gold_standard(values, settings.recipe)
+  raters = values.shape[1]
   furthest = trace[np.argmax(np.abs(trace - (low + high) / 2))]
   if raters == 1 or low - 1e-9 <= furthest <= high + 1e-9:
-    return table.times, trace, []
+    return trace, []
   # The offset of `ccc_centred` can carry a trace past the end of the scale, and raters pass it by rounding.
   if not low - settings.label_slack <= furthest <= high + settings.label_slack:
     raise DataError(
@@ -191,7 +233,6 @@ def read_trace(source, settings):
       f"expected {low:g} to {high:g}; look at the raters' scales, or give another --gold_standard"
     )
   return (
-    table.times,
     np.clip(trace, low, high),
     [f'gold standard of {source.target} reached {furthest:.2f}: clipped to {low:g} … {high:g}'],
   )
@@ -226,7 +267,7 @@ def _whole(recording, settings, steps):
         raise DataError(f'{where} is {said!r}; expected one of {", ".join(settings.classes[target])}')
       values.append(settings.classes[target].index(said))
     else:
-      low, high = settings.label_range
+      low, high = settings.range_of(target)
       if said is None or not low - settings.label_slack <= said <= high + settings.label_slack:
         raise DataError(f'{where} is {said}; expected {low:g} to {high:g}')
       gain, offset = settings.label_scale()[target]

@@ -24,6 +24,7 @@ def common_length(
   * without labels, the sound track of a video may end before the picture, as its container says (silence follows);
   * labels that reach `annotated_seconds` say which part of longer media was annotated;
   * labels that hold until the next one do not say where they end.
+  A recording without any media is as long as its labels.
 
   Args:
     name: of the recording, for messages.
@@ -40,6 +41,10 @@ def common_length(
   allowed = (max_difference or grid.step_seconds) + LENGTH_SLACK_SECONDS
   ends = {'labels': label_end, 'audio': audio_end, 'video': video_end, **(others or {})}
   present = {kind: end for kind, end in ends.items() if end is not None}
+  if not present:
+    raise DataError(f'{name}: no sound, no picture and no labels; expected one of them')
+  if set(present) == {'labels'}:
+    return label_end
   media_end = min(end for kind, end in present.items() if kind != 'labels')
   if label_end is None and one_file and None not in (audio_end, video_end) and audio_end <= video_end + step:
     return video_end if audio_end < video_end - step else media_end

@@ -9,6 +9,7 @@ from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
+from data_prep.schema.label_clock import LabelClock
 
 PARTITIONS = ('train', 'validation', 'test')
 FORMAT_VERSION = 2
@@ -97,12 +98,14 @@ class Manifest(Layout):
     preparation: every parameter the preparation ran with.
     shards: sorted by partition, recording and first record.
     folds: other divisions of the same recordings: name -> subject -> partition.
+    label_clock: the labels at their own times; None: the grid is theirs.
   """
 
   label_scale: dict[str, list[float]]
   preparation: dict
   shards: list[Shard]
   folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict, kw_only=True)
+  label_clock: LabelClock | None = dataclasses.field(default=None, kw_only=True)
 
   @property
   def num_landmarks(self) -> int:
@@ -142,7 +145,7 @@ class Manifest(Layout):
   def write(self, folder) -> None:
     """Writes `manifest.json` whole or not at all."""
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
-    for name in ('classes', 'folds'):  # what has none keeps the bytes that it had before there were any
+    for name in ('classes', 'folds', 'label_clock'):  # what has none keeps the bytes that it had before there were any
       if not content[name]:
         del content[name]
     content['shards'] = [shard.stored() for shard in self.shards]
@@ -171,6 +174,8 @@ class Manifest(Layout):
       content['grid'] = Grid(**content['grid'])
       content['streams'] = {name: tuple(map(Field.parse, fields)) for name, fields in content['streams'].items()}
       content['classes'] = {target: tuple(names) for target, names in content.get('classes', {}).items()}
+      if content.get('label_clock'):
+        content['label_clock'] = LabelClock.parse(content['label_clock'])
       manifest = cls(shards=[Shard.parse(shard) for shard in content.pop('shards')], **content)
       targets = manifest.targets
       if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
@@ -190,6 +195,8 @@ class Manifest(Layout):
       raise DataError(f'{path}: damaged ({e}); run `python -m data_prep.prepare` again') from None
     for shard in manifest.shards:
       inside(folder, shard.file, path)
+    for file in manifest.label_clock.files.values() if manifest.label_clock else ():
+      inside(folder, file.file, path)
     return manifest
 
 

@@ -22,7 +22,7 @@ from data_prep.labels import gold_standard as gold_standards
 from data_prep.labels import label_files
 from data_prep.recordings import assemble
 from data_prep.schema.manifest import inside, Manifest, Shard
-from data_prep.shards import sidecars, summary_table, workers, write
+from data_prep.shards import own_labels, sidecars, summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
@@ -125,7 +125,7 @@ def prepare(
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
     with atomic.writing(out):
       atomic.write(out / REJECTS, ''.join(lines))
-      manifest = _publish(out, done, settings, parameters, found.folds) if done else None
+      manifest = _publish(out, done, settings, parameters, found) if done else None
   summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
   partitions = {recording.recording: recording.partition for recording in found.recordings}
   cli.say(
@@ -172,6 +172,7 @@ def _settings(found, recipe, labels, max_lost, max_difference, channel) -> Setti
     grid=found.grid,
     streams=tuple(found.streams),
     classes=found.classes,
+    target_ranges=found.target_ranges,
   )
 
 
@@ -189,8 +190,9 @@ def _parameters(corpus, settings, simulated) -> dict:
   for name in ('channel', 'grid', 'streams'):
     if getattr(settings, name) == getattr(Settings, name):
       del chosen[name]
-  if not settings.classes:
-    del chosen['classes']
+  for name in ('classes', 'target_ranges'):
+    if not chosen[name]:
+      del chosen[name]
   parameters = {
     'corpus': corpus,
     **({'simulated': True} if simulated else {}),
@@ -201,16 +203,19 @@ def _parameters(corpus, settings, simulated) -> dict:
   return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples
 
 
-def _publish(out, done, settings, parameters, folds) -> Manifest:
+def _publish(out, done, settings, parameters, found) -> Manifest:
   """Final names and manifest; nothing is touched if the folder already is what it should be."""
   wanted = [Shard.parse(shard) for content in done.values() for shard in content['shards']]
   names = write.names(out)
+  clock = own_labels.clock(done, found)
+  own_labels.sweep(out, clock)
   try:
     manifest = Manifest.read(out)
     listed = {(shard.file, shard.sha256) for shard in manifest.shards}
     complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
     rewritten = any((out / write.PARTS / shard.file).exists() for shard in wanted)
-    if complete and not rewritten and manifest.preparation == parameters and manifest.folds == folds:
+    same = (manifest.preparation, manifest.folds, manifest.label_clock) == (parameters, found.folds, clock)
+    if complete and not rewritten and same:
       return manifest
   except DataError:
     pass
@@ -225,7 +230,8 @@ def _publish(out, done, settings, parameters, folds) -> Manifest:
     workers.layout(settings),
     label_scale=settings.label_scale(),
     preparation=parameters,
-    folds=folds,
+    folds=found.folds,
+    label_clock=clock,
   )
 
 

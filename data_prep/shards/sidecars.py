@@ -6,6 +6,8 @@ import pathlib
 
 from data_prep.core import atomic, json_text
 from data_prep.corpora.recording import Recording
+from data_prep.media import picture_folder
+from data_prep.schema.label_clock import File
 from data_prep.schema.manifest import Shard
 from data_prep.shards import write
 
@@ -20,7 +22,7 @@ def fingerprint(recording: Recording, parameters: dict) -> str:
   """A digest that changes when the recording must be prepared again. Of media it covers the size; see `stamps`."""
 
   def contents(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
+    return write.sha256(path) if path is not None and path.is_file() else None
 
   content = {
     'format_version': _RECORDS_VERSION,
@@ -30,8 +32,19 @@ def fingerprint(recording: Recording, parameters: dict) -> str:
     'labels': [[source.target, source.column, contents(source.path)] for source in recording.labels],
     'boxes': contents(recording.boxes),
     **({'whole': dict(recording.whole)} if recording.whole else {}),
+    **({'first_box': recording.first_box} if recording.first_box else {}),
+    **({'pictures': _pictures(recording)} if recording.frames is not None else {}),
   }
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _pictures(recording):
+  """A digest of the pictures of a folder, and what times them."""
+  digest = hashlib.sha256()
+  for number, path in picture_folder.pictures(recording.video).items():
+    digest.update(f'{number} {path.name} {write.sha256(path)}\n'.encode())
+  frames = recording.frames
+  return [digest.hexdigest(), write.sha256(frames) if isinstance(frames, pathlib.Path) else frames]
 
 
 def _times(path):
@@ -77,6 +90,9 @@ def done_before(out: pathlib.Path, recording: Recording, parameters: dict) -> di
       place = place if place.is_file() else out / names.get(shard.file, shard.file)
       if not place.is_file() or place.stat().st_size != shard.bytes:
         return None
+    labels = content.get('labels')
+    if labels is not None and not (out / File.parse(labels).file).is_file():
+      return None
     if 'media' not in content:
       written = path.stat().st_mtime_ns
       if any(file and max(_times(file)) >= written for file in _media(recording)):

@@ -6,7 +6,8 @@ import pathlib
 
 import numpy as np
 
-from data_prep.schema import records
+from data_prep.core.errors import DataError
+from data_prep.schema import label_clock, records
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import write
 
@@ -33,6 +34,13 @@ def verify(folder) -> list[str]:
       )
     expected[shard.recording] += shard.records
     faults += [f'{shard.file}: {fault}' for fault in _verify_shard(folder, manifest, shard)]
+  for recording, file in manifest.label_clock.files.items() if manifest.label_clock else ():
+    try:
+      found = label_clock.read(folder, file, [t for t in manifest.targets if t not in manifest.classes])
+      if len(found.times) != file.rows or recording not in expected:
+        faults.append(f'{file.file}: {len(found.times)} labels of {recording}, the manifest says {file.rows}')
+    except DataError as e:
+      faults.append(str(e))
   for fold, partition_of in manifest.folds.items():
     for subject in sorted(set(subjects) - set(partition_of)):
       faults.append(f'{folder}: fold {fold} names no partition for subject {subject}')

@@ -12,7 +12,7 @@ from data_prep.core.errors import DiskFullError, UserError, WorkdirError
 from data_prep.corpora.settings import Settings
 from data_prep.recordings import assemble
 from data_prep.schema.fields import Layout
-from data_prep.shards import sidecars, write
+from data_prep.shards import own_labels, sidecars, write
 
 
 def layout(settings: Settings) -> Layout:
@@ -33,6 +33,7 @@ def _work(out, settings, parameters, recording) -> dict:
       'media': media,
       'summary': dataclasses.asdict(summary),
       'shards': [shard.stored() for shard in written],
+      **own_labels.write(out, recording, settings),
     }
     sidecars.write_for(out, recording, content)
     return content

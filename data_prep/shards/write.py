@@ -103,14 +103,16 @@ def part_name(recording: str, index: int) -> str:
   return f'{part_stem(recording)}-{index:03d}.tfrecord'
 
 
-def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation, folds=None) -> Manifest:
+def finish(
+  out, shards: list[Shard], layout: Layout, *, label_scale, preparation, folds=None, label_clock=None
+) -> Manifest:
   """Gives the parts their final names and writes the manifest and the TFDS metadata.
 
   Args:
     out: data folder; `unname` must have been called since its last `finish`.
     shards: as `write_recording` returned them.
     layout: of the records.
-    label_scale, preparation, folds: see `Manifest`.
+    label_scale, preparation, folds, label_clock: see `Manifest`.
   """
   from data_prep.core.quiet_tf import tfds
 
@@ -156,6 +158,7 @@ def finish(out, shards: list[Shard], layout: Layout, *, label_scale, preparation
     shards=named,
     classes=dict(layout.classes),
     folds=folds or {},
+    label_clock=label_clock,
   )
   manifest.write(out)
   return manifest

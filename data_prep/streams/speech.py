@@ -36,7 +36,8 @@ class Speech:
   def read(self, recording: Recording, settings: Settings) -> audio_track.Audio | None:
     """The sound file or, where there is none, the sound track of the video."""
     path = recording.video if recording.audio is None else recording.audio
-    if recording.audio is None and not audio_track.has_audio(path):
+    silent = recording.frames is not None or path is None  # pictures of a folder have no sound track
+    if recording.audio is None and (silent or not audio_track.has_audio(path)):
       return None
     return audio_track.read_audio(path, settings.grid, channel=settings.channel, max_lost=tracks.MAX_LOST_LEARNT)
 

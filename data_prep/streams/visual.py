@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 import dataclasses
+import pathlib
 from typing import Any
 
+import cv2
 import numpy as np
 
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_box, Recording
 from data_prep.corpora.settings import Settings
 from data_prep.face import cropping, jpeg, tracker
-from data_prep.media import audio_track, tracks, video_track
+from data_prep.media import audio_track, picture_folder, tracks, video_track
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
 
@@ -51,16 +53,15 @@ class Visual:
     path = recording.video
     if path is None:
       return None
+    first_box = read_box(recording.boxes) if recording.boxes else recording.first_box
+    if recording.frames is not None:
+      pictures = picture_folder.Pictures(path, recording.frames, settings.grid)
+      cut_out = isinstance(recording.frames, pathlib.Path)
+      return _cut_out(pictures, settings.grid) if cut_out else _followed(pictures, first_box, settings.grid)
     # A sound file has no picture but perhaps a cover: as in a prediction, the sound counts alone.
     if recording.audio is None and audio_track.has_audio(path) and not video_track.has_video(path):
       return None
-    first_box = read_box(recording.boxes) if recording.boxes else None
-    video = video_track.Video(path, settings.grid, max_lost=tracks.MAX_LOST_LEARNT)
-    crops, found = [], []
-    for _, data, confidence, _ in tracker.follow(video, first_box, settings.grid):
-      crops.append(data)
-      found.append(confidence)
-    return Faces(start=video.start, end=video.end, fps=video.fps, notes=video.notes, crops=crops, found=found)
+    return _followed(video_track.Video(path, settings.grid, max_lost=tracks.MAX_LOST_LEARNT), first_box, settings.grid)
 
   def cut(self, recording: Recording, track: Faces | None, seconds: float, settings: Settings) -> dict[str, Any]:
     """See `Stream`.
@@ -79,3 +80,26 @@ class Visual:
         f'{100 * settings.max_lost:.0f} % are allowed (--max_lost)'
       )
     return {'face': track.crops[:steps], 'face_found': found}
+
+
+def _followed(video, first_box, grid) -> Faces:
+  crops, found = [], []
+  for _, data, confidence, _ in tracker.follow(video, first_box, grid):
+    crops.append(data)
+    found.append(confidence)
+  return Faces(start=video.start, end=video.end, fps=video.fps, notes=video.notes, crops=crops, found=found)
+
+
+def _cut_out(pictures, grid) -> Faces:
+  """Pictures that are faces already: each is scaled, and what is absent repeats the last one, found 0."""
+  crop, crops, found = jpeg.encode(cropping.grey()), [], []
+  last = None
+  for i, image in enumerate(pictures):
+    if i % grid.pictures_per_step != grid.pictures_per_step // 2:
+      continue
+    if image is not None and image is not last:
+      scaled = cv2.resize(image, (cropping.FACE_SIZE, cropping.FACE_SIZE), interpolation=cv2.INTER_AREA)
+      last, crop = image, jpeg.encode(scaled)
+    crops.append(crop)
+    found.append(float(image is not None))
+  return Faces(start=pictures.start, end=pictures.end, fps=pictures.fps, notes=pictures.notes, crops=crops, found=found)
