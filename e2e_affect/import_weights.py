@@ -36,6 +36,8 @@ def import_weights(file: str, out: str) -> Imported:
     UserError, DataError: see `detect.import_file` and `store.write`.
   """
   imported = detect.import_file(file)
+  if not imported.params:
+    raise UserError(f'{file}: {imported.format}, which needs the static network; name both files, that one first')
   cli.say(f'{file}: {imported.format}')
   for note in imported.notes:
     cli.say(f'  {note}')
@@ -92,7 +94,7 @@ def visual_network(settings: dict) -> tuple[ResNet50, Callable[[np.ndarray], np.
     for name, default in ((field.split('.')[1], value) for field, value in switches.DEFAULTS.items())
   }
   norm = functools.partial(MaskedBatchNorm, epsilon=visual['batch_norm_epsilon'])
-  network = ResNet50(stride_on=visual['stride_on'], stem_pool_padding=visual['stem_pool_padding'], norm=norm)
+  network = ResNet50(norm=norm, **{name: visual[name] for name in ('stride_on', 'stem_padding', 'stem_pool_padding')})
   return network, lambda pixels: (pixels - np.float32(visual['mean'])) / np.float32(visual['std'])
 
 

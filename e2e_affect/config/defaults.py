@@ -70,7 +70,8 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.visual.image_size = 96  # pixels, square
   # 'auto', 0 and (): what the weights need that the run starts from; from scratch, the value named first.
   c.model.visual.stride_on = 'auto'  # '1x1' or '3x3': which convolution of a unit is strided
-  c.model.visual.stem_pool_padding = 'auto'  # 'SAME' or 'SYMMETRIC' (one pixel on every side)
+  c.model.visual.stem_padding = 'auto'  # 'SYMMETRIC' (three pixels on every side) or 'SAME': two before, three after
+  c.model.visual.stem_pool_padding = 'auto'  # 'SAME', 'SYMMETRIC' (one pixel on every side) or 'VALID' (none)
   c.model.visual.batch_norm = 'auto'  # 'train', or 'frozen' (with `pretrained`): running statistics in training, too
   c.model.visual.batch_norm_epsilon = 0.0  # 1e-5; added to variances
   c.model.visual.batch_norm_momentum = 0.9  # share of the running statistics that is kept at an update

@@ -15,7 +15,8 @@ _CHOICES = {
   'model.speech.variant': ('paper', 'released'),
   'model.speech.normalise': ('recording', 'none'),
   'model.visual.stride_on': ('auto', '1x1', '3x3'),
-  'model.visual.stem_pool_padding': ('auto', 'SAME', 'SYMMETRIC'),
+  'model.visual.stem_padding': ('auto', 'SYMMETRIC', 'SAME'),
+  'model.visual.stem_pool_padding': ('auto', 'SAME', 'SYMMETRIC', 'VALID'),
   'model.visual.batch_norm': ('auto', 'train', 'frozen'),
 }
 # Smallest and largest. The upper ones keep a slip of the finger from filling the memory or running for ever.

@@ -9,6 +9,7 @@ from data_prep.core.errors import UserError
 # What 'auto' (of numbers 0, of tuples ()) means where there are no weights to follow.
 DEFAULTS = {
   'visual.stride_on': '1x1',
+  'visual.stem_padding': 'SYMMETRIC',
   'visual.stem_pool_padding': 'SAME',
   'visual.batch_norm': 'train',
   'visual.batch_norm_epsilon': 1e-5,

@@ -13,13 +13,15 @@ def _serve() -> bool:
   return jax.default_backend() == 'cpu'
 
 
-def conv(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
-  """A square convolution of odd size, with (size − 1) / 2 pixels of padding on every side.
+def conv(x: jax.Array, kernel: jax.Array, strides: int, padding: str = 'SYMMETRIC') -> jax.Array:
+  """A square convolution of odd size.
 
   Args:
     x: [N, H, W, C].
     kernel: [size, size, C, O], of the type of x.
     strides: in both directions.
+    padding: 'SYMMETRIC', (size − 1) / 2 pixels on every side, or 'SAME', TensorFlow's: with strides, and an even number
+      of pixels, one less at the top and left.
 
   Returns:
     [N, ceil(H / strides), ceil(W / strides), O].
@@ -33,10 +35,8 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
         return small_map_conv(x, kernel)
       if x.shape[-1] >= _WINOGRAD_CHANNELS and x.dtype == jnp.float32:  # its sums would round bfloat16
         return winograd_conv(x, kernel)
-  padding = (size // 2, size // 2)
-  return jax.lax.conv_general_dilated(
-    x, kernel, (strides, strides), (padding, padding), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-  )
+  pixels = 'SAME' if padding == 'SAME' else [(size // 2, size // 2)] * 2
+  return jax.lax.conv_general_dilated(x, kernel, (strides, strides), pixels, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 @jax.custom_vjp

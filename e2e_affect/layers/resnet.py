@@ -23,19 +23,21 @@ _BRANCH_SCALE = 0.25
 
 
 class Conv(nn.Module):
-  """A square convolution without bias, with (size − 1) / 2 pixels of padding on every side.
+  """A square convolution without bias.
 
   Attributes:
     features: maps to make.
     size: of the kernel, odd.
     strides: in both directions.
     dtype: of the computation; the kernel is float32.
+    padding: see `cpu_kernels.conv`.
   """
 
   features: int
   size: int
   strides: int = 1
   dtype: jnp.dtype = jnp.float32
+  padding: str = 'SYMMETRIC'
 
   @nn.compact
   def __call__(self, x: jax.Array, gain: jax.Array | None = None) -> jax.Array:
@@ -43,7 +45,7 @@ class Conv(nn.Module):
     kernel = self.param('kernel', _KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
     if gain is not None:
       kernel = kernel * gain
-    return cpu_kernels.conv(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+    return cpu_kernels.conv(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding)
 
 
 class Bottleneck(nn.Module):
@@ -83,7 +85,8 @@ class ResNet50(nn.Module):
   Attributes:
     width: maps of the first convolution; 64 is ResNet-50.
     stride_on: see `Bottleneck`.
-    stem_pool_padding: 'SAME' (TF-slim) or 'SYMMETRIC', one pixel on every side (torchvision, Keras).
+    stem_padding: of the first convolution, 'SYMMETRIC' or 'SAME' (VGGFace2's); see `cpu_kernels.conv`.
+    stem_pool_padding: 'SAME' (TF-slim), 'SYMMETRIC', one pixel on every side (torchvision, Keras), or 'VALID', none.
     norm: bound `MaskedBatchNorm`.
     remat: recompute each unit in the backward pass: long sequences in less memory.
     dtype: of the computation.
@@ -91,6 +94,7 @@ class ResNet50(nn.Module):
 
   width: int = 64
   stride_on: str = '1x1'
+  stem_padding: str = 'SYMMETRIC'
   stem_pool_padding: str = 'SAME'
   norm: Callable[..., nn.Module] = MaskedBatchNorm
   remat: bool = False
@@ -103,10 +107,13 @@ class ResNet50(nn.Module):
       raise ValueError(f'resnet: frames [N, H, W, 3] and mask [N] expected, got {x.shape} and {mask.shape}')
     norm = functools.partial(self.norm, initial_variance=_KERNEL_VARIANCE)
     # [N, H, W, 3] -> [N, H/2, W/2, width] -> [N, H/4, W/4, width]
-    x = norm(name='norm1')(x, mask, train, Conv(self.width, 7, 2, self.dtype, name='conv1'))
+    x = norm(name='norm1')(x, mask, train, Conv(self.width, 7, 2, self.dtype, self.stem_padding, name='conv1'))
     # Of an odd number of pixels TensorFlow's SAME pads one on every side, too.
-    before = {'SAME': x.shape[1] % 2, 'SYMMETRIC': 1}[self.stem_pool_padding]
+    before = {'SAME': x.shape[1] % 2, 'SYMMETRIC': 1, 'VALID': 0}[self.stem_pool_padding]
+    height, width = x.shape[1:3]
     x = nn.relu(cpu_kernels.max_pool(x, before))  # in this order the same numbers for a quarter of the work
+    if self.stem_pool_padding == 'VALID':  # without the windows that reach past the end
+      x = x[:, : (height - 1) // 2, : (width - 1) // 2]
     unit = nn.remat(Bottleneck, static_argnums=(3,)) if self.remat else Bottleneck
     for stage, count in enumerate(_BLOCKS):
       for index in range(count):

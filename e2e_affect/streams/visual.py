@@ -16,7 +16,7 @@ class Visual(Stream):
   name = 'visual'
   evidence = 'face_found'
   lack = 'face'
-  shared = ('stride_on', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size')
+  shared = ('stride_on', 'stem_padding', 'stem_pool_padding', 'batch_norm_epsilon', 'mean', 'std', 'image_size')
   follows = ('batch_norm',)
   phrase = 'the face'
   track = 'a picture'
@@ -65,6 +65,7 @@ class Visual(Stream):
     x = ResNet50(
       width=options.width,
       stride_on=options.stride_on,
+      stem_padding=options.stem_padding,
       stem_pool_padding=options.stem_pool_padding,
       norm=norm,
       remat=options.remat,

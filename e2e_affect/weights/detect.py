@@ -7,6 +7,8 @@ import pathlib
 from data_prep.core.errors import DataError, UserError
 from e2e_affect.weights import (
   archive,
+  emo_affectnet,
+  emo_affectnet_temporal,
   end2you,
   hdf5_file,
   huggingface,
@@ -23,10 +25,10 @@ from e2e_affect.weights.tensors import few, Imported, Stored
 
 _TF_MAGIC = bytes.fromhex('57fb808b247547db')  # the last bytes of a sorted string table, which TensorFlow writes
 FORMATS = {
-  'torch': (end2you, torchvision, huggingface),
-  'safetensors': (torchvision, huggingface),
-  'hdf5': (keras,),
-  'keras': (keras,),
+  'torch': (end2you, torchvision, huggingface, emo_affectnet, emo_affectnet_temporal),
+  'safetensors': (torchvision, huggingface, emo_affectnet, emo_affectnet_temporal),
+  'hdf5': (keras, emo_affectnet),
+  'keras': (keras, emo_affectnet),
   'tensorflow': (released, slim),
 }
 READERS = {

@@ -8,10 +8,8 @@ It also reads [channel, time] memory as [time, channel] before the maximum over 
 computes that mixture of times.
 """
 
-import numpy as np
-
 from data_prep.core.errors import DataError
-from e2e_affect.weights import limits, resnet50, torchvision
+from e2e_affect.weights import limits, resnet50, torch_lstm, torchvision
 from e2e_affect.weights.tensors import COUNTERS, Imported, Tensors
 
 FORMAT = "End2You's VisualRNNModel"
@@ -63,7 +61,7 @@ def convert(path, arrays) -> Imported:
   tensors = Tensors(path, arrays)
   params, statistics = torchvision.fill(tensors, _STEM, stage_name)
   for layer in range(_LAYERS):
-    _lstm(tensors, layer, units if layer else 2048, units, params)
+    torch_lstm.take(tensors, 'rnn.rnn', layer, units if layer else 2048, units, f'recurrent/lstm_{layer}', params)
   params['recurrent/head/kernel'] = tensors.take('linear.weight', (targets, units), 'recurrent/head/kernel').T.copy()
   params['recurrent/head/bias'] = tensors.take('linear.bias', (targets,), 'recurrent/head/bias')
   switches = {name: value for name, value in torchvision.SWITCHES.items() if name not in ('visual.mean', 'visual.std')}
@@ -74,20 +72,3 @@ def convert(path, arrays) -> Imported:
     'recurrent.cell_clip': 0.0,
   }
   return tensors.finish(FORMAT, params, statistics, switches, ignored=COUNTERS, notes=_NOTES)
-
-
-def _lstm(tensors, layer, inputs, units, params):
-  """PyTorch's gates are i, f, g, o with two biases and no forget bias; ours i, g, f, o, and 1 is added to f."""
-  ours = f'recurrent/lstm_{layer}'
-
-  def gates(array):  # [4H, …] -> the same in our order
-    i, f, g, o = np.split(array, 4)
-    return np.concatenate([i, g, f, o])
-
-  for theirs, name, columns in (('ih', 'kernel', inputs), ('hh', 'recurrent_kernel', units)):
-    array = tensors.take(f'rnn.rnn.weight_{theirs}_l{layer}', (4 * units, columns), f'{ours}/{name}')
-    params[f'{ours}/{name}'] = np.ascontiguousarray(gates(array).T)
-  biases = [tensors.take(f'rnn.rnn.bias_{theirs}_l{layer}', (4 * units,), f'{ours}/bias') for theirs in ('ih', 'hh')]
-  bias = gates(sum(biases))
-  bias[2 * units : 3 * units] -= 1.0
-  params[f'{ours}/bias'] = bias

@@ -15,6 +15,7 @@ FORMAT = 'ResNet-50 of Keras'
 _BGR_MEAN = (103.939, 116.779, 123.68)
 SWITCHES = {
   'visual.stride_on': '1x1',
+  'visual.stem_padding': 'SYMMETRIC',
   'visual.stem_pool_padding': 'SYMMETRIC',
   'visual.batch_norm_epsilon': 1.001e-5,
   'visual.mean': tuple(m / 255 for m in _BGR_MEAN[::-1]),

@@ -13,7 +13,12 @@ IGNORED = (
 )
 # Slim's own place of the stride is the 3×3 convolution of a block's last unit. Everything behind it is pointwise up to
 # the next block's 1×1 convolutions, so that striding those gives the same numbers.
-NETWORK = {'visual.stride_on': '1x1', 'visual.stem_pool_padding': 'SAME', 'visual.batch_norm_epsilon': 1e-5}
+NETWORK = {
+  'visual.stride_on': '1x1',
+  'visual.stem_padding': 'SYMMETRIC',
+  'visual.stem_pool_padding': 'SAME',
+  'visual.batch_norm_epsilon': 1e-5,
+}
 SWITCHES = NETWORK | {'visual.mean': tuple(m / 255 for m in (123.68, 116.78, 103.94)), 'visual.std': (1 / 255,) * 3}
 
 

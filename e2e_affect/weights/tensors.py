@@ -38,6 +38,7 @@ class Imported:
     mapping: (name in the file, name in our tree, shape in the file).
     ignored: names in the file that no part of ours needs.
     notes: what a person should know, a line each.
+    beside: parameters of what predicts by itself and no training starts from, nested.
   """
 
   format: str
@@ -47,6 +48,7 @@ class Imported:
   mapping: list[tuple[str, str, tuple[int, ...]]]
   ignored: list[str]
   notes: tuple[str, ...] = ()
+  beside: dict = dataclasses.field(default_factory=dict)
 
 
 class Tensors:

@@ -8,6 +8,7 @@ FORMAT = 'ResNet-50 of torchvision or timm'
 IGNORED = (r'fc\.(weight|bias)', r'(criterion|loss|loss_fn|loss_func|loss_function)\.(pos_)?weight', *COUNTERS)
 SWITCHES = {
   'visual.stride_on': '3x3',
+  'visual.stem_padding': 'SYMMETRIC',
   'visual.stem_pool_padding': 'SYMMETRIC',
   'visual.batch_norm_epsilon': 1e-5,
   'visual.mean': resnet50.IMAGENET_MEAN,
