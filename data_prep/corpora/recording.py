@@ -85,7 +85,7 @@ class Corpus:
     classes: categorical target -> names of its classes.
     folds: other divisions of the same recordings: name -> subject -> partition.
     scorer: how the corpus's own scorer counts; None: as this program does, and only where labels lie off the grid.
-    prediction_format: of the corpus's own prediction files, see `e2e_affect.own_files`; '': it has none.
+    prediction_format: of the corpus's own prediction files, see `e2e_affect.traces.own_files`; '': it has none.
   """
 
   recordings: list[Recording]

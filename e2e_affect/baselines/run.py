@@ -18,6 +18,7 @@ from e2e_affect.heads.regression import Regression
 from e2e_affect.report import comparison, plots, run_report
 from e2e_affect.run import hold, version
 from e2e_affect.run import workdir as workdirs
+from e2e_affect.traces import own_clock
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
@@ -56,9 +57,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     checkpoint: dict[str, Any] = {'rival': config.rival, 'code': version.commit()}
     for search in record['searches']:
       checkpoint[search['what']] = search['chosen']
-    content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint)
+    own = own_clock.read(config.data.dir, corpus.manifest, targets)
+    content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, own=own)
     plots.write_figures(folder, content, traces, head, targets)
-    results.write_results(folder, content, traces, head, targets)  # last but for the page: a run that has it is done
+    # Last but for the page: a run that has it is done.
+    results.write_results(folder, content, traces, head, targets, own=own)
     run_report.write_report(folder)
     (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
     for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):

@@ -4,6 +4,10 @@
 with R as the head scores, of regression `{"ccc": {target: x}, "ccc_recording_mean": {…}, "ccc_interval": {target: [low,
 high]}, "rmse": {…}, "pearson": {…}}`. Where there is no number there is null, and a `reason` beside it.
 
+Where a corpus has its labels at times or in units of its own, a partition has `"own_clock"`, too: `{"units": {target:
+[low, high]}, "raw": S, "postprocessed": S}` with S as `own_clock.score` makes it, and the predictions are written in
+the corpus's own files, `predictions/<format>/<partition>/raw/`.
+
 What a network says while streams are taken away from it lies beside these: `results_without_visual.json`, which also
 has `"without": ["visual"]`, and `predictions_without_visual/`.
 """
@@ -18,7 +22,8 @@ import numpy as np
 from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from e2e_affect.heads import Head
-from e2e_affect.traces import table
+from e2e_affect.traces import own_clock, own_files, table
+from e2e_affect.traces.own_clock import OwnClock
 from e2e_affect.traces.traces import Trace
 
 RESULTS_FILE = 'results.json'
@@ -46,6 +51,7 @@ def evaluate_traces(
   seed: int,
   checkpoint: dict,
   fitted: dict | None = None,
+  own: OwnClock | None = None,
 ) -> dict:
   """Scores every partition, raw and post-processed; the head fits its post-processing, if it has any.
 
@@ -56,6 +62,7 @@ def evaluate_traces(
     seed: of the bootstrap.
     checkpoint: what the predictions were made with, for the record (step, path, …); JSON.
     fitted: the `postprocessing` of another run's results, to be applied instead, by the names of the targets.
+    own: the labels at their own times, which heads with an output a target are scored on, too; None: there are none.
 
   Returns:
     The content of `results.json`.
@@ -93,10 +100,17 @@ def evaluate_traces(
       entry['reason'] = 'no labels in this partition'
       continue
     entry['raw'] = head.score(of_partition, targets, seed)
-    if fitted['fitted_on']:
-      entry['postprocessed'] = head.score(head.apply(fitted, of_partition), targets, seed)
+    processed = head.apply(fitted, of_partition) if fitted['fitted_on'] else None
+    if processed:
+      entry['postprocessed'] = head.score(processed, targets, seed)
     else:
       entry['reason'] = f'not post-processed: {fitted["reason"]}'
+    if own and head.outputs(targets) == own.targets:
+      entry['own_clock'] = {
+        'units': own_clock.units(own),
+        'raw': own_clock.score(own, of_partition),
+        'postprocessed': own_clock.score(own, processed) if processed else None,
+      }
   return {**results, 'postprocessing': fitted, 'checkpoint': checkpoint}
 
 
@@ -107,10 +121,11 @@ def write_results(
   head: Head,
   targets: Sequence[str],
   without: Sequence[str] = (),
+  own: OwnClock | None = None,
 ) -> None:
   """Writes `predictions/<partition>.csv` of every partition, then `results.json`, each whole or not at all.
 
-  `results.json` comes last: where it is, the rest is.
+  Predictions in the corpus's own files lie beside the first. `results.json` comes last: where it is, the rest is.
 
   Args:
     workdir: of the run.
@@ -119,8 +134,10 @@ def write_results(
     head: whose outputs they are.
     targets: K names.
     without: streams that were taken away; they are part of the names of file and folder.
+    own: as in `evaluate_traces`.
 
   Raises:
+    DataError: the corpus's own files cannot be made.
     WorkdirError, DiskFullError: a file cannot be written.
   """
   workdir = pathlib.Path(workdir)
@@ -129,6 +146,11 @@ def write_results(
     processed = head.apply(fitted, of_partition) if fitted['fitted_on'] else None
     path = workdir / predictions_folder(without) / f'{partition}.csv'
     table.write_csv(path, of_partition, head.outputs(targets), targets, processed)
+    if own and own.prediction_format and head.outputs(targets) == own.targets:
+      stages = {'raw': of_partition} | ({'postprocessed': processed} if processed else {})
+      for stage, of_stage in stages.items():
+        folder = path.parent / own.prediction_format / partition / stage
+        own_files.FORMATS[own.prediction_format](folder, [own_clock.rows(own, t) for t in of_stage], targets)
   content = results | ({'without': list(without)} if without else {})
   atomic.write(workdir / results_file(without), json.dumps(content, indent=1, allow_nan=False) + '\n')
 

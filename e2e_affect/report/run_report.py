@@ -49,6 +49,7 @@ def write_report(workdir) -> pathlib.Path:
       table_head=head.table_head,
       partitions=_metrics(results, head),
       reasons=_reasons(results, head),
+      own_clock=_own_clock(results),
       figures=[shown for shown in figures if shown],
       meaning=head.meaning,
       fitted=fitted,
@@ -144,6 +145,41 @@ def _metrics(results, head):
     counts = ', '.join([*_counts(entry), f'{entry["scored_steps"]:,} steps'])
     partitions.append({'name': partition.capitalize(), 'counts': counts, 'rows': rows})
   return partitions
+
+
+_WORDS = {'ccc': 'CCC', 'pearson': 'Pearson', 'rmse': 'RMSE'}
+
+
+def _own_clock(results):
+  """The scores at the labels' own times, in the corpus's own units: of each partition its name, counts and rows."""
+  partitions = []
+  for partition in _partitions(results):
+    own = results[partition].get('own_clock')
+    if not own or not own['raw']:
+      continue
+    rows, said = [], []
+    stages = [(stage, words) for stage, words in STAGES if own[stage]]
+    for target, (low, high) in own['units'].items():
+      for stage, words in stages:
+        cells = [number(own[stage][measure][target]) for measure in _WORDS]
+        units = f'{low:g} … {high:g}'.replace('-', '−')
+        rows.append({'name': target, 'stage': words, 'cells': [units, f'{own[stage]["rows"][target]:,}', *cells]})
+    for stage, words in stages:
+      if 'scorer' in own[stage]:
+        said.append(_scorer_in_words(own[stage]['scorer'], words))
+    partitions.append({'name': partition.capitalize(), 'rows': rows, 'said': said})
+  return {'head': ['scale', 'labels', *_WORDS.values()], 'partitions': partitions}
+
+
+def _scorer_in_words(scorer, stage):
+  """What the corpus's own scorer says, in a sentence."""
+  over = {'rows': 'over all labels in one row', 'recordings': 'the mean of the recordings'}[scorer['over']]
+  measures = [
+    f'{_WORDS[measure]} {", ".join(f"{target} {number(x)}" for target, x in values.items())}'
+    for measure, values in scorer['values'].items()
+  ]
+  mean = f'; mean of the targets {number(scorer["mean"])}' if 'mean' in scorer else ''
+  return f"The corpus's own scorer, {stage}, {over}: {'; '.join(measures)}{mean}."
 
 
 def _between(interval):

@@ -15,6 +15,7 @@ from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
 from e2e_affect.run import workdir as workdirs
+from e2e_affect.traces import own_clock
 from e2e_affect.train import checkpoint_files, train_state
 from e2e_affect.train.train_state import TrainState
 
@@ -64,9 +65,10 @@ def evaluate(
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
-  content = results.evaluate_traces(traces, head, manifest.targets, config.seed, checkpoint, fitted=fitted)
+  own = own_clock.read(config.data.dir, manifest, manifest.targets)
+  content = results.evaluate_traces(traces, head, manifest.targets, config.seed, checkpoint, fitted=fitted, own=own)
   if jax.process_index() == 0:
-    results.write_results(workdir, content, traces, head, manifest.targets, without)
+    results.write_results(workdir, content, traces, head, manifest.targets, without, own)
     if not without:
       plots.write_figures(workdir, content, traces, head, manifest.targets)
       run_report.write_report(workdir)
