@@ -13,7 +13,7 @@ after SIGTERM, 130 after SIGINT, else that of the experiment that failed; the pa
 """
 
 import argparse
-import importlib
+import importlib.util
 import os
 import pathlib
 import re
@@ -39,7 +39,16 @@ def epochs_of(config: str) -> float:
 
 
 def missing(options: Options, steps: list[Step]) -> str | None:
-  """What is not there and will not be made: the data, the published weights."""
+  """What is not there and will not be made: libraries, the data, the published weights."""
+  to_do = [step for step in steps if not step.done.exists()]
+  needed = ['opensmile', 'skimage', 'sklearn'] * any(step.config.startswith('configs/baselines/') for step in to_do)
+  needed += [options.landmarks] * any(step.experiment == 'landmarks' for step in to_do if options.landmarks == 'mtcnn')
+  absent = [name for name in needed if importlib.util.find_spec(name) is None]
+  if absent:
+    return (
+      f'{", ".join(absent)} not installed, which rivals or landmarks need; '
+      "`.venv/bin/python -m pip install '.[features,landmarks]'` (openSMILE's licence allows research only)"
+    )
   embedded = importlib.import_module('e2e_affect.config.defaults').get_config().data.dir  # the first training makes it
   for data in filter(None, (options.data, options.data_avec)):
     if str(data) != embedded and not (data / 'manifest.json').is_file():

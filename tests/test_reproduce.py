@@ -181,6 +181,23 @@ def test_refusals(run, options, said):
 
 
 @pytest.mark.parametrize(
+  ('options', 'library', 'told'),
+  [
+    ((), 'opensmile', True),
+    ((), 'mtcnn', True),
+    (('--landmarks=folder',), 'mtcnn', False),
+    (('--tables=II', '--figures='), 'opensmile', False),
+  ],
+)
+def test_a_library_that_is_needed_hours_later_is_missed_at_once(run, monkeypatch, options, library, told):
+  find = importlib.util.find_spec
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == library else find('numpy'))
+  code, _, err = run(*options)
+  assert code == (64 if told else 0)
+  assert (f'error: {library} not installed' in err) == told
+
+
+@pytest.mark.parametrize(
   'number, code',
   [
     (signal.SIGTERM, 143),

@@ -8,7 +8,7 @@ import sys
 from absl import app, flags
 
 from data_prep.core import signals
-from data_prep.core.errors import of_path, UserError, write_error
+from data_prep.core.errors import of_import, of_path, UserError, write_error
 
 flags.disclaim_key_flags()  # a flag that is defined here is that of the caller, in whose --help it stands
 
@@ -94,12 +94,14 @@ def _guarded(main, argv):
 
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-  """A user's error, and one of the system that names a path, ends the program in a line and with its code."""
+  """A user's error, a library that is absent, and an error of the system that names a path: a line, and its code."""
   try:
     try:
       yield
     except OSError as e:
       raise of_path(e) from None
+    except ModuleNotFoundError as e:
+      raise of_import(e) from None
   except UserError as e:
     complain(f'error: {e}')
     sys.exit(e.exit_code)

@@ -47,6 +47,21 @@ class LockedError(UserError):
   exit_code = 75
 
 
+def of_import(error: ImportError) -> UserError:
+  """The user's error for a library that is not installed.
+
+  Raises:
+    ImportError: it is of this program's own files: a fault of the program, or of the installation.
+  """
+  library = (error.name or '').partition('.')[0]
+  if library in ('', 'data_prep', 'e2e_affect'):
+    raise error
+  return UserError(
+    f'{library}: not installed; the extra that brings it stands in setup.cfg, that of the rivals and their features is '
+    "`pip install 'e2e_affect[features]'`"
+  )
+
+
 def of_path(error: OSError) -> UserError:
   """The user's error for one of the system that names a path, and came where nobody awaited it.
 

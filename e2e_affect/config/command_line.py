@@ -11,7 +11,7 @@ import ml_collections
 from ml_collections import config_flags
 
 from data_prep.core import cli
-from data_prep.core.errors import UserError
+from data_prep.core.errors import of_import, UserError
 
 flags.disclaim_key_flags()  # as in data_prep/core/cli.py
 
@@ -57,6 +57,8 @@ def parse(
     rest = flags.FLAGS(argv)
     if flags.FLAGS.config is not None:
       flags.FLAGS.config.lock()  # the first use of a config that could not be loaded raises
+  except ModuleNotFoundError as e:
+    raise of_import(e) from None
   except (flags.Error, OSError, ValueError, AttributeError, KeyError, TypeError) as e:
     # ml_collections passes a config file's error on with its whole traceback, the reason in the last line.
     if isinstance(e, OSError) and e.errno is not None and e.filename is None:

@@ -250,3 +250,16 @@ def test_an_error_of_the_system_without_a_path_is_a_fault_of_ours_with_its_trace
   child = start('raise OSError(5, "Input/output error")', '--out=x')
   _, err = child.communicate(timeout=20)
   assert child.returncode == 1 and 'Traceback' in err and err.endswith('OSError: [Errno 5] Input/output error\n')
+
+
+def test_a_library_that_is_absent_is_one_line_and_a_fault_of_ours_is_none(capsys):
+  def program(library):
+    with cli.one_line():
+      raise ModuleNotFoundError(f'No module named {library!r}', name=library)
+
+  with pytest.raises(SystemExit) as end:
+    program('sklearn.svm')
+  assert end.value.code == 64
+  assert capsys.readouterr().err.startswith('error: sklearn: not installed; ')
+  with pytest.raises(ModuleNotFoundError):
+    program('data_prep.misspelt')

@@ -1,6 +1,7 @@
 """The cache of features: what is made, what is kept, what is standardised."""
 
 import dataclasses
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -144,6 +145,18 @@ def test_rows_that_hold_are_stored_once(tmp_path, in_this_process, monkeypatch):
   np.testing.assert_array_equal(np.asarray(found.arrays['a'])[:, 1], 2 * levels['a'].astype(np.float32))
   np.testing.assert_array_equal(found.standardised('c', slice(4, 11)), found.standardised('c')[4:11])
   assert found.arrays['c'].shape == (25, 3) and len(found.arrays['c']) == 25
+
+
+@pytest.mark.parametrize('name', ['egemaps', 'compare_lld'])
+def test_without_opensmile_one_line_says_how_to_get_it(tmp_path, monkeypatch, name):
+  def version(of):
+    raise metadata.PackageNotFoundError(of)
+
+  monkeypatch.setattr(metadata, 'version', version)
+  folder = make_data(tmp_path, RECORDINGS)
+  with pytest.raises(UserError, match=r"need openSMILE.*pip install 'e2e_affect\[features\]'.*research"):
+    store.load(folder, Manifest.read(folder), name)
+  assert not (tmp_path / store.FOLDER).exists()
 
 
 def test_errors_say_what_there_is(tmp_path, in_this_process):
