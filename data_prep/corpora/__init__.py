@@ -7,7 +7,22 @@ from typing import Any, Protocol
 
 from data_prep.core import registry
 from data_prep.core.errors import UserError
-from data_prep.corpora import afewva, affwild2, avec2016, case, muse, omg, own, ravdess, recola, sewa
+from data_prep.corpora import (
+  afewva,
+  affwild2,
+  avec2016,
+  case,
+  crema_d,
+  emodb,
+  iemocap,
+  muse,
+  omg,
+  own,
+  ravdess,
+  recola,
+  sewa,
+  tfds_sets,
+)
 from data_prep.corpora.recording import check_folds, check_subjects, Corpus
 
 
@@ -67,6 +82,11 @@ for _entry in (
   ('afewva', afewva.read, afewva.NEEDS),
   ('omg', omg.read, omg.NEEDS),
   ('case', case.read, case.NEEDS),
+  ('emodb', emodb.read, emodb.NEEDS, emodb.TARGETS),
+  ('crema_d', crema_d.read, crema_d.NEEDS, crema_d.TARGETS),
+  ('iemocap', iemocap.read, iemocap.NEEDS, iemocap.TARGETS),
+  ('tfds:crema_d', tfds_sets.CREMA_D, tfds_sets.NEEDS),
+  ('tfds:savee', tfds_sets.SAVEE, tfds_sets.NEEDS_BY_HAND),
 ):
   register(*_entry)
 

@@ -11,7 +11,7 @@ import re
 
 from data_prep.core.errors import DataError
 from data_prep.corpora import speaker_folds
-from data_prep.corpora.recording import Corpus, Recording
+from data_prep.corpora.recording import Corpus, files_of, Recording
 
 NEEDS = 'folder with Actor_01 … Actor_24, whose files are .wav, .flac or .mp4 under their own names'
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')  # codes 01 … 08
@@ -40,7 +40,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
   source = pathlib.Path(source)
   takes: dict[tuple[str, ...], dict[str, pathlib.Path]] = {}
   songs = []
-  for path in sorted(source.glob('**/*')):
+  for path in files_of(source, '**/*'):
     if path.suffix.lower() not in _SUFFIXES:
       continue
     name = _NAME.fullmatch(path.stem)

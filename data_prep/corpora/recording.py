@@ -196,6 +196,11 @@ def read_csv(path, *, required, optional):
     yield line, {name: cell.strip() for name, cell in zip(header, row)}
 
 
+def files_of(folder, pattern: str) -> list[pathlib.Path]:
+  """The files of a pattern under a folder, sorted; without hidden ones, which macOS leaves beside what it copies."""
+  return sorted(path for path in pathlib.Path(folder).glob(pattern) if path.is_file() and path.name[0] != '.')
+
+
 def first_file(folders, names):
   """The first existing `folder/name`, or None."""
   for folder in folders:

@@ -1,6 +1,6 @@
 """Divisions of a corpus that has none of its own: folds by groups of speakers, whom no two partitions share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from data_prep.core.errors import UserError
 
@@ -15,22 +15,47 @@ def rotating(groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
     name of the fold -> speaker -> partition; see `Corpus.folds`.
   """
   names = list(groups)
+  return {fold: _fold(groups, (fold,), (names[(k + 1) % len(names)],)) for k, fold in enumerate(names)}
+
+
+def leave_one_out(said: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
+  """As `rotating`, a group a speaker; a fold is named after the speaker that is tested.
+
+  A single speaker may lack a class, and validation must have all that train has. The speakers after the next one join
+  validation until it has them; where that would leave none for train, it stays at the next one.
+
+  Args:
+    said: speaker and class of every recording; the class is the same everywhere where there are none.
+  """
+  classes: dict[str, set[str]] = {}
+  for speaker, label in said:
+    classes.setdefault(speaker, set()).add(label)
+  speakers = sorted(classes)
+  groups = {speaker: (speaker,) for speaker in speakers}
+  has = lambda of: set().union(*(classes[speaker] for speaker in of))
   folds = {}
-  for k, fold in enumerate(names):
-    of_group = dict.fromkeys(names, 'train') | {names[(k + 1) % len(names)]: 'validation', fold: 'test'}
-    folds[fold] = {speaker: of_group[name] for name, speakers in groups.items() for speaker in speakers}
+  for k, tested in enumerate(speakers):
+    others = speakers[k + 1 :] + speakers[:k]
+    enough = (n for n in range(1, len(others)) if has(others[n:]) <= has(others[:n]))
+    folds[tested] = _fold(groups, (tested,), others[: next(enough, 1)])
   return folds
 
 
-def leave_one_out(speakers: Sequence[str]) -> dict[str, dict[str, str]]:
-  """`rotating`, every speaker a group; folds are named after the speaker that is tested."""
-  return rotating({speaker: (speaker,) for speaker in sorted(set(speakers))})
+def dealt(speakers: Iterable[str], count: int) -> dict[str, dict[str, str]]:
+  """As `rotating`, the sorted speakers dealt like cards: the first is tested in fold 1, the second in fold 2, …
 
-
-def dealt(speakers: Sequence[str], count: int) -> dict[str, dict[str, str]]:
-  """`rotating`, the sorted speakers dealt like cards into groups '1', '2', …: the k-th goes to group k mod `count`."""
-  ordered = sorted(set(speakers))
+  Args:
+    speakers: all that the corpus has, so that those whom a copy lacks change no fold.
+    count: of folds.
+  """
+  ordered = sorted(speakers)
   return rotating({str(k + 1): ordered[k::count] for k in range(count)})
+
+
+def _fold(groups, test: Collection[str], validation: Collection[str]) -> dict[str, str]:
+  """speaker -> partition, of groups that are test, validation, or neither."""
+  partition_of = dict.fromkeys(groups, 'train') | dict.fromkeys(validation, 'validation') | dict.fromkeys(test, 'test')
+  return {speaker: partition_of[group] for group, speakers in groups.items() for speaker in speakers}
 
 
 def refuse_split(name: str, split, label_range) -> None:

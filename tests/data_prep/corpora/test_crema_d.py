@@ -1,0 +1,73 @@
+"""CREMA-D in its layout: the intended emotion, votes, and folds of actors."""
+
+import pytest
+
+from data_prep import corpora
+from data_prep.core.errors import DataError
+from data_prep.corpora import crema_d
+
+TABLE = """"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"
+"1","1001_IEO_NEU_XX","N","60.5","A:N","50","N","70"
+"2","1002_DFA_ANG_HI","D","55","H","80","A","90"
+"3","1006_TIE_SAD_XX","F:S","40","S","45","S","41"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+  (tmp_path / 'AudioWAV').mkdir()
+  for name in ('1001_IEO_NEU_XX', '1002_DFA_ANG_HI', '1006_TIE_SAD_X'):
+    (tmp_path / 'AudioWAV' / f'{name}.wav').touch()
+  return tmp_path
+
+
+def test_the_intended_emotion(folder):
+  corpus = corpora.read('crema_d', folder)
+  assert [(r.recording, r.subject, r.partition, r.whole) for r in corpus.recordings] == [
+    ('1001_IEO_NEU_XX', '1001', 'test', {'emotion': 'neutral'}),
+    ('1002_DFA_ANG_HI', '1002', 'validation', {'emotion': 'anger'}),
+    ('1006_TIE_SAD_X', '1006', 'test', {'emotion': 'sadness'}),
+  ]
+  assert corpus.streams == ('speech',) and corpus.targets == ('emotion',)
+  assert corpus.classes == {'emotion': ('anger', 'disgust', 'fear', 'happiness', 'neutral', 'sadness')}
+  assert len(corpus.absent) == 88 and ('actor 1003', 'train', 'clips') in corpus.absent
+  assert corpus.folds['2']['1002'] == 'test' and corpus.folds['5']['1091'] == 'validation'
+  tested = [actor for fold in corpus.folds.values() for actor, partition in fold.items() if partition == 'test']
+  assert sorted(tested) == [str(actor) for actor in range(1001, 1092)]
+
+
+def test_a_video_has_its_own_sound(folder):
+  (folder / 'VideoFlash').mkdir()
+  (folder / 'VideoFlash' / '1001_IEO_NEU_XX.flv').touch()
+  corpus = corpora.read('crema_d', folder)
+  assert corpus.streams == ('speech', 'visual')
+  assert [(r.video and r.video.name, r.audio and r.audio.name) for r in corpus.recordings[:2]] == [
+    ('1001_IEO_NEU_XX.flv', None),
+    (None, '1002_DFA_ANG_HI.wav'),
+  ]
+
+
+def test_votes_of_raters(folder):
+  with pytest.raises(DataError, match='no processedResults/summaryTable.csv, which has the votes'):
+    corpora.read('crema_d', folder, targets=['voice_vote'])
+  (folder / 'processedResults').mkdir()
+  (folder / 'processedResults' / 'summaryTable.csv').write_text(TABLE)
+  (folder / 'AudioWAV' / '1006_TIE_SAD_X.wav').rename(folder / 'AudioWAV' / '1006_TIE_SAD_XX.wav')
+  voted = {}
+  for target in ('voice_vote', 'face_vote', 'multimodal_vote'):
+    corpus = corpora.read('crema_d', folder, targets=[target])
+    voted[target] = {r.subject: r.whole[target] for r in corpus.recordings}
+    ties = [name for name, partition, _ in corpus.absent if partition == 'in no partition']
+    assert ties == {'voice_vote': ['1006_TIE_SAD_XX'], 'face_vote': ['1001_IEO_NEU_XX']}.get(target, [])
+  assert voted['voice_vote'] == {'1001': 'neutral', '1002': 'disgust'}
+  assert voted['face_vote'] == {'1002': 'happiness', '1006': 'sadness'}
+  assert voted['multimodal_vote'] == {'1001': 'neutral', '1002': 'anger', '1006': 'sadness'}
+
+
+@pytest.mark.parametrize('name', ['1001_IEO_JOY_XX.wav', '1092_IEO_NEU_XX.wav', 'a.wav'])
+def test_names_that_are_none(folder, name):
+  (folder / 'AudioWAV' / name).touch()
+  with pytest.raises(DataError, match=f'{name}: expected actor_sentence_emotion_intensity'):
+    crema_d.read(folder)
+  with pytest.raises(DataError, match='no AudioWAV'):
+    crema_d.read(folder / 'AudioWAV')
