@@ -40,15 +40,16 @@ def read(source, *, split=None, label_range=None, targets=CLASSES) -> Corpus:
   speaker_folds.refuse_split('emodb', split, label_range)
   source = pathlib.Path(source)
   paths: dict[str, pathlib.Path] = {}
+  letter: dict[str, str] = {}
   for path in files_of(source, '**/*.wav'):
-    if not _NAME.fullmatch(path.stem):
+    name = _NAME.fullmatch(path.stem)
+    if not name:
       raise DataError(f'{path}: expected speaker, sentence, emotion and version, as in 03a01Fa.wav')
     if path.stem in paths:
       raise DataError(f'{path}: {paths[path.stem]} is the same clip; keep one of the two')
-    paths[path.stem] = path
+    paths[path.stem], letter[path.stem] = path, name[2]
   if not paths:
     raise DataError(f'{source}: no .wav in it; expected files as 03a01Fa.wav')
-  letter = {name: _NAME.fullmatch(name)[2] for name in paths}
   if targets == CLASSES:
     labels = {name: {'emotion': EMOTIONS[letter[name]]} for name in paths}
   else:

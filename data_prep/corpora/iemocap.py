@@ -46,8 +46,7 @@ def read(source, *, split=None, label_range=None, targets=CLASSES) -> Corpus:
     if not evaluations:
       absent.append((f'Session{session}', FOLDS['1'][f'{session}F'], 'dialog/EmoEvaluation/*.txt'))
     for path in evaluations:
-      for turn, emotion, numbers in _utterances(path):
-        subject = ''.join(_TURN.fullmatch(turn).groups())
+      for turn, subject, emotion, numbers in _utterances(path):
         audio = folder / 'sentences' / 'wav' / turn.rpartition('_')[0] / f'{turn}.wav'
         if targets == CLASSES and emotion not in EMOTIONS:
           others[emotion] += 1
@@ -72,7 +71,7 @@ def read(source, *, split=None, label_range=None, targets=CLASSES) -> Corpus:
 
 
 def _utterances(path):
-  """Yields (turn, code of the emotion, {dimension: mean of raters}); the lines of single raters are passed over."""
+  """Yields (turn, speaker, code of the emotion, {dimension: mean of raters}); lines of single raters are passed over."""
   try:
     lines = path.read_text(encoding='utf-8').splitlines()
   except (OSError, UnicodeDecodeError) as e:
@@ -92,6 +91,7 @@ def _utterances(path):
       raise DataError(
         f'{path}, line {number}: [{row[3]}]; expected a number for each of {", ".join(columns)}'
       ) from None
-    if not _TURN.fullmatch(turn):
+    parts = _TURN.fullmatch(turn)
+    if not parts:
       raise DataError(f'{path}, line {number}: {turn}; expected a turn as Ses01F_impro01_F000')
-    yield turn, emotion, numbers
+    yield turn, parts[1] + parts[2], emotion, numbers
