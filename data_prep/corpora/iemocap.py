@@ -71,7 +71,7 @@ def read(source, *, split=None, label_range=None, targets=CLASSES) -> Corpus:
 
 
 def _utterances(path):
-  """Yields (turn, speaker, code of the emotion, {dimension: mean of raters}); lines of single raters are passed over."""
+  """Yields (turn, speaker, code of the emotion, {dimension: mean of raters}); rows of single raters are not read."""
   try:
     lines = path.read_text(encoding='utf-8').splitlines()
   except (OSError, UnicodeDecodeError) as e:

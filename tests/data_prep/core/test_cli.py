@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from data_prep.core import cli
 from tests.conftest import make_data
 
 REPO = __file__.rsplit('/tests/', 1)[0]
