@@ -31,6 +31,12 @@ def _define_flags():
     'Streams of a network of several, e.g. visual, that --mode=evaluate takes away: sound alone. The results are '
     'results_without_visual.json.',
   )
+  cli.define_path(
+    'on',
+    None,
+    'Another data folder that --mode=evaluate evaluates on, by the targets that both have. The results are '
+    'results_on_NAME.json.',
+  )
   flags.DEFINE_bool('distributed', False, 'Several hosts: call jax.distributed.initialize() first.')
 
 
@@ -44,6 +50,8 @@ def main() -> None:
     raise UserError('--config is missing; try --config=configs/fused.py')
   if asked.mode == 'train' and asked.without:
     raise UserError('--without belongs to --mode=evaluate; config.model.modalities says what a network is trained on')
+  if asked.on and (asked.mode == 'train' or asked.without):
+    raise UserError('--on belongs to --mode=evaluate, without --without; --config.data.dir says what to train on')
   workdir = asked.workdir or (asked.config and os.path.join('runs', asked.config.name))
   if not workdir:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
@@ -51,14 +59,17 @@ def main() -> None:
     hold.check(workdir)  # the imports below take seconds, the corpus minutes
   if asked.distributed:
     hosts.initialize()
-  from e2e_affect.train import loop  # imports TensorFlow: seconds that --help and a mistyped flag need not wait for
+  # They import TensorFlow: seconds that --help and a mistyped flag need not wait for.
+  from e2e_affect.train import across, loop
 
   with hosts.together() if asked.distributed else contextlib.nullcontext():
-    if asked.mode == 'evaluate':
+    if asked.mode == 'evaluate' and asked.on:
+      across.evaluate_on(workdir, asked.on, asked.partition)
+    elif asked.mode == 'evaluate':
       loop.evaluate_only(workdir, asked.partition, asked.without)
     else:
       loop.train_and_evaluate(asked.config, workdir)
-  if not asked.without:
+  if not asked.without and not asked.on:
     logging.info('results: %s', os.path.join(workdir, 'report.html'))
 
 

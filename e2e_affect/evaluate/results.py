@@ -9,7 +9,8 @@ Where a corpus has its labels at times or in units of its own, a partition has `
 the corpus's own files, `predictions/<format>/<partition>/raw/`.
 
 What a network says while streams are taken away from it lies beside these: `results_without_visual.json`, which also
-has `"without": ["visual"]`, and `predictions_without_visual/`.
+has `"without": ["visual"]`, and `predictions_without_visual/`. What it says of another corpus is
+`results_on_NAME.json`, NAME being the folder of its data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,6 +123,7 @@ def write_results(
   targets: Sequence[str],
   without: Sequence[str] = (),
   own: OwnClock | None = None,
+  suffix: str = '',
 ) -> None:
   """Writes `predictions/<partition>.csv` of every partition, then `results.json`, each whole or not at all.
 
@@ -135,6 +137,7 @@ def write_results(
     targets: K names.
     without: streams that were taken away; they are part of the names of file and folder.
     own: as in `evaluate_traces`.
+    suffix: of the names of file and folder, of results that are not those of the run's own data.
 
   Raises:
     DataError: the corpus's own files cannot be made.
@@ -144,7 +147,7 @@ def write_results(
   fitted = results['postprocessing']
   for partition, of_partition in traces.items():
     processed = head.apply(fitted, of_partition) if fitted['fitted_on'] else None
-    path = workdir / predictions_folder(without) / f'{partition}.csv'
+    path = workdir / f'{PREDICTIONS_FOLDER}{suffix or _suffix(without)}' / f'{partition}.csv'
     table.write_csv(path, of_partition, head.outputs(targets), targets, processed)
     if own and own.prediction_format and head.outputs(targets) == own.targets:
       stages = {'raw': of_partition} | ({'postprocessed': processed} if processed else {})
@@ -152,17 +155,29 @@ def write_results(
         folder = path.parent / own.prediction_format / partition / stage
         own_files.FORMATS[own.prediction_format](folder, [own_clock.rows(own, t) for t in of_stage], targets)
   content = results | ({'without': list(without)} if without else {})
-  atomic.write(workdir / results_file(without), json.dumps(content, indent=1, allow_nan=False) + '\n')
+  atomic.write(
+    workdir / f'results{suffix or _suffix(without)}.json', json.dumps(content, indent=1, allow_nan=False) + '\n'
+  )
 
 
-def read_results(workdir, without: Sequence[str] = ()) -> dict:
-  """Reads `results.json`, or that of a network from which streams were taken away.
+def on_others(workdir) -> dict[str, dict]:
+  """NAME -> the results of a run on other corpora, see `train.across`; none where it was evaluated on its own alone.
+
+  Raises:
+    DataError: one is damaged.
+  """
+  names = [path.stem.removeprefix('results_on_') for path in sorted(pathlib.Path(workdir).glob('results_on_*.json'))]
+  return {name: read_results(workdir, suffix=f'_on_{name}') for name in names}
+
+
+def read_results(workdir, without: Sequence[str] = (), suffix: str = '') -> dict:
+  """Reads `results.json`, or that of a network from which streams were taken away, or that of this suffix.
 
   Raises:
     DataError: it is absent or damaged.
   """
-  path = pathlib.Path(workdir) / results_file(without)
-  command = '--mode=evaluate' + (f' --without={",".join(without)}' if without else '')
+  path = pathlib.Path(workdir) / f'results{suffix or _suffix(without)}.json'
+  command = '--mode=evaluate' + (f' --without={",".join(without)}' if without else ' --on=…' if suffix else '')
   try:
     results = json_text.parse(path.read_text(encoding='utf-8'))
     results['postprocessing']['fitted_on'], results['checkpoint']

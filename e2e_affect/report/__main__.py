@@ -39,11 +39,12 @@ def main(args: argparse.Namespace) -> None:
     # Two runs of one name are told apart by their paths.
     names = [n if short.count(n) == 1 else str(w) for n, w in zip(short, workdirs, strict=True)]
     runs = [(name, read_results(w)) for name, w in zip(names, workdirs, strict=True)]
+    among = comparison.across(runs, workdirs)
     for name, workdir in zip(names, workdirs, strict=True):
       cli.say(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
     for stage, words in run_report.STAGES:
       cli.say(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
-      _print_table(comparison.table_vi(runs, stage))
+      _print_table(comparison.table_vi(runs + among, stage))
     if args.out:
       out = pathlib.Path(args.out)
       atomic.write(out, comparison.comparison(runs, workdirs, out))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import os
 import pathlib
 
+from e2e_affect.evaluate.results import on_others
 from e2e_affect.report import run_report
 from e2e_affect.report.page import figure, render
 
@@ -34,10 +35,13 @@ def table_vi(runs: Sequence[tuple[str, dict]], stage: str) -> list[list[str]]:
 
 def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> str:
   """The page of several runs: Table VI, raw and post-processed, and a recording of each."""
-  tables = []
+  tables, among = [], across(runs, workdirs)
   for stage, words in run_report.STAGES:
     header, *rows = table_vi(runs, stage)
     tables.append({'stage': words.capitalize(), 'header': header, 'rows': rows})
+  for stage, words in run_report.STAGES if among else ():
+    header, *rows = table_vi(among, stage)
+    tables.append({'stage': f'Across corpora, {words}', 'header': header, 'rows': rows})
   shown = []
   for (name, results), workdir in zip(runs, workdirs, strict=True):
     report, here = os.path.realpath(workdir / run_report.REPORT_FILE), os.path.dirname(os.path.realpath(out))
@@ -54,6 +58,16 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
     runs=shown,
     meanings=[head.meaning_of_several for head in heads],
   )
+
+
+def across(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path]) -> list[tuple[str, dict]]:
+  """Rows for `table_vi` of the runs that were evaluated on other corpora: on their own data, then on each other."""
+  rows = []
+  for (name, results), workdir in zip(runs, workdirs, strict=True):
+    others = on_others(workdir)
+    if others:
+      rows += [(f'{name} on its own data', results), *((f'{name} on {other}', of) for other, of in others.items())]
+  return rows
 
 
 def measures(workdirs: Sequence[pathlib.Path]) -> str:

@@ -1,0 +1,127 @@
+"""A network on another corpus: targets by name, nothing fitted there, refusals with names."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from data_prep.core.errors import DataError, UserError
+from data_prep.schema.fields import Field
+from data_prep.schema.grid import Grid
+from data_prep.schema.manifest import Manifest
+from data_prep.shards import read
+from e2e_affect import heads
+from e2e_affect.evaluate import results
+from e2e_affect.report import __main__ as report
+from e2e_affect.report import comparison
+from e2e_affect.run import workdir as workdirs
+from e2e_affect.train import across, checkpoint_files, finish, loop, train_state
+from tests.conftest import make_data
+from tests.networks import POSTPROCESSING, small_config
+
+
+def other_data(folder, change=lambda manifest: manifest):
+  """Data whose label columns are liking, valence and arousal, in this order."""
+  make_data(folder, [('X', 'validation', 60), ('Y', 'test', 110), ('Z', 'test', 75)], num_targets=3, seed=5)
+  manifest = Manifest.read(folder)
+  manifest.targets.reverse()
+  change(manifest).write(folder)
+  return str(folder)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, data_dir):
+  """The workdir of an untrained speech network of arousal and valence, with results."""
+  folder = tmp_path_factory.mktemp('run')
+  config = small_config('speech')
+  config.data.dir = data_dir
+  manifest = Manifest.read(data_dir)
+  workdirs.write_config(folder, config)
+  workdirs.write_dataset(folder, manifest)
+  manager = checkpoint_files.open_manager(folder, heads.of(config))
+  checkpoint_files.save(manager, train_state.init_state(config, manifest), None)
+  manager.close()
+  return folder
+
+
+@pytest.mark.slow
+def test_targets_go_by_name_and_the_postprocessing_is_the_runs(run, tmp_path):
+  loop.evaluate_only(str(run), 'test')
+  own = results.read_results(run)
+  (run / 'results.json').write_text(json.dumps(own | {'postprocessing': POSTPROCESSING}))
+  before = {path: path.read_bytes() for path in run.rglob('*') if path.is_file() and path.suffix != '.log'}
+  other = other_data(tmp_path / 'other')
+  content = across.evaluate_on(str(run), other, 'test')
+  assert {path: path.read_bytes() for path in before} == before  # nothing of the run's own changes
+  assert content == results.read_results(run, suffix='_on_other') == results.on_others(run)['other']
+  assert [*content['test']['raw']['ccc']] == ['arousal', 'valence'] and 'validation' not in content
+  assert content['test']['recordings'] == 2 and content['test']['postprocessed'] is not None
+  assert content['postprocessing']['targets'] == POSTPROCESSING['targets']
+  # The gold standard of arousal is the last of the three label columns.
+  manifest = Manifest.read(other)
+  with open(run / 'predictions_on_other' / 'test.csv', encoding='utf-8', newline='') as file:
+    rows = [row for row in csv.DictReader(file) if row['recording'] == 'Y']
+  (shard,) = manifest.by_recording()['Y']
+  label = np.concatenate([record.label for record in read.read_shard(f'{other}/{shard.file}', manifest)])[:110]
+  scored = [k for k, row in enumerate(rows) if row['arousal_gold']]
+  assert len(rows) == 110 and len(scored) > 80
+  for target, column in (('arousal', 2), ('valence', 1)):
+    found = np.array([rows[k][f'{target}_gold'] for k in scored], np.float32)
+    np.testing.assert_array_equal(found, label[scored, column])
+  # The same recordings under the network's own targets give the same predictions.
+  make_data(tmp_path / 'same', [('Y', 'test', 110)], num_targets=2, seed=9)
+  across.evaluate_on(str(run), str(tmp_path / 'same'), 'test')
+  with open(run / 'predictions_on_same' / 'test.csv', encoding='utf-8', newline='') as file:
+    same = list(csv.DictReader(file))
+  for target in ('arousal', 'valence'):
+    np.testing.assert_allclose([float(row[target]) for row in same], [float(row[target]) for row in rows], atol=1e-5)
+  # One table for both.
+  content = across.evaluate_on(str(run), other, 'validation')
+  assert {'validation', 'test'} <= set(content)
+  runs = [('speech', results.read_results(run))]
+  table = comparison.table_vi(comparison.across(runs, [run]), 'raw')
+  assert [row[0] for row in table] == ['', 'speech on its own data', 'speech on other', 'speech on same']
+  page = comparison.comparison(runs, [run], tmp_path / 'page.html')
+  assert 'Across corpora, raw' in page and 'speech on other' in page
+  report.main(report._parse(['report', str(run)]))
+
+
+def moved(manifest):
+  return dataclasses.replace(manifest, grid=Grid(0.08))
+
+
+def no_speech(manifest):
+  return dataclasses.replace(manifest, streams={'visual': manifest.streams['visual']})
+
+
+def other_speech(manifest):
+  fields = (Field('audio', (640,), 'float32'), *manifest.streams['speech'][1:])
+  return dataclasses.replace(manifest, streams={**manifest.streams, 'speech': fields})
+
+
+def no_overlap(manifest):
+  return dataclasses.replace(manifest, targets=['liking', 'dominance', 'expectancy'], label_scale={})
+
+
+@pytest.mark.parametrize(
+  'change, reason',
+  [
+    (no_overlap, 'predicts arousal, valence, and .*other has labels of liking, dominance, expectancy'),
+    (moved, 'was trained on steps of 0.04 s of 16000 Hz, .*other has 0.08 s of 16000 Hz'),
+    (no_speech, 'its records have no speech stream'),
+    (other_speech, 'its speech has other fields than'),
+  ],
+)
+def test_what_does_not_overlap_is_refused_with_names(run, tmp_path, monkeypatch, change, reason):
+  monkeypatch.setattr(finish, 'replicated_best', lambda *_: pytest.fail('it is refused before the network is read'))
+  with pytest.raises(DataError, match=reason) as e:
+    across.evaluate_on(str(run), other_data(tmp_path / 'other', change), 'test')
+  assert '\n' not in str(e.value)
+
+
+def test_a_head_whose_outputs_are_no_targets_is_refused(run, tmp_path, monkeypatch):
+  monkeypatch.setattr(heads.regression.Regression, 'outputs', lambda *_: ('a', 'b'))
+  with pytest.raises(UserError, match='the head regression predicts a, b, no numbers of targets'):
+    across.evaluate_on(str(run), other_data(tmp_path / 'other'), 'test')
