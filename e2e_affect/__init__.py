@@ -16,9 +16,10 @@ def load(folder):
   warning.
   """
   # JAX takes a second to import, and most modules of this package do without `load`.
-  from e2e_affect.clips import exported, network
+  from e2e_affect.clips import exported
+  from e2e_affect.run import origin
 
   loaded = exported.load(folder)
   if loaded.simulated:
-    warnings.warn(network.SIMULATED, stacklevel=2)
+    warnings.warn(origin.SIMULATED, stacklevel=2)
   return loaded

@@ -12,8 +12,9 @@ import jax
 from data_prep.core import cli
 from data_prep.core.errors import UserError
 from e2e_affect.clips import exported, of_run
-from e2e_affect.clips.network import Network, SIMULATED
+from e2e_affect.clips.network import Network
 from e2e_affect.run.log import ours_or_warning
+from e2e_affect.run.origin import SIMULATED
 
 
 def export(workdir: str, out: str) -> Network:
@@ -39,7 +40,7 @@ def main() -> None:
     f'{network.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.'
   )
   if network.simulated:
-    cli.say(f'warning: {SIMULATED}')
+    cli.warn(SIMULATED)
 
 
 if __name__ == '__main__':

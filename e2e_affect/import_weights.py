@@ -3,13 +3,19 @@
     python -m e2e_affect.import_weights resnet50.pth --out=weights/imagenet
     python -m e2e_affect.main --config=configs/visual.py --config.pretrained=weights/imagenet
 
+    python -m e2e_affect.import_weights FER_static_ResNet50_AffectNet.pt FER_dinamic_LSTM_IEMOCAP.pt --out=weights/faces
+    python -m e2e_affect.predict --checkpoint=weights/faces --out=DIR CLIP
+
 ResNet-50 of torchvision, timm, Hugging Face, Keras and TF-slim, the authors' released network, and End2You's visual
 one where it was built with an LSTM. Of a training script's checkpoint the state dict is taken. The content of a file
 tells its format. The settings that the network needs are stored with the weights.
+
+EMO-AffectNet's static file is such a start and, alone or with a temporal file, a network that predicts at once.
 """
 
 from collections.abc import Callable
 import functools
+import pathlib
 
 from absl import flags, logging
 import numpy as np
@@ -17,44 +23,68 @@ import numpy as np
 from data_prep.core import cli
 from data_prep.core.errors import UserError
 from data_prep.schema.grid import PAPER
+from e2e_affect.clips import exported, expression_network
 from e2e_affect.config import switches
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.resnet import ResNet50
 from e2e_affect.layers.speech import ReleasedSpeechNetwork
-from e2e_affect.weights import detect, store
+from e2e_affect.weights import detect, emo_affectnet, emo_affectnet_origin, emo_affectnet_temporal, store
 from e2e_affect.weights.tensors import Imported
 
 
-def import_weights(file: str, out: str) -> Imported:
+def import_weights(file: str, out: str, temporal: str | None = None) -> Imported:
   """Imports a file and says what it found.
 
   Args:
     file: published weights.
-    out: folder to write `weights.safetensors` into.
+    out: folder to write `weights.safetensors` into, and, of EMO-AffectNet, the network that predicts.
+    temporal: EMO-AffectNet's temporal file, where `file` is its static one.
 
   Raises:
-    UserError, DataError: see `detect.import_file` and `store.write`.
+    UserError, DataError: see `detect.import_file` and `store.write`; or the two files do not belong together.
   """
-  imported = detect.import_file(file)
-  if not imported.params:
-    raise UserError(f'{file}: {imported.format}, which needs the static network; name both files, that one first')
+  imported, second = detect.import_file(file), detect.import_file(temporal) if temporal else None
+  if imported.format == emo_affectnet_temporal.FORMAT:
+    raise UserError(f'{file}: {imported.format}, which needs the static one; name both files, the static one first')
+  predicts = imported.format == emo_affectnet.FORMAT
+  if second and (not predicts or second.format != emo_affectnet_temporal.FORMAT):
+    raise UserError(
+      f'{file}: {imported.format}, and {temporal}: {second.format}; of two files the first must be '
+      f'{emo_affectnet.FORMAT}, the second {emo_affectnet_temporal.FORMAT}'
+    )
+  for path, of in ((file, imported), (temporal, second)):
+    if of:
+      _say_what(path, of)
+  for line in check(imported):
+    cli.say(f'check: {line}')
+  if predicts:
+    origin = emo_affectnet_origin.of(pathlib.Path(file).name, pathlib.Path(temporal).name if temporal else None)
+    exported.save(expression_network.make(imported, second, origin), out)
+    exported.load(out)
+    for line in (*origin['scores'], origin['licence']):
+      cli.say(line)
+    cli.say(f'written: {out}, a network for predict --checkpoint; read its README.md first')
+  cli.say(f'written: {store.write(out, imported, file)}' + (', a start for --config.pretrained' if predicts else ''))
+  return imported
+
+
+def _say_what(file, imported):
   cli.say(f'{file}: {imported.format}')
   for note in imported.notes:
     cli.say(f'  {note}')
-  parts = {part: [row for row in imported.mapping if row[1].startswith(f'{part}/')] for part in imported.params}
+  parts: dict[str, list] = {}
+  for row in imported.mapping:
+    parts.setdefault(row[1].partition('/')[0], []).append(row)
   for part, rows in parts.items():
     size = sum(np.prod(shape, dtype=int) for _, _, shape in rows)
     cli.say(f'{part}: {len(rows)} arrays, {size:,} parameters and statistics')
     for theirs, ours, shape in (rows[0], rows[-1]):
       cli.say(f'  {theirs} {list(shape)} -> {ours}')
   cli.say(f'ignored: {len(imported.ignored)}' + (f' ({", ".join(imported.ignored[:3])} …)' if imported.ignored else ''))
-  cli.say('the network is set to:')
+  if imported.switches:
+    cli.say('the network is set to:')
   for field, value in sorted(imported.switches.items()):
     cli.say(f'  config.model.{field} = {value!r}')
-  for line in check(imported):
-    cli.say(f'check: {line}')
-  cli.say(f'written: {store.write(out, imported, file)}')
-  return imported
 
 
 def check(imported: Imported) -> list[str]:
@@ -116,12 +146,12 @@ def _define_flags():
 
 
 def main(*files: str) -> None:
-  """Imports one weight file, as the flags say."""
+  """Imports one weight file, or two that belong together, as the flags say."""
   logging.set_verbosity(logging.WARNING)  # without JAX's lines about accelerators that are absent
-  if len(files) != 1:
+  if not 1 <= len(files) <= 2:
     raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')
-  import_weights(files[0], flags.FLAGS.out)
+  import_weights(files[0], flags.FLAGS.out, *files[1:])
 
 
 if __name__ == '__main__':
-  cli.run(main, _define_flags, max_arguments=1)
+  cli.run(main, _define_flags, max_arguments=2)

@@ -138,6 +138,18 @@ def say(line) -> None:
     raise write_error('standard output', e) from None
 
 
+def warn(text, stream=None) -> None:
+  """Says what nobody must miss, in red where the stream, standard output or this one, is a terminal."""
+  stream = stream or sys.stdout
+  (say if stream is sys.stdout else complain)(red(f'warning: {text}', stream))
+
+
+def red(line: str, stream) -> str:
+  """The line in red where the stream is a terminal that shows colours (https://no-color.org)."""
+  colour = stream.isatty() and not os.environ.get('NO_COLOR') and os.environ.get('TERM') not in (None, 'dumb')
+  return f'\x1b[31m{line}\x1b[0m' if colour else line
+
+
 def complain(line) -> None:
   """Prints a line to standard error, if that takes it."""
   try:

@@ -52,41 +52,52 @@ class Entry:
     read: see `Reader`; where there is a choice of targets it takes `targets`, too.
     needs: what `--source` is, for `--corpus=help`.
     targets: sets of targets to choose from by `--targets`, the default first; empty: there is no choice.
+    people: who they are, their language, whether they act, as networks of the corpus say it; '': not known.
+    licence: of the recordings, likewise.
   """
 
   read: Any
   needs: str = ''
   targets: Sequence[tuple[str, ...]] = ()
+  people: str = ''
+  licence: str = ''
 
 
 READERS: dict[str, Entry] = {}
 
 
-def register(name: str, read: Reader, needs: str = '', targets: Sequence[tuple[str, ...]] = ()) -> None:
+def register(
+  name: str,
+  read: Reader,
+  needs: str = '',
+  targets: Sequence[tuple[str, ...]] = (),
+  people: str = '',
+  licence: str = '',
+) -> None:
   """Adds a corpus; see `Entry`.
 
   Raises:
     ValueError: there is one of that name.
   """
-  registry.add(READERS, 'corpus', name, Entry(read, needs, targets))
+  registry.add(READERS, 'corpus', name, Entry(read, needs, targets, people, licence))
 
 
 for _entry in (
-  ('recola', recola.read, recola.NEEDS),
-  ('avec2016', avec2016.read, avec2016.NEEDS),
+  ('recola', recola.read, recola.NEEDS, (), recola.PEOPLE, recola.LICENCE),
+  ('avec2016', avec2016.read, avec2016.NEEDS, (), avec2016.PEOPLE, avec2016.LICENCE),
   ('csv', own.read, own.NEEDS),
-  ('ravdess', ravdess.read, ravdess.NEEDS),
-  ('sewa', sewa.read, sewa.NEEDS),
-  ('muse', muse.read, muse.NEEDS),
-  ('affwild2', affwild2.read, affwild2.NEEDS),
-  ('afewva', afewva.read, afewva.NEEDS),
-  ('omg', omg.read, omg.NEEDS),
-  ('case', case.read, case.NEEDS),
-  ('emodb', emodb.read, emodb.NEEDS, emodb.TARGETS),
-  ('crema_d', crema_d.read, crema_d.NEEDS, crema_d.TARGETS),
-  ('iemocap', iemocap.read, iemocap.NEEDS, iemocap.TARGETS),
-  ('tfds:crema_d', tfds_sets.CREMA_D, tfds_sets.NEEDS),
-  ('tfds:savee', tfds_sets.SAVEE, tfds_sets.NEEDS_BY_HAND),
+  ('ravdess', ravdess.read, ravdess.NEEDS, (), ravdess.PEOPLE, ravdess.LICENCE),
+  ('sewa', sewa.read, sewa.NEEDS, (), sewa.PEOPLE, sewa.LICENCE),
+  ('muse', muse.read, muse.NEEDS, (), muse.PEOPLE, muse.LICENCE),
+  ('affwild2', affwild2.read, affwild2.NEEDS, (), affwild2.PEOPLE, affwild2.LICENCE),
+  ('afewva', afewva.read, afewva.NEEDS, (), afewva.PEOPLE, afewva.LICENCE),
+  ('omg', omg.read, omg.NEEDS, (), omg.PEOPLE, omg.LICENCE),
+  ('case', case.read, case.NEEDS, (), case.PEOPLE, case.LICENCE),
+  ('emodb', emodb.read, emodb.NEEDS, emodb.TARGETS, emodb.PEOPLE, emodb.LICENCE),
+  ('crema_d', crema_d.read, crema_d.NEEDS, crema_d.TARGETS, crema_d.PEOPLE, crema_d.LICENCE),
+  ('iemocap', iemocap.read, iemocap.NEEDS, iemocap.TARGETS, iemocap.PEOPLE, iemocap.LICENCE),
+  ('tfds:crema_d', tfds_sets.CREMA_D, tfds_sets.NEEDS, (), crema_d.PEOPLE, crema_d.LICENCE),
+  ('tfds:savee', tfds_sets.SAVEE, tfds_sets.NEEDS_BY_HAND, (), tfds_sets.SAVEE_PEOPLE, tfds_sets.SAVEE_LICENCE),
 ):
   register(*_entry)
 

@@ -23,6 +23,8 @@ from data_prep.labels.label_files import Table
 from data_prep.schema.label_clock import Scorer
 
 NEEDS = 'folder with 001 … 600, pictures and a JSON each, as AFEW-VA is released'
+PEOPLE = 'actors in feature films, acted'
+LICENCE = 'by agreement with its owners, for research'
 FRAMES_PER_SECOND = 25.0
 
 

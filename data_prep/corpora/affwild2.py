@@ -29,6 +29,8 @@ from data_prep.media import frame_times
 from data_prep.schema.label_clock import Scorer
 
 NEEDS = 'folder with Train_Set/ and Validation_Set/ of txt files, batch1/ and batch2/ of videos, and cropped_aligned/'
+PEOPLE = 'people in videos from the web, many languages, spontaneous'
+LICENCE = 'by agreement with its owners, for research'
 _FOLDERS = {'Train_Set': 'train', 'Validation_Set': 'validation', 'Test_Set': 'test'}
 _NOT_ANNOTATED = -5.0
 _MAX_FRAMES_APART = 1  # of the annotation's lines from the video's frames

@@ -11,6 +11,8 @@ from data_prep.corpora import recola
 from data_prep.corpora.recording import Corpus, read_split_file
 
 NEEDS = "the challenge's folder: recordings_audio, recordings_video, ratings_gold_standard"
+PEOPLE = 'a part of RECOLA: speakers of French, in pairs over a video call, spontaneous'
+LICENCE = 'by agreement with its owners, for research'
 SPLIT = {
   partition: tuple(f'{name}_{i}' for i in range(1, 10))
   for partition, name in (('train', 'train'), ('validation', 'dev'), ('test', 'test'))

@@ -16,6 +16,8 @@ from data_prep.corpora import speaker_folds
 from data_prep.corpora.recording import Corpus, files_of, first_file, read_csv, Recording
 
 NEEDS = 'folder with AudioWAV, VideoFlash or both, as released; for votes also processedResults/summaryTable.csv'
+PEOPLE = '91 actors, English, twelve sentences, acted'
+LICENCE = 'Open Database License'
 EMOTIONS = {
   'ANG': 'anger',
   'DIS': 'disgust',

@@ -14,6 +14,8 @@ from data_prep.corpora import speaker_folds
 from data_prep.corpora.recording import Corpus, files_of, read_csv, Recording
 
 NEEDS = 'folder with the .wav files under their own names (03a01Fa.wav); for arousal,valence an index.csv beside them'
+PEOPLE = '10 actors, German, ten sentences, acted'
+LICENCE = 'free to use, as its owners state on their page'
 CLASSES, NUMBERS = ('emotion',), ('arousal', 'valence')
 TARGETS = (CLASSES, NUMBERS)
 EMOTIONS = {

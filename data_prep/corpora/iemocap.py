@@ -17,6 +17,8 @@ from data_prep.corpora import speaker_folds
 from data_prep.corpora.recording import Corpus, files_of, Recording
 
 NEEDS = 'folder with Session1 … Session5, of which dialog/EmoEvaluation/*.txt and sentences/wav are read'
+PEOPLE = '10 actors, English, scripted and improvised by actors'
+LICENCE = 'by agreement with its owners, for research'
 CLASSES = ('emotion',)
 TARGETS = (CLASSES, ('arousal', 'valence'), ('arousal', 'valence', 'dominance'))
 EMOTIONS = {'ang': 'anger', 'hap': 'happiness', 'exc': 'happiness', 'sad': 'sadness', 'neu': 'neutral'}

@@ -25,6 +25,8 @@ from data_prep.labels.label_files import Table
 from data_prep.schema.label_clock import Scorer
 
 NEEDS = 'folder with label_segments/, metadata/partition.csv and the media in audio/ and video/, as MuSe is released'
+PEOPLE = 'speakers of reviews of cars on the web, English, spontaneous'
+LICENCE = 'by agreement with its owners, for research'
 _TARGETS = ('arousal', 'valence')
 _MILLISECONDS = 10  # between two rows, from which on times are no seconds
 _SEGMENT = 'segment_id'

@@ -19,6 +19,8 @@ from data_prep.labels import columns
 from data_prep.schema.label_clock import Scorer
 
 NEEDS = 'folder with omg_TrainVideos.csv and its like, and the clips as <video>/<utterance>.mp4 in it or in its folders'
+PEOPLE = 'people in monologues from the web, English, acted and spontaneous'
+LICENCE = 'as its owners state, for research; the videos belong to whoever published them'
 _REQUIRED = ('video', 'utterance', *TARGETS)
 _PARTITIONS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 

@@ -14,6 +14,8 @@ from data_prep.corpora import speaker_folds
 from data_prep.corpora.recording import Corpus, files_of, Recording
 
 NEEDS = 'folder with Actor_01 … Actor_24, whose files are .wav, .flac or .mp4 under their own names'
+PEOPLE = '24 actors, English of North America, two sentences, acted'
+LICENCE = 'CC BY-NC-SA 4.0'
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')  # codes 01 … 08
 # The test actors of EmoBox's folds (Ma et al. 2024).
 TEST_ACTORS = {

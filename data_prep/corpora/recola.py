@@ -14,6 +14,8 @@ from data_prep.corpora import splits
 from data_prep.corpora.recording import Corpus, first_file, LabelSource, read_split_file, Recording, TARGETS
 
 NEEDS = 'the folder of the release: RECOLA-Annotation, RECOLA-Audio-recordings, RECOLA-Video-recordings'
+PEOPLE = 'speakers of French at a Swiss university, in pairs over a video call, spontaneous'
+LICENCE = 'by agreement with its owners, for research'
 ANNOTATION = ('RECOLA-Annotation/emotional_behaviour', 'Ratings_affective_behaviour_CCC_centred')
 AUDIO = ('RECOLA-Audio-recordings', 'Audio_recordings_WAV')
 VIDEO = ('RECOLA-Video-recordings', 'Video_recordings_MP4')

@@ -21,6 +21,8 @@ from data_prep.labels.label_files import Table
 from data_prep.schema.label_clock import Scorer
 
 NEEDS = 'folder with labels/ (Train_01.csv, …), audio/ and video/, as AVEC 2017 or AVEC 2019 released SEWA'
+PEOPLE = 'pairs of acquainted people over a video call, German (in 2019 Hungarian and Chinese, too), spontaneous'
+LICENCE = 'by agreement with its owners, for research'
 TARGETS = ('arousal', 'valence', 'liking')
 _COLUMNS = ('name', 'timestamp', *TARGETS)  # the order of files without a header
 _PARTITIONS = {'train': 'train', 'devel': 'validation', 'test': 'test'}

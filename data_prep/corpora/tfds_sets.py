@@ -19,6 +19,8 @@ from data_prep.schema.manifest import PARTITIONS
 
 NEEDS = 'folder that tensorflow-datasets downloads to, or has downloaded to; needs e2e_affect[tfds]'
 NEEDS_BY_HAND = f'{NEEDS}, and AudioData.zip of SAVEE in downloads/manual of that folder'
+SAVEE_PEOPLE = '4 actors, all men, English, acted'
+SAVEE_LICENCE = 'by agreement with its owners, for research'
 WAV = 'wav'
 
 

@@ -1,5 +1,7 @@
 """The crop of a face: what is cut out of a frame."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 
@@ -12,19 +14,37 @@ GREY = 128  # crop before any face was found
 PARAMETERS = {'face_size': FACE_SIZE, 'jpeg_quality': jpeg.QUALITY, 'margin': MARGIN, 'grey': GREY}
 
 
-def grey() -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Crop:
+  """What is cut out around a face's box, whose sides are equal.
+
+  Attributes:
+    size: pixels of the crop, square.
+    width, height: of what is cut out, over the side of the box; the two are resized to the same size.
+  """
+
+  size: int = FACE_SIZE
+  width: float = 1 + 2 * MARGIN
+  height: float = 1 + 2 * MARGIN
+
+
+STORED = Crop()  # of the records
+
+
+def grey(crop: Crop = STORED) -> np.ndarray:
   """The crop before any face was found."""
-  return np.full((FACE_SIZE, FACE_SIZE, 3), GREY, np.uint8)
+  return np.full((crop.size, crop.size, 3), GREY, np.uint8)
 
 
-def cut(frame: np.ndarray, x: float, y: float, side: float) -> np.ndarray:
-  """The face's box with its margin, resized to uint8 [96, 96, 3]; the frame's border is repeated beyond the frame.
+def cut(frame: np.ndarray, x: float, y: float, side: float, crop: Crop = STORED) -> np.ndarray:
+  """What is around the face's box, resized to uint8 [size, size, 3]; the border is repeated beyond the frame.
 
   Args:
     frame: uint8 [H, W, 3] RGB.
     x, y, side: centre and side of the face's box, pixels.
+    crop: see `Crop`.
   """
-  pixels = max(2, round(side * (1 + 2 * MARGIN)))
-  patch = cv2.getRectSubPix(frame, (pixels, pixels), (x - 0.5, y - 0.5))
-  method = cv2.INTER_AREA if pixels > FACE_SIZE else cv2.INTER_LINEAR
-  return cv2.resize(patch, (FACE_SIZE, FACE_SIZE), interpolation=method)
+  pixels = max(2, round(side * crop.width)), max(2, round(side * crop.height))
+  patch = cv2.getRectSubPix(frame, pixels, (x - 0.5, y - 0.5))
+  method = cv2.INTER_AREA if min(pixels) > crop.size else cv2.INTER_LINEAR
+  return cv2.resize(patch, (crop.size, crop.size), interpolation=method)

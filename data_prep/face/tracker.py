@@ -44,7 +44,7 @@ _FLOW: dict[str, Any] = dict(
 
 
 def follow(
-  frames: Iterable[np.ndarray | None], first_box=None, grid: Grid = PAPER
+  frames: Iterable[np.ndarray | None], first_box=None, grid: Grid = PAPER, crop: cropping.Crop = cropping.STORED
 ) -> Iterator[tuple[np.ndarray | None, bytes, float, tuple | None]]:
   """Follows the face through a video; yields for each step its own frame, the crop's JPEG, the confidence, the box.
 
@@ -54,14 +54,15 @@ def follow(
     frames: uint8 [H, W, 3] RGB, or None where nothing is shown; `grid.pictures_per_step` per step, as `Video` has them.
     first_box: (x, y, width, height) in the first frame, or None.
     grid: of the frames.
+    crop: what is cut out.
   """
-  tracker, last, per_step = FaceTracker(first_box), None, grid.pictures_per_step
+  tracker, last, per_step = FaceTracker(first_box, crop), None, grid.pictures_per_step
   for i, frame in enumerate(frames):
-    crop, confidence, box = tracker.step(frame)
+    face, confidence, box = tracker.step(frame)
     if i % per_step != per_step // 2:
       continue
-    if crop is not last:
-      last, data = crop, jpeg.encode(crop)
+    if face is not last:
+      last, data = face, jpeg.encode(face)
     yield frame, data, confidence, box
 
 
@@ -71,10 +72,11 @@ class FaceTracker:
   With several faces it keeps to the one in the first box; without a box, to the largest.
   """
 
-  def __init__(self, first_box=None):
+  def __init__(self, first_box=None, crop=cropping.STORED):
     """
     Args:
       first_box: (x, y, width, height) of the face in the first frame, pixels; None: the largest face found.
+      crop: `cropping.Crop`, what is cut out.
     """
     self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
     self._first_box = first_box
@@ -85,7 +87,8 @@ class FaceTracker:
     self._grey = None
     self._wait = 0  # frames until the next detection
     self._failures = 0
-    self._crop = cropping.grey()
+    self._cut_out = crop
+    self._crop = cropping.grey(crop)
 
   def step(self, frame):
     """Takes the next frame.
@@ -94,7 +97,7 @@ class FaceTracker:
       frame: uint8 [H, W, 3] RGB, or None where the video shows nothing (yet).
 
     Returns:
-      crop: uint8 [96, 96, 3] RGB, the face with a margin; the last good crop while the face is lost, grey before
+      crop: uint8 [size, size, 3] RGB, the face with a margin; the last good crop while the face is lost, grey before
         it was first found.
       confidence: float in [0, 1]; 0: the face is lost.
       box: (x, y, side) of the face (without the margin) in the frame's pixels, or None while it is lost.
@@ -131,7 +134,7 @@ class FaceTracker:
     self._box += CORRECTION * self._correction
     self._correction *= 1 - CORRECTION
     x, y, side = self._box / scale
-    self._crop = cropping.cut(frame, x, y, side)
+    self._crop = cropping.cut(frame, x, y, side, self._cut_out)
     return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
 
   def _begin(self, first_box, grey) -> None:

@@ -59,7 +59,8 @@ class Clip:
 class Crops:
   """JPEGs of the face in a file, one per step; a slice decodes them."""
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, path: pathlib.Path, size: int):
+    self._size = size
     self._file = path.open('w+b')
     self._begin, self._end = array.array('q'), array.array('q')
     self._last: bytes | None = None
@@ -86,9 +87,9 @@ class Crops:
     return self._begin[step] == self._begin[other]
 
   def __getitem__(self, steps: slice) -> np.ndarray:
-    """uint8 [n, 96, 96, 3] RGB of consecutive steps."""
+    """uint8 [n, size, size, 3] RGB of consecutive steps."""
     wanted = range(*steps.indices(len(self)))
-    decoded = np.empty((len(wanted), cropping.FACE_SIZE, cropping.FACE_SIZE, 3), np.uint8)
+    decoded = np.empty((len(wanted), self._size, self._size, 3), np.uint8)
     for i, step in enumerate(wanted):
       decoded[i] = jpeg.decode(self.jpeg(step))
     return decoded
@@ -104,6 +105,7 @@ def read(
   *,
   picture: bool,
   grid: Grid = PAPER,
+  crop: cropping.Crop = cropping.STORED,
   channel: int | None = None,
   watch: Callable[[np.ndarray | None], None] | None = None,
 ) -> Clip:
@@ -117,6 +119,7 @@ def read(
     spool: folder for the temporary files; the clip is good as long as they are there.
     picture: whether faces are wanted; without them the picture's length is read, and nothing is decoded.
     grid: of the network.
+    crop: that the network takes.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     watch: called with the frame of every step, or None where nothing is shown, in order.
 
@@ -138,10 +141,10 @@ def read(
   video, crops, found, boxes, size, video_end = None, None, [], [], None, None
   if video_path is not None and picture:
     video = video_track.Video(video_path, grid)
-    crops = Crops(spool / 'crops')
+    crops = Crops(spool / 'crops', crop.size)
     first_box = read_box(recording.boxes) if recording.boxes else None
     begin, other = time.perf_counter(), sum(cost.values())
-    for frame, data, confidence, box in tracker.follow(_timed(video, cost), first_box, grid):
+    for frame, data, confidence, box in tracker.follow(_timed(video, cost), first_box, grid, crop):
       if watch is not None:
         watching = time.perf_counter()
         watch(frame)
@@ -159,7 +162,7 @@ def read(
   lengths.check_begun(str(recording.video or recording.audio), seconds, steps)
   if crops is not None:
     if not len(crops):  # a picture that ends before the sound begins
-      data = jpeg.encode(cropping.grey())
+      data = jpeg.encode(cropping.grey(crop))
     for _ in range(len(crops), steps):
       crops.append(data)
       found.append(0.0)

@@ -6,7 +6,8 @@ import pathlib
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
 from e2e_affect.clips import clip_csv, clip_files, index_page, one_clip, out_folder, rejects, sources
-from e2e_affect.clips.network import Network, SIMULATED
+from e2e_affect.clips.network import Network
+from e2e_affect.run.origin import SIMULATED
 
 
 def analyse(
@@ -35,7 +36,7 @@ def analyse(
   out = pathlib.Path(out)
   found = sources.find(arguments, out, cli.say)
   if network.simulated:
-    cli.say(f'warning: {SIMULATED}')
+    cli.warn(SIMULATED)
   with out_folder.held(out):
     refused = rejects.read(out)
     own_index = _check_index(out, len(found) > 1)

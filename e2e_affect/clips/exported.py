@@ -14,18 +14,15 @@ import json
 import pathlib
 
 from flax import traverse_util
-import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from data_prep.core import atomic, json_text
 from data_prep.core.errors import CheckpointError, UserError
-from e2e_affect.clips import model_card
+from e2e_affect.clips import expression_network, model_card
 from e2e_affect.clips.network import Network
 from e2e_affect.config import stored
-from e2e_affect.run import workdir
-from e2e_affect.train import train_state
 
 PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
 FORMAT_VERSION = 1
@@ -78,12 +75,10 @@ def load(folder) -> Network:
     flat = safetensors.numpy.load(data)
   except (OSError, KeyError, safetensors.SafetensorError) as e:
     raise CheckpointError(f'{path}: cannot be read ({e}); export the run again') from None
-  layout = workdir.layout_of(about.get('dataset') or {}, config, about['targets'])
-  state = jax.eval_shape(lambda: train_state.init_state(config, layout))
-  template = {'params': state.params, 'batch_stats': state.batch_stats}
-  _check_shapes(path, flat, traverse_util.flatten_dict(template, sep='/'))
+  kind = _kind_of(folder / ABOUT_FILE, about)
+  _check_shapes(path, flat, traverse_util.flatten_dict(kind.shapes(config, about), sep='/'))
   variables = traverse_util.unflatten_dict(flat, sep='/')
-  network = Network(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
+  network = kind(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
   try:
     network.postprocess(np.zeros((3, len(network.targets)), np.float32))
   except (TypeError, AttributeError, KeyError, ValueError) as e:
@@ -91,6 +86,19 @@ def load(folder) -> Network:
       f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r}); export the run again'
     ) from None
   return network
+
+
+def _kind_of(path, about):
+  """The class of the network: ours, or a published one that `import_weights` wrote."""
+  name = about.get('published')
+  if name is None:
+    return Network
+  if name not in expression_network.FORMATS:
+    raise UserError(
+      f'{path}: published network {str(name)[:40]!r}, this program knows '
+      f'{", ".join(expression_network.FORMATS)}; import the files again'
+    )
+  return expression_network.ExpressionClips
 
 
 def _check_shapes(path, found: Mapping, wanted: Mapping):

@@ -1,5 +1,7 @@
 """The model card of an exported network: what it was trained on, its results, its limits, its licence."""
 
+import dataclasses
+
 from e2e_affect import streams
 from e2e_affect.clips.network import Network
 from e2e_affect.traces import postprocess
@@ -10,9 +12,12 @@ on. It was trained to follow what several raters agreed on, not what a person fe
 pass the ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of
 one recording rather than people of different recordings."""
 
+# Red on GitHub, and wherever Markdown keeps styles.
 _SIMULATED = """\
-Trained on a **simulated corpus**: voices and faces drawn by a program, with arousal and valence put in by formulas. It
-shows that the system works. **It says nothing about people** and must not be used on them."""
+> [!CAUTION]
+> <b style="color: #c00000">Not about people.</b> Trained on a **simulated corpus**: voices and faces drawn by a
+> program, with labels put in by formulas. It shows that the system works. **It says nothing about people** and must
+> not be used on them."""
 
 _LIMITS = """\
 * It knows the people, the language, the room, the camera and the microphone of its corpus. Elsewhere its errors are
@@ -24,8 +29,68 @@ _LIMITS = """\
   inferring emotions at work or in schools is forbidden by law."""
 
 
+_PUBLISHED = """\
+Each step of {milliseconds:g} ms gets a probability of each of seven expressions: {targets}; they sum to 1. {how} Where
+no face was found they are 1/7 each. They say what a rater would call a face, not what the person feels, and they are
+not calibrated: .9 does not mean right nine times in ten."""
+_HOW = {
+  False: 'Every face is judged by itself.',
+  True: """\
+The network reads windows of ten faces, 2 s, that overlap by half; the probabilities of a step are the mean of the
+windows that see it. A window at the end of a clip repeats its last face. So a step's values depend on up to 2 s before
+and after it.""",
+}
+_PUBLISHED_INPUT = """\
+A face crop of {size}×{size} pixels RGB, five times a second. What is cut out is {width:g} of the side of our tracker's
+square box wide and {height:g} high, resized without keeping the aspect: so large are the boxes of the detectors that
+the authors use, against ours. Crops of another detector lie a little otherwise, and the published scores were reached
+with those. A step without a face shows the last face before it."""
+_PUBLISHED_LIMITS = """\
+* It knows seven words for a face. What is none of these it calls by one of them.
+* It knows nothing of what is said, of the situation, or of the person."""
+
+
 def card(network: Network) -> str:
   """The model card, in Markdown."""
+  return _published(network) if network.origin.network else _own(network)
+
+
+def _published(network):
+  """Of a network that others trained."""
+  origin, about, targets = network.origin, network.about, ', '.join(network.targets)
+  temporal, crop = about['published'].endswith('temporal'), network.crop
+  files = ' and '.join(f'`{name}`' for name in about['origin']['files'])
+  parts = [
+    f'# {network.config.name}: {targets} from the face',
+    f'{origin.network}. Imported by this program from {files}; nothing was trained here.',
+    '## Output',
+    _PUBLISHED.format(
+      milliseconds=1000 * network.layout.grid.step_seconds, targets=targets, how=_HOW[temporal].replace('\n', ' ')
+    ),
+    '## Input',
+    _PUBLISHED_INPUT.format(**dataclasses.asdict(crop)),
+    '## Training data',
+    _bullets(origin.people),
+    '## Results',
+    _bullets(origin.scores),
+    'They are published; this program has not repeated them.',
+    '## Limits',
+    f'{_PUBLISHED_LIMITS}\n{_LIMITS}',
+    '## Licence',
+    origin.licence,
+    '## Use',
+    _use(network),
+    f'Imported with {about["commit"]}.',
+  ]
+  return '\n\n'.join(parts) + '\n'
+
+
+def _bullets(lines):
+  return '\n'.join(f'* {line}' for line in lines)
+
+
+def _own(network):
+  """Of a network that this program trained."""
   config, about, grid = network.config, network.about, network.layout.grid
   dataset, targets, simulated = about['dataset'], network.targets, network.simulated
   rows = ['| partition | recordings | subjects | hours |', '|---|---|---|---|']
@@ -47,6 +112,8 @@ def card(network: Network) -> str:
     '## Training data',
     f'Corpus layout: `{corpus}`' + (', simulated' if simulated else '') + '; faces and gold '
     'standard as `network.json` says under `dataset`.',
+    f'People: {"; ".join(network.origin.people)}.',
+    f'Licence of the recordings: {network.origin.licence}.',
     '\n'.join(rows),
     '## Results',
     _results(about),

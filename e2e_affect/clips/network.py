@@ -9,21 +9,16 @@ import ml_collections
 import numpy as np
 
 from data_prep.core.errors import UserError
+from data_prep.face import cropping
 from e2e_affect import streams
 from e2e_affect.clips import arrays
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.evaluate import chunks
 from e2e_affect.layers import recurrent
 from e2e_affect.models import affect
-from e2e_affect.run import workdir
+from e2e_affect.run import origin, workdir
 from e2e_affect.traces import postprocess
 from e2e_affect.traces.traces import Trace
-
-# What every output of such a network says.
-SIMULATED = (
-  'this network learnt from a simulated corpus, from drawings of people and not from people: its values say '
-  'nothing about a person'
-)
 
 
 class Network:
@@ -37,7 +32,8 @@ class Network:
 
   Attributes:
     config: of the run it comes from.
-    about: `targets`, `label_scale`, `postprocessing`, `checkpoint`, `dataset`, `simulated`, `results`, `commit`.
+    about: `targets`, `label_scale`, `postprocessing`, `checkpoint`, `dataset`, `simulated`, `results`, `commit`;
+      of a network that others trained also `published` and `origin`.
     variables: `params` and `batch_stats`.
     layout: of the records that it was trained on: its grid, and the shapes of what it takes.
   """
@@ -53,9 +49,19 @@ class Network:
     self.config, self.variables, self.about = config, variables, about
     frozen = ml_collections.FrozenConfigDict(config)
     self.layout = workdir.layout_of(about.get('dataset') or {}, config, self.targets)
+    self._prepare(config, frozen)
+
+  def _prepare(self, config, frozen):
+    """Makes what `predict` runs."""
     model = affect.make_model(config, self.layout, axis_name=None)
     self._context = chunks.context_steps(config.model, self.layout.grid)
     self._eval_step = jax.jit(functools.partial(chunks.eval_step, model=model, config=frozen, context=self._context))
+
+  @classmethod
+  def shapes(cls, config: ml_collections.ConfigDict, about: dict) -> dict:
+    """Shapes of the variables of such a network, `params` and `batch_stats`; arguments as those of the class."""
+    layout = workdir.layout_of(about.get('dataset') or {}, config, about['targets'])
+    return jax.eval_shape(lambda: affect.init_variables(config, layout))
 
   @property
   def targets(self) -> list[str]:
@@ -68,10 +74,19 @@ class Network:
     return tuple(self.config.model.modalities)
 
   @property
+  def crop(self) -> cropping.Crop:
+    """What it sees of a frame."""
+    return cropping.STORED
+
+  @property
+  def origin(self) -> origin.Origin:
+    """On whom it was trained."""
+    return origin.of(self.about.get('dataset') or {}, self.about.get('origin'), self.about.get('simulated'))
+
+  @property
   def simulated(self) -> bool:
-    """Whether it learnt from a simulated corpus. Older exports have no such field; their `dataset` says it."""
-    preparation = (self.about.get('dataset') or {}).get('preparation') or {}
-    return bool(self.about.get('simulated', preparation.get('simulated', False)))
+    """Whether it learnt from a simulated corpus."""
+    return self.origin.simulated
 
   def __call__(
     self, *, audio: np.ndarray | None = None, faces: np.ndarray | None = None, face_found: np.ndarray | None = None
@@ -96,7 +111,7 @@ class Network:
         part for is given; or `face_found` comes without `faces`.
     """
     if self.simulated:
-      warnings.warn(SIMULATED, stacklevel=2)
+      warnings.warn(origin.SIMULATED, stacklevel=2)
     given = {'audio': audio, 'faces': faces, 'face_found': face_found}
     raw = self.predict(arrays.signals(given, self.config.model, self.layout))
     post = self.postprocess(raw)

@@ -17,9 +17,10 @@ from data_prep.media import playback
 from data_prep.recordings import clip as clips
 from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, clip_page, out_folder
-from e2e_affect.clips.network import Network, SIMULATED
+from e2e_affect.clips.network import Network
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.run import version
+from e2e_affect.run.origin import SIMULATED
 
 _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small copy
 
@@ -76,6 +77,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
       spool,
       picture=any(stream.picture for stream in streams.of(network.config.model)),
       grid=network.layout.grid,
+      crop=network.crop,
       channel=channel,
       watch=watch,
     )
@@ -153,6 +155,7 @@ def _about(network) -> dict:
       'modalities': list(network.modalities),
       **({'warning': SIMULATED} if network.simulated else {}),
       'simulated': network.simulated,
+      'trained_on': network.origin.for_json(),
       'checkpoint': network.about['checkpoint'],
       'exported_with': network.about['commit'],
     },

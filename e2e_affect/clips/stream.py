@@ -12,6 +12,7 @@ import collections
 from collections.abc import Iterator
 import functools
 import math
+import sys
 import time
 from typing import BinaryIO, TextIO
 
@@ -26,8 +27,9 @@ from data_prep.core import cli
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import Grid
 from e2e_affect.clips import pcm
-from e2e_affect.clips.network import Network, SIMULATED
+from e2e_affect.clips.network import Network
 from e2e_affect.layers.recurrent import initial_carry, RecurrentNetwork
+from e2e_affect.run.origin import SIMULATED
 from e2e_affect.streams import STREAMS
 
 _POOLED = 2  # samples into one, after the short filter
@@ -265,7 +267,7 @@ def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
     'traces, by the loudness heard so far'
   )
   if network.simulated:
-    cli.complain(f'warning: {SIMULATED}')
+    cli.warn(SIMULATED, sys.stderr)
   print(','.join(['time', *network.targets]), file=sink, flush=True)
   costs: list[float] = []
   steps = 0

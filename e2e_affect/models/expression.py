@@ -65,6 +65,12 @@ class ExpressionNetwork(nn.Module):
     return nn.softmax(self.head(x))
 
 
+def of_faces(classify: Callable[[np.ndarray], np.ndarray], features: np.ndarray, found: np.ndarray) -> np.ndarray:
+  """Probabilities [T, 7] of every step by itself; 1/7 each where there is no face. Arguments as in `of_windows`."""
+  probabilities = np.asarray(classify(features))
+  return np.where(found[:, None] > 0, probabilities, 1 / probabilities.shape[1]).astype(np.float32)
+
+
 def of_windows(classify: Callable[[np.ndarray], np.ndarray], features: np.ndarray, found: np.ndarray) -> np.ndarray:
   """Probabilities of every step: the mean of the windows that see it.
 
@@ -73,7 +79,7 @@ def of_windows(classify: Callable[[np.ndarray], np.ndarray], features: np.ndarra
   without any face says nothing.
 
   Args:
-    classify: windows [64, 10, 512] -> [64, 7].
+    classify: windows [N, 10, 512] -> [N, 7], or of single faces [T, 512] -> [T, 7]; N is always the same.
     features: [T, 512].
     found: [T], 0 where there is no face.
 

@@ -136,6 +136,16 @@ def test_deterministic(face):
   assert all((a == b).all() for a, b in zip(first[0], second[0])) and (first[1] == second[1]).all()
 
 
+def test_a_crop_may_be_larger_and_upright():
+  """A ramp: the crop of a box at (40, 30) of side 20 goes from 40 − 8 to 40 + 8 and from 30 − 12 to 30 + 12."""
+  y, x = np.mgrid[:80, :100].astype(np.uint8)
+  crop = cropping.cut(np.stack([x, y, 0 * x], axis=-1), 40, 30, 20, cropping.Crop(64, 0.8, 1.2))
+  assert crop.shape == (64, 64, 3) and (cropping.grey(cropping.Crop(64)) == cropping.GREY).all()
+  # Pixel i of a frame lies from i to i + 1; the crop's middle is that of the box, its ends are half a pixel inside.
+  np.testing.assert_allclose(crop[32, [0, 32, 63], 0], [32, 40, 47], atol=1)
+  np.testing.assert_allclose(crop[[0, 32, 63], 32, 1], [18, 30, 41], atol=1)
+
+
 def test_encode_crop():
   rng = np.random.default_rng(0)
   crop = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)

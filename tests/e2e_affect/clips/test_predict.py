@@ -27,7 +27,7 @@ from e2e_affect import export, heads, predict
 from e2e_affect.clips import analyse, exported, model_card, of_run
 from e2e_affect.clips import network as networks
 from e2e_affect.evaluate import chunks, predictor, results
-from e2e_affect.run import workdir
+from e2e_affect.run import origin, workdir
 from e2e_affect.train import checkpoint_files, finish, train_state
 from tests import clips
 from tests.networks import layout, small_config, small_network
@@ -209,10 +209,10 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
   )
   assert all('by a network of drawings, not of people' in line for line in said[1:3])
   model = json.loads((tmp_path / 'out' / 'a.json').read_text())['model']
-  assert model['simulated'] is True and model['warning'] == networks.SIMULATED
+  assert model['simulated'] is True and model['warning'] == origin.SIMULATED
   assert {row['trained_on'] for row in rows(tmp_path / 'out' / 'a.csv')} == {'simulated people'}
   for page in ('a.html', 'index.html'):
-    assert f'<b>Not about people:</b> {networks.SIMULATED}.' in (tmp_path / 'out' / page).read_text()
+    assert f'<b>Not about people:</b> {origin.SIMULATED}.' in (tmp_path / 'out' / page).read_text()
   assert (tmp_path / 'out' / 'index.html').read_text().count('by a network of drawings, not of people</td>') == 2
   with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
     network(audio=np.ones(700, np.int16))
