@@ -6,10 +6,13 @@ import subprocess
 import sys
 
 import pytest
+import soundfile
 
 from data_prep import corpora
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import avec2016, own, recola, recording, splits
+from data_prep.shards import prepare
+from tests import clips
 
 
 def touch(*paths):
@@ -253,3 +256,28 @@ def test_help_lists_every_corpus_with_what_it_needs():
     assert f'--corpus={name}\n    --source: {entry.needs}\n' in done.stdout and len(entry.needs) > 20
   done = subprocess.run([*command[:3], '--corpus=csv', '--out=x'], capture_output=True, text=True)
   assert done.returncode == 64 and done.stderr.startswith('error: --source is missing; `python -m data_prep.prepare')
+
+
+def test_the_reader_of_contributing_prepares_a_corpus(tmp_path, monkeypatch):
+  page = (pathlib.Path(__file__).resolve().parents[3] / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+  namespace = {}
+  exec(page.partition('\n## Add a corpus\n')[2].partition('```python\n')[2].partition('```')[0], namespace)
+  monkeypatch.setitem(corpora.READERS, 'mine', corpora.Entry(namespace['read'], namespace['NEEDS']))
+  for speaker, emotions in {'ann': ('joy', 'anger'), 'ben': ('joy', 'anger'), 'cleo': ('joy', 'sorrow')}.items():
+    for k, emotion in enumerate(emotions):
+      path = tmp_path / 'mine' / speaker / f'{emotion}_{k}.wav'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      soundfile.write(path, clips.tone(0.5 + k, 8_000), 8_000)
+  out = tmp_path / 'out'
+  result = prepare.prepare(corpus='mine', source=tmp_path / 'mine', out=out, jobs=1, allow_rejects=True)
+  assert [(s.recording, s.partition) for s in result.manifest.shards] == [
+    ('cleo_joy_0', 'train'),
+    ('ben_anger_1', 'validation'),
+    ('ben_joy_0', 'validation'),
+    ('ann_anger_1', 'test'),
+    ('ann_joy_0', 'test'),
+  ]
+  (refused,) = result.rejects
+  assert refused['reason'] == "cleo_sorrow_1: emotion is 'sorrow'; expected one of anger, joy, neutral"
+  with pytest.raises(DataError, match='expected folder with a folder for each speaker'):
+    corpora.read('mine', out)
