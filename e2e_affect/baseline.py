@@ -8,7 +8,7 @@ from data_prep.core import cli
 from data_prep.core.errors import UserError
 from e2e_affect.config import command_line
 from e2e_affect.run import allocator, hold
-from e2e_affect.run.log import ours_or_warning
+from e2e_affect.run.log import ours_or_warning, RedWarnings
 
 _EXPLAINED = "`get_config` of the rival's file in e2e_affect/baselines"
 
@@ -29,6 +29,7 @@ def main() -> None:
   allocator.keep_memory()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(ours_or_warning)
+  logging.get_absl_handler().setFormatter(RedWarnings())
   asked = flags.FLAGS
   if asked.config is None:
     raise UserError('--config is missing; try --config=configs/baselines/svr.py:egemaps')

@@ -10,7 +10,7 @@ from data_prep.core.errors import UserError
 from data_prep.schema.manifest import PARTITIONS
 from e2e_affect.config import command_line, defaults
 from e2e_affect.run import allocator, hold, hosts
-from e2e_affect.run.log import ours_or_warning
+from e2e_affect.run.log import ours_or_warning, RedWarnings
 
 _EXPLAINED = 'e2e_affect/config/defaults.py'
 
@@ -45,6 +45,7 @@ def main() -> None:
   allocator.keep_memory()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(ours_or_warning)
+  logging.get_absl_handler().setFormatter(RedWarnings())
   asked = flags.FLAGS
   if asked.mode == 'train' and asked.config is None:
     raise UserError('--config is missing; try --config=configs/fused.py')

@@ -29,7 +29,7 @@ from data_prep.schema.label_clock import Scorer
 
 NEEDS = 'folder with sub_1.csv … sub_30.csv (jstime,valence,arousal,video), or with annotations/ of them'
 PEOPLE = '30 people who watch films and move a joystick, spontaneous'
-LICENCE = 'CC BY 4.0'
+LICENCE = 'as its owners state on the page of the corpus'
 SUBJECTS = tuple(f'sub_{i}' for i in range(1, 31))
 FILMS = tuple(range(1, 9))
 _COLUMNS = ('jstime', *TARGETS, 'video')

@@ -15,7 +15,7 @@ from data_prep.corpora.recording import Corpus, files_of, read_csv, Recording
 
 NEEDS = 'folder with the .wav files under their own names (03a01Fa.wav); for arousal,valence an index.csv beside them'
 PEOPLE = '10 actors, German, ten sentences, acted'
-LICENCE = 'free to use, as its owners state on their page'
+LICENCE = 'as its owners state on the page of the corpus'
 CLASSES, NUMBERS = ('emotion',), ('arousal', 'valence')
 TARGETS = (CLASSES, NUMBERS)
 EMOTIONS = {

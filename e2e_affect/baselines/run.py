@@ -16,7 +16,7 @@ from e2e_affect.baselines.base import Corpus
 from e2e_affect.evaluate import results
 from e2e_affect.heads.regression import Regression
 from e2e_affect.report import comparison, plots, run_report
-from e2e_affect.run import hold, version
+from e2e_affect.run import hold, origin, version
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
 
@@ -54,7 +54,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     atomic.write(folder / run_report.SEARCH_FILE, json.dumps(record, indent=1, allow_nan=False) + '\n')
     traces = {partition: predictor.predict(partition) for partition in PARTITIONS if corpus.recordings[partition]}
     head, targets = Regression(), corpus.targets
-    checkpoint: dict[str, Any] = {'rival': config.rival, 'code': version.commit()}
+    checkpoint: dict[str, Any] = {
+      'rival': config.rival,
+      'code': version.commit(),
+      'trained_on': origin.of(workdirs.describe(corpus.manifest)).line,
+    }
     for search in record['searches']:
       checkpoint[search['what']] = search['chosen']
     own = own_clock.read(config.data.dir, corpus.manifest, targets)

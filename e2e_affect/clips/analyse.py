@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import pathlib
+import sys
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
@@ -70,7 +71,8 @@ def _analyse(network, places, out, embed, channel, refused, own_index):
       sparklines[name] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(network.targets)}
       if refused.pop(key, None):
         rejects.write(out, refused)
-      cli.say(_line(out, content, recording))
+      line = _line(out, content, recording)
+      cli.say(cli.red(line, sys.stdout) if network.simulated else line)
   several = own_index and _write_index(out, sparklines, refused, len(places) > 1)
   if summaries:
     work = sum(sum(content['cost']['seconds'].values()) for content in summaries)

@@ -53,6 +53,7 @@ def write_page(
     title=content['clip'],
     headline=_headline(content),
     warning=content['model'].get('warning'),
+    origin=content['model']['trained_on'],
     media=_media(media),
     crops=clip.crops is not None,
     ratio='{}/{}'.format(*(clip.frame_size or (16, 9))),

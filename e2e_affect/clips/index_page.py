@@ -61,12 +61,18 @@ def write_index(
   ]
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
   warnings = [content['model']['warning'] for content in summaries if content['model'].get('warning')]
+  origins: list[dict] = []
+  for content in summaries:
+    of = content['model'].get('trained_on')  # absent in results of earlier versions
+    if isinstance(of, dict) and {'people', 'licence'} <= of.keys() and of not in origins:
+      origins.append(of)
   html = render(
     'clips/assets/index.html',
     title=f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}',
     mark=MARK,
     largest=f'{largest:.2f}',
     warning=next(iter(warnings), None),
+    origins=origins,
     heads=heads,
     rows=[row(content, lines, targets, largest) for content, lines in zip(summaries, sparklines, strict=True)],
     width=_WIDTH,

@@ -89,7 +89,7 @@ def _bullets(lines):
   return '\n'.join(f'* {line}' for line in lines)
 
 
-def _own(network):
+def _own(network: Network) -> str:
   """Of a network that this program trained."""
   config, about, grid = network.config, network.about, network.layout.grid
   dataset, targets, simulated = about['dataset'], network.targets, network.simulated

@@ -9,13 +9,11 @@ from e2e_affect.paper.published import TARGETS
 from e2e_affect.paper.times import in_words
 from e2e_affect.report.page import figure, render
 from e2e_affect.report.run_report import number, searches
+from e2e_affect.run.origin import SIMULATED_NUMBERS
 
 TITLE = 'The paper’s tables'
 _OUTCOMES = ('converged', 'relevance vectors')  # columns of a search that were not set
-_SIMULATED = (
-  'Simulated people: voices and faces drawn by this program, with labels that follow from them. The numbers show that '
-  'everything runs and learns. They say nothing of real people, and cannot be held against the paper’s.'
-)
+_SIMULATED = f'{SIMULATED_NUMBERS}, and cannot be held against the paper’s.'
 
 
 def html(content: Mapping[str, Any], out: pathlib.Path) -> str:

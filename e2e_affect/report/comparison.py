@@ -7,6 +7,7 @@ import pathlib
 from e2e_affect.evaluate.results import on_others
 from e2e_affect.report import run_report
 from e2e_affect.report.page import figure, render
+from e2e_affect.run import origin
 
 
 def table_vi(runs: Sequence[tuple[str, dict]], stage: str) -> list[list[str]]:
@@ -47,13 +48,20 @@ def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path
     report, here = os.path.realpath(workdir / run_report.REPORT_FILE), os.path.dirname(os.path.realpath(out))
     link = pathlib.Path(os.path.relpath(report, here)).as_posix()
     stem, caption = next(iter(run_report.figure_captions(results, run_report.head_of(workdir))))
-    shown.append({'name': name, 'link': link, 'figure': figure(workdir / 'figures' / f'{stem}.png', caption)})
+    shown.append(
+      {
+        'name': name,
+        'link': link,
+        'origin': run_report.origin_of(workdir).line,
+        'figure': figure(workdir / 'figures' / f'{stem}.png', caption),
+      }
+    )
   heads = dict.fromkeys(map(run_report.head_of, workdirs))
   return render(
     'report/templates/comparison.html',
     title='Comparison',
     measures=measures(workdirs),
-    simulated=any(map(run_report.of_simulated_people, workdirs)),
+    simulated=origin.SIMULATED_NUMBERS if any(run_report.origin_of(w).simulated for w in workdirs) else None,
     tables=tables,
     runs=shown,
     meanings=[head.meaning_of_several for head in heads],

@@ -9,6 +9,7 @@ from data_prep.core.errors import DataError
 from e2e_affect.evaluate.results import read_results
 from e2e_affect.heads import Head, HEADS
 from e2e_affect.report.page import figure, render, text_rows
+from e2e_affect.run import origin
 from e2e_affect.run import workdir as workdirs
 
 REPORT_FILE = 'report.html'
@@ -45,7 +46,8 @@ def write_report(workdir) -> pathlib.Path:
       'report/templates/run.html',
       title=os.path.basename(os.path.realpath(workdir)),
       headline=_headline(results, head),
-      simulated=of_simulated_people(workdir),
+      simulated=origin.SIMULATED_NUMBERS if origin_of(workdir).simulated else None,
+      origin=origin_of(workdir).for_json(),
       table_head=head.table_head,
       partitions=_metrics(results, head),
       reasons=_reasons(results, head),
@@ -62,9 +64,9 @@ def write_report(workdir) -> pathlib.Path:
   return path
 
 
-def of_simulated_people(workdir: pathlib.Path) -> bool:
-  """Whether a run learnt from the simulated corpus; False where an older run does not say."""
-  return bool(workdirs.dataset_if_written(workdir).get('preparation', {}).get('simulated'))
+def origin_of(workdir: pathlib.Path) -> origin.Origin:
+  """On whom a run learnt."""
+  return origin.of(workdirs.dataset_if_written(workdir))
 
 
 def _partitions(results):

@@ -2,6 +2,11 @@
 
 import logging as python_logging
 import pathlib
+import sys
+
+from absl import logging
+
+from data_prep.core import cli
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _OURS = (f'{_ROOT / "e2e_affect"}/', f'{_ROOT / "data_prep"}/')
@@ -16,3 +21,12 @@ def ours_or_warning(record: python_logging.LogRecord) -> bool:
   if '/orbax/' in record.pathname:
     return record.levelno >= python_logging.ERROR and not record.exc_info
   return record.levelno >= python_logging.WARNING or record.pathname.startswith(_OURS)
+
+
+class RedWarnings(logging.PythonFormatter):
+  """What absl writes; warnings and errors in red where standard error is a terminal."""
+
+  def format(self, record: python_logging.LogRecord) -> str:
+    """See `logging.Formatter`."""
+    line = super().format(record)
+    return cli.red(line, sys.stderr) if record.levelno >= python_logging.WARNING else line

@@ -10,6 +10,11 @@ SIMULATED = (
   'this network learnt from a simulated corpus, from drawings of people and not from people: its values say '
   'nothing about a person'
 )
+# What every page of numbers about such networks says.
+SIMULATED_NUMBERS = (
+  'Simulated people: voices and faces drawn by this program, with labels that follow from them. The numbers show that '
+  'everything runs and learns. They say nothing of real people'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +35,13 @@ class Origin:
   scores: tuple[str, ...] = ()
   network: str = ''
 
+  @property
+  def line(self) -> str:
+    """All in one line, for the record of a run."""
+    return f'{"SIMULATED PEOPLE, " * self.simulated}{"; ".join(self.people)}; licence: {self.licence}'
+
   def for_json(self) -> dict:
-    """For the JSON of a result."""
+    """For the JSON and the page of a result."""
     said = {'people': list(self.people), 'licence': self.licence, 'published_scores': list(self.scores)}
     return {name: value for name, value in said.items() if value}
 

@@ -14,6 +14,7 @@ from e2e_affect import heads
 from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
+from e2e_affect.run import origin
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
 from e2e_affect.train import checkpoint_files, train_state
@@ -65,6 +66,7 @@ def evaluate(
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
+  checkpoint = checkpoint | {'trained_on': origin.of(workdirs.dataset_if_written(workdir)).line}
   own = own_clock.read(config.data.dir, manifest, manifest.targets)
   content = results.evaluate_traces(traces, head, manifest.targets, config.seed, checkpoint, fitted=fitted, own=own)
   if jax.process_index() == 0:

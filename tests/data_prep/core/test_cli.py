@@ -182,6 +182,24 @@ def test_closed_streams_and_an_ascii_terminal_give_no_traceback(tmp_path):
   assert (out, err, child.returncode) == ('/a/\\udcff\n\\xd7\n', '', 0)
 
 
+def test_a_warning_is_red_where_a_terminal_shows_colours(monkeypatch, capsys):
+  class Terminal:
+    def isatty(self):
+      return True
+
+  monkeypatch.setenv('TERM', 'xterm')
+  monkeypatch.delenv('NO_COLOR', raising=False)
+  assert cli.red('drawn', Terminal()) == '\x1b[31mdrawn\x1b[0m'
+  monkeypatch.setenv('NO_COLOR', '1')
+  assert cli.red('drawn', Terminal()) == 'drawn'
+  monkeypatch.delenv('NO_COLOR')
+  monkeypatch.setenv('TERM', 'dumb')
+  assert cli.red('drawn', Terminal()) == 'drawn'
+  cli.warn('drawn')  # into a file, plain
+  cli.warn('drawn', sys.stderr)
+  assert capsys.readouterr() == ('warning: drawn\n', 'warning: drawn\n')
+
+
 def test_a_full_standard_output_is_said_so():
   with open('/dev/full', 'w', encoding='utf-8') as full:
     child = start('', '--out=x', stdout=full)

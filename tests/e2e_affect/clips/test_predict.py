@@ -212,7 +212,9 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
   assert model['simulated'] is True and model['warning'] == origin.SIMULATED
   assert {row['trained_on'] for row in rows(tmp_path / 'out' / 'a.csv')} == {'simulated people'}
   for page in ('a.html', 'index.html'):
-    assert f'<b>Not about people:</b> {origin.SIMULATED}.' in (tmp_path / 'out' / page).read_text()
+    text = (tmp_path / 'out' / page).read_text()
+    assert f'<b>Not about people:</b> {origin.SIMULATED}.' in text and 'nobody: voices and faces drawn' in text
+    assert re.search(r'\.warning \{[^}]*color: var\(--alarm\)', text) and '--alarm: #c00000' in text  # red
   assert (tmp_path / 'out' / 'index.html').read_text().count('by a network of drawings, not of people</td>') == 2
   with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
     network(audio=np.ones(700, np.int16))
@@ -221,6 +223,9 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
   exported.save(network, folder)
   with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
     e2e_affect.load(folder)
+  card = (folder / 'README.md').read_text()
+  assert '> [!CAUTION]\n> <b style="color: #c00000">Not about people.</b>' in card
+  assert 'People: nobody: voices and faces drawn by a program' in card
   # One that learnt from people says nothing of the kind, and its tables are as they were.
   about = {**network.about, 'simulated': False}
   people = networks.Network(network.config, network.variables, about)
@@ -229,6 +234,8 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
   assert 'warning' not in capsys.readouterr().out
   content = json.loads((tmp_path / 'people' / 'a.json').read_text())['model']
   assert content['simulated'] is False and 'warning' not in content
+  assert content['trained_on']['people'][0].startswith('corpus csv: 2 to train on, 0.5 h; who they are')
+  assert 'corpus csv: 2 to train on, 0.5 h; who they are' in model_card.card(people)
   assert 'trained_on' not in rows(tmp_path / 'people' / 'a.csv')[0]
   for page in ('a.html', 'index.html'):
     assert 'Not about people' not in (tmp_path / 'people' / page).read_text()

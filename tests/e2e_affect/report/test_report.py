@@ -98,7 +98,9 @@ def test_pages_of_simulated_people_say_so(tmp_path):
       'grid': grid,
     }
     (run / 'dataset.json').write_text(json.dumps(about))
-    assert ('Simulated people' in run_report.write_report(run).read_text()) == simulated
+    text = run_report.write_report(run).read_text()
+    assert ('<p class="warning">Simulated people' in text) == ('nobody: voices and faces drawn' in text) == simulated
+    assert ('who they are, their language, and whether they act' in text) != simulated
   results = [(run.name, make_results()) for run in runs]
   assert 'Simulated people' in comparison.comparison(results, runs, tmp_path / 'page.html')
   assert 'Simulated people' not in comparison.comparison(results[1:], runs[1:], tmp_path / 'page.html')
