@@ -23,6 +23,7 @@ def test_ravdess_has_1440_clips_of_24_actors():
     assert [of[partition] for partition in PARTITIONS] == [960, 240, 240]
 
 
+@pytest.mark.slow
 def test_emodb_has_54_clips_of_which_47_have_numbers(tmp_path):
   corpus = corpora.read('emodb', DATA / 'emodb')
   assert len(corpus.recordings) == 54 and len(corpus.folds) == 10

@@ -493,7 +493,7 @@ def test_arguments_and_places(tmp_path):
   soundfile.write(tmp_path / 'a.wav', clips.tone(1, 16_000), 16_000)
   source = own_corpus(tmp_path, 'a,A,train,,a.wav,')
   for kwargs, reason in (
-    (dict(corpus='sewa'), '--corpus=sewa'),
+    (dict(corpus='nothing'), '--corpus=nothing'),
     (dict(gold_standard='median'), '--gold_standard=median'),
     (dict(max_lost=-1), '--max_lost=-1'),
     (dict(jobs=0), '--jobs=0'),

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 
 from data_prep.core.errors import UserError
@@ -10,6 +11,7 @@ from data_prep.schema.manifest import Manifest
 from e2e_affect.baselines import base
 from e2e_affect.input import corpus, pipeline, recordings
 from e2e_affect.run import workdir
+from tests.conftest import make_data
 
 # As prepared, A, B and C are train, D is validation and E test; see conftest.
 FOLDS = {'2': {'SA': 'test', 'SB': 'validation', 'SC': 'train', 'SD': 'train', 'SE': 'train'}}
@@ -48,3 +50,19 @@ def test_rivals_read_it_too(config):
     'validation': ['B'],
     'test': ['A'],
   }
+
+
+def test_clips_shorter_than_a_record_share_a_batch_with_longer_ones(small_config, tmp_path):
+  """Of 7, 25 and 61 steps in sequences of 75: padded, masked, and nothing of one in another."""
+  steps = {'a': 7, 'b': 25, 'c': 61}
+  small_config.data.dir = make_data(tmp_path / 'clips', [(name, 'train', of) for name, of in steps.items()])
+  small_config.data.sequence_steps = 75
+  manifest = corpus.read(small_config)
+  (batch,) = pipeline.train_batches(small_config, manifest, pipeline.Updates(0, 1, batch_size=3))
+  assert sorted(batch['valid'].sum(axis=1)) == sorted(steps.values())
+  for row in range(3):
+    of = int(batch['valid'][row].sum())
+    assert batch['valid'][row, :of].all() and not batch['valid'][row, of:].any()
+    np.testing.assert_array_equal(batch['mask'][row, :of], np.arange(of) % 7 != 0)  # as conftest writes it
+    assert not batch['mask'][row, of:].any() and not batch['audio'][row, of:].any()
+    np.testing.assert_array_equal(batch['audio'][row, :of, 3], np.arange(1, of + 1))
