@@ -41,7 +41,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
   speaker_folds.refuse_split('ravdess', split, label_range)
   source = pathlib.Path(source)
   takes: dict[tuple[str, ...], dict[str, pathlib.Path]] = {}
-  songs = []
+  songs = 0
   for path in files_of(source, '**/*'):
     if path.suffix.lower() not in _SUFFIXES:
       continue
@@ -53,7 +53,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
       )
     modality, channel, *take = name.groups()
     if channel == '02':
-      songs.append(path.stem)
+      songs += 1
       continue
     files = takes.setdefault(tuple(take), {})
     if modality in files:
@@ -81,7 +81,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
   return Corpus(
     recordings=recordings,
     absent=[(f'actor {actor}', folds['1'][actor], 'recordings') for actor in lacking]
-    + [(song, 'song', 'speech: it is not read') for song in songs],
+    + ([(f'{songs} songs', 'in no partition', 'speech')] if songs else []),
     targets=('emotion',),
     streams=('speech', 'visual') if any(r.video for r in recordings) else ('speech',),
     classes={'emotion': EMOTIONS},

@@ -1,10 +1,14 @@
 """CREMA-D in its layout: the intended emotion, votes, and folds of actors."""
 
+import numpy as np
 import pytest
 
 from data_prep import corpora
 from data_prep.core.errors import DataError
 from data_prep.corpora import crema_d
+from data_prep.shards import prepare, read, verify
+from tests import clips
+from tests.data_prep.face.test_faces import scene
 
 TABLE = """"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"
 "1","1001_IEO_NEU_XX","N","60.5","A:N","50","N","70"
@@ -71,3 +75,18 @@ def test_names_that_are_none(folder, name):
     crema_d.read(folder)
   with pytest.raises(DataError, match='no AudioWAV'):
     crema_d.read(folder / 'AudioWAV')
+
+
+def test_a_flash_video_is_prepared(tmp_path, face):
+  path = tmp_path / 'crema_d' / 'VideoFlash' / '1001_IEO_NEU_XX.flv'
+  path.parent.mkdir(parents=True)
+  frames = [scene(face, 110, 120) for _ in range(30)]
+  sound = clips.tone(1.2, 44_100)
+  clips.write_clip(path, frames, sound=sound, codec='flv', sound_codec='pcm_s16le')
+  out = tmp_path / 'out'
+  result = prepare.prepare(corpus='crema_d', source=tmp_path / 'crema_d', out=out, jobs=1)
+  assert verify.verify(out) == [] and result.summaries['1001_IEO_NEU_XX'].face_found > 0.9
+  (shard,) = result.manifest.shards
+  assert abs(shard.steps - 30) <= 1  # a container's clock counts milliseconds
+  record = next(read.read_shard(out / shard.file, result.manifest))
+  assert (record.label[:, 0] == 4).all() and np.abs(record.values['audio']).max() > 10_000
