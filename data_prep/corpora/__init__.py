@@ -103,12 +103,13 @@ for _entry in (
 
 
 def in_words() -> str:
-  """A paragraph a corpus: its name, what it needs, and the targets to choose from."""
+  """A paragraph a corpus: its name, what it needs, the targets to choose from, who speaks, and the licence."""
   lines = []
   for name, entry in READERS.items():
     lines.append(f'--corpus={name}\n    --source: {entry.needs}')
     if entry.targets:
       lines.append(f'    --targets: {" or ".join(",".join(targets) for targets in entry.targets)}')
+    lines += [f'    {word}: {said}' for word, said in (('people', entry.people), ('licence', entry.licence)) if said]
   return '\n'.join(lines)
 
 
