@@ -79,10 +79,17 @@ def parse(path: pathlib.Path, film: int) -> Table:
   Raises:
     DataError: it is malformed, or the film was shown in several pieces.
   """
-  found = columns.read(path, required=_COLUMNS)
+  stat = path.stat()
+  found = _annotation(path, stat.st_mtime_ns, stat.st_size)
   rows = np.flatnonzero(np.array(found['video']) == str(film))
   if not len(rows) or rows[-1] - rows[0] + 1 != len(rows):
     raise DataError(f'{path}: film {film} is in {len(rows)} rows that do not follow each other; expected one piece')
   of = lambda name: columns.numbers(path, name, [found[name][row] for row in rows])
   times = of('jstime') / 1000
   return columns.table(path, {target: of(target) for target in TARGETS}, times - times[0])
+
+
+@functools.lru_cache(maxsize=2)
+def _annotation(path, time, size):
+  """The file of a person, which eight recordings are cut from; a file that changes is read again."""
+  return columns.read(path, required=_COLUMNS)

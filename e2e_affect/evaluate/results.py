@@ -153,7 +153,7 @@ def write_results(
       stages = {'raw': of_partition} | ({'postprocessed': processed} if processed else {})
       for stage, of_stage in stages.items():
         folder = path.parent / own.prediction_format / partition / stage
-        own_files.FORMATS[own.prediction_format](folder, [own_clock.rows(own, t) for t in of_stage], targets)
+        own_files.write(own.prediction_format, folder, [own_clock.rows(own, t) for t in of_stage], targets)
   content = results | ({'without': list(without)} if without else {})
   atomic.write(
     workdir / f'results{suffix or _suffix(without)}.json', json.dumps(content, indent=1, allow_nan=False) + '\n'

@@ -44,7 +44,10 @@ def main(args: argparse.Namespace) -> None:
       cli.say(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
     for stage, words in run_report.STAGES:
       cli.say(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
-      _print_table(comparison.table_vi(runs + among, stage))
+      _print_table(comparison.table_vi(runs, stage))
+    for stage, words in run_report.STAGES if among else ():
+      cli.say(f'\nacross corpora; {words}')
+      _print_table(comparison.table_vi(among, stage))
     if args.out:
       out = pathlib.Path(args.out)
       atomic.write(out, comparison.comparison(runs, workdirs, out))

@@ -65,6 +65,8 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
         traces[name] = [_of_targets(trace, targets, learnt, manifest.targets) for trace in network.predict(name)]
         if not traces[name] and name == partition:
           raise DataError(f'{data_dir}: the {name} partition is empty; name another with --partition')
+    if dataset['preparation'].get('simulated'):
+      logging.warning('%s learnt from the simulated corpus: what it says of others is about nobody', workdir)
     own = own_clock.read(data_dir, manifest, targets)
     fitted = _postprocessing(folder, targets)
     content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted=fitted, own=own)

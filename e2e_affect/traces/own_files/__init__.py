@@ -8,6 +8,7 @@ import pathlib
 from typing import Protocol
 
 from data_prep.core import registry
+from data_prep.core.errors import DataError
 from e2e_affect.traces.own_clock import Rows
 from e2e_affect.traces.own_files import affwild2, avec, muse
 
@@ -30,6 +31,20 @@ class Format(Protocol):
 
 
 FORMATS: dict[str, Format] = {}
+
+
+def write(name: str, folder: pathlib.Path, recordings: Sequence[Rows], targets: Sequence[str]) -> None:
+  """Writes the files of one partition in a format; see `Format`.
+
+  Raises:
+    DataError: the data name a format that is not known here, too.
+  """
+  if name not in FORMATS:
+    raise DataError(
+      f'the data name the prediction format {name!r}, expected one of {", ".join(FORMATS)}; register it with '
+      'e2e_affect.traces.own_files.register'
+    )
+  FORMATS[name](folder, recordings, targets)
 
 
 def register(name: str, write: Format) -> None:

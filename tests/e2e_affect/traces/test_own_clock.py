@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
 from data_prep.shards import prepare
 from e2e_affect.evaluate import results
@@ -275,3 +276,13 @@ def test_labels_of_the_grid_are_their_own_clock_where_others_have_one():
   np.testing.assert_allclose(found.labels.values[:, 0], [2 * 0.2 + 1, 2 * 0.8 + 1], atol=1e-6)
   np.testing.assert_allclose(found.prediction[:, 0], [2 * 0.1 + 1, 2 * 0.4 + 1], atol=1e-6)
   assert own_clock.units(clock) == {'arousal': [-1, 3]} and 'scorer' not in own_clock.score(clock, [trace])
+
+
+def test_a_format_that_is_not_known_is_named(tmp_path):
+  scale = {'arousal': [1, 0], 'valence': [1, 0]}
+  clock = own_clock.OwnClock(('arousal', 'valence'), scale, {}, None, 'other')
+  content = {'postprocessing': {'fitted_on': None}}
+  ones = np.ones(3, np.float32)
+  traces = {'test': [Trace('a', 'A', 'test', np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32), ones, ones)]}
+  with pytest.raises(DataError, match="prediction format 'other', expected one of avec2017, avec2019, affwild2, muse"):
+    results.write_results(tmp_path, content, traces, Regression(), clock.targets, own=clock)
