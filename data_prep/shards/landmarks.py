@@ -15,7 +15,7 @@ from data_prep.core.errors import DataError, UserError
 from data_prep.face import jpeg, landmark_features, landmark_providers
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import prepare, read, write
+from data_prep.shards import own_labels, prepare, read, write
 from data_prep.streams import STREAMS
 
 
@@ -63,6 +63,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
       'deviation': deviation.tolist(),
       'limit': landmark_features.LIMIT,
     }
+    own_labels.copy(data, out, manifest.label_clock)
     result = write.finish(
       out,
       written,
@@ -70,6 +71,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
       label_scale=manifest.label_scale,
       preparation={**manifest.preparation, 'landmarks': landmarks},
       folds=manifest.folds,
+      label_clock=manifest.label_clock,
     )
   for name, of in by_recording.items():
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()

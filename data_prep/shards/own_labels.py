@@ -5,6 +5,7 @@ import hashlib
 import pathlib
 
 from data_prep.core import atomic
+from data_prep.core.errors import DataError
 from data_prep.corpora.recording import Corpus, Recording
 from data_prep.corpora.settings import Settings
 from data_prep.recordings import own_clock
@@ -48,3 +49,19 @@ def sweep(out, wanted: LabelClock | None) -> None:
   for path in (pathlib.Path(out) / FOLDER).glob('*.csv'):
     if f'{FOLDER}/{path.name}' not in kept:
       path.unlink()
+
+
+def copy(data, out, clock: LabelClock | None) -> None:
+  """Takes the labels of a data folder over into another one.
+
+  Raises:
+    DataError: a file of labels cannot be read. WorkdirError, DiskFullError: `out` cannot be written.
+  """
+  for file in clock.files.values() if clock else ():
+    path = pathlib.Path(data) / file.file
+    try:
+      content = path.read_bytes()
+    except OSError as e:
+      raise DataError(f'{path}: cannot be read ({e.strerror}); prepare the recordings again') from None
+    atomic.write(pathlib.Path(out) / file.file, content)
+  sweep(out, clock)

@@ -12,7 +12,7 @@ from data_prep.core.errors import DataError
 from data_prep.corpora import affwild2
 from data_prep.schema import label_clock
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import prepare, read, verify
+from data_prep.shards import landmarks, prepare, read, verify
 from tests import clips, continuous_corpora
 from tests.data_prep.corpora.test_continuous_corpora import case_file
 
@@ -178,3 +178,27 @@ def test_a_manifest_whose_labels_lead_out_is_refused(tmp_path, path):
   pathlib.Path(out / 'manifest.json').write_text(json.dumps(content))
   with pytest.raises(DataError, match='leads out of'):
     Manifest.read(out)
+
+
+def test_landmarks_take_the_labels_along(tmp_path):
+  continuous_corpora.sewa(tmp_path / 'sewa', ['Train_01'])
+  out, result = make(tmp_path, 'sewa')
+  (tmp_path / 'points').mkdir()
+  points = np.random.default_rng(0).uniform(0, 96, (75, 7, 2))
+  np.savez(tmp_path / 'points' / 'Train_01.npz', landmarks=points)
+  manifest = landmarks.add_landmarks(str(out), str(tmp_path / 'points'), tmp_path / 'more')
+  assert manifest.label_clock == result.manifest.label_clock and verify.verify(tmp_path / 'more') == []
+
+
+def test_raters_of_muse_toolbox_make_the_gold_standard_at_their_times(tmp_path):
+  continuous_corpora.muse(tmp_path / 'muse', {'1': 'train'})
+  ratings = np.random.default_rng(1).uniform(-0.5, 0.5, (7, 3))
+  for target in ('arousal', 'valence'):
+    rows = [f'{0.5 * (i + 1)},' + ','.join(map(str, row)) for i, row in enumerate(ratings)]
+    rows[3] = rows[3].rpartition(',')[0] + ','  # the third rater has said nothing here
+    path = tmp_path / 'muse' / 'label_segments' / target / '1.csv'
+    path.write_text('\n'.join(['timestamp,1,2,3', *rows]) + '\n')
+  out, _ = make(tmp_path, 'muse', gold_standard='mean')
+  expected = ratings.mean(axis=1)
+  expected[3] = np.nan
+  np.testing.assert_allclose(own_of(out, '1').values, np.tile(expected[:, None], (1, 2)), atol=1e-12)
