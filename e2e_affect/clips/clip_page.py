@@ -57,6 +57,7 @@ def write_page(
     media=_media(media),
     crops=clip.crops is not None,
     ratio='{}/{}'.format(*(clip.frame_size or (16, 9))),
+    published=bool(network.origin.network),
     plane=set(_PLANE) <= set(network.targets),
     targets={target: f'var(--{target})' if target in _PLANE else 'var(--other)' for target in network.targets},
     legend={
@@ -145,7 +146,8 @@ def _headline(content):
   model = content['model']
   parts = [
     f'{content["seconds"]:.2f} s, {content["steps"]} steps of {_milliseconds(content)}',
-    f'{" + ".join(model["modalities"])} network “{model["name"]}”, update {model["checkpoint"]["step"]}',
+    f'{" + ".join(model["modalities"])} network “{model["name"]}”'
+    + (f', update {step}' if (step := model['checkpoint']['step']) else ''),  # 0: others trained it
   ]
   return ' · '.join([*parts, *content['notes']])
 

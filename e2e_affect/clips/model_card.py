@@ -24,15 +24,18 @@ _LIMITS = """\
   unknown until measured against ratings from there.
 * It sees one face, cut out as in training, and hears one mixed sound track: whoever speaks is taken for that face.
 * Without a face (confidence 0), or without sound, that part of the input is masked, and the memory of the recurrent
-  part slowly forgets: the trace stays finite and means little.
+  part slowly forgets: the trace stays finite and means little."""
+
+_NO_DECISIONS = """\
 * It must not decide about people: hiring, insurance, policing, education, border control, medicine. In many places
   inferring emotions at work or in schools is forbidden by law."""
 
 
 _PUBLISHED = """\
-Each step of {milliseconds:g} ms gets a probability of each of seven expressions: {targets}; they sum to 1. {how} Where
-no face was found they are 1/7 each. They say what a rater would call a face, not what the person feels, and they are
-not calibrated: .9 does not mean right nine times in ten."""
+Each step of {milliseconds:g} ms gets a probability of each of seven expressions: {targets}; they sum to 1.
+{how}
+Where no face was found they are 1/7 each. They say what a rater would call a face, not what the person feels, and they
+are not calibrated: .9 does not mean right nine times in ten."""
 _HOW = {
   False: 'Every face is judged by itself.',
   True: """\
@@ -41,12 +44,14 @@ windows that see it. A window at the end of a clip repeats its last face. So a s
 and after it.""",
 }
 _PUBLISHED_INPUT = """\
-A face crop of {size}×{size} pixels RGB, five times a second. What is cut out is {width:g} of the side of our tracker's
-square box wide and {height:g} high, resized without keeping the aspect: so large are the boxes of the detectors that
-the authors use, against ours. Crops of another detector lie a little otherwise, and the published scores were reached
-with those. A step without a face shows the last face before it."""
+A face crop of {size}×{size} pixels RGB, five times a second, of the picture in the middle of each fifth of a second;
+it passes through a JPEG of quality 95. What is cut out is {width:g} of the side of our tracker's square box wide and
+{height:g} high, resized without keeping the aspect: so large are the boxes of MTCNN against ours, measured on nine
+people. The authors use another detector, or the hull of a face mesh, and the published scores were reached with those
+crops, not with ours. A step without a face shows the last face before it."""
 _PUBLISHED_LIMITS = """\
 * It knows seven words for a face. What is none of these it calls by one of them.
+* It knows the faces of its corpora. Elsewhere its errors are unknown until measured against ratings from there.
 * It knows nothing of what is said, of the situation, or of the person."""
 
 
@@ -64,9 +69,7 @@ def _published(network):
     f'# {network.config.name}: {targets} from the face',
     f'{origin.network}. Imported by this program from {files}; nothing was trained here.',
     '## Output',
-    _PUBLISHED.format(
-      milliseconds=1000 * network.layout.grid.step_seconds, targets=targets, how=_HOW[temporal].replace('\n', ' ')
-    ),
+    _PUBLISHED.format(milliseconds=1000 * network.layout.grid.step_seconds, targets=targets, how=_HOW[temporal]),
     '## Input',
     _PUBLISHED_INPUT.format(**dataclasses.asdict(crop)),
     '## Training data',
@@ -75,7 +78,7 @@ def _published(network):
     _bullets(origin.scores),
     'They are published; this program has not repeated them.',
     '## Limits',
-    f'{_PUBLISHED_LIMITS}\n{_LIMITS}',
+    f'{_PUBLISHED_LIMITS}\n{_NO_DECISIONS}',
     '## Licence',
     origin.licence,
     '## Use',
@@ -120,7 +123,7 @@ def _own(network: Network) -> str:
     '## Post-processing',
     _postprocessing(about['postprocessing'], grid),
     '## Limits',
-    _LIMITS,
+    f'{_LIMITS}\n{_NO_DECISIONS}',
     '## Licence',
     _licence(simulated),
     '## Use',
