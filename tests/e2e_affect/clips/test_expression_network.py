@@ -9,9 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+from configs import visual
 from data_prep.core.errors import UserError
-from e2e_affect import import_weights
+from e2e_affect import import_weights, streams
 from e2e_affect.clips import analyse, exported, expression_network, model_card
+from e2e_affect.models import affect
+from e2e_affect.train import init_from, train_state
 from e2e_affect.weights import emo_affectnet, emo_affectnet_origin
 from e2e_affect.weights.tensors import Imported
 from tests import clips
@@ -71,6 +74,28 @@ def test_two_files_become_a_network_that_predicts(tmp_path, torch, temporal):
     expected = probabilities
     expected[2] = 1 / 7
   np.testing.assert_allclose(np.stack([traces[name] for name in CLASSES], axis=1), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_visual_network_starts_from_it(tmp_path, torch):
+  """The fields on 'auto' follow the file, the ResNet is its own, and the classes are left out."""
+  static = reference.random_static()
+  import_weights.import_weights(save(torch, tmp_path / 'static.pt', static), str(tmp_path / 'out'))
+  config = visual.get_config()
+  config.pretrained = str(tmp_path / 'out')
+  config = init_from.settle(config)
+  of = config.model.visual
+  assert (of.stride_on, of.stem_padding, of.stem_pool_padding, of.batch_norm_epsilon) == ('1x1', 'SAME', 'VALID', 1e-3)
+  assert of.image_size == 96 and of.batch_norm == 'frozen'
+  np.testing.assert_allclose(255 * np.array(of.mean), (131.0912, 103.8827, 91.4953))  # of R, G, B
+  layout = streams.layout_of_paper(config.model, ['arousal', 'valence'])
+  zeros = jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: affect.init_variables(config, layout))
+  )
+  state = init_from.start(train_state.first_state(**zeros, config=config), config)
+  kernel = state.params['visual']['stage4_unit3']['conv3']['kernel']
+  np.testing.assert_array_equal(kernel[0, 0].T, static['layer4.2.conv3.weight'][:, :, 0, 0])
+  assert set(state.params) == {'visual', 'recurrent'} and not np.any(state.params['recurrent']['head']['kernel'])
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path, torch):

@@ -424,6 +424,7 @@ def test_the_momentum_of_visual_batch_normalisation_is_the_configs(small_config)
     ('visual', {'model.visual.remat': True}),
     ('visual', {'model.visual.stride_on': '3x3'}),
     ('visual', {'model.visual.stem_pool_padding': 'SYMMETRIC'}),
+    ('visual', {'model.visual.stem_pool_padding': 'VALID', 'model.visual.stem_padding': 'SAME'}),
     ('speech', {'model.recurrent.peepholes': True, 'model.recurrent.cell_clip': 100.0}),
     ('speech', {'model.speech.variant': 'released'}),
   ],
