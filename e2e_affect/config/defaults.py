@@ -38,7 +38,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.weight_decay = 0.0  # half the sum of the squares of convolution kernels, times this, is added to the loss
   c.average_decay = 0.0  # of the parameters' moving average, which evaluation uses: share kept at an update; 0: none
   c.head = 'regression'  # a head of e2e_affect/heads: what is predicted of the labels
-  c.loss = 'ccc'  # of the head; of regression 'ccc' or 'mse'
+  c.loss = 'ccc'  # of the head; of regression 'ccc' or 'mse', of classes 'cross_entropy'
+  c.class_weights = 'inverse'  # of a loss of classes: 'inverse' of how often train has them, or 'none'
+  c.label_smoothing = 0.0  # share of the label of a class that is spread over all classes
   c.dtype = 'float32'  # of the computation: 'float32' or 'bfloat16'; parameters and loss stay float32
 
   c.log_every_steps = 10  # updates between two lines of the log

@@ -10,6 +10,7 @@ from e2e_affect.streams import parts, STREAMS
 
 _LONGEST = 90_000  # steps of a sequence: an hour on the paper's grid
 _CHOICES = {
+  'class_weights': ('inverse', 'none'),
   'data.cache': ('', 'host', 'device'),
   'dtype': ('float32', 'bfloat16'),
   'model.speech.variant': ('paper', 'released'),
@@ -95,7 +96,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'() or three {expected}',
     )
   _require(config, 'model.recurrent.input_scale', lambda v: 0 < v <= 10, 'above 0 and at most 10')
-  for field in ('average_decay', 'model.speech.dropout', 'model.visual.batch_norm_momentum'):
+  for field in ('label_smoothing', 'average_decay', 'model.speech.dropout', 'model.visual.batch_norm_momentum'):
     _require(config, field, lambda v: 0 <= v < 1, 'at least 0 and under 1')
   _require(config, 'augment.resize', lambda v: 1 <= v < 4, 'at least 1 and under 4')
   _require(

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 
 from data_prep.schema.manifest import Manifest
+from e2e_affect import heads
 from e2e_affect.evaluate import chunks
 from e2e_affect.input import pipeline, recordings
 from e2e_affect.layers import recurrent
@@ -58,7 +59,7 @@ class NetworkPredictor:
     config, manifest = self.config, self.manifest
     places = jax.local_device_count()
     group_of = recordings.recordings(manifest, config.data.dir, partition)
-    options = config.model.recurrent
+    options, head = config.model.recurrent, heads.of(config)
     traces = []
     for first in range(0, len(group_of), places):
       group = group_of[first : first + places]
@@ -85,7 +86,7 @@ class NetworkPredictor:
             recording=recording.name,
             subject=recording.subject,
             partition=partition,
-            prediction=postprocess.time_shift(of['prediction'], config.data.label_delay_steps),
+            prediction=head.prediction(postprocess.time_shift(of['prediction'], config.data.label_delay_steps)),
             gold=of['label'],
             mask=of['mask'],
             face_found=of['face_found'],

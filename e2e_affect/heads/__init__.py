@@ -3,9 +3,13 @@
 from typing import Any
 
 from data_prep.core import registry
-from e2e_affect.heads.base import Head
+from e2e_affect.heads.base import Head, Targets
+from e2e_affect.heads.clip_classes import ClipClasses
+from e2e_affect.heads.clip_regression import ClipRegression
 from e2e_affect.heads.regression import Regression
+from e2e_affect.heads.step_classes import StepClasses
 
+__all__ = ['HEADS', 'Head', 'Targets', 'of', 'register']
 HEADS: dict[str, Head] = {}
 
 
@@ -19,6 +23,9 @@ def register(head: Head) -> None:
 
 
 register(Regression())
+register(ClipClasses())
+register(StepClasses())
+register(ClipRegression())
 
 
 def of(config: Any) -> Head:

@@ -1,13 +1,57 @@
 """What every head says of itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
 
+from data_prep.core.errors import UserError
+from data_prep.schema.fields import Layout
 from data_prep.schema.grid import Grid
 from e2e_affect.traces.traces import Trace
+
+# Partition -> (labels [T, K], mask [T]) of each of its recordings.
+ReadLabels = Callable[[str], Sequence[tuple[np.ndarray, np.ndarray]]]
+
+
+class Targets(tuple[str, ...]):
+  """The names of the label columns, K of them, and which of them are classes.
+
+  Wherever a head takes `targets`, plain names do, too: none of them is then a class.
+
+  Attributes:
+    classes: name of a column that holds the index of a class -> the names of its classes.
+  """
+
+  classes: Mapping[str, tuple[str, ...]] = {}
+
+  @classmethod
+  def of(cls, layout: Layout) -> 'Targets':
+    """Those of the records of a layout."""
+    targets = cls(layout.targets)
+    targets.classes = {name: tuple(classes) for name, classes in layout.classes.items()}
+    return targets
+
+
+def classes_of(targets: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+  """The columns of labels that hold the index of a class -> the names of its classes."""
+  return targets.classes if isinstance(targets, Targets) else {}
+
+
+def numbers_of(targets: Sequence[str], head: str) -> tuple[str, ...]:
+  """The targets, each of which is a number.
+
+  Raises:
+    UserError: one is a class.
+  """
+  if classes_of(targets):
+    raise UserError(
+      f'the label {" and ".join(classes_of(targets))} of the data is a class, and config.head = {head!r} learns '
+      "numbers; set --config.head=clip_classes (a class for each recording) or 'step_classes', or "
+      'take configs/classes.py'
+    )
+  return tuple(targets)
 
 
 class Loss(Protocol):
@@ -56,6 +100,18 @@ class Cell(NamedTuple):
   interval: Sequence[float] | None = None
 
 
+class Confusion(NamedTuple):
+  """A table of the report: which class was taken for which.
+
+  Attributes:
+    classes: C names.
+    rows: name, counts [C] by the class predicted, recall and precision (None where there is none) of each class.
+  """
+
+  classes: Sequence[str]
+  rows: Sequence[tuple[str, Sequence[int], float | None, float | None]]
+
+
 class Head:
   """What is predicted of the labels: from the network's outputs to the loss, the scores and their part of the report.
 
@@ -93,9 +149,33 @@ class Head:
     """O names: the network's last layer has a unit for each, and the CSV of traces a column.
 
     Args:
-      targets: K names of the labels.
+      targets: K names of the labels; `classes_of` tells which of them are classes.
+
+    Raises:
+      UserError: the head learns other labels than these.
     """
     return tuple(targets)
+
+  def loss(self, config: Any, targets: Sequence[str], labels: ReadLabels) -> Loss:
+    """The loss of a training.
+
+    Args:
+      config: the whole config.
+      targets: K names of the labels.
+      labels: reads them, for a loss that depends on how often they occur.
+    """
+    return self.losses[config.loss]
+
+  def check_labels(self, config: Any, targets: Sequence[str], labels: ReadLabels) -> None:
+    """Whether the labels of train, validation and test go together.
+
+    Raises:
+      DataError: they do not, and what a training would end with could not be read.
+    """
+
+  def prediction(self, outputs: np.ndarray) -> np.ndarray:
+    """What traces hold of a whole recording: [T, O] outputs of the network -> [T, O]."""
+    return outputs
 
   def metric(self, targets: Sequence[str]) -> Metric:
     """The metric before the first step."""
@@ -140,6 +220,14 @@ class Head:
       r: of `score`.
     """
     raise NotImplementedError
+
+  def confusion(self, r: dict) -> Confusion | None:
+    """Which class was taken for which; None in heads without classes.
+
+    Args:
+      r: of `score`.
+    """
+    return None
 
   def notes(self, r: dict) -> list[str]:
     """Why numbers of `score` are missing, in words."""

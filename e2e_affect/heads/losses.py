@@ -1,5 +1,7 @@
 """Losses over every valid step of the global batch."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -49,6 +51,60 @@ def mse_loss(
   # E[(p − g)²] = var p + var g − 2 cov + (mean p − mean g)²
   squares = m['sum_pp'] + m['sum_gg'] - 2 * m['sum_pg']
   return jnp.mean(squares / jnp.maximum(m['count'], 1.0) + (m['mean_p'] - m['mean_g']) ** 2), m
+
+
+def cross_entropy(
+  *,
+  prediction: jax.Array,
+  target: jax.Array,
+  mask: jax.Array,
+  axis_name: str | None = None,
+  column: int = 0,
+  weights: Sequence[float] | None = None,
+  smoothing: float = 0.0,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Cross-entropy over all valid steps on all devices, with weights of the classes and smoothed labels.
+
+  As `torch.nn.functional.cross_entropy` has them: with w the weights, y the class of a step, C classes and ε the
+  smoothing, Σ ((1 − ε) w_y (−log p_y) + ε / C Σ_c w_c (−log p_c)) / Σ w_y. The sums are those of the global batch: a
+  mean of the devices' own means would weight a class otherwise on each of them.
+
+  Args:
+    prediction: [B, T, C] logits.
+    target: [B, T, K] labels; `column` holds the index of the class.
+    mask: [B, T], 1 where a step counts.
+    axis_name: as in `ccc_loss`.
+    column: of `target`.
+    weights: of the C classes; None: all alike.
+    smoothing: ε in [0, 1), the share of a label that is spread evenly over all classes.
+
+  Returns:
+    The loss, and `counts` [C, C] of steps, by the class of the label and the class predicted. A batch without a valid
+    step gives loss 0, gradient 0.
+
+  Raises:
+    ValueError: shapes differ.
+  """
+  if prediction.ndim != 3 or prediction.shape[:2] != target.shape[:2] or mask.shape != target.shape[:2]:
+    raise ValueError(
+      f'loss: prediction [B, T, C], target [B, T, K] and mask [B, T] expected, '
+      f'got {prediction.shape}, {target.shape} and {mask.shape}'
+    )
+  total = (lambda x: jax.lax.psum(x, axis_name)) if axis_name else (lambda x: x)
+  classes = prediction.shape[2]
+  counted = mask > 0
+  # A masked step may hold anything, NaN too.
+  logits = jnp.where(counted[:, :, None], prediction.astype(jnp.float32), 0.0)
+  gold = jax.nn.one_hot(jnp.where(counted, target[:, :, column], 0).astype(jnp.int32), classes)  # [B, T, C]
+  weight = jnp.ones(classes) if weights is None else jnp.asarray(weights, jnp.float32)
+  # What a step's −log p count: Σ_c of it times them is the step's loss.
+  share = weight * ((1 - smoothing) * gold + smoothing / classes)
+  losses = -(share * jax.nn.log_softmax(logits)).sum(-1)  # [B, T, C] -> [B, T]
+  of_labels = total((mask * (weight * gold).sum(-1)).sum())
+  # Masked steps add 0 to both: `mask` is 0 there.
+  loss = total((mask * losses).sum()) / jnp.where(of_labels > 0, of_labels, 1.0)
+  predicted = jax.nn.one_hot(logits.argmax(-1), classes)
+  return loss, {'counts': total(jnp.einsum('bti,btj,bt->ij', gold, predicted, mask.astype(jnp.float32)))}
 
 
 def global_moments(

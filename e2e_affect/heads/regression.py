@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.schema.grid import Grid
-from e2e_affect.heads.base import Cell, Head
+from e2e_affect.heads.base import Cell, Head, Loss, Metric, numbers_of
 from e2e_affect.heads.losses import LOSSES
 from e2e_affect.traces import bootstrap, metrics, postprocess
 from e2e_affect.traces.metrics import Moments
@@ -23,11 +23,11 @@ class Regression(Head):
   """An output for every target; the best checkpoint has the highest mean validation CCC."""
 
   name = 'regression'
-  losses = LOSSES
+  losses: Mapping[str, Loss] = LOSSES
   best_score = 'ccc_mean'
   best_words = 'mean CCC'
   measure = 'CCC'
-  table_head = ('CCC (95\u00a0%)', 'per recording', 'Pearson', 'RMSE')
+  table_head: tuple[str, ...] = ('CCC (95\u00a0%)', 'per recording', 'Pearson', 'RMSE')
   captions = {
     'trace': 'One recording of {partition}: the one whose CCC is the median of the partition.',
     'scatter': 'Prediction against gold standard over all scored steps of {partition}; darker is more.',
@@ -54,18 +54,22 @@ also tells how far a CCC would move with other people.</p>
     + _SCALES
     + '</p>'
   )
-  fitted_on = postprocess.FITTED_ON
+  fitted_on: str | None = postprocess.FITTED_ON
 
-  def metric(self, targets: Sequence[str]) -> Moments:
+  def outputs(self, targets: Sequence[str]) -> tuple[str, ...]:
+    """See `Head`."""
+    return numbers_of(targets, self.name)
+
+  def metric(self, targets: Sequence[str]) -> Metric:
     """See `Head`."""
     return Moments.empty(len(targets))
 
-  def of_update(self, sums: Mapping[str, np.ndarray]) -> Moments:
+  def of_update(self, sums: Mapping[str, np.ndarray]) -> Metric:
     """See `Head`."""
     values: dict[str, Any] = {name: np.asarray(value, np.float64) for name, value in sums.items()}
     return Moments(**values)
 
-  def scores(self, metric: Moments, targets: Sequence[str]) -> dict[str, float]:
+  def scores(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
     """See `Head`."""
     return {f'ccc_{target}': float(value) for target, value in zip(targets, metric.ccc(), strict=True)}
 

@@ -88,7 +88,9 @@ class AffectNetwork(nn.Module):
 def make_model(config: ml_collections.ConfigDict, layout: Layout, axis_name: str | None) -> AffectNetwork:
   """The network of a config for data of a layout; `axis_name` as in `AffectNetwork`."""
   model = ml_collections.FrozenConfigDict(switches.settled(config.model))
-  return AffectNetwork(len(heads.of(config).outputs(layout.targets)), model, jnp.dtype(config.dtype), axis_name)
+  return AffectNetwork(
+    len(heads.of(config).outputs(heads.Targets.of(layout))), model, jnp.dtype(config.dtype), axis_name
+  )
 
 
 def inputs_of(batch: dict[str, jax.Array], model: Any, augment: Any, keys: jax.Array | None) -> dict[str, jax.Array]:

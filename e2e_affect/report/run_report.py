@@ -50,6 +50,7 @@ def write_report(workdir) -> pathlib.Path:
       origin=origin_of(workdir).for_json(),
       table_head=head.table_head,
       partitions=_metrics(results, head),
+      confusions=_confusions(results, head),
       reasons=_reasons(results, head),
       own_clock=_own_clock(results),
       figures=[shown for shown in figures if shown],
@@ -147,6 +148,24 @@ def _metrics(results, head):
     counts = ', '.join([*_counts(entry), f'{entry["scored_steps"]:,} steps'])
     partitions.append({'name': partition.capitalize(), 'counts': counts, 'rows': rows})
   return partitions
+
+
+def _confusions(results, head):
+  """(partition, head's table of classes, share of its row that each count is) of every partition that is scored."""
+  found = []
+  for partition in _partitions(results):
+    table = head.confusion(results[partition]['raw']) if results[partition]['raw'] else None
+    if table is not None:
+      rows = [
+        {
+          'name': name,
+          'counts': [(f'{count:,}', round(100 * count / max(sum(counts), 1))) for count in counts],
+          'shares': [number(share) for share in (recall, precision)],
+        }
+        for name, counts, recall, precision in table.rows
+      ]
+      found.append({'partition': partition.capitalize(), 'classes': table.classes, 'rows': rows})
+  return found
 
 
 _WORDS = {'ccc': 'CCC', 'pearson': 'Pearson', 'rmse': 'RMSE'}

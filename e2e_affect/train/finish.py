@@ -51,7 +51,7 @@ def evaluate(
   Raises:
     DataError: a partition that was asked for has no recording.
   """
-  head = heads.of(config)
+  head, targets = heads.of(config), heads.Targets.of(manifest)
   network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest, without)
   traces = {}
   fitted = None
@@ -67,12 +67,12 @@ def evaluate(
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
   checkpoint = checkpoint | {'trained_on': origin.of(workdirs.dataset_if_written(workdir)).line}
-  own = own_clock.read(config.data.dir, manifest, manifest.targets)
-  content = results.evaluate_traces(traces, head, manifest.targets, config.seed, checkpoint, fitted=fitted, own=own)
+  own = own_clock.read(config.data.dir, manifest, targets)
+  content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted=fitted, own=own)
   if jax.process_index() == 0:
-    results.write_results(workdir, content, traces, head, manifest.targets, without, own)
+    results.write_results(workdir, content, traces, head, targets, without, own)
     if not without:
-      plots.write_figures(workdir, content, traces, head, manifest.targets)
+      plots.write_figures(workdir, content, traces, head, targets)
       run_report.write_report(workdir)
     (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
     for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
@@ -91,7 +91,7 @@ def read_postprocessing(config: ml_collections.ConfigDict, manifest: Manifest, w
     DataError: there is none, or it was fitted to other targets or on another grid.
   """
   run = config.postprocessing_from
-  fitted = results.read_postprocessing(run, heads.of(config), manifest.targets, without)
+  fitted = results.read_postprocessing(run, heads.of(config), heads.Targets.of(manifest), without)
   grid = workdirs.grid_of(workdirs.dataset_if_written(run))
   if grid.step_seconds != manifest.grid.step_seconds:
     raise DataError(

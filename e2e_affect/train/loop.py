@@ -1,6 +1,7 @@
 """Training from start to results; reads top to bottom."""
 
 from collections.abc import Callable, Collection
+import functools
 import pathlib
 import time
 
@@ -16,7 +17,7 @@ from data_prep.simulate import embedded
 from e2e_affect import heads, streams
 from e2e_affect.config import on_resume, ranges, schedule
 from e2e_affect.evaluate import chunks, predictor, results
-from e2e_affect.input import checks, corpus, feed, recordings
+from e2e_affect.input import checks, corpus, feed, labels, recordings
 from e2e_affect.models import devices
 from e2e_affect.run import hold, memory, stop
 from e2e_affect.run import workdir as workdirs
@@ -85,6 +86,12 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     evaluated = tuple(sorted({shard.partition for shard in manifest.shards} - set(config.data.train_on)))
     for partition in evaluated:
       checks.check_records(config, manifest, partition)
+    head, targets = heads.of(config), heads.Targets.of(manifest)
+    read_labels = functools.cache(functools.partial(labels.of_partition, config, manifest))
+    loss_of = None
+    if total_steps:
+      head.check_labels(config, targets, read_labels)
+      loss_of = head.loss(config, targets, read_labels)
     evaluate_every = schedule.updates_between_evaluations(config, sequences)
     logging.info(
       '%s: %d sequences of %d steps to train on, targets %s; %d updates, %.3g epochs',
@@ -107,7 +114,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     )
 
     # Restore: 1 resume; 2 published weights and features of trained networks; 3 from scratch.
-    manager = checkpoint_files.open_manager(folder, heads.of(config))
+    manager = checkpoint_files.open_manager(folder, head)
     resumed = checkpoint_files.restore_newest(manager, state)
     if resumed is not None:
       begun = workdirs.read_config(folder)
@@ -128,11 +135,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       writer = None
 
     # Loop: fetch, step, log, evaluate, save.
-    train_step = update.over_devices(config, manifest)
+    train_step = update.over_devices(config, manifest, loss_of)
     eval_step = chunks.over_devices(config, manifest)
     state = devices.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
-    log = Log(writer, config, total_steps, manifest.targets)
+    log = Log(writer, config, total_steps, targets)
     before = logged = None
     on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
@@ -232,12 +239,13 @@ def _validate(state: TrainState, eval_step: Callable, config: ml_collections.Con
   if 'validation' in config.data.train_on:
     return {}
   head = heads.of(config)
-  metric = head.metric(manifest.targets)
+  targets = heads.Targets.of(manifest)
+  metric = head.metric(targets)
   network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
   for trace in network.predict('validation'):
     metric = metric.update(trace.prediction, trace.gold, trace.mask)
   if not metric.count:
     logging.warning('the validation partition has no labels: the newest checkpoint will count as the best')
     return {}
-  scores = head.scores(metric, manifest.targets)
+  scores = head.scores(metric, targets)
   return scores | {head.best_score: head.best_of(scores)}

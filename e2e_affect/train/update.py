@@ -10,6 +10,7 @@ import optax
 
 from data_prep.schema.fields import Layout
 from e2e_affect import heads
+from e2e_affect.heads.base import Loss
 from e2e_affect.heads.losses import weight_penalty
 from e2e_affect.models import devices
 from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
@@ -28,7 +29,13 @@ def _norm(tree):
 
 
 def train_step(
-  state: TrainState, batch: dict, seed: jax.Array, *, model: AffectNetwork, config: ml_collections.FrozenConfigDict
+  state: TrainState,
+  batch: dict,
+  seed: jax.Array,
+  *,
+  model: AffectNetwork,
+  config: ml_collections.FrozenConfigDict,
+  loss_of: Loss | None = None,
 ) -> tuple[TrainState, dict]:
   """One update on one device's share of the global batch.
 
@@ -38,6 +45,7 @@ def train_step(
     seed: the run's; with the step and the place it makes the key of each sequence.
     model: with the axis name this function runs under, or None.
     config: the whole config.
+    loss_of: of `Head.loss`; None: the loss of that name, as the head has it.
 
   Returns:
     The new state and what the log needs: `loss`, `grad_norm`, `param_norm`, `skipped`, `skipped_in_a_row`
@@ -56,7 +64,7 @@ def train_step(
   def loss_fn(trained):
     variables = variables_of(state.params | trained, state.batch_stats)
     (prediction, _), updated = model.apply(variables, inputs, train=True, keys=dropout_keys, mutable=['batch_stats'])
-    loss, sums = heads.of(config).losses[config.loss](
+    loss, sums = (loss_of or heads.of(config).losses[config.loss])(
       prediction=prediction, target=batch['label'], mask=batch['mask'], axis_name=model.axis_name
     )
     if config.weight_decay:
@@ -108,9 +116,12 @@ def train_step(
   return new_state, logged
 
 
-def over_devices(config: ml_collections.ConfigDict, layout: Layout) -> Callable:
+def over_devices(config: ml_collections.ConfigDict, layout: Layout, loss_of: Loss | None = None) -> Callable:
   """`train_step` of a config over all local devices; state and batch have an axis of devices, the seed has none."""
   step = functools.partial(
-    train_step, model=make_model(config, layout, devices.AXIS), config=ml_collections.FrozenConfigDict(config)
+    train_step,
+    model=make_model(config, layout, devices.AXIS),
+    config=ml_collections.FrozenConfigDict(config),
+    loss_of=loss_of,
   )
   return devices.spread(step, in_axes=(0, 0, None), donate=0)

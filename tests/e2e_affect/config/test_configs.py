@@ -1,5 +1,6 @@
 """Every config is built, locked, checked and traced; every command prints its help."""
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -10,6 +11,7 @@ import jax
 import ml_collections
 import pytest
 
+from configs import classes
 from configs.baselines import blstm
 from data_prep.simulate import embedded
 from e2e_affect.config import defaults, ranges
@@ -18,7 +20,7 @@ from e2e_affect.train import train_state, update
 from tests.networks import layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-FILES = sorted(p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != '__init__')
+FILES = sorted(p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem not in ('__init__', 'classes'))
 
 
 @pytest.mark.parametrize('argument', ['', 'demo'])
@@ -53,21 +55,35 @@ def test_every_blstm_builds_and_traces(features, loss):
     blstm.get_config('egemaps')
 
 
-def after_one_update(config):
+@pytest.mark.parametrize('argument', ['', 'visual', 'fused'])
+def test_the_config_of_classes_builds_and_traces(argument):
+  assert 'python -m e2e_affect.main --config=configs/classes.py' in classes.__doc__
+  config = classes.get_config(argument)
+  assert config.name == '_'.join(['classes', argument][: 1 + bool(argument)])
+  of_data = dataclasses.replace(layout(config, 1), targets=['emotion'], classes={'emotion': ('calm', 'happy', 'angry')})
+  state = after_one_update(config, of_data, {'counts': (3, 3)})
+  assert state.params['recurrent']['head']['kernel'].shape == (256, 3)
+
+
+def after_one_update(config, of_data=None, sums=None):
   """Shapes of the state after one update of a config that is locked and may be trained."""
   assert config.is_locked
   ranges.check(config)
   with pytest.raises((KeyError, AttributeError)):
     config.model.speech.dropuot = 0.1
 
+  of_data = of_data or layout(config)
+
   def one_update():
-    state = train_state.init_state(config, layout(config))
-    batch = affect.example_batch(config, layout(config), config.batch_size, config.data.sequence_steps)
-    model = affect.make_model(config, layout(config), None)
+    state = train_state.init_state(config, of_data)
+    batch = affect.example_batch(config, of_data, config.batch_size, config.data.sequence_steps)
+    model = affect.make_model(config, of_data, None)
     return update.train_step(state, batch, 0, model=model, config=ml_collections.FrozenConfigDict(config))
 
   state, logged = jax.eval_shape(one_update)
-  assert logged['loss'].shape == () and logged['sums']['mean_p'].shape == (2,)
+  assert logged['loss'].shape == () and all(
+    logged['sums'][name].shape == shape for name, shape in (sums or {'mean_p': (2,)}).items()
+  )
   return state
 
 
