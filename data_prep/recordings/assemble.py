@@ -59,7 +59,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     notes += [note for note in said if note not in notes]
   label_end = min((times[-1] for times, _ in traces), default=None)
   interval = max((resample.interval(times, grid) for times, _ in traces), default=grid.step_seconds)
-  traces, annotated = _annotated(traces)
+  traces, annotated = _annotated(traces, settings.labels)
 
   chosen = streams.recorded(settings.streams)
   tracks = {stream.name: stream.read(recording, settings) for stream in chosen}
@@ -132,11 +132,16 @@ def _cut_notes(seconds, label_end, ends, settings) -> list[str]:
   return [f'{" and ".join(cut)} cut to {seconds:.2f} s'] if cut and not annotated else []
 
 
-def _annotated(traces):
-  """The rows that have a label, and which share of them that is; no trace where a target has none at all."""
+def _annotated(traces, method):
+  """The rows that have a label, and which share of them that is; no trace where a target has none at all.
+
+  Where labels hold until the next row, rows without one stay (NaN): they end what was held.
+  """
   share = min((float(np.mean(np.isfinite(trace))) for _, trace in traces), default=1.0)
   if not share:
     return [], share
+  if method == 'hold':
+    return traces, share
   return [(times[np.isfinite(trace)], trace[np.isfinite(trace)]) for times, trace in traces], share
 
 
@@ -247,8 +252,9 @@ def _labels(traces, settings, steps):
     for k, (target, (times, trace)) in enumerate(zip(settings.targets, traces, strict=True)):
       gain, offset = settings.label_scale()[target]
       placed, has_label = resample.on_grid(times, trace, steps, settings.grid, settings.labels)
-      label[:, k] = gain * placed + offset
-      mask *= has_label
+      there = np.isfinite(placed)
+      label[:, k] = gain * np.where(there, placed, 0) + offset
+      mask *= has_label * there
     label[mask == 0] = 0
   return label, mask
 

@@ -202,3 +202,12 @@ def test_raters_of_muse_toolbox_make_the_gold_standard_at_their_times(tmp_path):
   expected = ratings.mean(axis=1)
   expected[3] = np.nan
   np.testing.assert_allclose(own_of(out, '1').values, np.tile(expected[:, None], (1, 2)), atol=1e-12)
+
+
+def test_what_is_held_ends_where_the_corpus_has_no_label(tmp_path):
+  labels = continuous_corpora.affwild2(tmp_path / 'affwild2', {'4': ('Train', [i * 0.04 for i in range(40)])})
+  out, _ = make(tmp_path, 'affwild2', labels='hold')
+  found = records_of(out, '4')
+  assert [*np.flatnonzero(found['label_mask'][:40] == 0)] == [5, 6, 7]  # frame i is step i at 25 a second
+  annotated = found['label_mask'][:40] > 0
+  np.testing.assert_allclose(found['label'][:40][annotated], labels['4'][:, ::-1][annotated], atol=1e-6)

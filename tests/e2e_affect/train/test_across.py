@@ -3,6 +3,9 @@
 import csv
 import dataclasses
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -125,3 +128,17 @@ def test_a_head_whose_outputs_are_no_targets_is_refused(run, tmp_path, monkeypat
   monkeypatch.setattr(heads.regression.Regression, 'outputs', lambda *_: ('a', 'b'))
   with pytest.raises(UserError, match='the head regression predicts a, b, no numbers of targets'):
     across.evaluate_on(str(run), other_data(tmp_path / 'other'), 'test')
+
+
+@pytest.mark.slow
+def test_the_flag_belongs_to_evaluation(run):
+  for arguments in (['--config=configs/speech.py'], [f'--workdir={run}', '--mode=evaluate', '--without=visual']):
+    done = subprocess.run(
+      [sys.executable, '-m', 'e2e_affect.main', *arguments, '--on=elsewhere'],
+      capture_output=True,
+      text=True,
+      check=False,
+      cwd=pathlib.Path(__file__).resolve().parents[3],
+    )
+    assert done.returncode == 64 and done.stderr.count('\n') == 1, done.stderr
+    assert '--on belongs to --mode=evaluate, without --without' in done.stderr
