@@ -68,7 +68,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     if dataset['preparation'].get('simulated'):
       logging.warning('%s learnt from the simulated corpus: what it says of others is about nobody', workdir)
     own = own_clock.read(data_dir, manifest, targets)
-    fitted = _postprocessing(folder, targets)
+    fitted = _postprocessing(folder, head, targets)
     content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted=fitted, own=own)
     content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': dataset['preparation'].get('corpus', '')}
     if jax.process_index() == 0:
@@ -141,8 +141,10 @@ def _of_targets(trace: Trace, targets, learnt, others) -> Trace:
   )
 
 
-def _postprocessing(folder: pathlib.Path, targets) -> dict:
-  """That of the run, for the targets that both corpora have."""
+def _postprocessing(folder: pathlib.Path, head: Head, targets) -> dict | None:
+  """That of the run, for the targets that both corpora have; None where the head has none."""
+  if head.fitted_on is None:
+    return None
   if not (folder / results.RESULTS_FILE).exists():
     return {'fitted_on': None, 'reason': 'the run was not evaluated on its own data'}
   fitted = results.read_results(folder)['postprocessing']

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -128,6 +129,20 @@ def test_a_head_whose_outputs_are_no_targets_is_refused(run, tmp_path, monkeypat
   monkeypatch.setattr(heads.regression.Regression, 'outputs', lambda *_: ('a', 'b'))
   with pytest.raises(UserError, match='the head regression predicts a, b, no numbers of targets'):
     across.evaluate_on(str(run), other_data(tmp_path / 'other'), 'test')
+
+
+@pytest.mark.slow
+def test_a_head_without_postprocessing(run, tmp_path):
+  config = workdirs.read_config(run)
+  with config.unlocked():
+    config.head = 'clip_regression'
+  workdirs.write_config(tmp_path / 'run', config)
+  (tmp_path / 'run' / 'dataset.json').write_bytes((run / 'dataset.json').read_bytes())
+  shutil.copytree(run / 'checkpoints', tmp_path / 'run' / 'checkpoints')
+  (tmp_path / 'run' / 'results.json').write_text(json.dumps({'postprocessing': POSTPROCESSING, 'checkpoint': {}}))
+  content = across.evaluate_on(str(tmp_path / 'run'), other_data(tmp_path / 'other'), 'test')
+  assert content['test']['raw'] and content['test']['postprocessed'] is None
+  assert content['postprocessing']['reason'] == 'the head clip_regression has no post-processing'
 
 
 @pytest.mark.slow
