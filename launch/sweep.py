@@ -3,6 +3,9 @@
     python launch/sweep.py --config=configs/speech.py --out=runs/sweep \
         --set learning_rate=1e-4,3e-4 --set seed=0,1,2
 
+With `--set data.fold=1,2,3` the table has instead, for each of the other settings, every fold, their mean and deviation
+on validation and test, and one score of all people who were tested. Choose between settings by validation.
+
 Start it in the root of a checkout, with one --out per --config. Each point is a child process
 `python -m e2e_affect.main` with the workdir `<out>/learning_rate=1e-4,seed=0`, which also holds its `output.log`.
 The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM and SIGINT
@@ -22,8 +25,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from data_prep.core import atomic, children, cli, json_text
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 
+FOLD = 'data.fold'  # the field that divides people
 STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer that a signal ended
 
 
@@ -104,6 +108,36 @@ def table(codes: dict[pathlib.Path, int]) -> bool:
   return not any(codes.values())
 
 
+def table_of_folds(codes: dict[pathlib.Path, int], points: dict[pathlib.Path, dict[str, str]]) -> bool:
+  """Prints the folds of each of the other settings; returns whether every point has its results."""
+  from e2e_affect.report import folds, run_report  # brings JAX: see `score`
+
+  settings: dict[str, dict[str, pathlib.Path]] = {}
+  for workdir, point in points.items():
+    name = ' '.join(f'{field}={value}' for field, value in point.items() if field != FOLD)
+    settings.setdefault(name, {})[f'fold {point[FOLD]}'] = workdir
+  for name, runs in settings.items():
+    done = {fold: workdir for fold, workdir in runs.items() if not codes[workdir]}
+    lines = []
+    for fold, workdir in runs.items():
+      if codes[workdir] in STOPPED:
+        lines.append(f'{fold}: stopped; start the same command again to go on')
+      elif codes[workdir]:
+        lines.append(f'{fold}: failed (exit {codes[workdir]}), see {workdir}/output.log')
+    if done:
+      try:
+        measures = dict.fromkeys(run_report.head_of(workdir).measure for workdir in done.values())
+        rows = folds.rows(done)
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        found = ['  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths)).rstrip() for row in rows]
+        lines = [f'{" and ".join(measures)}, raw', *found, *lines]
+      except (DataError, UserError, OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        codes |= dict.fromkeys(done.values(), 65)
+        lines.append(f'failed: {e if isinstance(e, UserError) else repr(e)}')
+    cli.say('\n'.join(['', *([name] if name else []), *lines]))
+  return not any(codes.values())
+
+
 def main() -> int:
   """Trains every point that is not done and prints them, the best first; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,12 +148,13 @@ def main() -> int:
   parser.add_argument('--jobs', type=int, default=1, help='points at once; more than one compete for one GPU')
   parser.add_argument('--dry_run', action='store_true', help='print the commands and do nothing')
   args = parser.parse_args()
-  commands, base = {}, [sys.executable, '-m', 'e2e_affect.main', f'--config={args.config}']
+  commands, points, base = {}, {}, [sys.executable, '-m', 'e2e_affect.main', f'--config={args.config}']
   for values in itertools.product(*(values for _, values in args.set)):
     point = [f'{name}={value}' for (name, _), value in zip(args.set, values)]
     workdir = args.out / ','.join(point).replace('/', '_')  # a value may be a path
     if workdir in commands or len(dict(args.set)) < len(args.set) or args.jobs < 1:
       parser.error('expected each field once, values that differ in more than / and _, and --jobs of at least 1')
+    points[workdir] = {name: value for (name, _), value in zip(args.set, values)}
     commands[workdir] = [*base, f'--workdir={workdir}', *(f'--config.{setting}' for setting in point)]
   done = {workdir: 0 for workdir in commands if (workdir / 'results.json').exists()}
   todo = {workdir: argv for workdir, argv in commands.items() if workdir not in done}
@@ -131,7 +166,8 @@ def main() -> int:
   except OSError as e:
     parser.exit(73, f'error: {args.out}: cannot be written ({e.strerror}); choose another --out\n')
   codes, stopped = run_all(todo, args.jobs)
-  complete = table(done | codes)
+  codes = {workdir: (done | codes)[workdir] for workdir in commands}
+  complete = table_of_folds(codes, points) if any(name == FOLD for name, _ in args.set) else table(codes)
   return 128 + stopped if stopped else 0 if complete else 1
 
 
