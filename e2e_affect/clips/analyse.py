@@ -121,7 +121,8 @@ def _write_index(out, sparklines, refused, batch):
     lines.append(sparklines[name])
   if not batch and len(summaries) + len(refused) < 2:
     return False
-  targets = list(dict.fromkeys(target for content in summaries for target in content['targets']))
+  of_numbers = (content for content in summaries if 'most_probable' not in content)
+  targets = list(dict.fromkeys(target for content in of_numbers for target in content['targets']))
   index_page.write_index(out, targets, summaries, lines, [(row['clip'], row['reason']) for row in refused.values()])
   return True
 
@@ -134,6 +135,8 @@ def _line(out, content, recording):
     of = of['postprocessed'] or of['raw']
     parts.append(f'{target} {of["mean"]:+.2f} ({of["min"]:+.2f} to {of["max"]:+.2f})')
   parts = [f'{stages.pop()} means: {", ".join(parts)}']
+  if 'most_probable' in content:
+    parts = [f'most probable: {content["most_probable"]["class"]} ({content["most_probable"]["probability"]:.2f})']
   if content['face']:
     parts.append(f'face in {100 * content["face"]["share_of_steps"]:.0f} %')
   parts += content['notes']

@@ -27,6 +27,7 @@ def summary(
   digest: dict,
   clip: Clip,
   targets: Sequence[str],
+  shows: str,
   raw: np.ndarray,
   post: np.ndarray | None,
   about: dict,
@@ -39,6 +40,7 @@ def summary(
     source: its files, resolved.
     digest: bytes, time and SHA-256 of each.
     clip, targets, raw, post: as in `clip_csv.write`.
+    shows: what the traces are, see `Head`.
     about: what the network is: model, checkpoint, label scale, post-processing, commit, settings.
     cost: seconds of work by kind.
   """
@@ -68,6 +70,7 @@ def summary(
       target: {'raw': numbers(raw[:, k]), 'postprocessed': numbers(post[:, k]) if post is not None else None}
       for k, target in enumerate(targets)
     },
+    **({} if shows == 'numbers' else {'most_probable': _most_probable(targets, shows, raw if post is None else post)}),
     'sound': None
     if clip.samples is None
     else {'mean_int16': clip.audio_mean / clip.audio_gain, 'std_int16': clip.audio_std / clip.audio_gain},
@@ -78,6 +81,18 @@ def summary(
       'seconds': {kind: round(value, 3) for kind, value in cost.items()},
       'real_time_factor': round(total / clip.seconds, 4),
     },
+  }
+
+
+def _most_probable(classes, shows, probabilities):
+  """The class with the highest mean probability, and how often each is the most probable one."""
+  mean = probabilities.mean(0)
+  share = np.bincount(probabilities.argmax(1), minlength=len(classes)) / len(probabilities)
+  return {
+    'class': classes[mean.argmax()],
+    'probability': round(float(mean.max()), 6),
+    'of': 'recording' if shows == 'recording' else 'steps',
+    **({} if shows == 'recording' else {'share_of_steps': dict(zip(classes, share.round(6).tolist(), strict=True))}),
   }
 
 
@@ -98,7 +113,7 @@ def length_notes(fitted: Mapping, steps: int, grid: Grid) -> list[str]:
   if float(steps * grid.step) < 0.25:
     notes.append('shorter than 0.25 s: too short to mean anything')
   for name in ('median_filter', 'time_shift') if fitted.get('fitted_on') else ():
-    for target, of in fitted['targets'].items():
+    for target, of in fitted.get('targets', {}).items():
       if of[name]['kept'] and steps < 2 * of[name]['steps']:
         notes.append(
           f'shorter than twice the {name.replace("_", " ")} of {float(of[name]["steps"] * grid.step):.2f} s: '

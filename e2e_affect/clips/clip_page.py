@@ -16,12 +16,12 @@ from data_prep.recordings.clip import Clip
 from e2e_affect.clips.clip_files import PAGE_MARK
 from e2e_affect.clips.network import Network
 from e2e_affect.report.page import render, text_rows
-from e2e_affect.traces import postprocess
 
 MAX_CROPS = 750  # of some 5 KB each; a recording of over 30 s shows every second, every third, … crop
 MAX_PIECES = 4000  # of the waveform
 _PIECE_SECONDS = 0.005  # the shortest piece
 _PLANE = ('arousal', 'valence')
+CLASS_COLOURS = 8  # of colours.css; a ninth class would have the colour of the first
 
 
 def write_page(
@@ -59,9 +59,12 @@ def write_page(
     ratio='{}/{}'.format(*(clip.frame_size or (16, 9))),
     published=bool(network.origin.network),
     plane=set(_PLANE) <= set(network.targets),
-    targets={target: f'var(--{target})' if target in _PLANE else 'var(--other)' for target in network.targets},
+    shows=network.shows,
+    targets={target: _colour(network.shows, k, target) for k, target in enumerate(network.targets)},
+    bars=_bars(content) if network.shows == 'recording' else None,
+    most_probable=content.get('most_probable'),
     legend={
-      'raw': any(of['postprocessed'] for of in content['targets'].values()),
+      'raw': network.shows == 'numbers' and any(of['postprocessed'] for of in content['targets'].values()),
       'sound': bool(content['sound'] and content['sound']['std_int16']),
       'lost': bool(face and face['share_of_steps'] < 1),
     },
@@ -69,7 +72,7 @@ def write_page(
     end=f'{content["steps"] * content["step_seconds"]:.2f}',
     summary=_summary(content),
     face=face and {'share': f'{100 * face["share_of_steps"]:.1f}', 'confidence': f'{face["mean_confidence"]:.2f}'},
-    kept=_kept(fitted, clip.grid) if fitted.get('fitted_on') else None,
+    kept=_kept(network, fitted, clip.grid) if fitted.get('fitted_on') else None,
     reason=fitted.get('reason'),
     settings=text_rows({key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')}),
     page_mark=PAGE_MARK,
@@ -100,6 +103,7 @@ def _data(content, clip, raw, post, network) -> dict:
   """All that clip.js reads; numbers are rounded to what a screen can show."""
   rounded = lambda values: [round(float(v), 4) for v in values]
   data = {
+    'shows': network.shows,
     'steps': clip.steps,
     'step_seconds': clip.grid.step_seconds,
     'targets': {
@@ -175,7 +179,8 @@ def _summary(content):
   for target, stages in content['targets'].items():
     for stage, of in stages.items():
       if of is not None:
-        numbers = (f'{of["mean"]:+.3f}', f'{of["std"]:.3f}', f'{of["min"]:+.3f}', f'{of["max"]:+.3f}')
+        sign = '' if 'most_probable' in content else '+'
+        numbers = (f'{of["mean"]:{sign}.3f}', f'{of["std"]:.3f}', f'{of["min"]:{sign}.3f}', f'{of["max"]:{sign}.3f}')
         rows.append(
           {
             'target': target,
@@ -186,13 +191,26 @@ def _summary(content):
   return rows
 
 
-def _kept(fitted, grid):
+def _colour(shows, k, target):
+  if shows != 'numbers':
+    return f'var(--class-{k % CLASS_COLOURS})'
+  return f'var(--{target})' if target in _PLANE else 'var(--other)'
+
+
+def _bars(content):
+  """Class, its probability and where its bar ends, the most probable first; of a whole recording."""
+  final = {name: (of['postprocessed'] or of['raw'])['mean'] for name, of in content['targets'].items()}
+  ordered = sorted(final.items(), key=lambda pair: -pair[1])
+  return [{'name': name, 'text': f'{p:.2f}', 'width': f'{100 * p:.1f}'} for name, p in ordered]
+
+
+def _kept(network, fitted, grid):
   """What of the post-processing was worth keeping, a line each."""
   return [
     f'{target}: {sentence}'
-    for target, sentences in postprocess.in_words(fitted, grid).items()
+    for target, sentences in network.head.in_words(fitted, grid).items()
     for sentence in sentences
-    if ': validation CCC' in sentence
+    if network.shows != 'numbers' or ': validation CCC' in sentence
   ]
 
 

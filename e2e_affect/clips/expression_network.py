@@ -52,6 +52,16 @@ class ExpressionClips(Network):
     return jax.eval_shape(lambda: _network(config, about).init(jax.random.key(0), jnp.zeros((1, size, size, 3))))
 
   @property
+  def targets(self):
+    """See `Network`."""
+    return list(self.about['targets'])
+
+  @property
+  def shows(self):
+    """See `Network`."""
+    return 'probabilities'
+
+  @property
   def crop(self):
     """See `Network`."""
     return CROP

@@ -11,6 +11,7 @@ from data_prep.core import atomic
 from e2e_affect.report.page import render
 
 MARK = 'Press a heading to sort'  # every index has it
+_OF_CLASSES = ('most probable', 'probability')
 POINTS = 120  # of a sparkline
 _WIDTH, _HEIGHT = 110, 30  # of a sparkline, CSS pixels
 
@@ -52,11 +53,13 @@ def write_index(
     sparklines: per clip, target -> `sparkline` of its final trace.
     rejects: (clip, reason).
   """
+  classes = any('most_probable' in content for content in summaries)
   heads = [
     'clip',
     'seconds',
     'face found',
     *(text for target in targets for text in (f'{target}, mean', target)),
+    *_OF_CLASSES[: 2 * classes],
     'notes',
   ]
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
@@ -70,11 +73,11 @@ def write_index(
     'clips/assets/index.html',
     title=f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}',
     mark=MARK,
-    largest=f'{largest:.2f}',
+    largest=f'{largest:.2f}' if targets else None,
     warning=next(iter(warnings), None),
     origins=origins,
     heads=heads,
-    rows=[row(content, lines, targets, largest) for content, lines in zip(summaries, sparklines, strict=True)],
+    rows=[row(content, lines, targets, largest, classes) for content, lines in zip(summaries, sparklines, strict=True)],
     width=_WIDTH,
     height=_HEIGHT,
     rejects=rejects,
@@ -82,7 +85,9 @@ def write_index(
   atomic.write(out / 'index.html', html)
 
 
-def row(content: dict, lines: dict[str, list[float]], targets: Sequence[str], largest: float) -> list[Cell]:
+def row(
+  content: dict, lines: dict[str, list[float]], targets: Sequence[str], largest: float, classes: bool = False
+) -> list[Cell]:
   """The cells of a clip; raises KeyError or TypeError where `content` is no summary."""
   name, face, notes = content['clip'], content['face'] and content['face']['share_of_steps'], list(content['notes'])
   notes = '; '.join(notes + ['by a network of drawings, not of people'] * ('warning' in content['model']))
@@ -92,7 +97,7 @@ def row(content: dict, lines: dict[str, list[float]], targets: Sequence[str], la
     Cell('', '–') if face is None else Cell(face, f'{100 * face:.0f} %'),
   ]
   for target in targets:
-    if target not in content['targets']:  # of another network
+    if target not in content['targets'] or 'most_probable' in content:  # of another network
       cells += [Cell('', '–')] * 2
       continue
     of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
@@ -100,6 +105,13 @@ def row(content: dict, lines: dict[str, list[float]], targets: Sequence[str], la
       Cell(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')),
       Cell(of['std'], '', path=_path(lines[target], largest)),
     ]
+  if classes:
+    said = content.get('most_probable')
+    cells += (
+      [Cell(said['class'], said['class']), Cell(said['probability'], f'{said["probability"]:.2f}')]
+      if said
+      else [Cell('', '–')] * 2
+    )
   return [*cells, Cell(notes, notes)]
 
 

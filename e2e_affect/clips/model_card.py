@@ -4,13 +4,18 @@ import dataclasses
 
 from e2e_affect import streams
 from e2e_affect.clips.network import Network
-from e2e_affect.traces import postprocess
 
 _MEANING = """\
 Each step of {milliseconds:g} ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained
 on. It was trained to follow what several raters agreed on, not what a person feels. The output is not clipped and may
 pass the ends of the scale a little. It is not a probability, and its level depends on the corpus: compare moments of
 one recording rather than people of different recordings."""
+
+_WHOLE = ' Every step of a recording gets the same: the mean of its steps.'
+
+_CLASSES = """\
+{what} gets a probability of each class: {classes}; they sum to 1. A class is what actors were asked to play or raters
+called it, as the corpus has it, not what a person feels. What is none of these classes it calls by one of them."""
 
 # Red on GitHub, and wherever Markdown keeps styles.
 _SIMULATED = """\
@@ -107,9 +112,9 @@ def _own(network: Network) -> str:
     f'# {config["name"]}: {", ".join(targets)} from {heard_and_seen}',
     _SIMULATED if simulated else None,
     '## Output',
-    _MEANING.format(targets=' and '.join(targets), milliseconds=1000 * grid.step_seconds),
-    _delay(config.data.label_delay_steps, grid),
-    _scale(about['label_scale']),
+    _meaning(network),
+    _delay(config.data.label_delay_steps, grid) if network.shows != 'recording' else None,
+    _scale(about['label_scale']) if network.shows == 'numbers' else None,
     '## Input',
     _input(network),
     '## Training data',
@@ -119,9 +124,9 @@ def _own(network: Network) -> str:
     f'Licence of the recordings: {network.origin.licence}.',
     '\n'.join(rows),
     '## Results',
-    _results(about),
+    _results(about) if network.shows == 'numbers' else _results_of_classes(about),
     '## Post-processing',
-    _postprocessing(about['postprocessing'], grid),
+    _postprocessing(network),
     '## Limits',
     f'{_LIMITS}\n{_NO_DECISIONS}',
     '## Licence',
@@ -178,6 +183,37 @@ def _use(network):
   )
 
 
+def _meaning(network):
+  grid, names = network.layout.grid, network.targets
+  if network.shows == 'numbers':
+    meaning = _MEANING.format(targets=' and '.join(names), milliseconds=1000 * grid.step_seconds)
+    return meaning + _WHOLE * (network.config.head == 'clip_regression')
+  what = 'A recording as a whole' if network.shows == 'recording' else f'Each step of {1000 * grid.step_seconds:g} ms'
+  return _CLASSES.format(what=what, classes=', '.join(names))
+
+
+def _results_of_classes(about):
+  rows = [
+    '| partition | UAR | 95 % interval | accuracy | calibration error raw | calibrated |',
+    '|---|---|---|---|---|---|',
+  ]
+  for partition, entry in about['results'].items():
+    for target, uar in ((entry['raw'] or {}).get('uar') or {}).items():
+      raw, interval = entry['raw'], entry['raw']['uar_interval'][target]
+      between = f'{interval[0]:.3f} … {interval[1]:.3f}' if interval else '–'
+      post = f'{entry["postprocessed"]["calibration_error"][target]:.3f}' if entry['postprocessed'] else '–'
+      rows.append(
+        f'| {partition} | {uar:.3f} | {between} | {raw["accuracy"][target]:.3f} | '
+        f'{raw["calibration_error"][target]:.3f} | {post} |'
+      )
+  if len(rows) == 2:
+    return 'None: the run was not evaluated on labelled data.'
+  return '\n'.join(rows) + (
+    '\n\nUAR is the unweighted mean of the recalls of the classes; the interval is a bootstrap over subjects. The '
+    'calibration error is the mean distance between the highest probability and how often it is right, in 15 bins.'
+  )
+
+
 def _results(about):
   rows = ['| partition | target | CCC raw | CCC post-processed | 95 % interval |', '|---|---|---|---|---|']
   for partition, entry in about['results'].items():
@@ -194,11 +230,13 @@ def _results(about):
   )
 
 
-def _postprocessing(params, grid):
+def _postprocessing(network):
+  params, grid = network.about['postprocessing'], network.layout.grid
   if not params.get('fitted_on'):
     return f'None: {params.get("reason")}.'
-  lines = [f'Fitted on {params["fitted_on"]}; looks both ways in time, so it needs the whole recording.']
-  for target, sentences in postprocess.in_words(params, grid).items():
+  both_ways = '; looks both ways in time, so it needs the whole recording' if network.shows == 'numbers' else ''
+  lines = [f'Fitted on {params["fitted_on"]}{both_ways}.']
+  for target, sentences in network.head.in_words(params, grid).items():
     lines += [f'* {target}: {sentence}' for sentence in sentences]
   return '\n'.join(lines)
 

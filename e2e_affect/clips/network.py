@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.core.errors import UserError
 from data_prep.face import cropping
-from e2e_affect import streams
+from e2e_affect import heads, streams
 from e2e_affect.clips import arrays
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.evaluate import chunks
@@ -48,7 +48,7 @@ class Network:
       )
     self.config, self.variables, self.about = config, variables, about
     frozen = ml_collections.FrozenConfigDict(config)
-    self.layout = workdir.layout_of(about.get('dataset') or {}, config, self.targets)
+    self.layout = workdir.layout_of(about.get('dataset') or {}, config, about['targets'])
     self._prepare(config, frozen)
 
   def _prepare(self, config, frozen):
@@ -64,9 +64,19 @@ class Network:
     return jax.eval_shape(lambda: affect.init_variables(config, layout))
 
   @property
+  def head(self) -> heads.Head:
+    """What its outputs mean."""
+    return heads.of(self.config)
+
+  @property
   def targets(self) -> list[str]:
-    """Names of the traces, for instance `arousal` and `valence`."""
-    return list(self.about['targets'])
+    """Names of the traces: `arousal` and `valence` for instance, or those of classes."""
+    return list(self.head.outputs(heads.Targets.of(self.layout)))
+
+  @property
+  def shows(self) -> str:
+    """What its traces are; see `Head`."""
+    return str(self.head.shows)
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -101,10 +111,10 @@ class Network:
       face_found: [T] in [0, 1], 0 where the crop shows no face; default: 1 everywhere.
 
     Returns:
-      `time` [T] seconds, where each step starts; each target [T] float32, on the scale −1 … 1 of the
-      training's gold standard; and `<target>_post` [T], after the post-processing, where the run fitted one. Without
-      faces, T counts every step that the sound begins. With both, T is that of the faces; silence follows a shorter
-      sound.
+      `time` [T] seconds, where each step starts; each target [T] float32, on the scale −1 … 1 of the training's gold
+      standard, or the probability of each class; and `<target>_post` [T], after the post-processing, where the run
+      fitted one. Without faces, T counts every step that the sound begins. With both, T is that of the faces; silence
+      follows a shorter sound.
 
     Raises:
       ValueError: an array has another shape or type; a modality that the network needs is missing; one that it has no
@@ -142,7 +152,8 @@ class Network:
     for prediction in chunks.predict(self._eval_step, self.variables, inputs, carry):
       rows.append(prediction[0])
       progress(min(chunk, signals.steps - chunk * (len(rows) - 1)))
-    return postprocess.time_shift(np.concatenate(rows)[: signals.steps], self.config.data.label_delay_steps)
+    outputs = postprocess.time_shift(np.concatenate(rows)[: signals.steps], self.config.data.label_delay_steps)
+    return self.head.prediction(outputs)
 
   def postprocess(self, raw: np.ndarray) -> np.ndarray | None:
     """[T, K] raw traces of a whole recording -> [T, K] after post-processing, or None where the run fitted none."""
@@ -154,12 +165,13 @@ class Network:
       subject='',
       partition='new',
       prediction=raw,
-      gold=np.zeros_like(raw),
+      gold=np.zeros((len(raw), len(self.about['targets'])), np.float32),
       mask=still,
       face_found=still,
       grid=self.layout.grid,
     )
-    return postprocess.apply(postprocess.of_targets(self.about['postprocessing'], self.targets), [trace])[0].prediction
+    fitted = self.head.of_targets(self.about['postprocessing'], heads.Targets.of(self.layout))
+    return self.head.apply(fitted, [trace])[0].prediction
 
   def _chunk_steps(self, num_steps, seconds):
     """Steps of a chunk: whole records, for short clips a power of two of them, since each length is compiled once."""

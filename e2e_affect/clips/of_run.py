@@ -18,14 +18,15 @@ def network(workdir: str) -> Network:
   """The best checkpoint of a run, with what its `results.json` says of it.
 
   Raises:
-    UserError: no run there, its config is absurd, or its head is another one than regression.
+    UserError: no run there, its config is absurd, or its head says nothing that a clip's page could show.
     DataError: `results.json` is damaged, or nothing tells what the targets are.
     CheckpointError: no usable checkpoint.
   """
   config = workdirs.read_config(workdir)
   folder = pathlib.Path(workdir)
-  if config.head != 'regression':
-    raise UserError(f'{folder}: its head is {config.head!r}; clips are analysed by networks of regression alone')
+  if not heads.of(config).shows:
+    known = ', '.join(name for name, head in heads.HEADS.items() if head.shows)
+    raise UserError(f'{folder}: its head is {config.head!r}; clips are analysed by networks of {known} alone')
   dataset = workdirs.read_dataset(workdir)
   targets, scale = dataset.pop('targets'), dataset.pop('label_scale')
   if not (folder / 'checkpoints').is_dir():

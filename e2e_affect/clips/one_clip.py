@@ -110,6 +110,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
     content_now,
     clip,
     network.targets,
+    network.shows,
     raw,
     post,
     _about(network),

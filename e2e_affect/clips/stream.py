@@ -54,6 +54,11 @@ class Stream:
     """
     options, self.grid = network.config.model.speech, network.layout.grid
     per_step = self.grid.samples_per_step
+    if network.shows != 'numbers' or network.config.head != 'regression':
+      raise UserError(
+        f'--stream writes numbers as they come, and the head of this network is {network.config.head!r}; use one of '
+        'regression'
+      )
     if STREAMS['speech'].name not in network.modalities:
       raise UserError(
         f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that hears'

@@ -131,6 +131,8 @@ class Head:
     meaning: what the numbers of a report mean: paragraphs in HTML, shown as they are.
     meaning_of_several: the same, for the page that compares runs.
     fitted_on: the partition that the post-processing is fitted on; None: there is no post-processing.
+    shows: what the page of a clip draws of a prediction: 'numbers' of every step, on the scale −1 … 1;
+      'probabilities' of every step; 'recording', the probabilities of the whole; None: clips are not analysed by it.
   """
 
   name: str
@@ -144,6 +146,7 @@ class Head:
   meaning: str
   meaning_of_several: str
   fitted_on: str | None = None
+  shows: str | None = None
 
   def outputs(self, targets: Sequence[str]) -> tuple[str, ...]:
     """O names: the network's last layer has a unit for each, and the CSV of traces a column.

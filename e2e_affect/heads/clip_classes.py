@@ -22,6 +22,7 @@ class ClipClasses(StepClasses):
   name = 'clip_classes'
   losses: Mapping[str, Loss] = {'cross_entropy': recordings.loss(cross_entropy)}
   things = 'recordings'
+  shows = 'recording'
   meaning = StepClasses.meaning.replace('All steps of', 'All recordings of')
   meaning_of_several = StepClasses.meaning_of_several.replace('All steps of', 'All recordings of')
 

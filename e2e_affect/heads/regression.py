@@ -55,6 +55,7 @@ also tells how far a CCC would move with other people.</p>
     + '</p>'
   )
   fitted_on: str | None = postprocess.FITTED_ON
+  shows = 'numbers'
 
   def outputs(self, targets: Sequence[str]) -> tuple[str, ...]:
     """See `Head`."""

@@ -53,6 +53,7 @@ from the same kind. With few subjects it is wide.</p>
   )
   meaning_of_several = _UAR.format(things=things) + _CALIBRATED
   fitted_on = 'validation'
+  shows = 'probabilities'
 
   def outputs(self, targets: Sequence[str]) -> tuple[str, ...]:
     """The names of the classes.

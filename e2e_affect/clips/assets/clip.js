@@ -4,19 +4,22 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const element = id => document.getElementById(id);
 const steps = data.steps, STEP = data.step_seconds, length = steps * STEP;
-const names = Object.keys(data.targets);
+// Numbers of every step, probabilities of every step, or nothing but sound: bars stand beside it.
+const SHARES = data.shows !== 'numbers';
+const names = data.shows === 'recording' ? [] : Object.keys(data.targets);
 const shown = name => data.targets[name].post || data.targets[name].raw;  // what the reader came for
 const TAIL = Math.max(1, Math.round(3 / STEP));  // steps of the point's tail: 3 s
 const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
 
 // The smallest of these that holds every trace; the same for the plane, so that both tell the same.
-const largest = names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
+const largest = SHARES ? 1 : names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
   (a, v) => Math.max(a, Math.abs(v)), most), 0);
 const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6].find(x => x >= largest) || Math.ceil(largest);
 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const colourOf = name => css(['arousal', 'valence'].includes(name) ? '--' + name : '--other');
-const signed = v => (v < 0 ? '−' : '+') + Math.abs(v).toFixed(2);
+const colourOf = name => css(SHARES ? '--class-' + names.indexOf(name) % 8 :
+  ['arousal', 'valence'].includes(name) ? '--' + name : '--other');
+const signed = v => SHARES ? v.toFixed(2) : (v < 0 ? '−' : '+') + Math.abs(v).toFixed(2);
 // In whole tenths: 59.96 s is 1:00.0, where minutes and seconds rounded apart would be 0:60.0.
 const clock = t => {
   const tenths = Math.round(10 * t);
@@ -76,7 +79,7 @@ function drawTraces() {
   const { context: c, width, height } = prepared(traces);
   plotWidth = width;
   const bottom = height - PLOT.bottom, middle = (PLOT.top + bottom) / 2, half = (bottom - PLOT.top) / 2;
-  const yOf = v => middle - half * v / limit;
+  const yOf = v => SHARES ? bottom - 2 * half * v : middle - half * v / limit;
   for (const [first, end] of data.lost) hatch(c, xOf(first * STEP), PLOT.top, xOf(end * STEP), bottom);
   // Sound: lowest and highest sample of each piece.
   if (data.wave) {
@@ -91,7 +94,7 @@ function drawTraces() {
   // Grid and numbers.
   c.lineWidth = 1;
   [c.textBaseline, c.textAlign] = ['middle', 'right'];
-  for (const part of [-1, -0.5, 0, 0.5, 1]) {
+  for (const part of !SHARES ? [-1, -0.5, 0, 0.5, 1] : names.length ? [0, 0.25, 0.5, 0.75, 1] : []) {
     const y = Math.round(yOf(part * limit)) + 0.5;
     c.strokeStyle = part ? css('--grid') : css('--soft');
     c.globalAlpha = part ? 1 : 0.5;
@@ -115,8 +118,10 @@ function drawTraces() {
   for (const name of names) {
     const { raw, post } = data.targets[name];
     c.strokeStyle = colourOf(name);
-    if (post) { c.globalAlpha = 0.5; line(c, raw, yOf, 1); c.globalAlpha = 1; }
+    if (SHARES && names.indexOf(name) > 3) c.setLineDash([6, 3]);  // as in the legend: colours alone tell too few apart
+    if (post && !SHARES) { c.globalAlpha = 0.5; line(c, raw, yOf, 1); c.globalAlpha = 1; }
     line(c, post || raw, yOf, 2.2);
+    c.setLineDash([]);
   }
 }
 

@@ -159,7 +159,9 @@ def test_a_head_of_classes_from_outside_is_trained_evaluated_and_reported(small_
   assert 'CCC' not in re.sub('base64,[^"]*', '', page.partition('</style>')[2])
   assert (run / 'figures' / 'learning_curves.png').exists()
 
-  with pytest.raises(UserError, match="its head is 'emotion'; clips are analysed by networks of regression alone"):
+  with pytest.raises(
+    UserError, match="its head is 'emotion'; clips are analysed by networks of regression, clip_classes, "
+  ):
     of_run.network(str(run))
 
 
