@@ -1,7 +1,7 @@
 """Emotions as classes, one for each recording; from the raw waveform, the faces, or both.
 
     python -m e2e_affect.main --config=configs/classes.py --config.data.dir=data/ravdess --config.data.fold=1
-    python launch/sweep.py --config=configs/classes.py --out=runs/classes --set data.dir=data/ravdess \
+    python launch/sweep.py --config=configs/classes.py --out=runs/folds --set data.dir=data/ravdess \
         --set data.fold=1,2,3
 
 `configs/classes.py:visual` reads the faces, `configs/classes.py:fused` both. The paper has no classes: the networks are

@@ -48,6 +48,7 @@ def write_page(
   """
   fitted = network.about['postprocessing']
   face = content['face']
+  summary_head, summary = _summary(content)
   html = render(
     'clips/assets/clip.html',
     title=content['clip'],
@@ -70,7 +71,8 @@ def write_page(
     },
     step=_milliseconds(content),
     end=f'{content["steps"] * content["step_seconds"]:.2f}',
-    summary=_summary(content),
+    summary_head=summary_head,
+    summary=summary,
     face=face and {'share': f'{100 * face["share_of_steps"]:.1f}', 'confidence': f'{face["mean_confidence"]:.2f}'},
     kept=_kept(network, fitted, clip.grid) if fitted.get('fitted_on') else None,
     reason=fitted.get('reason'),
@@ -174,13 +176,14 @@ def _media(media):
 
 
 def _summary(content):
-  """The rows of the table: a target and a stage each, with four numbers."""
+  """The titles of the table and its rows: a target and a stage each, with four numbers."""
+  if 'most_probable' in content:
+    return _summary_of_classes(content)
   rows = []
   for target, stages in content['targets'].items():
     for stage, of in stages.items():
       if of is not None:
-        sign = '' if 'most_probable' in content else '+'
-        numbers = (f'{of["mean"]:{sign}.3f}', f'{of["std"]:.3f}', f'{of["min"]:{sign}.3f}', f'{of["max"]:{sign}.3f}')
+        numbers = (f'{of["mean"]:+.3f}', f'{of["std"]:.3f}', f'{of["min"]:+.3f}', f'{of["max"]:+.3f}')
         rows.append(
           {
             'target': target,
@@ -188,7 +191,22 @@ def _summary(content):
             'numbers': [number.replace('-', '−') for number in numbers],
           }
         )
-  return rows
+  return ('target', 'mean', 'deviation', 'lowest', 'highest'), rows
+
+
+def _summary_of_classes(content):
+  """The titles of the table and a row a class: probabilities raw and calibrated, means where steps have their own."""
+  shares = content['most_probable'].get('share_of_steps')
+  calibrated = any(of['postprocessed'] for of in content['targets'].values())
+  head = ['class', 'raw', *['calibrated'] * calibrated]
+  head += ['lowest', 'highest', 'most probable in'] if shares else []
+  rows = []
+  for name, of in content['targets'].items():
+    final = of['postprocessed'] or of['raw']
+    numbers = [f'{of["raw"]["mean"]:.3f}', *[f'{final["mean"]:.3f}'] * calibrated]
+    numbers += [f'{final["min"]:.3f}', f'{final["max"]:.3f}', f'{100 * shares[name]:.0f} %'] if shares else []
+    rows.append({'target': name, 'stage': '', 'numbers': numbers})
+  return head, rows
 
 
 def _colour(shows, k, target):

@@ -41,7 +41,7 @@ class StepClasses(Head):
   captions = {
     'confusion': 'How often each class was taken for each, on {partition}: a row holds what is of the class.',
     'reliability': 'How often the most probable class is right, on {partition}; calibrated where a temperature was '
-    'fitted.',
+    'fitted. Right: how many have which probability.',
   }
   things = 'steps'  # what is counted
   meaning = (

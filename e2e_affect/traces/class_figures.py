@@ -43,21 +43,24 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str, things: str)
 
 
 def reliability(raw: Sequence[dict], calibrated: Sequence[dict] | None) -> Figure:
-  """How often the most probable class is right, by its probability.
+  """How often the most probable class is right, by its probability; and how often it has which probability.
 
   Args:
-    raw: of each bin `confidence` and `right`, as `results.json` has them.
+    raw: of each bin `count`, `confidence` and `right`, as `results.json` has them.
     calibrated: the same after calibration, or None.
   """
   with matplotlib.rc_context(figures.STYLE):
-    figure = Figure(figsize=(4.6, 4.4), layout='constrained')
-    axes = figure.subplots()
+    figure = Figure(figsize=(9, 4.2), layout='constrained')
+    axes, counts = figure.subplots(1, 2)
     axes.plot([0, 1], [0, 1], color=figures.GOLD, lw=1, ls='--', label='as sure as right')
     for bins, colour, label in ((raw, figures.RAW, 'raw'), (calibrated, figures.FINAL, 'calibrated')):
       if bins is not None:
         confidence, right = ([of[name] for of in bins] for name in ('confidence', 'right'))
         axes.plot(confidence, right, color=colour, lw=1.8, marker='o', ms=4, label=label)
+        counts.plot(confidence, [of['count'] for of in bins], color=colour, lw=1.8, marker='o', ms=4)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='highest probability', ylabel='share that is right')
     axes.set_title('Calibration')
     axes.legend(loc='upper left')
+    counts.set(xlim=(0, 1), ylim=(0, None), xlabel='highest probability', ylabel='how many')
+    counts.set_title('How sure')
   return figure

@@ -51,7 +51,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     manifest = corpus.read(config)
     begun = workdirs.layout_of(dataset, config, learnt)
-    targets = _shared_targets(folder, data_dir, head, learnt, manifest)
+    targets = _shared_targets(folder, data_dir, head, heads.Targets.of(begun), manifest)
     layout = _layout(folder, data_dir, config, begun, manifest)
     suffix = f'_on_{re.sub("[^A-Za-z0-9_.-]", "_", os.path.basename(os.path.realpath(data_dir)))}'
     before = results.read_results(folder, suffix=suffix) if (folder / f'results{suffix}.json').exists() else {}
@@ -85,7 +85,7 @@ def _corpus(manifest: Manifest) -> str:
 
 
 def _shared_targets(
-  folder: pathlib.Path, data_dir: str, head: Head, learnt: list[str], manifest: Manifest
+  folder: pathlib.Path, data_dir: str, head: Head, learnt: heads.Targets, manifest: Manifest
 ) -> tuple[str, ...]:
   """What the network predicts and the other corpus has labels of, in the order of the network."""
   if head.outputs(learnt) != tuple(learnt):

@@ -103,7 +103,7 @@ function drawTraces() {
     c.fillStyle = css('--soft');
     c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
   }
-  [c.textBaseline, c.textAlign] = ['alphabetic', 'center'];
+  [c.textBaseline, c.textAlign, c.fillStyle] = ['alphabetic', 'center', css('--soft')];
   const spacings = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200];
   const every = spacings.find(s => (width - PLOT.left) * s / length > 58) || 3600;
   for (let i = 0; i * every <= length + 1e-9; i++) {
