@@ -17,7 +17,7 @@ from tests.networks import POSTPROCESSING, small_config
 def test_postprocessing_of_another_grid_is_refused(tmp_path):
   config = small_config('speech')
   config.postprocessing_from = str(tmp_path)
-  manifest = types.SimpleNamespace(targets=['arousal', 'valence'], grid=PAPER)
+  manifest = types.SimpleNamespace(targets=['arousal', 'valence'], grid=PAPER, classes={})
   (tmp_path / 'results.json').write_text(json.dumps({'postprocessing': POSTPROCESSING, 'checkpoint': {}}))
   assert finish.read_postprocessing(config, manifest) == POSTPROCESSING  # an older run: of the paper's grid
   dataset = {'targets': [], 'label_scale': {}, 'preparation': {}, 'partitions': {}, 'streams': {}}
@@ -30,7 +30,7 @@ def test_postprocessing_of_another_grid_is_refused(tmp_path):
 def test_without_a_stream_the_postprocessing_is_that_of_the_other_run_without_it(tmp_path):
   config = small_config('speech', 'visual')
   config.postprocessing_from = str(tmp_path)
-  manifest = types.SimpleNamespace(targets=['arousal', 'valence'], grid=PAPER)
+  manifest = types.SimpleNamespace(targets=['arousal', 'valence'], grid=PAPER, classes={})
   results.write_results(tmp_path, {'postprocessing': POSTPROCESSING, 'checkpoint': {}}, {}, HEADS['regression'], [])
   with pytest.raises(DataError, match='results_without_visual.json: not found; .*`--mode=evaluate --without=visual`'):
     finish.read_postprocessing(config, manifest, ('visual',))
