@@ -8,8 +8,10 @@ import pytest
 import sklearn.metrics
 
 from data_prep.core.errors import DataError
+from data_prep.shards import read
 from e2e_affect import heads
-from e2e_affect.input import corpus, labels
+from e2e_affect.clips import of_run
+from e2e_affect.input import corpus, labels, recordings
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.train import loop
 from tests import class_corpus
@@ -65,6 +67,17 @@ def test_a_class_for_each_recording_is_learnt_and_reported(folder, tmp_path):
     assert text in page, text
   for name in ('test_confusion', 'test_reliability', 'validation_confusion', 'learning_curves'):
     assert (run / 'figures' / f'{name}.png').exists(), name
+
+  # The run predicts a sound of its test partition as its evaluation did.
+  manifest = corpus.read(c)
+  (first, *_) = recordings.recordings(manifest, c.data.dir, 'test')
+  stored = [record for file in first.files for record in read.read_shard(file, manifest)]
+  audio = np.concatenate([record.values['audio'] for record in stored])[: first.steps].ravel()
+  said = of_run.network(str(run))(audio=audio)
+  (row, *_) = [row for row in rows if row['recording'] == first.name]
+  for name in NAMES:
+    assert said[name][0] == pytest.approx(float(row[name]), abs=1e-4)
+    assert said[f'{name}_post'][0] == pytest.approx(float(row[f'{name}_post']), abs=1e-4)
 
 
 @pytest.mark.slow
