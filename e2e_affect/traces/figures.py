@@ -6,6 +6,7 @@ what matters differs in width too.
 
 from collections.abc import Sequence
 import io
+import logging
 import math
 from typing import Any
 
@@ -37,6 +38,7 @@ STYLE: dict[Any, Any] = {
   'legend.frameon': False,
   'savefig.facecolor': 'white',
 }
+logging.getLogger('matplotlib.font_manager').setLevel(logging.ERROR)  # the latter has no bold: nobody need know
 _DENSITY = ListedColormap(matplotlib.colormaps['Blues'](np.linspace(0.2, 1, 256)))  # from visible to dark
 _DPI = 150
 
