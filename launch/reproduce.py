@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for configs and e2e_affect, too
 from data_prep.core import children, cli  # noqa: E402
@@ -216,12 +217,13 @@ def main() -> int:
       begin = time.monotonic()
       code = run(step)
       times.add(options.out, step.name, time.monotonic() - begin, ended=not code)
+      if code in STOPPED:
+        cli.complain(f'stopped by {signal.Signals(code - 128).name} in {step.name}: the same command goes on')
+        return code
       if code:
         cli.complain(f'error: {step.name} ended with exit code {code}; the same command goes on from there')
         break
       cli.say(f'\n{what_is_left(steps, options)}')
-  if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-    return code
   page = children.run([sys.executable, '-m', 'e2e_affect.paper', str(options.out)]).returncode
   return code or page
 
