@@ -1,19 +1,18 @@
 """One class for a whole recording: from the mean of its steps' outputs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from data_prep.core.errors import DataError
 from e2e_affect.heads import recordings
-from e2e_affect.heads.base import Loss, Metric
+from e2e_affect.heads.base import Loss
 from e2e_affect.heads.losses import cross_entropy
 from e2e_affect.heads.step_classes import StepClasses
 from e2e_affect.traces.traces import Trace
 
 
-class ClipClasses(StepClasses):
+class ClipClasses(recordings.CountsRecordings, StepClasses):
   """A class for every recording: logits are averaged over the valid steps before the softmax.
 
   Traces repeat the recording's probabilities in every step, as records repeat its label. See `recordings.py`.
@@ -38,22 +37,6 @@ class ClipClasses(StepClasses):
   def prediction(self, outputs: np.ndarray) -> np.ndarray:
     """Probabilities of the mean of a recording's logits, in every step."""
     return recordings.repeated(super().prediction, outputs)
-
-  def metric(self, targets: Sequence[str]) -> Metric:
-    """See `Head`."""
-    return recordings.OfRecordings(super().metric(targets))
-
-  def of_update(self, sums: Mapping[str, np.ndarray]) -> Metric:
-    """See `Head`."""
-    return recordings.OfRecordings(super().of_update(sums))
-
-  def scores(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
-    """See `Head`."""
-    return super().scores(metric.metric, targets)
-
-  def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
-    """See `StepClasses`; a recording counts as one."""
-    return super().score([recordings.trace(t) for t in traces], targets, seed)
 
   def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
     """See `StepClasses`."""

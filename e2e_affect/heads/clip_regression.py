@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 
 from e2e_affect.heads import recordings
-from e2e_affect.heads.base import Cell, Loss, Metric
+from e2e_affect.heads.base import Cell, Loss
 from e2e_affect.heads.losses import LOSSES
-from e2e_affect.heads.regression import Regression
+from e2e_affect.heads.regression import Regression, SCALES
 from e2e_affect.traces.traces import Trace
 
 _CCC = """<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0
 where it says nothing about it, and falls with a wrong offset or scale too. Each recording counts as one: its prediction
 is the mean over its steps.</p>
 """
-_SCALES = '<p>Arousal runs from calm (−1) to excited (1), valence from unpleasant (−1) to pleasant (1).'
 
 
-class ClipRegression(Regression):
+class ClipRegression(recordings.CountsRecordings, Regression):
   """An output for every target, averaged over the recording; the best checkpoint has the highest mean validation CCC.
 
   The loss is one CCC, or mean squared error, over all recordings of the global batch: with CCC, a large batch tells
@@ -34,27 +33,15 @@ class ClipRegression(Regression):
     + """<p><b>95 %</b> is a bootstrap over subjects: how far the CCC would move with other people drawn from the same
 kind. With few subjects it is wide.</p>
 """
-    + _SCALES
+    + SCALES
     + ' RMSE is in these units.</p>'
   )
-  meaning_of_several = _CCC + _SCALES + '</p>'
+  meaning_of_several = _CCC + SCALES + '</p>'
   fitted_on = None
 
   def prediction(self, outputs: np.ndarray) -> np.ndarray:
     """The mean of a recording's outputs, in every step."""
     return recordings.repeated(lambda mean: mean, outputs)
-
-  def metric(self, targets: Sequence[str]) -> Metric:
-    """See `Head`."""
-    return recordings.OfRecordings(super().metric(targets))
-
-  def of_update(self, sums: Mapping[str, np.ndarray]) -> Metric:
-    """See `Head`."""
-    return recordings.OfRecordings(super().of_update(sums))
-
-  def scores(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
-    """See `Head`."""
-    return super().scores(metric.metric, targets)
 
   def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
     """The metrics of one partition, over its recordings.
@@ -62,7 +49,7 @@ kind. With few subjects it is wide.</p>
     Raises:
       ValueError: no recording has a gold standard.
     """
-    r = super().score([recordings.trace(t) for t in traces], targets, seed)
+    r = super().score(traces, targets, seed)
     del r['ccc_recording_mean']  # of one number each there is none
     return r
 

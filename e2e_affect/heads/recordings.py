@@ -5,7 +5,7 @@ longer than `config.data.sequence_steps` gives several sequences, each with the 
 recordings whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from e2e_affect.heads.base import Loss, Metric
+from e2e_affect.heads.base import Head, Loss, Metric
 from e2e_affect.traces.traces import Trace
 
 
@@ -61,6 +61,26 @@ class OfRecordings:
   def merge(self, other: 'OfRecordings') -> 'OfRecordings':
     """Of the recordings of both."""
     return OfRecordings(self.metric.merge(other.metric))
+
+
+class CountsRecordings(Head):
+  """What a head of steps, next in line of the bases, does differently where a recording counts as one."""
+
+  def metric(self, targets: Sequence[str]) -> Metric:
+    """See `Head`."""
+    return OfRecordings(super().metric(targets))
+
+  def of_update(self, sums: Mapping[str, np.ndarray]) -> Metric:
+    """See `Head`."""
+    return OfRecordings(super().of_update(sums))
+
+  def scores(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
+    """See `Head`."""
+    return super().scores(metric.metric, targets)
+
+  def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
+    """See `Head`."""
+    return super().score([trace(t) for t in traces], targets, seed)
 
 
 def trace(whole: Trace) -> Trace:

@@ -16,7 +16,7 @@ from e2e_affect.traces.traces import Trace
 _CCC = """<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0
 where it says nothing about it, and falls with a wrong offset or scale too. It is taken over all steps of all recordings
 of the partition in one row"""
-_SCALES = '<p>Arousal runs from calm (−1) to excited (1), valence from unpleasant (−1) to pleasant (1).'
+SCALES = '<p>Arousal runs from calm (−1) to excited (1), valence from unpleasant (−1) to pleasant (1).'
 
 
 class Regression(Head):
@@ -41,7 +41,7 @@ With few subjects it is wide, and two models whose intervals overlap much may be
 <p><b>Raw</b> is what the model says. <b>Post-processed</b> adds the steps below, fitted on the validation partition:
 validation's own post-processed numbers have seen their labels, those of test have not.</p>
 """
-    + _SCALES
+    + SCALES
     + ' RMSE is in these units.</p>'
   )
   meaning_of_several = (
@@ -51,7 +51,7 @@ validation's own post-processed numbers have seen their labels, those of test ha
 the report of each run lists: the numbers in parentheses have then seen their labels, those of test have not. The report
 also tells how far a CCC would move with other people.</p>
 """
-    + _SCALES
+    + SCALES
     + '</p>'
   )
   fitted_on: str | None = postprocess.FITTED_ON
