@@ -99,7 +99,7 @@ def test_a_signal_that_arrives_where_python_drops_exceptions_ends_the_command_al
   child.send_signal(signal.SIGTERM)
   _, err = child.communicate(timeout=20)
   assert child.returncode == 143 and err.count('\n') == 1 and err.startswith('stopped by SIGTERM')
-  assert time.monotonic() - started < 5  # and not by the deadline of 10 s
+  assert time.monotonic() - started < 9  # and not by the deadline of 10 s
 
 
 _STALLED = """
