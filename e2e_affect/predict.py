@@ -3,6 +3,7 @@
     --checkpoint=DIR   an exported network in place of a run
     --channel=N        the sound's N-th channel alone, for instance of two people with a microphone each
     --embed            pages that carry their clip inside
+    --format=eaf,vtt   further files for other programs, a folder for each format
     --stream           PCM from standard input, a line per step to standard output
 
 For each clip DIR holds NAME.csv (a row per step), NAME.json (summary) and NAME.html (a page to watch); index.html
@@ -17,7 +18,7 @@ from absl import flags, logging
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError, write_error
-from e2e_affect.clips import analyse, exported
+from e2e_affect.clips import analyse, exported, formats
 from e2e_affect.clips.network import Network
 from e2e_affect.run.log import ours_or_warning
 
@@ -41,6 +42,7 @@ def _define_flags():
   flags.DEFINE_integer(
     'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
   )
+  flags.DEFINE_list('format', [], f'Further files for other programs, some of {", ".join(formats.FORMATS)}.')
   flags.DEFINE_bool(
     'stream', False, 'Read mono signed 16-bit little-endian PCM, 16 kHz for most networks, from standard input.'
   )
@@ -50,9 +52,10 @@ def main(*arguments) -> None:
   """Analyses the clips, or the stream of standard input, as the flags say."""
   logging.get_absl_handler().addFilter(ours_or_warning)
   if flags.FLAGS.stream:
-    if arguments or flags.FLAGS.out or flags.FLAGS.embed or flags.FLAGS.channel:
+    if arguments or flags.FLAGS.out or flags.FLAGS.embed or flags.FLAGS.channel or flags.FLAGS.format:
       raise UserError(
-        '--stream reads standard input and writes standard output; leave out --out, --embed, --channel and files'
+        '--stream reads standard input and writes standard output; leave out --out, --embed, --channel, --format and '
+        'files'
       )
     from e2e_affect.clips import stream
 
@@ -69,7 +72,12 @@ def main(*arguments) -> None:
   if not flags.FLAGS.out:
     raise UserError('--out is missing: the folder to write to')
   analyse.analyse(
-    _network(), [cli.path(argument) for argument in arguments], flags.FLAGS.out, flags.FLAGS.embed, flags.FLAGS.channel
+    _network(),
+    [cli.path(argument) for argument in arguments],
+    flags.FLAGS.out,
+    flags.FLAGS.embed,
+    flags.FLAGS.channel,
+    flags.FLAGS.format,
   )
 
 

@@ -3,6 +3,13 @@
 import errno
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Library -> the extra of setup.cfg that brings it.
+_EXTRAS = {
+  **dict.fromkeys(('opensmile', 'skimage', 'sklearn', 'threadpoolctl'), 'features'),
+  **dict.fromkeys(('pyarrow', 'pympi'), 'formats'),
+  **dict.fromkeys(('importlib_resources', 'pydub'), 'tfds'),
+  'mtcnn': 'landmarks',
+}
 
 
 class UserError(Exception):
@@ -56,10 +63,9 @@ def of_import(error: ImportError) -> UserError:
   library = (error.name or '').partition('.')[0]
   if library in ('', 'data_prep', 'e2e_affect'):
     raise error
-  return UserError(
-    f'{library}: not installed; the extra that brings it stands in setup.cfg, that of the rivals and their features is '
-    "`pip install 'e2e_affect[features]'`"
-  )
+  extra = _EXTRAS.get(library)
+  brings = f"`pip install 'e2e_affect[{extra}]'` brings it" if extra else 'install what setup.cfg asks for'
+  return UserError(f'{library}: not installed; {brings}')
 
 
 def of_path(error: OSError) -> UserError:

@@ -6,13 +6,18 @@ import sys
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
-from e2e_affect.clips import clip_csv, clip_files, index_page, one_clip, out_folder, rejects, sources
+from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
 from e2e_affect.clips.network import Network
 from e2e_affect.run.origin import SIMULATED
 
 
 def analyse(
-  network: Network, arguments: Sequence[str], out, embed: bool = False, channel: int | None = None
+  network: Network,
+  arguments: Sequence[str],
+  out,
+  embed: bool = False,
+  channel: int | None = None,
+  further: Sequence[str] = (),
 ) -> list[dict]:
   """Analyses clips one after the other and writes their files.
 
@@ -25,16 +30,19 @@ def analyse(
     out: folder, made where it is absent.
     embed: whether a clip lies inside its page, not beside it.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+    further: names of formats in which traces are written, too; see `formats`.
 
   Returns:
     The summaries, as in the JSON files.
 
   Raises:
     DataError: at least one clip was refused; the others are done.
+    UserError: a format cannot hold what the network says, is unknown, or its library is absent.
     LockedError: another analysis is writing to `out`.
     WorkdirError, DiskFullError: `out` cannot be written, or holds another program's index.html or rejects.jsonl.
   """
   out = pathlib.Path(out)
+  formats.check(further, network.targets, network.shows)
   found = sources.find(arguments, out, cli.say)
   if network.simulated:
     cli.warn(SIMULATED)
@@ -44,10 +52,10 @@ def analyse(
     places, said = out_folder.places(out, found, refused)
     for line in said:
       cli.say(line)
-    return _analyse(network, places, out, embed, channel, refused, own_index)
+    return _analyse(network, places, out, embed, channel, further, refused, own_index)
 
 
-def _analyse(network, places, out, embed, channel, refused, own_index):
+def _analyse(network, places, out, embed, channel, further, refused, own_index):
   summaries, sparklines, reasons = [], {}, []
   for number, place in enumerate(places, 1):
     recording = place.recording
@@ -56,7 +64,7 @@ def _analyse(network, places, out, embed, channel, refused, own_index):
       cli.say(f'{recording.video}: named {name}: {place.why}')
     try:
       label = f'{number}/{len(places)} {name}' if len(places) > 1 else name
-      content, traces = one_clip.analyse(network, recording, out, embed, channel, label)
+      content, traces = one_clip.analyse(network, recording, out, embed, channel, further, label)
     except (WorkdirError, DiskFullError):
       raise  # the next clip would fare no better
     except Exception as e:  # one malformed file must not end the batch

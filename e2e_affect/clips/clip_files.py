@@ -1,6 +1,7 @@
 """The files of each clip: its JSON of numbers, how all get to their places, and which an earlier analysis wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+import hashlib
 import json
 import os
 import pathlib
@@ -13,9 +14,11 @@ from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from data_prep.recordings.clip import Clip
 from data_prep.schema.grid import Grid
+from data_prep.schema.manifest import inside
 from e2e_affect.clips import clip_csv
 
 MEDIA_FOLDER = 'media'
+FURTHER = 'formats'  # folder of the spool: what is below it goes to the folder of results
 PAGE_MARK = '<script type="application/json" id="data">'  # every page of a clip has it
 _SUFFIXES = ('json', 'csv', 'html')
 _LARGEST_JSON = 4 << 20  # bytes; ours have some thousands
@@ -122,27 +125,43 @@ def length_notes(fitted: Mapping, steps: int, grid: Grid) -> list[str]:
   return notes
 
 
-def check_replaceable(out: pathlib.Path, name: str, media: Sequence[str]) -> None:
-  """Raises DataError where a file of a clip would replace one that no analysis wrote.
+def further(spool: pathlib.Path) -> dict[str, str]:
+  """Path in the folder of results -> SHA-256 of each file in a further format that a clip got."""
+  return {
+    path.relative_to(spool / FURTHER).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted((spool / FURTHER).rglob('*'))
+    if path.is_file()
+  }
+
+
+def check_replaceable(out: pathlib.Path, name: str, media: Sequence[str], further: Collection[str] = ()) -> None:
+  """Raises DataError where a file of a clip would replace one that no analysis wrote, or that was changed since.
 
   Args:
     out: folder.
     name: of the clip.
     media: names that its copy may get.
+    further: paths in the folder of files in further formats.
   """
   ours = _ours(out, name)
-  for path in [*_paths(out, name), *(out / MEDIA_FOLDER / file for file in media)]:
+  for path in [*_paths(out, name), *(out / MEDIA_FOLDER / file for file in media), *(out / file for file in further)]:
     if os.path.lexists(path) and path not in ours:
-      raise DataError(f'{path}: is there already and no result of this program; left as it is: choose another --out')
+      changed = ', or changed since' if path.relative_to(out).as_posix() in further else ''
+      raise DataError(
+        f'{path}: is there already and no result of this program{changed}; left as it is: choose another --out'
+      )
 
 
 def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
   """Moves the results of a clip to their places, over those of an earlier analysis; raises OSError.
 
   All of them were written before, in the same file system, so that a full disk or a signal leaves the earlier ones as
-  they are. The JSON comes first: whatever lies there, it tells the source.
+  they are. The JSON comes first: whatever lies there, it tells the source. Files in further formats are known by their
+  digests in it: the earlier ones are gone before it is replaced, the new ones come after it.
   """
-  earlier = [path for path in _ours(out, name) if path.parent != out]
+  earlier = [path for path in _ours(out, name) if path.parent == out / MEDIA_FOLDER]
+  for path in _known_further(out, name):
+    path.unlink()
   media = sorted((spool / MEDIA_FOLDER).iterdir()) if (spool / MEDIA_FOLDER).is_dir() else []
   for path in media:
     (out / MEDIA_FOLDER).mkdir(exist_ok=True)
@@ -150,6 +169,9 @@ def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
     path.replace(out / MEDIA_FOLDER / path.name)
   for suffix in _SUFFIXES:
     (spool / f'{name}.{suffix}').replace(out / f'{name}.{suffix}')
+  for file in further(spool):
+    (out / file).parent.mkdir(parents=True, exist_ok=True)
+    (spool / FURTHER / file).replace(out / file)
   for path in earlier:
     if path.name not in [file.name for file in media]:
       path.unlink(missing_ok=True)
@@ -184,8 +206,8 @@ def _paths(out, name):
 
 
 def _ours(out, name):
-  """Which files of a clip an analysis wrote; the copy of the clip is among them."""
-  ours = []
+  """Which files of a clip an analysis wrote; the copy of the clip and files in further formats are among them."""
+  ours = _known_further(out, name)
   for path, known in zip(
     _paths(out, name), (_is_json, clip_csv.is_ours, lambda data: PAGE_MARK.encode() in data), strict=True
   ):
@@ -201,6 +223,18 @@ def _ours(out, name):
           for source in re.findall(f' src="{MEDIA_FOLDER}/([^"]+)"'.encode(), data)
         ]
   return ours
+
+
+def _known_further(out, name):
+  """Files in further formats that the JSON of a clip names, as they were written."""
+  try:
+    content = json_text.parse((out / f'{name}.json').read_bytes())
+    known = {inside(out, file, out / f'{name}.json'): digest for file, digest in content.get('formats', {}).items()}
+  except (OSError, ValueError, AttributeError, DataError):
+    return []
+  return [
+    path for path, digest in known.items() if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+  ]
 
 
 def _is_json(data):

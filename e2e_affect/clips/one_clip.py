@@ -1,5 +1,6 @@
 """One clip, from its files to its results."""
 
+from collections.abc import Sequence
 import functools
 import pathlib
 import sys
@@ -16,7 +17,8 @@ from data_prep.corpora.recording import Recording
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
 from e2e_affect import streams
-from e2e_affect.clips import clip_csv, clip_files, clip_page, out_folder
+from e2e_affect.clips import clip_csv, clip_files, clip_page, formats, out_folder
+from e2e_affect.clips.formats import table
 from e2e_affect.clips.network import Network
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.run import version
@@ -26,7 +28,13 @@ _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small co
 
 
 def analyse(
-  network: Network, recording: Recording, out: pathlib.Path, embed: bool, channel: int | None, label: str
+  network: Network,
+  recording: Recording,
+  out: pathlib.Path,
+  embed: bool,
+  channel: int | None,
+  further: Sequence[str],
+  label: str,
 ) -> tuple[dict, np.ndarray]:
   """Analyses one clip and writes its files, all of them or none.
 
@@ -34,7 +42,7 @@ def analyse(
     network: trained.
     recording: the clip's files; `recording` is its name among the results.
     out: folder, held.
-    embed, channel: as in `analyse.analyse`.
+    embed, channel, further: as in `analyse.analyse`.
     label: of the progress bars.
 
   Returns:
@@ -49,7 +57,7 @@ def analyse(
     folder = tempfile.TemporaryDirectory(prefix=out_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
   with folder as spool:  # not in /tmp, which may be memory
     try:
-      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, label)
+      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, further, label)
     except Exception as e:
       fault = out_folder.fault_of_output(out, pathlib.Path(spool), e)
       if fault:
@@ -57,7 +65,7 @@ def analyse(
       raise
 
 
-def _analyse_in(spool, network, recording, out, embed, channel, label):
+def _analyse_in(spool, network, recording, out, embed, channel, further, label):
   name = recording.recording
   suffix = playback.playable_as(recording.video) if recording.audio is None else None
   if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
@@ -116,6 +124,13 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
     _about(network),
   )
   clip_csv.write(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
+  # Of the table, so that e2e_affect.convert makes the same of it.
+  prediction = table.read_clip(
+    spool / f'{name}.csv', network.targets, network.shows, network.layout.grid, recording.video.resolve()
+  )
+  formats.write(further, spool / clip_files.FURTHER, prediction)
+  written = clip_files.further(spool)
+  clip_files.check_replaceable(out, name, [], written)
   clip_page.write_page(
     spool / f'{name}.html',
     describe(cost),
@@ -126,7 +141,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, label):
     media if embed else f'{clip_files.MEDIA_FOLDER}/{media.name}',
   )
   cost['writing'] = time.perf_counter() - begin
-  content = describe(cost)
+  content = describe(cost) | {'formats': written}
   clip_files.write_json(spool / f'{name}.json', content)
   if clip.crops is not None:
     clip.crops.close()
