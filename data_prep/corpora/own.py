@@ -1,17 +1,19 @@
 """Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks]`, one row per recording.
 
 Paths are relative to the manifest and stay inside its folder. `video` or `audio` may be empty (without `audio`, the
-video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds. The targets are
-those that most of the headers name; a recording whose labels lack one is refused, and a further column is not read.
+video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds; or a file of
+another program, or a folder with a file a rater, see `labels.ratings`. The targets are those that most of the headers
+name; a recording whose labels lack one is refused, and a further column is not read.
 """
 
 import collections
+import functools
 import pathlib
 import re
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import Corpus, LabelSource, PARTITION_NAMES, read_csv, Recording, TARGETS
-from data_prep.labels import label_files
+from data_prep.labels import label_files, ratings
 from data_prep.schema.manifest import inside, PARTITIONS
 
 NEEDS = 'your own CSV manifest: recording,subject,partition,video,audio,labels'
@@ -67,10 +69,9 @@ def read(source, *, split=None, label_range=None) -> Corpus:
     recordings[row['recording']] = (row, paths)
   if not recordings:
     raise DataError(f'{source}: no recordings; expected a row for each')
-  targets = _targets(paths['labels'] for _, paths in recordings.values() if paths['labels'] is not None)
+  targets = _targets((name, paths['labels']) for name, (_, paths) in recordings.items() if paths['labels'] is not None)
   found = []
   for name, (row, paths) in sorted(recordings.items()):
-    sources = tuple(LabelSource(target=target, path=paths['labels'], column=target) for target in targets)
     found.append(
       Recording(
         recording=name,
@@ -78,7 +79,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
         partition=PARTITION_NAMES[row['partition']],
         video=paths['video'],
         audio=paths['audio'],
-        labels=sources if paths['labels'] is not None else (),
+        labels=_labels(name, paths['labels'], targets),
         boxes=paths['boxes'],
       )
     )
@@ -90,12 +91,28 @@ def path_of_cell(folder, text: str, where: str):
   return inside(folder, text, where) if text else None
 
 
-def _targets(paths):
+def _labels(recording, path, targets) -> tuple[LabelSource, ...]:
+  """Where the targets of a recording are written; () where it has no labels."""
+  if path is None:
+    return ()
+  if ratings.is_one_table(path):
+    return tuple(LabelSource(target=target, path=path, column=target) for target in targets)
+  try:
+    files = tuple(file for file in ratings.files(path) if file != path)
+  except DataError:
+    files = ()  # the recording will be refused with the reason
+  return tuple(
+    LabelSource(target, path, parse=functools.partial(ratings.parse, target=target, recording=recording), files=files)
+    for target in targets
+  )
+
+
+def _targets(named_paths):
   """Names of the targets: the set of columns that most headers have; where two are as frequent, the smaller one."""
   layouts = {}
-  for path in paths:
+  for name, path in named_paths:
     try:
-      columns = label_files.value_columns(path)
+      columns = label_files.value_columns(path) if ratings.is_one_table(path) else ratings.targets(path, name)
     except DataError:
       continue  # this recording will be refused with the reason; the targets are found from the others
     if columns:

@@ -31,6 +31,7 @@ class LabelSource:
     parse: reads the file of a corpus whose layout is its own, NaN where there is no label; a function of a module or a
       `functools.partial` of one, as it goes to other processes. None: `label_files.read_table`.
     beside: further columns of what `parse` reads, kept beside the labels at their own times.
+    files: what `path` is read from besides; a change of one prepares the recording again.
   """
 
   target: str
@@ -38,6 +39,7 @@ class LabelSource:
   column: str | None = None
   parse: Callable[[pathlib.Path], Table] | None = None
   beside: tuple[str, ...] = ()
+  files: tuple[pathlib.Path, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

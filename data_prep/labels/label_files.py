@@ -51,7 +51,8 @@ _OTHERS = (
   (
     b'<',
     'XML, as ELAN, ANVIL and NOVA write it',
-    'export it as delimited text, a column `time` in front of the values',
+    'export it as delimited text, a column `time` in front of the values; documents of ELAN are read where their name '
+    'ends in .eaf, those of NOVA in .annotation',
   ),
   (b'{', 'JSON', 'write it as CSV, for instance with `pandas.read_json` and `to_csv`'),
   (b'[', 'JSON', 'write it as CSV, for instance with `pandas.read_json` and `to_csv`'),
@@ -257,14 +258,24 @@ def _delimiter(line):
 
 
 def _carma(path, lines):
-  """The header and the rows of an export of CARMA or DARMA: below a preamble, with a row of % between them."""
+  """The header and the rows of an export of CARMA or DARMA: below a preamble, with a row of % between them.
+
+  Rows are seconds, at which a bin ends, and its means. One without a sample, NaN, has no label and is left out; so is
+  the button of DARMA's joystick, the last column.
+  """
   ends = [i for i, (_, line) in enumerate(lines) if line.lstrip('\'"').startswith('%%%')]
   if not ends:
     raise DataError(
       f'{path}: the preamble of an export of CARMA without its row of %; expected {_DELIMITERS} between '
       'a time and values, below a header'
     )
-  return [lines[ends[0] - 1], *lines[ends[0] + 1 :]]
+  header, delimiter = lines[ends[0] - 1], _delimiter(lines[ends[0] - 1][1])
+  sampled = lambda line: 'nan' not in map(str.lower, _cells(line, delimiter)[1:])
+  rows = [(number, line) for number, line in lines[ends[0] + 1 :] if sampled(line)]
+  button = delimiter and _cells(header[1], delimiter)[-1].lower() in ('b', 'button')
+  if button and any(line.lstrip('\'"').startswith('Magnitude') for _, line in lines[: ends[0]]):
+    return [(number, line.rpartition(delimiter)[0]) for number, line in [header, *rows]]
+  return [header, *rows]
 
 
 def _arff(path, lines):

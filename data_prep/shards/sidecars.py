@@ -29,7 +29,9 @@ def fingerprint(recording: Recording, parameters: dict) -> str:
     'parameters': parameters,
     'ids': [recording.recording, recording.subject, recording.partition],
     'media': [path and path.stat().st_size for path in _media(recording)],
-    'labels': [[source.target, source.column, contents(source.path)] for source in recording.labels],
+    'labels': [
+      [source.target, source.column, contents(source.path), *map(contents, source.files)] for source in recording.labels
+    ],
     'boxes': contents(recording.boxes),
     **({'whole': dict(recording.whole)} if recording.whole else {}),
     **({'first_box': recording.first_box} if recording.first_box else {}),

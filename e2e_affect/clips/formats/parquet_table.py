@@ -14,14 +14,15 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   import pyarrow
   from pyarrow import parquet
 
-  columns = {'recording': pyarrow.array([prediction.recording] * len(prediction.values))}
-  for name, cells in prediction.columns.items():
-    columns[name] = _typed(pyarrow, [cell or None for cell in cells], name)
+  cells = {'recording': [prediction.recording] * len(prediction.values), **prediction.columns}
+  columns = {name: _typed(pyarrow, name, [cell or None for cell in of]) for name, of in cells.items()}
   with atomic.whole(folder / f'{prediction.recording}.parquet') as temporary:
     parquet.write_table(pyarrow.table(columns), temporary)
 
 
-def _typed(pyarrow, cells, name):
+def _typed(pyarrow, name, cells):
+  if name == 'recording':  # which may be a number
+    return pyarrow.array(cells, pyarrow.string())
   kind = pyarrow.float64() if name == 'time' else pyarrow.float32()
   try:
     return pyarrow.array([None if cell is None else float(cell) for cell in cells], kind)

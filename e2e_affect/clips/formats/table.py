@@ -106,7 +106,7 @@ def _grid_of(path, times):
   first = next((of for of in times if len(of) > 1), None)
   try:
     grid = _grid(Fraction(first[1]) - Fraction(first[0])) if first else None
-  except ValueError as e:
+  except (ValueError, ZeroDivisionError) as e:
     raise DataError(f'{path}: the times are no grid ({e}); expected a row for each step') from None
   if grid is None:
     raise DataError(f'{path}: a row a recording, and nothing says how long it is; expected a row for each step')
