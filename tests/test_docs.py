@@ -25,7 +25,7 @@ from e2e_affect.config import defaults
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 LIVE = [ROOT / 'README.md'] + [
-  ROOT / 'docs' / f'{n}.md' for n in 'index own_corpus recola training label_times paper clips'.split()
+  ROOT / 'docs' / f'{n}.md' for n in 'index own_corpus recola training label_times paper clips formats'.split()
 ]
 
 # What stands in the text, and what runs.

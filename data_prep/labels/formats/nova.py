@@ -33,10 +33,10 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
   """
   try:
     root = ElementTree.fromstring(path.read_bytes())
-    info, scheme = root.find('info'), root.find('scheme')
+    (info,), (scheme,) = root.iter('info'), root.iter('scheme')
     kind, form, name = scheme.attrib['type'].upper(), info.attrib['ftype'].upper(), scheme.attrib['name']
     rate = float(scheme.attrib.get('sr', 'nan'))
-  except (OSError, ElementTree.ParseError, AttributeError, KeyError, ValueError) as e:
+  except (OSError, ElementTree.ParseError, KeyError, ValueError) as e:
     raise DataError(f'{path}: no annotation of NOVA ({getattr(e, "strerror", None) or e!r})') from None
   if kind != 'CONTINUOUS' or not rate > 0:
     raise DataError(f'{path}: a {kind.lower()} scheme; expected a continuous one with its rate, `sr`')
