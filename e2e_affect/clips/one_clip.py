@@ -124,11 +124,11 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
     _about(network),
   )
   clip_csv.write(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
-  # Of the table, so that e2e_affect.convert makes the same of it.
-  prediction = table.read_clip(
-    spool / f'{name}.csv', network.targets, network.shows, network.layout.grid, recording.video.resolve()
-  )
-  formats.write(further, spool / clip_files.FURTHER, prediction)
+  if further:  # of the table, so that e2e_affect.convert makes the same of it
+    prediction = table.read_clip(
+      spool / f'{name}.csv', network.targets, network.shows, network.layout.grid, recording.video.resolve()
+    )
+    formats.write(further, spool / clip_files.FURTHER, prediction)
   written = clip_files.further(spool)
   clip_files.check_replaceable(out, name, [], written)
   clip_page.write_page(
