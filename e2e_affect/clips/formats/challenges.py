@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.core.errors import DataError
 from data_prep.media import frame_times
 from data_prep.schema.label_clock import OwnLabels
+from e2e_affect.clips import sources
 from e2e_affect.clips.formats.base import Format, Prediction
 from e2e_affect.traces import own_clock
 from e2e_affect.traces.own_files import affwild2, avec, muse
@@ -30,7 +31,7 @@ def _write_at_intervals(folder, prediction, own, known=None):
     known: outputs that the files have room for, in their order; None: all.
   """
   outputs = [name for name in known or prediction.outputs if name in prediction.outputs]
-  own(folder, [_rows(prediction, outputs)], outputs)
+  own(folder, [_rows(prediction, outputs)], [sources.safe(name) for name in outputs])  # they name folders
 
 
 def _write_frames(folder: pathlib.Path, prediction: Prediction) -> None:
