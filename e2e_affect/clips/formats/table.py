@@ -14,7 +14,8 @@ from data_prep.schema.grid import Grid
 from e2e_affect.clips import sources
 from e2e_affect.clips.formats.base import Prediction
 
-_BESIDE = re.compile(r'recording|time|valid|trained_on|face_.*|.*_gold|.*_post')  # columns that are no outputs
+_BESIDE = re.compile(r'recording|time|trained_on|face_.*|.*_gold')  # columns that are no outputs
+_OF_OUTPUT = re.compile(r'(.+)_(?:post|low|high)')  # columns that say more of an output
 _SUM_TOLERANCE = 1e-4  # of probabilities, which the file has as float32
 
 
@@ -51,7 +52,7 @@ def read(path: pathlib.Path) -> list[Prediction]:
     except (KeyError, TypeError, ValueError, AttributeError) as e:
       raise DataError(f'{path.with_suffix(".json")}: no summary of a clip ({e!r}); analyse the clip again') from None
     return [Prediction(path.stem, tuple(outputs), shows, _values(path, columns, outputs), grid, columns, media)]
-  outputs = [name for name in columns if not _BESIDE.fullmatch(name)]
+  outputs = [name for name in columns if not _is_beside(name, columns)]
   if 'time' not in columns or not outputs:
     raise DataError(f'{path}: columns {", ".join(columns)[:200]}; expected `time` and a column for each output')
   groups = {None: columns} if 'recording' not in columns else _by_recording(columns)
@@ -64,6 +65,11 @@ def read(path: pathlib.Path) -> list[Prediction]:
     Prediction(sources.safe(path.stem if name is None else name), tuple(outputs), shows, values[name], grid, of)
     for name, of in groups.items()
   ]
+
+
+def _is_beside(name, columns):
+  more = _OF_OUTPUT.fullmatch(name)
+  return bool(_BESIDE.fullmatch(name) or more and more[1] in columns)
 
 
 def _columns(path) -> dict[str, list[str]]:

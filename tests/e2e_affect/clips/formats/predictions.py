@@ -4,37 +4,17 @@ import pathlib
 
 import numpy as np
 
-from data_prep.recordings.clip import Clip
-from data_prep.schema.grid import Grid, PAPER
-from e2e_affect.clips import clip_csv
+from data_prep.schema.grid import PAPER
 from e2e_affect.clips.formats import Prediction, table
 
 CLASSES = ('calm', 'R & B < C', 'sad "grey"')  # names that need escapes
 
 
-def clip_of(steps: int, grid: Grid = PAPER) -> Clip:
-  """A clip of sound that nobody has heard."""
-  return Clip(
-    grid=grid,
-    steps=steps,
-    seconds=steps * grid.step_seconds,
-    samples=None,
-    audio_mean=0.0,
-    audio_std=0.0,
-    audio_gain=1.0,
-    crops=None,
-    face_found=np.zeros(steps, np.float32),
-    boxes=np.full((steps, 3), np.nan, np.float32),
-    frame_size=None,
-    notes=[],
-    cost={},
-  )
-
-
 def numbers(steps=163, seed=0) -> np.ndarray:
   """[T, 2] float32 traces that go up and down over seconds."""
-  rng = np.random.default_rng(seed)
-  return (np.cumsum(rng.normal(0, 0.1, (steps, 2)), axis=0) / 3 + rng.normal(0, 0.02, (steps, 2))).astype(np.float32)
+  rng, time = np.random.default_rng(seed), np.arange(steps)[:, None] / 25
+  waves = 0.4 * np.sin(2 * np.pi * time / np.array([2.5, 3.7]) + rng.uniform(0, 6, 2))
+  return (waves + rng.normal(0, 0.03, (steps, 2))).astype(np.float32)
 
 
 def probabilities(steps=60, seed=1) -> np.ndarray:
@@ -53,9 +33,14 @@ def predicted(
   grid=PAPER,
   simulated=False,
   media=None,
-  name='talk',
 ) -> Prediction:
-  """The prediction that is read from the CSV of a clip."""
+  """The prediction that is read from `talk.csv`, a table in the layout of `clip_csv`."""
+  quoted = lambda text: '"' + text.replace('"', '""') + '"'
+  names = [*map(quoted, outputs), *(quoted(f'{name}_post') for name in outputs if post is not None)]
+  said = ['simulated people'] * simulated
+  header = ','.join(['time', *names, *(['trained_on'] * simulated), 'face_found,face_x'])
+  traces = values if post is None else np.concatenate([values, post], axis=1)
+  rows = [','.join([grid.time(k), *row, *said, ',']) for k, row in enumerate(traces.astype(str))]
   folder.mkdir(parents=True, exist_ok=True)
-  clip_csv.write(folder / f'{name}.csv', clip_of(len(values), grid), outputs, values, post, simulated)
-  return table.read_clip(folder / f'{name}.csv', outputs, shows, grid, media)
+  (folder / 'talk.csv').write_text('\n'.join([header, *rows]) + '\n')
+  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, media)
