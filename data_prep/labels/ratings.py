@@ -51,7 +51,7 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
   Raises:
     DataError: a file is damaged, or there is no label at all.
   """
-  found = []
+  found: list[Rating] = []
   for target, file in _of_folder(path) if path.is_dir() else [(None, path)]:
     ratings = _of_file(file, recording)
     if target is not None:
