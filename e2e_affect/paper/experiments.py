@@ -31,7 +31,7 @@ class Experiment:
     geometric: whether it reads the data with landmarks.
     minutes: of the demo on two cores, for the first plan; later ones go by what was measured.
     validation_of: experiment whose validation scores stand beside this one's test scores, if not its own.
-    twice_of: experiment whose epochs are doubled here.
+    twice_of: experiment whose epochs are doubled here; with --demo, halved.
   """
 
   name: str

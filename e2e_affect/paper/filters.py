@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from data_prep.core import atomic
+from data_prep.core.errors import UserError
 from e2e_affect.paper import trained
 from e2e_affect.traces import figures
 
@@ -59,11 +60,16 @@ def figure(workdir: str | pathlib.Path, out_png: str | pathlib.Path) -> dict:
     rising; `sample_rate`.
 
   Raises:
-    UserError: no run there, or one without speech.
+    UserError: no run there, or one whose speech network has other layers.
     CheckpointError: no usable checkpoint.
   """
   run = trained.Run.read(workdir)
   parameters = run.variables['params']['speech']
+  if run.config.model.speech.variant == 'filterbank':
+    raise UserError(
+      f'{workdir}: its speech network begins as a spectrogram and has no long filters; the figure is of those with '
+      "config.model.speech.variant = 'paper' or 'released'"
+    )
   released = run.config.model.speech.variant == 'released'
   short = np.asarray(parameters['conv']['kernel'])[:, 0]  # [taps, F]
   long = np.asarray(parameters['conv_1']['kernel'] if released else parameters['long_conv_kernel'])
