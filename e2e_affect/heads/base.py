@@ -112,6 +112,22 @@ class Confusion(NamedTuple):
   rows: Sequence[tuple[str, Sequence[int], float | None, float | None]]
 
 
+class Shared(NamedTuple):
+  """What a trained network and the labels of another corpus have in common.
+
+  Attributes:
+    targets: of the scores.
+    trace: of the network on a recording of the other corpus -> the outputs and labels that both have.
+    fitted: the post-processing of the run -> that of these outputs.
+    left_out: what only one of the two has, in words.
+  """
+
+  targets: Targets
+  trace: Callable[[Trace], Trace]
+  fitted: Callable[[dict], dict]
+  left_out: Sequence[str]
+
+
 class Head:
   """What is predicted of the labels: from the network's outputs to the loss, the scores and their part of the report.
 
@@ -179,6 +195,15 @@ class Head:
   def prediction(self, outputs: np.ndarray) -> np.ndarray:
     """What traces hold of a whole recording: [T, O] outputs of the network -> [T, O]."""
     return outputs
+
+  def shared(self, learnt: Sequence[str], others: Sequence[str]) -> Shared | None:
+    """What can be scored of a trained network on another corpus; None: nothing.
+
+    Args:
+      learnt: names of the labels that it was trained on.
+      others: of those of the other corpus.
+    """
+    return None
 
   def metric(self, targets: Sequence[str]) -> Metric:
     """The metric before the first step."""

@@ -1,13 +1,14 @@
 """Each target as a number for every step, learnt and judged by CCC (paper, section III-C)."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
 from data_prep.schema.grid import Grid
-from e2e_affect.heads.base import Cell, Head, Loss, Metric, numbers_of
+from e2e_affect.heads.base import Cell, classes_of, Head, Loss, Metric, numbers_of, Shared, Targets
 from e2e_affect.heads.losses import LOSSES
 from e2e_affect.traces import bootstrap, metrics, postprocess
 from e2e_affect.traces.metrics import Moments
@@ -60,6 +61,26 @@ also tells how far a CCC would move with other people.</p>
   def outputs(self, targets: Sequence[str]) -> tuple[str, ...]:
     """See `Head`."""
     return numbers_of(targets, self.name)
+
+  def shared(self, learnt: Sequence[str], others: Sequence[str]) -> Shared | None:
+    """Targets of the same name, each a number in both."""
+    found = [target for target in learnt if target in others and target not in classes_of(others)]
+    if not found:
+      return None
+    columns = [[list(names).index(target) for target in found] for names in (learnt, others)]
+
+    def trace(whole: Trace) -> Trace:
+      prediction, gold = whole.prediction[:, columns[0]], whole.gold[:, columns[1]]
+      return dataclasses.replace(whole, prediction=prediction, gold=gold)
+
+    def fitted(of_run: dict) -> dict:
+      return {**of_run, 'targets': {target: of_run['targets'][target] for target in found}}
+
+    left_out = [f'it predicts {target}, of which the data have no label' for target in learnt if target not in found]
+    left_out += [
+      f'the data have labels of {target}, which it does not predict' for target in others if target not in found
+    ]
+    return Shared(Targets(found), trace, fitted, left_out)
 
   def metric(self, targets: Sequence[str]) -> Metric:
     """See `Head`."""

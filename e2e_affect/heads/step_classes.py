@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import Grid
 from e2e_affect.heads import base
-from e2e_affect.heads.base import Cell, classes_of, Head, Loss, Metric, ReadLabels
+from e2e_affect.heads.base import Cell, classes_of, Head, Loss, Metric, ReadLabels, Shared, Targets
 from e2e_affect.heads.losses import cross_entropy
 from e2e_affect.traces import bootstrap, classes
 from e2e_affect.traces.classes import Confusion
@@ -27,6 +27,17 @@ calibrated: the logits are divided by one temperature, fitted on validation, so 
 No prediction changes, and UAR and accuracy stay. The <b>calibration error</b> is the mean distance between the highest
 probability and how often it is right, over 15 bins of equal width; validation's own calibrated error has seen its
 labels.</p>"""
+
+# Names of classes that mean the same in two corpora -> the one that our readers use.
+_SAME = {
+  'happy': 'happiness',
+  'sad': 'sadness',
+  'angry': 'anger',
+  'fearful': 'fear',
+  'disgusted': 'disgust',
+  'surprised': 'surprise',
+  'bored': 'boredom',
+}
 
 
 class StepClasses(Head):
@@ -73,6 +84,38 @@ from the same kind. With few subjects it is wide.</p>
         'one label that is a class, or set --config.head=regression'
       )
     return names[0]
+
+  def shared(self, learnt: Sequence[str], others: Sequence[str]) -> Shared | None:
+    """Classes of the same name, or of one that `_SAME` says is the same; two at least.
+
+    Probabilities are divided by their sum over these classes. Steps of other classes do not count.
+    """
+    target = self.target(learnt)
+    if target not in classes_of(others):
+      return None
+    ours, theirs = self.outputs(learnt), classes_of(others)[target]
+    place = {_SAME.get(name, name): k for k, name in enumerate(theirs)}
+    kept = [k for k, name in enumerate(ours) if _SAME.get(name, name) in place]
+    if len(kept) < 2:
+      return None
+    targets = Targets([target])
+    targets.classes = {target: tuple(ours[k] for k in kept)}
+    index = np.full(len(theirs), -1)  # in `kept`, of each of their classes
+    index[[place[_SAME.get(ours[k], ours[k])] for k in kept]] = np.arange(len(kept))
+    column = list(others).index(target)
+
+    def trace(whole: Trace) -> Trace:
+      gold = index[np.where(whole.scored, classes.indices(whole.gold[:, column]), 0)]
+      return dataclasses.replace(
+        whole,
+        prediction=classes.of_some(whole.prediction, kept),
+        gold=gold[:, None].astype(np.float32),
+        mask=whole.mask * (gold >= 0),
+      )
+
+    left_out = [f'it knows {name}, of which the data have none' for k, name in enumerate(ours) if k not in kept]
+    left_out += [f'the data have {name}, which it does not know' for k, name in enumerate(theirs) if index[k] < 0]
+    return Shared(targets, trace, lambda fitted: {**fitted, 'classes': {target: [*self.outputs(targets)]}}, left_out)
 
   def _column(self, targets):
     return list(targets).index(self.target(targets))

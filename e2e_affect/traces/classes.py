@@ -129,6 +129,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
   return special.softmax(np.asarray(logits, np.float64), axis=-1).astype(np.float32)
 
 
+def of_some(probabilities: np.ndarray, kept: Sequence[int]) -> np.ndarray:
+  """[…, C] probabilities -> […, len(kept)] of these classes, if it is one of them."""
+  of_kept = np.maximum(np.asarray(probabilities, np.float64)[..., list(kept)], _SMALLEST)
+  return (of_kept / of_kept.sum(-1, keepdims=True)).astype(np.float32)
+
+
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
   """Probabilities of logits that are divided by a temperature: above 1 they come closer together.
 

@@ -1,4 +1,4 @@
-"""A trained network on another corpus: the targets that both have, by name, each corpus on its own scale.
+"""A trained network on another corpus: the targets or classes that both have, by name, each corpus on its own scale.
 
 A network's numbers lie in −1 … 1, the ends of the scale that it learnt. The manifest of the other corpus maps its own
 scale to the same ends, so that predictions and labels meet there; scores in the other corpus's units follow from it.
@@ -13,18 +13,17 @@ from absl import logging
 import jax
 import ml_collections
 
-from data_prep.core.errors import DataError, UserError
+from data_prep.core.errors import DataError
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from e2e_affect import heads, streams
 from e2e_affect.evaluate import chunks, predictor, results
-from e2e_affect.heads import Head
+from e2e_affect.heads.base import Head, Shared
 from e2e_affect.input import corpus
 from e2e_affect.report import comparison
 from e2e_affect.run import hold, memory
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
-from e2e_affect.traces.traces import Trace
 from e2e_affect.train import finish
 
 
@@ -40,8 +39,8 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     The content of `results_on_NAME.json`.
 
   Raises:
-    UserError: the run has a head whose outputs are no targets.
-    DataError: the two share no target or no grid, or the other lacks a stream of the network, or has no such partition.
+    DataError: the two share no target, fewer than two classes, or no grid; or the other lacks a stream of the network,
+      or has no such partition.
   """
   config, dataset = workdirs.read_config(workdir), workdirs.read_dataset(workdir)
   head, learnt = heads.of(config), list(dataset['targets'])
@@ -51,7 +50,8 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     manifest = corpus.read(config)
     begun = workdirs.layout_of(dataset, config, learnt)
-    targets = _shared_targets(folder, data_dir, head, heads.Targets.of(begun), manifest)
+    shared = _shared(folder, data_dir, head, heads.Targets.of(begun), heads.Targets.of(manifest))
+    targets = shared.targets
     layout = _layout(folder, data_dir, config, begun, manifest)
     suffix = f'_on_{re.sub("[^A-Za-z0-9_.-]", "_", os.path.basename(os.path.realpath(data_dir)))}'
     before = results.read_results(folder, suffix=suffix) if (folder / f'results{suffix}.json').exists() else {}
@@ -62,13 +62,13 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     for name in PARTITIONS:
       if name == partition or name in before:
         logging.info('predicting the %s partition of %s', name, data_dir)
-        traces[name] = [_of_targets(trace, targets, learnt, manifest.targets) for trace in network.predict(name)]
+        traces[name] = [shared.trace(trace) for trace in network.predict(name)]
         if not traces[name] and name == partition:
           raise DataError(f'{data_dir}: the {name} partition is empty; name another with --partition')
     if dataset['preparation'].get('simulated'):
       logging.warning('%s learnt from the simulated corpus: what it says of others is about nobody', workdir)
     own = own_clock.read(data_dir, manifest, targets)
-    fitted = _postprocessing(folder, head, targets)
+    fitted = _postprocessing(folder, head, shared)
     content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted=fitted, own=own)
     content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': dataset['preparation'].get('corpus', '')}
     if jax.process_index() == 0:
@@ -84,29 +84,22 @@ def _corpus(manifest: Manifest) -> str:
   return str(manifest.preparation.get('corpus', ''))
 
 
-def _shared_targets(
-  folder: pathlib.Path, data_dir: str, head: Head, learnt: heads.Targets, manifest: Manifest
-) -> tuple[str, ...]:
-  """What the network predicts and the other corpus has labels of, in the order of the network."""
-  if head.outputs(learnt) != tuple(learnt):
-    raise UserError(
-      f'{folder}: the head {head.name} predicts {", ".join(head.outputs(learnt)[:8])}, no numbers of targets; the '
-      'classes of two corpora are mapped by no table here, so that it is evaluated on its own corpus alone'
-    )
-  found = tuple(target for target in learnt if target in manifest.targets and target not in manifest.classes)
-  if not found:
+def _shared(folder: pathlib.Path, data_dir: str, head: Head, learnt: heads.Targets, others: heads.Targets) -> Shared:
+  """See `Head.shared`; what is left out is said."""
+  shared = head.shared(learnt, others)
+  if shared is None:
     raise DataError(
-      f'{folder} predicts {", ".join(learnt)}, and {data_dir} has labels of {", ".join(manifest.targets)}; expected '
-      'data with one of the same targets'
+      f'{folder} predicts {_in_words(learnt)}, and {data_dir} has labels of {_in_words(others)}; expected data '
+      'with one of the same targets and, where it is one of classes, two at least of the same classes'
     )
-  for what, names, other in (
-    ('no label of', learnt, data_dir),
-    ('no prediction of', manifest.targets, str(folder)),
-  ):
-    left_out = [name for name in names if name not in found]
-    if left_out:
-      logging.warning('%s has %s %s: left out', other, what, ', '.join(left_out))
-  return found
+  for what in shared.left_out:
+    logging.warning('%s on %s: %s: left out', folder, data_dir, what)
+  return shared
+
+
+def _in_words(targets: heads.Targets) -> str:
+  of = lambda name: f' ({", ".join(targets.classes[name])})' if name in targets.classes else ''
+  return ', '.join(name + of(name) for name in targets)
 
 
 def _layout(
@@ -124,28 +117,14 @@ def _layout(
     before = begun.streams.get(stream.name, now)  # feature sets are in no dataset.json
     if before != now:
       raise DataError(f'{data_dir}: its {stream.name} has other fields than {folder} was trained on: prepare it alike')
-  return Layout(begun.targets, manifest.grid, manifest.streams)
+  return Layout(begun.targets, manifest.grid, manifest.streams, classes=begun.classes)
 
 
-def _of_targets(trace: Trace, targets, learnt, others) -> Trace:
-  columns = lambda values, names: values[:, [list(names).index(target) for target in targets]]
-  return Trace(
-    recording=trace.recording,
-    subject=trace.subject,
-    partition=trace.partition,
-    prediction=columns(trace.prediction, learnt),
-    gold=columns(trace.gold, others),
-    mask=trace.mask,
-    face_found=trace.face_found,
-    grid=trace.grid,
-  )
-
-
-def _postprocessing(folder: pathlib.Path, head: Head, targets) -> dict | None:
-  """That of the run, for the targets that both corpora have; None where the head has none."""
+def _postprocessing(folder: pathlib.Path, head: Head, shared: Shared) -> dict | None:
+  """That of the run, for what both corpora have; None where the head has none."""
   if head.fitted_on is None:
     return None
   if not (folder / results.RESULTS_FILE).exists():
     return {'fitted_on': None, 'reason': 'the run was not evaluated on its own data'}
   fitted = results.read_results(folder)['postprocessing']
-  return {**fitted, 'targets': {t: fitted['targets'][t] for t in targets}} if fitted['fitted_on'] else fitted
+  return shared.fitted(fitted) if fitted['fitted_on'] else fitted

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep.core.errors import DataError, UserError
+from data_prep.core.errors import DataError
 from data_prep.schema.fields import Field
 from data_prep.schema.grid import Grid
 from data_prep.schema.manifest import Manifest
@@ -22,6 +22,7 @@ from e2e_affect.report import __main__ as report
 from e2e_affect.report import comparison
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.train import across, checkpoint_files, finish, loop, train_state
+from tests import class_corpus
 from tests.conftest import make_data
 from tests.networks import POSTPROCESSING, small_config
 
@@ -125,10 +126,59 @@ def test_what_does_not_overlap_is_refused_with_names(run, tmp_path, monkeypatch,
   assert '\n' not in str(e.value)
 
 
-def test_a_head_whose_outputs_are_no_targets_is_refused(run, tmp_path, monkeypatch):
-  monkeypatch.setattr(heads.regression.Regression, 'outputs', lambda *_: ('a', 'b'))
-  with pytest.raises(UserError, match='the head regression predicts a, b, no numbers of targets'):
-    across.evaluate_on(str(run), other_data(tmp_path / 'other'), 'test')
+@pytest.fixture(scope='module')
+def class_run(tmp_path_factory):
+  """The workdir of an untrained network of the classes calm, happy and angry, and its data."""
+  folder = tmp_path_factory.mktemp('class_run')
+  data = class_corpus.write_corpus(folder / 'data', per_class=1)
+  config = class_corpus.small_config(data)
+  manifest = Manifest.read(data)
+  workdirs.write_config(folder, config)
+  workdirs.write_dataset(folder, manifest)
+  manager = checkpoint_files.open_manager(folder, heads.of(config))
+  checkpoint_files.save(manager, train_state.init_state(config, manifest), None)
+  manager.close()
+  return folder, data
+
+
+def named(folder, data, *classes):
+  """The same recordings, with other names of their classes."""
+  shutil.copytree(data, folder)
+  manifest = Manifest.read(folder)
+  dataclasses.replace(manifest, classes={'emotion': classes}).write(folder)
+  return str(folder)
+
+
+@pytest.mark.slow
+def test_classes_go_by_name(class_run, tmp_path):
+  """Recordings of the class that both have under other names count; the others have no label."""
+  run, data = class_run
+  loop.evaluate_only(str(run), 'test')
+  content = across.evaluate_on(str(run), named(tmp_path / 'other', data, 'happiness', 'joy', 'calm'), 'test')
+  raw = content['test']['raw']
+  assert raw['confusion']['classes'] == ['calm', 'happy']
+  counts = np.array(raw['confusion']['counts'])
+  assert counts.sum() == 4  # of six recordings the two called joy are left out
+  with open(run / 'predictions' / 'test.csv', encoding='utf-8', newline='') as file:
+    own = {row['recording']: row for row in csv.DictReader(file)}.values()  # every step says the same
+  expected = np.zeros((2, 2), int)
+  for row in own:
+    # Classes 0, 1 and 2, written as calm, happy and angry, are called happiness, joy and calm here.
+    gold = {0: 1, 2: 0}.get(float(row['emotion_gold']))
+    if gold is not None:
+      expected[gold, int(float(row['happy']) > float(row['calm']))] += 1
+  np.testing.assert_array_equal(counts, expected)
+  # The temperature is that of the run.
+  assert content['postprocessing']['temperature'] == results.read_results(run)['postprocessing']['temperature']
+  runs = [('classes', results.read_results(run))]
+  assert 'classes on other' in comparison.comparison(runs, [run], tmp_path / 'page.html')
+
+
+def test_fewer_than_two_classes_in_common_are_refused(class_run, tmp_path):
+  run, data = class_run
+  reason = r'predicts emotion \(calm, happy, angry\), and .*has labels of emotion \(joy, rage, calm\); .*two at least'
+  with pytest.raises(DataError, match=reason):
+    across.evaluate_on(str(run), named(tmp_path / 'other', data, 'joy', 'rage', 'calm'), 'test')
 
 
 @pytest.mark.slow
