@@ -146,7 +146,7 @@ class Network:
     """
     options = self.config.model.recurrent
     chunk = self._chunk_steps(signals.steps, chunk_seconds)
-    carry = recurrent.initial_carry(1, options.layers, options.units)
+    carry = recurrent.initial_carry(1, options.layers + options.pool, options.units)
     rows = []
     inputs = (self._inputs(signals, first, chunk) for first in range(0, signals.steps, chunk))
     for prediction in chunks.predict(self._eval_step, self.variables, inputs, carry):

@@ -59,13 +59,15 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.frozen = ()  # of speech and visual, those whose parameters and statistics training leaves as they are
 
   c.model.speech = ml_collections.ConfigDict()
-  c.model.speech.variant = 'paper'  # 'paper', or 'released': the authors' published code
-  c.model.speech.filters = 40  # channels of both convolutions
+  c.model.speech.variant = 'paper'  # or 'released', the authors' code; 'filterbank', begins as a mel spectrogram
+  c.model.speech.filters = 40  # channels of both convolutions; 'filterbank': mel bands
   c.model.speech.taps = 80  # of the first convolution, at 16 kHz: 5 ms
   c.model.speech.long_taps = 4000  # of the second convolution, at 8 kHz: 500 ms
   c.model.speech.pool_channels = 10  # adjacent channels that one maximum is taken over
   c.model.speech.normalise = 'recording'  # waveform: 'recording': its mean 0, variance 1; 'none': samples in [−1, 1]
   c.model.speech.dropout = 0.5  # share of the features ('released': of the waveform) dropped in training
+  c.model.speech.channels = 96  # 'filterbank' alone: of the convolutions over frames
+  c.model.speech.mask_bands = 0  # 'filterbank' alone: most neighbouring bands that a training sequence loses
 
   c.model.visual = ml_collections.ConfigDict()
   c.model.visual.width = 64  # maps of the first convolution; 64 is ResNet-50
@@ -88,12 +90,13 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.features.project_to = 0  # outputs of a linear layer behind each feature set wider than that; 0: none
 
   c.model.recurrent = ml_collections.ConfigDict()
-  c.model.recurrent.layers = 2  # LSTM layers
+  c.model.recurrent.layers = 2  # LSTM layers; 0: the head takes the features
   c.model.recurrent.units = 256  # cells a layer
   c.model.recurrent.input_scale = 0.2  # range of the fresh input kernels over Glorot's; 1 is the paper's
   c.model.recurrent.peepholes = False  # gates see the cell, as in the authors' code
   c.model.recurrent.warm_up = 0  # times that the LSTM reads a training sequence before the reading that it learns from
   c.model.recurrent.cell_clip = 0.0  # the cell is kept in ± this; 0: no clip
+  c.model.recurrent.pool = False  # heads of whole recordings alone: they take mean and maximum over the steps
   c.model.recurrent.bidirectional = False  # layers read backwards, too: networks of feature sets, recordings whole
   c.model.recurrent.restart_steps = 0  # evaluation starts again from zero every so many steps of a recording; 0: never
 
@@ -105,6 +108,10 @@ def get_config() -> ml_collections.ConfigDict:
   c.augment.saturation_first = False  # saturation is changed before brightness, not after
   c.augment.brightness = 32 / 255  # largest shift of RGB in [0, 1] (the paper gives no number)
   c.augment.saturation = 0.5  # largest relative change of saturation (the paper gives no number)
+  c.augment.speed = 0.0  # largest relative change of the speed of speech, its pitch with it; speech networks alone
+  c.augment.gain = 0.0  # dB: largest change of loudness
+  c.augment.noise_snr = ()  # dB: lowest and highest ratio of speech to the white noise that is added; (): none
+  c.augment.time_mask = 0  # steps: longest gap that is cut into the sound of a sequence
   return c.lock()
 
 

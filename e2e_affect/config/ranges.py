@@ -6,6 +6,7 @@ import ml_collections
 
 from data_prep.core.errors import UserError
 from e2e_affect import heads
+from e2e_affect.heads.recordings import CountsRecordings
 from e2e_affect.streams import parts, STREAMS
 
 _LONGEST = 90_000  # steps of a sequence: an hour on the paper's grid
@@ -13,7 +14,7 @@ _CHOICES = {
   'class_weights': ('inverse', 'none'),
   'data.cache': ('', 'host', 'device'),
   'dtype': ('float32', 'bfloat16'),
-  'model.speech.variant': ('paper', 'released'),
+  'model.speech.variant': ('paper', 'released', 'filterbank'),
   'model.speech.normalise': ('recording', 'none'),
   'model.visual.stride_on': ('auto', '1x1', '3x3'),
   'model.visual.stem_padding': ('auto', 'SYMMETRIC', 'SAME'),
@@ -24,7 +25,6 @@ _CHOICES = {
 _RANGES = {
   **dict.fromkeys(
     (
-      'model.recurrent.layers',
       'model.visual.width',
       'model.speech.filters',
       'model.speech.taps',
@@ -34,6 +34,9 @@ _RANGES = {
     ),
     (1, 10_000),
   ),
+  'model.recurrent.layers': (0, 100),
+  'model.speech.channels': (1, 10_000),
+  'model.speech.mask_bands': (0, 10_000),
   'model.speech.long_taps': (1, 80_000),  # 10 s
   'model.visual.image_size': (32, 1024),  # the network halves it five times
   'model.visual.batch_norm_epsilon': (0, 1),
@@ -56,6 +59,9 @@ _RANGES = {
   'data.read_threads': (1, 256),
   'augment.brightness': (0, 1),
   'augment.saturation': (0, 1),
+  'augment.speed': (0, 0.5),
+  'augment.gain': (0, 60),
+  'augment.time_mask': (0, 90_000),
 }
 
 
@@ -123,6 +129,14 @@ def check(config: ml_collections.ConfigDict) -> None:
     lambda v: set(v) <= parts(config.model.modalities),
     f'some of {" and ".join(sorted(parts(STREAMS)))}, as far as the network has them',
   )
+  _require(
+    config,
+    'model.recurrent.pool',
+    lambda v: not v or isinstance(heads.of(config), CountsRecordings) and not config.model.recurrent.bidirectional,
+    f'False with config.head = {config.head!r} and in bidirectional networks: it is for heads of whole recordings',
+  )
+  for field in ('warm_up', 'restart_steps') if config.model.recurrent.pool else ():
+    _require(config, f'model.recurrent.{field}', lambda v: v == 0, '0 with config.model.recurrent.pool')
   recurrent, heard_and_seen = config.model.recurrent, [name for name in config.model.modalities if STREAMS[name].track]
   if recurrent.bidirectional:
     _require(
@@ -135,6 +149,24 @@ def check(config: ml_collections.ConfigDict) -> None:
     for field in ('warm_up', 'restart_steps'):
       expected = '0 in a bidirectional network; longer config.data.sequence_steps show it longer memories'
       _require(config, f'model.recurrent.{field}', lambda v: v == 0, expected)
+  _require(
+    config,
+    'model.speech.mask_bands',
+    lambda v: v < config.model.speech.filters or config.model.speech.variant != 'filterbank',
+    f'less than model.speech.filters = {config.model.speech.filters}',
+  )
+  _require(
+    config,
+    'augment.noise_snr',
+    lambda v: not v or len(v) == 2 and all(isinstance(x, (int, float)) and abs(x) <= 120 for x in v) and v[0] <= v[1],
+    '() or the lowest and the highest ratio in dB, from −120 to 120',
+  )
+  _require(
+    config,
+    'augment.speed',
+    lambda v: not v or tuple(config.model.modalities) == ('speech',),
+    f'0 in a network of {", ".join(config.model.modalities)}: only a network of speech alone hears it',
+  )
   if config.model.modality_dropout and len(config.model.modalities) < 2:
     raise UserError(
       f'config.model.modality_dropout = {config.model.modality_dropout}, and the network has one modality, '

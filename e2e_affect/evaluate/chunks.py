@@ -27,7 +27,7 @@ def context_steps(model: ml_collections.ConfigDict, grid: Grid) -> int:
     model: `config.model`.
     grid: of the recordings.
   """
-  reach = max(stream.reach(model) for stream in streams.of(model))
+  reach = max(stream.reach(model, grid) for stream in streams.of(model))
   return -(-reach // (grid.samples_per_step * grid.steps_per_record)) * grid.steps_per_record
 
 

@@ -63,7 +63,7 @@ class NetworkPredictor:
     traces = []
     for first in range(0, len(group_of), places):
       group = group_of[first : first + places]
-      carry = devices.replicate(recurrent.initial_carry(1, options.layers, options.units))
+      carry = devices.replicate(recurrent.initial_carry(1, options.layers + options.pool, options.units))
       rows = []
 
       def inputs():

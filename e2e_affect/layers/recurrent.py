@@ -7,12 +7,15 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from data_prep.core.errors import UserError
+
 
 class Carry(NamedTuple):
   """State between two steps.
 
   Attributes:
-    layers: cell state [B, H] and hidden state [B, H] of each; of bidirectional networks that of forward reading.
+    layers: cell state [B, H] and hidden state [B, H] of each; of bidirectional networks that of forward reading. Last,
+      where there is a pool, sum and maximum [B, H] so far.
     steps: [B] int32, taken since the start of the recording.
   """
 
@@ -209,6 +212,8 @@ class RecurrentNetwork(nn.Module):
     restart_steps: the state becomes zero again every so many steps of a recording; 0: never.
     bidirectional: each layer reads forwards and, with parameters of its own, backwards; the next takes both readings,
       [B, T, 2H]. What lies ahead of a step then counts, so that a recording must come whole.
+    pool: the head takes mean and maximum of what was read so far, negative values as 0. Without LSTM layers this is of
+      the features, of which there must be as many as units. See `_pooled`.
   """
 
   num_outputs: int
@@ -220,6 +225,7 @@ class RecurrentNetwork(nn.Module):
   input_scale: float = 0.2
   restart_steps: int = 0
   bidirectional: bool = False
+  pool: bool = False
 
   @nn.compact
   def __call__(
@@ -239,13 +245,14 @@ class RecurrentNetwork(nn.Module):
 
     Raises:
       ValueError: x is not [B, T, D], or restarts were asked of a bidirectional network.
+      UserError: a pool without LSTM layers is of another number of features than `units`.
     """
     if x.ndim != 3:
       raise ValueError(f'recurrent: features [B, T, D] expected, got {x.shape}')
     if self.bidirectional and self.restart_steps:
       raise ValueError(f'recurrent: restart_steps = {self.restart_steps}, expected 0 of a bidirectional network')
     if carry is None:
-      carry = initial_carry(x.shape[0], self.layers, self.units)
+      carry = initial_carry(x.shape[0], self.layers + self.pool, self.units)
     keep = None
     if self.restart_steps:
       # [B, T], counted from the recording's start, whatever the chunks
@@ -263,8 +270,42 @@ class RecurrentNetwork(nn.Module):
         _, backward = layer_of(f'lstm_{layer}_backward')(reverse(x, lengths), zeros)
         y = jnp.concatenate([y, reverse(backward, lengths)], axis=-1)
       x = y
+    head = nn.Dense(self.num_outputs, name='head')
+    if self.pool:
+      if x.shape[2] != self.units:
+        raise UserError(
+          f'config.model.recurrent.units = {self.units}, and without an LSTM layer the pool is of {x.shape[2]} '
+          f'features; set --config.model.recurrent.units={x.shape[2]}'
+        )
+      y, state = _pooled(head, nn.relu(x.astype(jnp.float32)), carry.layers[-1], carry.steps)
+      return y, Carry([*after, state], steps)
     # [B, T, H] -> [B, T, O]
-    return nn.Dense(self.num_outputs, name='head')(x), Carry(after, steps)
+    return head(x), Carry(after, steps)
+
+
+def _pooled(head, x, state, steps):
+  """Outputs of which the mean over the steps so far is the head of mean and maximum of what was read so far.
+
+  So a head of whole recordings, which takes the mean of the outputs, gets that of the whole recording's pool, and a
+  recording may come in chunks. An output alone is what its step changes: t · f(steps 1 to t) − (t − 1) · f(1 to t − 1).
+
+  Args:
+    head: f, [B, T, 2H] -> [B, T, O].
+    x: [B, T, H], at least 0.
+    state: [B, H] sum and maximum before the first step.
+    steps: [B] before the first step.
+
+  Returns:
+    [B, T, O], and the state after the last step.
+  """
+  total, largest = state
+  sums = total[:, None] + jnp.cumsum(x, axis=1)
+  tops = jnp.maximum(largest[:, None], jax.lax.cummax(x, axis=1))
+  count = (steps[:, None] + 1 + jnp.arange(x.shape[1]))[:, :, None].astype(jnp.float32)
+  of = lambda sums, tops, count: count * head(jnp.concatenate([sums / jnp.maximum(count, 1), tops], axis=-1))
+  said = of(sums, tops, count)
+  before = of(total[:, None], largest[:, None], count[:, :1] - 1)
+  return said - jnp.concatenate([before, said[:, :-1]], axis=1), (sums[:, -1], tops[:, -1])
 
 
 def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
@@ -280,6 +321,6 @@ def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
 
 
 def initial_carry(batch: int, layers: int, units: int) -> Carry:
-  """Zero states for `layers` layers of `units` cells."""
+  """Zero states for `layers` layers of `units` cells, a pool among them."""
   zeros = jnp.zeros((batch, units), jnp.float32)
   return Carry([(zeros, zeros) for _ in range(layers)], jnp.zeros(batch, jnp.int32))

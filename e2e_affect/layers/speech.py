@@ -1,6 +1,7 @@
 """Speech network: raw waveform in, 1280 features a step out (paper, section III-B)."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from flax import linen as nn
 import jax
@@ -14,24 +15,19 @@ from e2e_affect.layers.long_conv import long_conv
 _POOL_TIME = 2  # 16 kHz -> 8 kHz
 
 
-class _Network(nn.Module):
-  """Waveform in, features of every step out: what both networks are made of and called with.
+class WaveformNetwork(nn.Module):
+  """Waveform in, features of every step out: what all variants are made of and called with.
 
   Attributes:
-    filters: channels of both convolutions.
-    taps: of the first convolution, at 16 kHz; 80 = 5 ms.
-    long_taps: of the second convolution, at 8 kHz; 4000 = 500 ms.
-    pool_channels: how many adjacent channels one maximum is taken over.
+    filters: channels of the first layer.
     dropout_rate: in training.
     dtype: of the computation; parameters are float32.
   """
 
   filters: int = 40
-  taps: int = 80
-  long_taps: int = 4000
-  pool_channels: int = 10
   dropout_rate: float = 0.5
   dtype: jnp.dtype = jnp.float32
+  multiple_of: ClassVar[int] = _POOL_TIME  # samples a step
 
   @nn.compact
   def __call__(
@@ -54,12 +50,12 @@ class _Network(nn.Module):
       keys: [B] PRNG keys of the sequences; only read in training.
 
     Returns:
-      [B, T, S / 2 · filters / pool_channels].
+      [B, T, D].
     """
-    if audio.ndim != 3 or audio.shape[2] % _POOL_TIME or valid.shape != audio.shape[:2]:
+    if audio.ndim != 3 or audio.shape[2] % self.multiple_of or valid.shape != audio.shape[:2]:
       raise ValueError(
-        f'speech: audio [B, T, S], S a multiple of {_POOL_TIME}, and valid [B, T] expected, got {audio.shape} and '
-        f'{valid.shape}'
+        f'speech: audio [B, T, S], S a multiple of {self.multiple_of}, and valid [B, T] expected, got {audio.shape} '
+        f'and {valid.shape}'
       )
     return self._features(audio, valid, found, train, keys)
 
@@ -68,11 +64,20 @@ class _Network(nn.Module):
     raise NotImplementedError
 
 
-class SpeechNetwork(_Network):
+class SpeechNetwork(WaveformNetwork):
   """The paper's two convolutions, over the whole sequence, so that the long filter sees across steps.
 
-  Dropout is of the features.
+  Dropout is of the features, of which a step has S / 2 · filters / pool_channels.
+
+  Attributes:
+    taps: of the first convolution, at 16 kHz; 80 = 5 ms.
+    long_taps: of the second convolution, at 8 kHz; 4000 = 500 ms. It has as many channels as the first.
+    pool_channels: how many adjacent channels one maximum is taken over.
   """
+
+  taps: int = 80
+  long_taps: int = 4000
+  pool_channels: int = 10
 
   def _features(self, audio, valid, found, train, keys):
     batch, steps, samples = audio.shape
@@ -101,7 +106,7 @@ class SpeechNetwork(_Network):
     return dropout(x, keys, self.dropout_rate) if train else x
 
 
-class ReleasedSpeechNetwork(_Network):
+class ReleasedSpeechNetwork(WaveformNetwork):
   """The authors' published code, which is not what the paper describes.
 
   NOTE(paper): 20 and 40 taps inside each 40 ms step, no context across steps, batch normalisation after
@@ -109,11 +114,13 @@ class ReleasedSpeechNetwork(_Network):
   filters, epsilon 1e-5, decay 0.997).
 
   Attributes:
+    taps, long_taps, pool_channels: see `SpeechNetwork`.
     norm: bound `MaskedBatchNorm`.
   """
 
   taps: int = 20
   long_taps: int = 40
+  pool_channels: int = 10
   norm: Callable[..., nn.Module] = MaskedBatchNorm
 
   def _features(self, audio, valid, found, train, keys):

@@ -73,6 +73,7 @@ class AffectNetwork(nn.Module):
       options.input_scale,
       0 if train else options.restart_steps,
       options.bidirectional,
+      options.pool,
       name='recurrent',
     )
     # [B]: nothing is valid past the end of a recording, and all is before.

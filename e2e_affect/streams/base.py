@@ -48,11 +48,12 @@ class Stream:
   arrays: tuple[str, ...] = ()
   ends_early: bool = False
 
-  def reach(self, model: Any) -> int:
+  def reach(self, model: Any, grid: Grid) -> int:
     """Samples of sound beside a chunk that its filters see.
 
     Args:
       model: `config.model`.
+      grid: of the recordings.
     """
     return 0
 

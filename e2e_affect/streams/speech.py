@@ -8,7 +8,10 @@ import numpy as np
 
 from data_prep.media import sound_levels
 from data_prep.streams.speech import statistics
-from e2e_affect.layers.speech import ReleasedSpeechNetwork, SpeechNetwork
+from e2e_affect.layers import filterbank
+from e2e_affect.layers.filterbank import FilterbankSpeechNetwork
+from e2e_affect.layers.speech import ReleasedSpeechNetwork, SpeechNetwork, WaveformNetwork
+from e2e_affect.streams import sound_augmentation
 from e2e_affect.streams.base import described, Stream
 
 _STD_FLOOR = 1.0  # one int16 unit: digital silence stays zero instead of becoming NaN
@@ -28,11 +31,13 @@ class Speech(Stream):
   arrays = ('audio',)
   ends_early = True
 
-  def reach(self, model):
+  def reach(self, model, grid):
     """See `Stream`."""
     options = model.speech
     if options.variant == 'released':  # its filters stay within their step
       return 0
+    if options.variant == 'filterbank':
+      return filterbank.reach(grid.samples_per_step)
     # The half that comes later is the longer one, as padding SAME has it; the long filter's taps are two samples apart.
     return 2 * (options.long_taps // 2) + options.taps // 2
 
@@ -47,30 +52,29 @@ class Speech(Stream):
     else:
       audio = audio / (32768 * batch['audio_gain'][:, None, None])  # as the authors' code decodes int16
     # A recording without a sound track is stored as zeros.
+    audio = audio * batch['valid'][:, :, None]
+    if keys is not None:
+      audio = sound_augmentation.disturbed(audio, batch['valid'], augment, keys)
     return {
-      'audio': audio * batch['valid'][:, :, None],
+      'audio': audio,
       'audio_found': (batch['audio_std'] > 0).astype(jnp.float32),
     }
 
   def features(self, inputs, model, *, core, norm, dtype, train, keys):
     """See `Stream`."""
     options = model.speech
-    sizes = dict(
-      filters=options.filters,
-      taps=options.taps,
-      long_taps=options.long_taps,
-      pool_channels=options.pool_channels,
-      dropout_rate=options.dropout,
-      dtype=dtype,
-      name=self.name,
-    )
-    if options.variant == 'released':
+    of_all = dict(filters=options.filters, dropout_rate=options.dropout, dtype=dtype, name=self.name)
+    sizes = dict(taps=options.taps, long_taps=options.long_taps, pool_channels=options.pool_channels)
+    norm = functools.partial(norm, frozen=self.name in model.frozen)
+    network: WaveformNetwork
+    if options.variant == 'filterbank':
+      network = FilterbankSpeechNetwork(**of_all, channels=options.channels, mask_bands=options.mask_bands, norm=norm)
+    elif options.variant == 'released':
       # NOTE(paper): the released speech network's normalisation always learns from the batch, published weights or not,
       # as its authors trained it: a batch has hundreds of samples a step. `frozen` keeps it as it is.
-      norm = functools.partial(norm, frozen=self.name in model.frozen, momentum=0.997)
-      network = ReleasedSpeechNetwork(**sizes, norm=norm)
+      network = ReleasedSpeechNetwork(**of_all, **sizes, norm=functools.partial(norm, momentum=0.997))
     else:
-      network = SpeechNetwork(**sizes)
+      network = SpeechNetwork(**of_all, **sizes)
     found = inputs['audio_found'][:, None] > 0
     x = network(inputs['audio'], inputs['valid'], found=found, train=train, keys=keys)[:, core]
     return jnp.where(found[:, :, None], x, 0)
@@ -103,7 +107,7 @@ class Speech(Stream):
 
   def takes(self, fields, grid, model):
     """See `Stream`."""
-    reach = 1000 * self.reach(model) / grid.sample_rate
+    reach = 1000 * self.reach(model, grid) / grid.sample_rate
     return (
       f'Sound at {_kilohertz(grid.sample_rate)}, mono, int16; the network sees {reach:.0f} ms to either side of a step.'
     )

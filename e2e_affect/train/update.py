@@ -14,7 +14,7 @@ from e2e_affect.heads.base import Loss
 from e2e_affect.heads.losses import weight_penalty
 from e2e_affect.models import devices
 from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
-from e2e_affect.streams import absence
+from e2e_affect.streams import absence, sound_augmentation
 from e2e_affect.train import optimizer, train_state
 from e2e_affect.train.train_state import TrainState, variables_of
 
@@ -57,6 +57,10 @@ def train_step(
   if config.model.modality_dropout:
     # 0 and 1 are the two of the line above: with this option, augmentation and dropout are those without it.
     batch = absence.drop_one(batch, config.model, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys))
+  if config.augment.speed:
+    batch = sound_augmentation.at_other_speed(
+      batch, config.augment.speed, jax.vmap(lambda key: jax.random.fold_in(key, 3))(keys)
+    )
   inputs = inputs_of(batch, model.config, config.augment, augment_keys)
 
   trained = train_state.trained(state.params, config)

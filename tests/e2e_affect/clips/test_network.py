@@ -249,6 +249,8 @@ LONG = 20 * 25 + 7  # steps
     {'speech.long_taps': 1, 'speech.taps': 1},
     {'speech.long_taps': 1, 'speech.taps': 10_000},
     {'speech.variant': 'released', 'speech.taps': 20, 'speech.long_taps': 80_000},
+    {'speech.variant': 'filterbank', 'speech.filters': 12, 'speech.normalise': 'none'},
+    {'speech.variant': 'filterbank', 'speech.filters': 12, 'recurrent.layers': 0},
     {'recurrent.peepholes': True, 'recurrent.cell_clip': 0.5, 'recurrent.layers': 3, 'recurrent.warm_up': 5},
   ],
 )

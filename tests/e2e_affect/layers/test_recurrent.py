@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_prep.core.errors import UserError
 from e2e_affect.layers import recurrent
 
 B, T, D, H = 2, 13, 5, 7
@@ -327,3 +328,37 @@ def test_without_backward_reading_the_tree_is_as_it_was():
   assert names(bidirectional=True) == ['head', 'lstm_0', 'lstm_0_backward', 'lstm_1', 'lstm_1_backward']
   with pytest.raises(ValueError, match='restart_steps = 4, expected 0 of a bidirectional'):
     names(bidirectional=True, restart_steps=4)
+
+
+@pytest.mark.parametrize('layers', [0, 1])
+def test_the_mean_of_pooled_outputs_is_the_head_of_mean_and_maximum(layers):
+  """In one piece and in chunks, against NumPy in float64."""
+  rng = np.random.default_rng(8)
+  batch, steps, units = 2, 40, 6
+  x = rng.normal(size=(batch, steps, units)).astype(np.float32)
+  network = recurrent.RecurrentNetwork(3, layers, units, pool=True)
+  variables = network.init(jax.random.key(1), x)
+  whole, _ = network.apply(variables, x)
+  read = x
+  if layers:
+    read, _ = recurrent.LSTM(units).apply({'params': variables['params']['lstm_0']}, x, initial(batch, units))[::-1]
+  read = np.maximum(np.asarray(read, np.float64), 0)
+  head = jax.tree.map(lambda w: np.asarray(w, np.float64), variables['params']['head'])
+  for end in (1, 7, steps):
+    pooled = np.concatenate([read[:, :end].mean(1), read[:, :end].max(1)], axis=1)
+    np.testing.assert_allclose(whole[:, :end].mean(1), pooled @ head['kernel'] + head['bias'], atol=1e-5)
+  rows, carry = [], None
+  for first, end in ((0, 1), (1, 30), (30, 40)):
+    of_chunk, carry = network.apply(variables, x[:, first:end], carry)
+    rows.append(of_chunk)
+  # An output is the difference of two numbers that grow with the steps.
+  np.testing.assert_allclose(np.concatenate(rows, axis=1), whole, atol=1e-4)
+
+
+def initial(batch, units):
+  return recurrent.initial_carry(batch, 1, units).layers[0]
+
+
+def test_a_pool_of_other_features_than_units_is_an_error_with_the_number_to_set():
+  with pytest.raises(UserError, match=r'units = 6, .* is of 5 features; set --config.model.recurrent.units=5'):
+    recurrent.RecurrentNetwork(3, 0, 6, pool=True).init(jax.random.key(1), np.zeros((1, 4, 5)))

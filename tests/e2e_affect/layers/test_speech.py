@@ -38,7 +38,7 @@ def test_dropout_of_a_half_is_drawn_by_single_bytes():
 def test_network_equals_its_description_in_float64():
   rng = np.random.default_rng(1)
   batch, steps, filters, taps, long_taps, group = 2, 3, 6, 9, 50, 3
-  network = speech.SpeechNetwork(filters, taps, long_taps, group)
+  network = speech.SpeechNetwork(filters, taps=taps, long_taps=long_taps, pool_channels=group)
   audio, valid = rng.normal(size=(batch, steps, 640)), np.array([[1, 1, 1], [1, 1, 0]])
   params = network.init(jax.random.key(0), audio, valid)['params']
   params = jax.tree.map(

@@ -427,6 +427,8 @@ def test_the_momentum_of_visual_batch_normalisation_is_the_configs(small_config)
     ('visual', {'model.visual.stem_pool_padding': 'VALID', 'model.visual.stem_padding': 'SAME'}),
     ('speech', {'model.recurrent.peepholes': True, 'model.recurrent.cell_clip': 100.0}),
     ('speech', {'model.speech.variant': 'released'}),
+    ('speech', {'model.speech.variant': 'filterbank', 'model.speech.mask_bands': 9, 'model.recurrent.layers': 0}),
+    ('speech', {'augment.speed': 0.1, 'augment.gain': 6, 'augment.noise_snr': (10, 30), 'augment.time_mask': 9}),
   ],
 )
 def test_options_train(small_config, modality, change):
