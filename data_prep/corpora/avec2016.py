@@ -2,6 +2,7 @@
 
 recordings_audio/train_1.wav   recordings_video/train_1.mp4   (train|dev|test)_(1..9)
 ratings_gold_standard/{arousal,valence}/train_1.arff          or else ratings_individual/…/train_1.csv
+recordings_physio/train_1.csv   time;EDA;ECG                  or in its folder raw or filtered, or in ECG and EDA
 """
 
 import pathlib
@@ -42,4 +43,12 @@ def read(source, *, split=None, label_range=None) -> Corpus:
       [source / 'ratings_individual'], [f'{name}.csv']
     )
 
-  return recola.collect(split or SPLIT, [source / 'recordings_audio'], [source / 'recordings_video'], find_labels)
+  physio = source / 'recordings_physio'
+  return recola.collect(
+    split or SPLIT,
+    [source / 'recordings_audio'],
+    [source / 'recordings_video'],
+    find_labels,
+    # Public programs read the folder itself or `filtered`; the others are our reading.
+    sensors=[[physio, physio / 'raw', physio / 'filtered'], [physio / 'ECG'], [physio / 'EDA']],
+  )

@@ -1,4 +1,6 @@
-"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks]`, one row per recording.
+"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks][,ecg][,eda]`.
+
+One row per recording.
 
 Paths are relative to the manifest and stay inside its folder. `video` or `audio` may be empty (without `audio`, the
 video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds; or a file of
@@ -12,13 +14,23 @@ import pathlib
 import re
 
 from data_prep.core.errors import DataError, UserError
-from data_prep.corpora.recording import Corpus, LabelSource, PARTITION_NAMES, read_csv, Recording, TARGETS
+from data_prep.corpora.recording import (
+  Corpus,
+  LabelSource,
+  PARTITION_NAMES,
+  read_csv,
+  Recording,
+  SensorFile,
+  streams_of,
+  TARGETS,
+)
 from data_prep.labels import label_files, ratings
+from data_prep.physiology.signal_files import SIGNALS
 from data_prep.schema.manifest import inside, PARTITIONS
 
 NEEDS = 'your own CSV manifest: recording,subject,partition,video,audio,labels'
 REQUIRED = ('recording', 'subject', 'partition', 'video', 'audio', 'labels')
-OPTIONAL = ('boxes', 'landmarks')
+OPTIONAL = ('boxes', 'landmarks', 'ecg', 'eda')
 _RESERVED = 'recording|valid|face_.*|.*_post|.*_gold'  # columns of the traces beside the targets
 
 
@@ -53,8 +65,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
       raise DataError(f'{where}: partition {row["partition"]!r}; expected {", ".join(PARTITIONS)}')
     # `landmarks` is for `data_prep.landmarks`, which reads the same manifest; here only its path is looked at.
     paths = {
-      name: path_of_cell(source.parent, row.get(name, ''), where)
-      for name in ('video', 'audio', 'labels', 'boxes', 'landmarks')
+      name: path_of_cell(source.parent, row.get(name, ''), where) for name in ('video', 'audio', 'labels', *OPTIONAL)
     }
     if paths['video'] is None and paths['audio'] is None:
       raise DataError(f'{where}: neither video nor audio')
@@ -81,9 +92,17 @@ def read(source, *, split=None, label_range=None) -> Corpus:
         audio=paths['audio'],
         labels=_labels(name, paths['labels'], targets),
         boxes=paths['boxes'],
+        sensors=tuple(SensorFile(path, (signal,)) for signal in SIGNALS if (path := paths[signal])),
       )
     )
-  return Corpus(recordings=found, absent=[], targets=targets, label_range=label_range or (-1.0, 1.0), label_slack=0.0)
+  return Corpus(
+    recordings=found,
+    absent=[],
+    targets=targets,
+    label_range=label_range or (-1.0, 1.0),
+    label_slack=0.0,
+    streams=streams_of(found),
+  )
 
 
 def path_of_cell(folder, text: str, where: str):

@@ -2,6 +2,7 @@
 
     RECOLA-Annotation/emotional_behaviour/{arousal,valence}/P16.csv     six raters
     RECOLA-Audio-recordings/P16.wav   RECOLA-Video-recordings/P16.mp4
+    RECOLA-Biosignals-recordings/P16.csv     time;EDA;ECG at 1 kHz, of those people who wore sensors
 
 or, in other people's copies, `Ratings_affective_behaviour_CCC_centred/` (one trace), `Audio_recordings_WAV/` and
 `Video_recordings_MP4/`. Our simulated corpus adds `RECOLA-Face_boxes/P16.csv`, the face in the first frame.
@@ -11,7 +12,16 @@ import pathlib
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import splits
-from data_prep.corpora.recording import Corpus, first_file, LabelSource, read_split_file, Recording, TARGETS
+from data_prep.corpora.recording import (
+  Corpus,
+  first_file,
+  LabelSource,
+  read_split_file,
+  Recording,
+  SensorFile,
+  streams_of,
+  TARGETS,
+)
 
 NEEDS = 'the folder of the release: RECOLA-Annotation, RECOLA-Audio-recordings, RECOLA-Video-recordings'
 PEOPLE = 'speakers of French at a Swiss university, in pairs over a video call, spontaneous'
@@ -19,6 +29,7 @@ LICENCE = 'by agreement with its owners, for research'
 ANNOTATION = ('RECOLA-Annotation/emotional_behaviour', 'Ratings_affective_behaviour_CCC_centred')
 AUDIO = ('RECOLA-Audio-recordings', 'Audio_recordings_WAV')
 VIDEO = ('RECOLA-Video-recordings', 'Video_recordings_MP4')
+SENSORS = 'RECOLA-Biosignals-recordings'
 SPLITS = {'full': splits.RECOLA_FULL, 'avec': splits.RECOLA_AVEC}
 ANNOTATED_SECONDS = 300.0  # "five minutes used of each"
 
@@ -50,7 +61,12 @@ def read(source, *, split=None, label_range=None) -> Corpus:
     if not found:
       raise DataError(f'{source}: no folder {" or ".join(names)}; expected RECOLA as it is released')
   return collect(
-    split, audio, video, lambda name: labels_of(annotation, [f'{name}.csv']), boxes=[source / 'RECOLA-Face_boxes']
+    split,
+    audio,
+    video,
+    lambda name: labels_of(annotation, [f'{name}.csv']),
+    sensors=[[source / SENSORS]],
+    boxes=[source / 'RECOLA-Face_boxes'],
   )
 
 
@@ -60,13 +76,14 @@ def refuse_label_range(label_range) -> None:
     raise UserError('--label_range is for --corpus=csv; the scale of the others is known')
 
 
-def collect(split, audio, video, find_labels, boxes=()) -> Corpus:
+def collect(split, audio, video, find_labels, sensors, boxes=()) -> Corpus:
   """The recordings of a split of RECOLA, or of the challenge that was made of it; one that lacks a part is absent.
 
   Args:
     split: partition -> ids.
     audio, video, boxes: folders to look in, first come first.
     find_labels: id -> its label sources, or an empty tuple.
+    sensors: lists of folders; of each list the first file counts. Whoever has none wore no sensors.
   """
   recordings, absent = [], []
   for partition, ids in split.items():
@@ -87,11 +104,14 @@ def collect(split, audio, video, find_labels, boxes=()) -> Corpus:
           partition=partition,
           labels=labels,
           boxes=first_file(boxes, [f'{name}.csv']),
+          sensors=tuple(SensorFile(path) for folders in sensors if (path := first_file(folders, [f'{name}.csv']))),
           **files,
         )
       )
   recordings.sort(key=lambda recording: recording.recording)
-  return Corpus(recordings=recordings, absent=absent, annotated_seconds=ANNOTATED_SECONDS)
+  return Corpus(
+    recordings=recordings, absent=absent, annotated_seconds=ANNOTATED_SECONDS, streams=streams_of(recordings)
+  )
 
 
 def labels_of(folders, names) -> tuple[LabelSource, ...]:

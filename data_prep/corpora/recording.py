@@ -10,11 +10,13 @@ import numpy as np
 
 from data_prep.core.errors import DataError
 from data_prep.labels.label_files import Table
+from data_prep.physiology.signal_files import Signal
 from data_prep.schema.grid import Grid, PAPER
 from data_prep.schema.label_clock import Scorer
 from data_prep.schema.manifest import PARTITIONS
 
 TARGETS = ('arousal', 'valence')
+STREAMS = ('speech', 'visual')  # of a corpus that says nothing else
 # RECOLA's and AVEC's values are "about" [−1, 1]: centred gold standards pass the ends a little.
 LABEL_SLACK = 0.2
 PARTITION_NAMES = {**{name: name for name in PARTITIONS}, 'dev': 'validation', 'valid': 'validation'}
@@ -43,6 +45,21 @@ class LabelSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class SensorFile:
+  """Where signals of a recording's body are written.
+
+  Attributes:
+    path: the file.
+    signals: which of 'ecg' and 'eda' to take from it; (): all that it has.
+    parse: reads a file whose layout is the corpus's own, as `LabelSource.parse`. None: `signal_files.read`.
+  """
+
+  path: pathlib.Path
+  signals: tuple[str, ...] = ()
+  parse: Callable[[pathlib.Path], dict[str, Signal]] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Recording:
   """One subject's audio, video and labels.
 
@@ -56,6 +73,7 @@ class Recording:
       own scale.
     first_box: the same box where the reader knows it, or None.
     frames: what times the pictures of a folder: their number a second, or the video whose frames' faces they are.
+    sensors: files of ECG and EDA, on the clock of the recording; of a signal that several have, the first counts.
   """
 
   recording: str
@@ -68,6 +86,7 @@ class Recording:
   whole: Mapping[str, str | float] = dataclasses.field(default_factory=dict)
   first_box: tuple[float, float, float, float] | None = None
   frames: float | pathlib.Path | None = None
+  sensors: tuple[SensorFile, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +116,17 @@ class Corpus:
   label_slack: float = LABEL_SLACK
   annotated_seconds: float | None = None
   grid: Grid = PAPER
-  streams: tuple[str, ...] = ('speech', 'visual')
+  streams: tuple[str, ...] = STREAMS
   classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
   target_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
   scorer: Scorer | None = None
   prediction_format: str = ''
+
+
+def streams_of(recordings: list[Recording]) -> tuple[str, ...]:
+  """Sound and picture, and physiology where a recording has any."""
+  return (*STREAMS, 'physiology') if any(recording.sensors for recording in recordings) else STREAMS
 
 
 def check_subjects(recordings) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 
+from data_prep.corpora.recording import STREAMS
 from data_prep.schema.grid import Grid, PAPER
 
 # Codecs pad sound by up to a frame and the encoder's delay: 50 to 100 ms in ordinary files.
@@ -39,7 +40,7 @@ class Settings:
   labels: str = 'linear'
   channel: int | None = None
   grid: Grid = PAPER
-  streams: tuple[str, ...] = ('speech', 'visual')
+  streams: tuple[str, ...] = STREAMS
   classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   target_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 Nothing is guessed and nothing is skipped: a value that cannot be meant raises with file, line and reason.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import pathlib
 import re
@@ -100,14 +101,14 @@ def read_table(path, *, low: float, high: float, only: tuple[str, ...] | None = 
   """
   path = pathlib.Path(path)
   lines = _lines(path)
-  header, rows, delimiter = _header(path, lines)
+  header, rows, delimiter = header_of(path, lines)
   if not rows:
     raise DataError(f'{path}: no rows of numbers; expected a header and a row per step')
   width = len(header) if header else len(_cells(rows[0][1], delimiter))
   hint = f'; is the delimiter one of {_DELIMITERS}?' if width == 1 else ''
   if header:
     try:
-      time_column, per_second, kept = _layout(header)
+      time_column, per_second, kept = layout_of(header)
     except ValueError as e:
       raise DataError(f'{path}, line {lines[0][0]}: {e}{hint}') from None
   else:
@@ -154,17 +155,17 @@ def value_columns(path) -> tuple[str, ...]:
     DataError: it cannot be read, or its header names no time.
   """
   path = pathlib.Path(path)
-  header = _header(path, _lines(path))[0]
+  header = header_of(path, _lines(path))[0]
   if header is None:
     return ()
   try:
-    return tuple(header[i] for i in _layout(header)[2])
+    return tuple(header[i] for i in layout_of(header)[2])
   except ValueError as e:
     raise DataError(f'{path}: {e}') from None
 
 
-def _layout(header):
-  """(place of the time, how many of its unit are a second, places of the values).
+def layout_of(header: Sequence[str]) -> tuple[int, float, list[int]]:
+  """(place of the time, how many of its unit are a second, places of the values) in a header.
 
   Raises:
     ValueError: there is no time, or more than one, or it is in a unit that is not read.
@@ -202,16 +203,33 @@ def _time_unit(name):
 
 
 def _lines(path):
-  """(line number, text) of every line that is not blank."""
   try:
     data = path.read_bytes()
   except OSError as e:
     raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+  return lines_of(path, data)
+
+
+def encoding_of(data: bytes) -> str:
+  """The encoding of a text file that begins with these bytes."""
+  return 'utf-16' if data.startswith(_UTF_16) else 'utf-8-sig'
+
+
+def lines_of(path: pathlib.Path, data: bytes) -> list[tuple[int, str]]:
+  """(line number, text) of every line that is not blank, without the comments above the header.
+
+  Args:
+    path: for messages.
+    data: of the file, or of its beginning up to the end of a line.
+
+  Raises:
+    DataError: no text, or nothing in it.
+  """
   for beginning, what, advice in _OTHERS:
     if data[:1000].lstrip().startswith(beginning):
       raise DataError(f'{path}: {what}; expected text, a header and a row per step: {advice}')
   try:
-    text = data.decode('utf-16' if data.startswith(_UTF_16) else 'utf-8-sig')
+    text = data.decode(encoding_of(data))
   except UnicodeDecodeError:
     raise DataError(f'{path}: not text in UTF-8; save it as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8') from None
   lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
@@ -227,8 +245,14 @@ def _lines(path):
   return lines
 
 
-def _header(path, lines):
-  """(names or None, rows, delimiter); None as a delimiter is any white space."""
+def header_of(
+  path: pathlib.Path, lines: list[tuple[int, str]]
+) -> tuple[list[str] | None, list[tuple[int, str]], str | None]:
+  """(names or None, rows, delimiter) of lines; None as a delimiter is any white space.
+
+  Raises:
+    DataError: a name twice, or a preamble without its end.
+  """
   if lines[0][1].lower().startswith('@relation'):
     return _arff(path, lines), _after_data(lines), ','
   if lines[0][1].lstrip('\'"').lower().startswith('time of rating'):

@@ -116,7 +116,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
 
 
 def _is_other(stream) -> bool:
-  return stream.name not in ('speech', 'visual')
+  return stream.name not in ('speech', 'visual') and not stream.ends_early
 
 
 def _cut_notes(seconds, label_end, ends, settings) -> list[str]:

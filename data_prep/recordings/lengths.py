@@ -34,7 +34,7 @@ def common_length(
     annotated_seconds: see `Corpus`.
     max_difference: seconds; None: one step.
     held: the last label holds to the end.
-    others: name -> end of every other stream, seconds.
+    others: name -> end of every other stream that may not end early, seconds.
     grid: whose steps count.
   """
   step = grid.step_seconds + LENGTH_SLACK_SECONDS

@@ -1,7 +1,7 @@
 """Contact sheets: what the network will see of each recording.
 
 One PNG per recording, read back from the shards: faces in time (a red frame: the face is lost there and the last good
-crop is shown), the detector's confidence, the waveform and the labels.
+crop is shown), the detector's confidence, the waveform, ECG and EDA, and the labels.
 """
 
 import collections
@@ -63,7 +63,7 @@ def _read(folder, recording_shards, manifest):
   joined = lambda arrays: np.concatenate(list(arrays))[:steps]
   data = {'label': joined(row.label for row in rows), 'label_mask': joined(row.label_mask for row in rows)}
   stored = {field.name for field in manifest.fields()}
-  for name in stored & {'audio', 'face_found'}:
+  for name in stored & {'audio', 'face_found', 'ecg', 'eda', 'physiology_found'}:
     data[name] = joined(row.values[name] for row in rows)
   if 'face' in stored:
     data['face'] = [face for row in rows for face in row.values['face']][:steps]
@@ -88,6 +88,8 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
     title += f', face found in {100 * np.mean(data["face_found"] > 0):.1f} %'
   if 'audio' in data:
     panels.append((1.2, _draw_sound))
+  if 'physiology_found' in data:
+    panels.append((1.2, _draw_physiology))
   if data['label_mask'].any() or not panels:
     panels.append((2.0, functools.partial(_draw_labels, targets=manifest.targets)))
   heights = [height for height, _ in panels]
@@ -141,6 +143,18 @@ def _draw_sound(axis, time, data):
   axis.axhline(0, linewidth=0.8)  # silence is seen too
   axis.set_ylabel('sound')
   axis.set_ylim(-1, 1)  # the same for all, or near-silence would look like speech
+
+
+def _draw_physiology(axis, time, data):
+  # As the sound, in the units of the recording; a hole is where the sensor gave nothing.
+  for k, (name, colour) in enumerate((('ecg', 'tab:red'), ('eda', 'tab:blue'))):
+    there = data['physiology_found'][:, k] > 0
+    axis.fill_between(
+      time, data[name].min(axis=1) - 0.03, data[name].max(axis=1) + 0.03, there, color=colour, linewidth=0, label=name
+    )
+  axis.set_ylabel('ECG, EDA')
+  axis.set_ylim(-3, 3)
+  axis.legend(loc='upper right', ncols=2)
 
 
 def _draw_labels(axis, time, data, targets):

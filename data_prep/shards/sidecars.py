@@ -15,7 +15,8 @@ _RECORDS_VERSION = 1  # of what is written for a recording: a manifest of anothe
 
 
 def _media(recording):
-  return [path if path is not None and path.is_file() else None for path in (recording.video, recording.audio)]
+  paths = [recording.video, recording.audio, *(file.path for file in recording.sensors)]
+  return [path if path is not None and path.is_file() else None for path in paths]
 
 
 def fingerprint(recording: Recording, parameters: dict) -> str:
@@ -36,6 +37,7 @@ def fingerprint(recording: Recording, parameters: dict) -> str:
     **({'whole': dict(recording.whole)} if recording.whole else {}),
     **({'first_box': recording.first_box} if recording.first_box else {}),
     **({'pictures': _pictures(recording)} if recording.frames is not None else {}),
+    **({'sensors': [file.signals for file in recording.sensors]} if recording.sensors else {}),
   }
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -56,7 +58,7 @@ def _times(path):
 
 
 def stamps(recording: Recording) -> list:
-  """Times and SHA-256 of the media, video and sound; None where there is no such file."""
+  """Times and SHA-256 of video, sound and files of sensors; None where there is no such file."""
   return [path and [_times(path), write.sha256(path)] for path in _media(recording)]
 
 

@@ -1,4 +1,4 @@
-"""A simulated corpus in RECOLA's own folder layout: people who speak and move as two latent traces tell them to.
+"""A simulated corpus in RECOLA's own folder layout, or AVEC 2016's: people who do what two latent traces tell them to.
 
 `python -m data_prep.simulate --out=DIR` makes it; see `corpus` for what it holds and what it is for.
 """

@@ -8,7 +8,8 @@ from data_prep.simulate import corpus, embedded
 
 def _define_flags():
   cli.define_path('out', None, 'Folder to write the corpus to.', required=True)
-  flags.DEFINE_integer('subjects', embedded.SUBJECTS, 'How many subjects, 3 to 46.')
+  flags.DEFINE_enum('layout', 'recola', tuple(corpus.LAYOUTS), 'Whose folders and names the corpus has.')
+  flags.DEFINE_integer('subjects', embedded.SUBJECTS, 'How many subjects, 3 to 46; of avec2016 3 to 27.')
   flags.DEFINE_integer('seconds', embedded.SECONDS, 'Length of every recording, in seconds.')
   flags.DEFINE_integer('seed', embedded.SEED, 'Of all randomness: the same seed gives the same corpus.')
   flags.DEFINE_integer('jobs', pool.cores(), 'How many processes.')
@@ -17,7 +18,7 @@ def _define_flags():
 def main() -> None:
   """Does what the flags say."""
   args = flags.FLAGS
-  corpus.simulate(args.out, args.subjects, args.seconds, args.seed, args.jobs)
+  corpus.simulate(args.out, args.subjects, args.seconds, args.seed, args.jobs, args.layout)
 
 
 if __name__ == '__main__':

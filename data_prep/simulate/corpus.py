@@ -1,20 +1,24 @@
-"""The simulated corpus, in the folder layout and the file formats of RECOLA's full release.
+"""The simulated corpus, in the folder layout and the file formats of RECOLA's full release, or of AVEC 2016.
 
     RECOLA-Annotation/emotional_behaviour/{arousal,valence}/P16.csv   six raters, a row per 40 ms from t = 0
     RECOLA-Audio-recordings/P16.wav                                   44.1 kHz, 16 bit, mono
     RECOLA-Video-recordings/P16.mp4                                   25 fps h264, the voice as its sound track
+    RECOLA-Biosignals-recordings/P16.csv                              time;EDA;ECG at 1 kHz
     RECOLA-Audio_timings/P16.csv                                      start;stop of every turn of speech, seconds
     RECOLA-Face_boxes/P16.csv                                         x;y;width;height in the first frame, pixels
     simulation.json                                                   what the corpus was made with
 
 The last two are our addition: RECOLA has neither. (The paper starts its face tracker from a box in the first frame,
-which its authors drew by hand.)
+which its authors drew by hand.) AVEC 2016 has the same files under other names, `train_1` for P16, see `LAYOUTS`; the
+people are those of its split. P53 wore no electrodes on the chest, P17 no sensor at all.
 
 It stands in for RECOLA where there is no licence: it exercises every stage with data of the same shape, in which
 arousal shows mostly in the voice and valence mostly in the face, as the paper found. It says nothing about people.
 """
 
+from collections.abc import Mapping
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -30,31 +34,84 @@ import tqdm
 from data_prep.core import atomic, cli, json_text, lock, pool
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import splits
-from data_prep.simulate import face, portrait, processes, raters, voice
+from data_prep.simulate import face, physiology, portrait, processes, raters, voice
 
 TARGETS = ('arousal', 'valence')
-RATINGS = 'RECOLA-Annotation/emotional_behaviour'
-AUDIO = 'RECOLA-Audio-recordings'
-VIDEO = 'RECOLA-Video-recordings'
-TURNS = 'RECOLA-Audio_timings'
-BOXES = 'RECOLA-Face_boxes'
 PARAMETERS = 'simulation.json'
 _LOCK_FILE = '.lock'
 
 _VERSION = 5  # raise it when the same seed gives other data
-_LATENTS, _VOICE, _MOTION, _LOOKS, _RATERS, _HABITS = range(6)  # streams of random numbers, see `processes.generator`
+# Streams of random numbers, see `processes.generator`.
+_LATENTS, _VOICE, _MOTION, _LOOKS, _RATERS, _HABITS, _BODY = range(7)
 _SHARES = {'train': 4, 'validation': 1.5, 'test': 1.5}
+_NO_ECG, _NO_SENSORS = ('P53',), ('P17',)  # people of test and of train
 
 
-def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How a release lies in folders.
+
+  Attributes:
+    title: of the release.
+    people: partition -> ids of RECOLA.
+    names: partition -> the beginning of the names that number its people; None: the ids are the names.
+    folders: kind of file -> its folder.
+  """
+
+  title: str
+  people: Mapping[str, tuple[str, ...]]
+  names: Mapping[str, str] | None
+  folders: Mapping[str, str]
+
+  def name(self, subject: str) -> str:
+    """What a subject's files are called."""
+    if self.names is not None:
+      for partition, ids in self.people.items():
+        if subject in ids:
+          return f'{self.names[partition]}_{ids.index(subject) + 1}'
+    return subject
+
+
+LAYOUTS = {
+  'recola': Layout(
+    'RECOLA',
+    splits.RECOLA_FULL,
+    None,
+    {
+      'arousal': 'RECOLA-Annotation/emotional_behaviour/arousal',
+      'valence': 'RECOLA-Annotation/emotional_behaviour/valence',
+      'audio': 'RECOLA-Audio-recordings',
+      'video': 'RECOLA-Video-recordings',
+      'sensors': 'RECOLA-Biosignals-recordings',
+      'turns': 'RECOLA-Audio_timings',
+      'box': 'RECOLA-Face_boxes',
+    },
+  ),
+  'avec2016': Layout(
+    'AVEC 2016',
+    splits.RECOLA_AVEC,
+    {'train': 'train', 'validation': 'dev', 'test': 'test'},
+    {
+      'arousal': 'ratings_individual/arousal',
+      'valence': 'ratings_individual/valence',
+      'audio': 'recordings_audio',
+      'video': 'recordings_video',
+      'sensors': 'recordings_physio',
+    },
+  ),
+}
+
+
+def simulate(out, subjects: int, seconds: int, seed: int, jobs: int, layout: str = 'recola') -> None:
   """Makes the corpus, one process per subject; a subject that is already there, whole, is not made again.
 
   Args:
     out: folder to write to.
-    subjects: 3 to 46; shared out over the partitions of the paper's full split, see `subject_ids`.
+    subjects: 3 to 46, of AVEC 2016 to 27; shared out over the partitions of its split, see `subject_ids`.
     seconds: length of every recording, at least 4.
     seed: of all randomness; the same seed gives the same corpus.
     jobs: number of processes.
+    layout: of `LAYOUTS`.
 
   Raises:
     UserError: a number is out of its range.
@@ -64,44 +121,46 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int) -> None:
   for name, value, least in (('seconds', seconds, 4), ('seed', seed, 0), ('jobs', jobs, 1)):
     if value < least:
       raise UserError(f'--{name}={value}: expected at least {least}')
-  ids = [subject for partition in subject_ids(subjects).values() for subject in partition]
+  ids = [subject for partition in subject_ids(subjects, layout).values() for subject in partition]
   out = pathlib.Path(out)
-  _claim(out, {'version': _VERSION, 'seed': seed, 'seconds': seconds, 'subjects': ids})
+  parameters = {'version': _VERSION, 'seed': seed, 'seconds': seconds, 'subjects': ids}
+  # Corpora that were made before there was a choice stay valid.
+  _claim(out, parameters | ({'layout': layout} if layout != 'recola' else {}))
   made = 0
-  if _missing(out, ids):  # nothing is written to a corpus that is whole: its folder may be read-only
-    with _locked(out):
-      made = _make_missing(out, ids, seconds, seed, jobs)
+  if _missing(out, ids, layout):  # nothing is written to a corpus that is whole: its folder may be read-only
+    with _locked(out, layout):
+      made = _make_missing(out, ids, seconds, seed, jobs, layout)
   cli.say(f'{out}: {len(ids)} subjects of {seconds} s, {made} of them made now')
 
 
 @contextlib.contextmanager
-def _locked(out):
+def _locked(out, layout):
   """Holds the corpus against a second simulation, and removes what killed ones left."""
   with lock.held(out / _LOCK_FILE, out, lambda _: f'{out}: another simulation is writing here; wait for it'):
-    for folder in {out, *(path.parent for path in files(out, '').values())}:
+    for folder in {out, *(path.parent for path in files(out, '', layout).values())}:
       if folder.is_dir():
         atomic.sweep(folder)
     yield
 
 
-def _missing(out, ids) -> list[str]:
+def _missing(out, ids, layout) -> list[str]:
   """Subjects of whom not every file is there."""
-  return [subject for subject in ids if not all(path.exists() for path in files(out, subject).values())]
+  return [subject for subject in ids if not all(path.exists() for path in files(out, subject, layout).values())]
 
 
-def _make_missing(out, ids, seconds, seed, jobs) -> int:
+def _make_missing(out, ids, seconds, seed, jobs, layout) -> int:
   """Makes the subjects that are not there; returns how many."""
-  missing = _missing(out, ids)
+  missing = _missing(out, ids, layout)
   bar = tqdm.tqdm(
     total=len(ids), initial=len(ids) - len(missing), desc='simulate', unit='subject', disable=not sys.stderr.isatty()
   )
   with bar:
     if jobs == 1 or len(missing) < 2:
       for subject in missing:
-        _make(out, subject, seconds, seed)
+        _make(out, subject, seconds, seed, layout)
         bar.update()
     else:
-      work = functools.partial(_make, out, seconds=seconds, seed=seed)
+      work = functools.partial(_make, out, seconds=seconds, seed=seed, layout=layout)
       with contextlib.closing(pool.run(work, missing, jobs=jobs)) as results:
         for subject, crashed in results:
           if crashed is not None:
@@ -110,12 +169,14 @@ def _make_missing(out, ids, seconds, seed, jobs) -> int:
   return len(missing)
 
 
-def subject_ids(subjects: int) -> dict[str, tuple[str, ...]]:
-  """Partition -> ids, the first of each list of the paper's full split, shared out 4 : 1.5 : 1.5."""
-  full = splits.RECOLA_FULL
+def subject_ids(subjects: int, layout: str = 'recola') -> dict[str, tuple[str, ...]]:
+  """Partition -> ids, the first of each list of the split, shared out 4 : 1.5 : 1.5; of RECOLA, the paper's full split."""
+  full = LAYOUTS[layout].people
   most = sum(len(ids) for ids in full.values())
   if not 3 <= subjects <= most:
-    raise UserError(f'--subjects={subjects}: expected 3 to {most}, one for each partition up to all of RECOLA')
+    raise UserError(
+      f'--subjects={subjects}: expected 3 to {most}, one for each partition up to all of {LAYOUTS[layout].title}'
+    )
   counts = dict.fromkeys(full, 1)
   for _ in range(subjects - len(counts)):
     # The partition that lacks most of its share gets the next subject.
@@ -124,15 +185,13 @@ def subject_ids(subjects: int) -> dict[str, tuple[str, ...]]:
   return {partition: ids[: counts[partition]] for partition, ids in full.items()}
 
 
-def files(out, subject: str) -> dict[str, pathlib.Path]:
-  """Every file of a subject: 'arousal', 'valence', 'audio', 'video', 'turns', 'box'."""
-  out = pathlib.Path(out)
+def files(out, subject: str, layout: str = 'recola') -> dict[str, pathlib.Path]:
+  """Every file of a subject: 'arousal', 'valence', 'audio', 'video'; if it has them 'sensors', 'turns', 'box'."""
+  endings = {'audio': 'wav', 'video': 'mp4'}
   return {
-    **{target: out / RATINGS / target / f'{subject}.csv' for target in TARGETS},
-    'audio': out / AUDIO / f'{subject}.wav',
-    'video': out / VIDEO / f'{subject}.mp4',
-    'turns': out / TURNS / f'{subject}.csv',
-    'box': out / BOXES / f'{subject}.csv',
+    kind: pathlib.Path(out) / folder / f'{LAYOUTS[layout].name(subject)}.{endings.get(kind, "csv")}'
+    for kind, folder in LAYOUTS[layout].folders.items()
+    if kind != 'sensors' or subject not in _NO_SENSORS
   }
 
 
@@ -149,6 +208,11 @@ def speech(subject: str, seconds: int, seed: int) -> voice.Voice:
 def motion(subject: str, seconds: int, seed: int, opening: np.ndarray) -> face.Motion:
   """How the subject's face moves, given how far the voice opens the mouth (`Voice.opening`)."""
   return face.move(processes.generator(seed, subject, _MOTION), latents(subject, seconds, seed), opening)
+
+
+def body(subject: str, seconds: int, seed: int) -> physiology.Body:
+  """What sensors on the subject's body measure."""
+  return physiology.measure(processes.generator(seed, subject, _BODY), latents(subject, seconds, seed), seconds)
 
 
 def ratings(subject: str, seconds: int, seed: int, target: str) -> np.ndarray:
@@ -179,10 +243,10 @@ def _claim(out, parameters):
       temporary.write_text(json.dumps(parameters) + '\n', encoding='utf-8')
 
 
-def _make(out, subject, seconds, seed):
+def _make(out, subject, seconds, seed, layout='recola'):
   """Makes all files of one subject; runs in a process of its own."""
   cv2.setNumThreads(1)  # the other cores have their own subjects
-  paths = files(out, subject)
+  paths = files(out, subject, layout)
   spoken = speech(subject, seconds, seed)
   moved = motion(subject, seconds, seed, spoken.opening)
   looks_rng = processes.generator(seed, subject, _LOOKS)
@@ -195,10 +259,15 @@ def _make(out, subject, seconds, seed):
     sound = io.BytesIO()
     soundfile.write(sound, spoken.samples, voice.SAMPLE_RATE, subtype='PCM_16', format='WAV')
     temporary.write_bytes(sound.getvalue())
-  with atomic.whole(paths['turns']) as temporary:
-    np.savetxt(temporary, spoken.turns, fmt='%.3f', delimiter=';', header='start;stop', comments='')
-  with atomic.whole(paths['box']) as temporary:
-    np.savetxt(temporary, [face.box(moved, 0)], fmt='%d', delimiter=';', header='x;y;width;height', comments='')
+  if 'sensors' in paths:
+    with atomic.whole(paths['sensors']) as temporary:
+      physiology.write(temporary, body(subject, seconds, seed), has_ecg=subject not in _NO_ECG)
+  if 'turns' in paths:
+    with atomic.whole(paths['turns']) as temporary:
+      np.savetxt(temporary, spoken.turns, fmt='%.3f', delimiter=';', header='start;stop', comments='')
+  if 'box' in paths:
+    with atomic.whole(paths['box']) as temporary:
+      np.savetxt(temporary, [face.box(moved, 0)], fmt='%d', delimiter=';', header='x;y;width;height', comments='')
   with atomic.whole(paths['video']) as temporary:
     video = io.BytesIO()
     _write_video(video, face.frames(looks_rng, portrait.looks(looks_rng), moved), spoken.samples)

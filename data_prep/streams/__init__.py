@@ -14,6 +14,7 @@ from data_prep.corpora.settings import Settings
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid
 from data_prep.streams.geometric import Geometric
+from data_prep.streams.physiology import Physiology
 from data_prep.streams.speech import Speech
 from data_prep.streams.visual import Visual
 
@@ -57,10 +58,13 @@ class RecordedStream(Stream, Protocol):
   Attributes:
     word: what its track is called in messages.
     absent: the note where a recording has none.
+    ends_early: whether it may end before the recording does, as what is missing then is masked; of sound and picture
+      `lengths` has rules.
   """
 
   word: str
   absent: str
+  ends_early: bool
 
   def read(self, recording: Recording, settings: Settings) -> Any:
     """The recording's `Track`, or None where it has none.
@@ -97,7 +101,7 @@ def register(stream: Stream) -> None:
   registry.add(STREAMS, 'stream', stream.name, stream)
 
 
-for _stream in (Speech(), Visual(), Geometric()):
+for _stream in (Speech(), Visual(), Geometric(), Physiology()):
   register(_stream)
 
 

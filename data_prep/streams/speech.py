@@ -19,6 +19,7 @@ class Speech:
   name = 'speech'
   word = 'sound'
   absent = 'no sound: silence'
+  ends_early = False
 
   def fields(self, grid: Grid, options: Mapping[str, Any]) -> tuple[Field, ...]:
     """See `Stream`.

@@ -43,6 +43,7 @@ class Visual:
   name = 'visual'
   word = 'picture'
   absent = 'no video: grey'
+  ends_early = False
 
   def fields(self, grid: Grid, options: Mapping[str, Any]) -> tuple[Field, ...]:
     """See `Stream`."""

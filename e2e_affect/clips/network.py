@@ -43,7 +43,7 @@ class Network:
     unknown = sorted(set(config.model.modalities) - set(known))
     if unknown:
       raise UserError(
-        f'the network reads {", ".join(unknown)} features, which are made for corpora alone; '
+        f'the network reads {", ".join(unknown)}, which corpora alone have; '
         f'analyse clips by a network of {", ".join(known)} or several of them'
       )
     self.config, self.variables, self.about = config, variables, about

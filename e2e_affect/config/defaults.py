@@ -6,7 +6,14 @@ anywhere, change what their experiment needs; `--config.field=value` changes one
 
 import ml_collections
 
-PATHS = ('data.dir', 'pretrained', 'postprocessing_from', 'init_from.speech', 'init_from.visual')  # fields that are one
+PATHS = (  # fields that are one
+  'data.dir',
+  'pretrained',
+  'postprocessing_from',
+  'init_from.speech',
+  'init_from.visual',
+  'init_from.physiology',
+)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -52,11 +59,15 @@ def get_config() -> ml_collections.ConfigDict:
   c.init_from = ml_collections.ConfigDict()
   c.init_from.speech = ''  # workdir of a trained speech or fused network, whose speech features to start from
   c.init_from.visual = ''  # workdir of a trained visual or fused network, whose visual features to start from
+  c.init_from.physiology = ''  # workdir of a trained network whose features of ECG and EDA to start from
 
   c.model = ml_collections.ConfigDict()
-  c.model.modalities = ('speech', 'visual')  # in the order their features are concatenated in; 'geometric' may follow
+  c.model.modalities = (
+    'speech',
+    'visual',
+  )  # as their features are concatenated; 'geometric', 'physiology', … may follow
   c.model.modality_dropout = 0.0  # probability that a training sequence loses one of its modalities, never the last
-  c.model.frozen = ()  # of speech and visual, those whose parameters and statistics training leaves as they are
+  c.model.frozen = ()  # modalities whose parameters and statistics training leaves as they are
 
   c.model.speech = ml_collections.ConfigDict()
   c.model.speech.variant = 'paper'  # or 'released', the authors' code; 'filterbank', begins as a mel spectrogram
@@ -85,6 +96,15 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.model.geometric = ml_collections.ConfigDict()
   c.model.geometric.landmarks = 68  # points a step, as data_prep.landmarks wrote them; the paper names no number
+
+  c.model.physiology = ml_collections.ConfigDict()
+  c.model.physiology.filters = 16  # channels of the first convolution, which sees the ECG
+  c.model.physiology.taps = 25  # of the first convolution, at 250 Hz: 100 ms, a QRS complex
+  c.model.physiology.long_taps = (
+    41  # of the second convolution, steps: 1.6 s, two beats, or the rise of a skin response
+  )
+  c.model.physiology.features = 64  # channels of the second convolution
+  c.model.physiology.dropout = 0.5  # share of the features dropped in training
 
   c.model.features = ml_collections.ConfigDict()
   c.model.features.project_to = 0  # outputs of a linear layer behind each feature set wider than that; 0: none

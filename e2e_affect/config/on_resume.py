@@ -24,7 +24,7 @@ MAY_CHANGE = (
   'data.read_threads',
   'model.visual.remat',
 )
-_FOLDERS = ('pretrained', 'init_from.speech', 'init_from.visual')
+_FOLDERS = ('pretrained', 'init_from.speech', 'init_from.visual', 'init_from.physiology')
 
 
 def refuse_other(folder: pathlib.Path, begun: ml_collections.ConfigDict, now: ml_collections.ConfigDict) -> None:

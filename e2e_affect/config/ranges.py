@@ -30,6 +30,10 @@ _RANGES = {
       'model.speech.taps',
       'model.speech.pool_channels',
       'model.geometric.landmarks',
+      'model.physiology.filters',
+      'model.physiology.taps',
+      'model.physiology.long_taps',
+      'model.physiology.features',
       'model.recurrent.units',
     ),
     (1, 10_000),
@@ -102,7 +106,13 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'() or three {expected}',
     )
   _require(config, 'model.recurrent.input_scale', lambda v: 0 < v <= 10, 'above 0 and at most 10')
-  for field in ('label_smoothing', 'average_decay', 'model.speech.dropout', 'model.visual.batch_norm_momentum'):
+  for field in (
+    'label_smoothing',
+    'average_decay',
+    'model.speech.dropout',
+    'model.physiology.dropout',
+    'model.visual.batch_norm_momentum',
+  ):
     _require(config, field, lambda v: 0 <= v < 1, 'at least 0 and under 1')
   _require(config, 'augment.resize', lambda v: 1 <= v < 4, 'at least 1 and under 4')
   _require(

@@ -1,4 +1,4 @@
-"""Predicts recordings chunk by chunk: each comes with the audio beside it, and the recurrent state is carried on.
+"""Predicts recordings chunk by chunk: each comes with what lies beside it, and the recurrent state is carried on.
 
 Evaluation (shards) and prediction (clips) both go through here, so that they give the same traces, whatever the
 length of the chunks.
@@ -21,14 +21,14 @@ from e2e_affect.models.affect import AffectNetwork, inputs_of, make_model
 
 
 def context_steps(model: ml_collections.ConfigDict, grid: Grid) -> int:
-  """Steps of sound on either side of a chunk that the network's filters see, rounded up to whole records.
+  """Steps on either side of a chunk that the network's filters see, rounded up to whole records.
 
   Args:
     model: `config.model`.
     grid: of the recordings.
   """
   reach = max(stream.reach(model, grid) for stream in streams.of(model))
-  return -(-reach // (grid.samples_per_step * grid.steps_per_record)) * grid.steps_per_record
+  return grid.records(reach) * grid.steps_per_record
 
 
 def split(

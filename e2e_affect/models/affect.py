@@ -1,4 +1,4 @@
-"""The assembled networks: speech, visual or both, and the recurrent part on top (paper, Fig. 1)."""
+"""The assembled networks: speech, visual, both or more, and the recurrent part on top (paper, Fig. 1)."""
 
 import functools
 from typing import Any
@@ -44,12 +44,12 @@ class AffectNetwork(nn.Module):
 
     Args:
       inputs: `audio` [B, C+T+C, S] normalised waveform, `audio_found` [B], `face` [B, T, H, W, 3] normalised
-        frames, `face_found` [B, T], `landmarks` [B, T, L, 2] aligned, `valid` [B, C+T+C]; those of an absent modality
-        may be left out.
+        frames, `face_found` [B, T], `landmarks` [B, T, L, 2] aligned, `valid` [B, C+T+C], and so on: what the streams'
+        `inputs` return; those of an absent modality may be left out.
       train: dropout on, batch statistics of this batch.
       keys: [B] PRNG keys of this batch's sequences; only read in training.
       carry: state of the recurrent part before the first step; None starts from zero.
-      context: C, steps of audio before and after the T steps to predict, which the long filter sees.
+      context: C, steps before and after the T steps to predict, which long filters see.
 
     Returns:
       Outputs [B, T, O] float32 and the recurrent state after the last step.

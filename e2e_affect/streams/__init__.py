@@ -15,6 +15,7 @@ from data_prep.schema.grid import PAPER
 from e2e_affect.streams.base import Stream
 from e2e_affect.streams.features import FeatureSet, FIRST_RUNS
 from e2e_affect.streams.geometric import Geometric
+from e2e_affect.streams.physiology import Physiology
 from e2e_affect.streams.speech import Speech
 from e2e_affect.streams.visual import Visual
 
@@ -30,7 +31,7 @@ def register(stream: Stream) -> None:
   registry.add(STREAMS, 'stream', stream.name, stream)
 
 
-for _stream in (Speech(), Visual(), Geometric(), *map(FeatureSet, (*FEATURES, FIRST_RUNS))):
+for _stream in (Speech(), Visual(), Geometric(), *map(FeatureSet, (*FEATURES, FIRST_RUNS)), Physiology()):
   register(_stream)
 
 

@@ -49,7 +49,7 @@ class Stream:
   ends_early: bool = False
 
   def reach(self, model: Any, grid: Grid) -> int:
-    """Samples of sound beside a chunk that its filters see.
+    """Steps beside a chunk that its filters see, rounded up.
 
     Args:
       model: `config.model`.

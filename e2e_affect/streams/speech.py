@@ -33,6 +33,10 @@ class Speech(Stream):
 
   def reach(self, model, grid):
     """See `Stream`."""
+    return math.ceil(self._reach(model, grid) / grid.samples_per_step)
+
+  def _reach(self, model, grid):
+    """Samples to either side that the filters see."""
     options = model.speech
     if options.variant == 'released':  # its filters stay within their step
       return 0
@@ -107,7 +111,7 @@ class Speech(Stream):
 
   def takes(self, fields, grid, model):
     """See `Stream`."""
-    reach = 1000 * self.reach(model, grid) / grid.sample_rate
+    reach = 1000 * self._reach(model, grid) / grid.sample_rate
     return (
       f'Sound at {_kilohertz(grid.sample_rate)}, mono, int16; the network sees {reach:.0f} ms to either side of a step.'
     )

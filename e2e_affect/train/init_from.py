@@ -70,8 +70,7 @@ def start(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
 
   Args:
     state: fresh.
-    config: `pretrained` is what `import_weights` wrote, `init_from.speech` and `init_from.visual` are workdirs of
-      runs, each or ''.
+    config: `pretrained` is what `import_weights` wrote, the fields of `init_from` are workdirs of runs, each or ''.
 
   Raises:
     UserError, DataError, CheckpointError: no such weights, or they have other shapes.

@@ -52,7 +52,7 @@ class PulseTrack:
 
 
 class Pulse:
-  name, word, absent = 'pulse', 'pulse', 'no pulse'
+  name, word, absent, ends_early = 'pulse', 'pulse', 'no pulse', False
 
   def fields(self, grid, options):
     return (Field('pulse', (round(6 * grid.step_seconds),)),)

@@ -145,5 +145,5 @@ def test_a_bidirectional_network_trains_evaluates_and_goes_on(blstm, tmp_path, c
     alone, _ = model.apply(variables, inputs, train=False)
     np.testing.assert_allclose(before[partition], alone[0], atol=2e-6)
 
-  with pytest.raises(UserError, match='the network reads egemaps features, which are made for corpora alone'):
+  with pytest.raises(UserError, match='the network reads egemaps, which corpora alone have'):
     export.export(str(whole), str(tmp_path / 'out'))
