@@ -170,7 +170,7 @@ def _make_missing(out, ids, seconds, seed, jobs, layout) -> int:
 
 
 def subject_ids(subjects: int, layout: str = 'recola') -> dict[str, tuple[str, ...]]:
-  """Partition -> ids, the first of each list of the split, shared out 4 : 1.5 : 1.5; of RECOLA, the paper's full split."""
+  """Partition -> ids, the first of each list of the layout's split, shared out 4 : 1.5 : 1.5."""
   full = LAYOUTS[layout].people
   most = sum(len(ids) for ids in full.values())
   if not 3 <= subjects <= most:

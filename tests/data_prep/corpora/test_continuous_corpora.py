@@ -1,6 +1,7 @@
 """Readers of corpora with continuous labels, each on a tiny corpus in its exact layout."""
 
 import pathlib
+import pickle
 
 import cv2
 import numpy as np
@@ -193,6 +194,26 @@ def test_case(tmp_path):
   (tmp_path / 'split.csv').write_text('recording,partition\nsub_3,train\nsub_12_video_4,test\n')
   by_file = case.read(tmp_path, split=tmp_path / 'split.csv')
   assert [r.partition for r in by_file.recordings] == ['test', 'train', 'train'] and by_file.absent == []
+
+
+def test_case_with_sensors(tmp_path):
+  """A film is what was measured between its first annotation and 50 ms after its last one."""
+  case_file(tmp_path / 'annotations' / 'sub_3.csv', [10, 4, 11, 2, 12])  # of 250 ms each
+  case_file(tmp_path / 'annotations' / 'sub_12.csv', [10, 4, 12])
+  (tmp_path / 'physiological').mkdir()
+  rows = [f'{k},{k / 10},9,{1000 - k},9' for k in range(1250)]
+  (tmp_path / 'physiological' / 'sub_3.csv').write_text('\n'.join(['daqtime,ecg,bvp,gsr,video', *rows]) + '\n')
+  corpus = case.read(tmp_path)
+  assert [len(r.sensors) for r in corpus.recordings] == [0, 1, 1] and corpus.streams == ('physiology',)
+  (file,) = corpus.recordings[1].sensors
+  found = file.parse(file.path)  # of film 2, from 750 ms to 1 s
+  np.testing.assert_allclose(found['ecg'].times, np.arange(250) / 1000)
+  np.testing.assert_allclose(found['ecg'].values, np.arange(750, 1000) / 10)
+  np.testing.assert_allclose(found['eda'].values, 1000 - np.arange(750, 1000))
+  pickle.loads(pickle.dumps(corpus.recordings[1]))  # it goes to another process
+  (tmp_path / 'physiological' / 'sub_3.csv').write_text('daqtime,ecg,gsr\n0,1,1\n1,1,1\n')
+  with pytest.raises(DataError, match='sub_3.csv: fewer than two rows'):
+    file.parse(file.path)
 
 
 def test_case_as_it_is_released():

@@ -56,6 +56,13 @@ def test_recola_full_release(tmp_path):
   assert corpus.targets == ('arousal', 'valence')
   # All 46 of the paper's split are accounted for.
   assert len(corpus.absent) == 43 and ('P15', 'train', 'audio, video, ratings') in corpus.absent
+  assert corpus.streams == ('speech', 'visual')
+  # Not all people wore sensors.
+  sensors = tmp_path / 'RECOLA-Biosignals-recordings' / 'P25.csv'
+  touch(sensors)
+  with_sensors = recola.read(tmp_path)
+  assert [r.sensors for r in with_sensors.recordings] == [(), (recording.SensorFile(sensors),), ()]
+  assert with_sensors.streams == ('speech', 'visual', 'physiology')
 
 
 def test_recola_in_the_authors_layout_and_the_avec_split(tmp_path):
@@ -100,7 +107,18 @@ def test_avec2016(tmp_path):
     ('test_9', 'test', []),
     ('train_1', 'train', ['ratings_gold_standard'] * 2),
   ]  # the organisers' own trace goes first
-  assert len(corpus.absent) == 24
+  assert len(corpus.absent) == 24 and corpus.streams == ('speech', 'visual')
+  # Signals beside each other in one file, or in a folder for each; what is as it was measured goes first.
+  physio = tmp_path / 'recordings_physio'
+  touch(physio / 'filtered' / 'dev_2.csv', *(physio / folder / 'train_1.csv' for folder in ('raw', 'filtered')))
+  touch(*(physio / folder / 'test_9.csv' for folder in ('ECG', 'EDA')))
+  corpus = avec2016.read(tmp_path)
+  assert [[str(file.path.relative_to(physio)) for file in r.sensors] for r in corpus.recordings] == [
+    ['filtered/dev_2.csv'],
+    ['ECG/test_9.csv', 'EDA/test_9.csv'],
+    ['raw/train_1.csv'],
+  ]
+  assert corpus.streams == ('speech', 'visual', 'physiology')
   with pytest.raises(DataError, match='no folder recordings_audio'):
     avec2016.read(tmp_path / 'recordings_audio')
 
@@ -163,6 +181,20 @@ def test_own_data(tmp_path):
   assert [source.column for source in first.labels] == ['dominance', 'arousal']
   assert second.video == path.parent / 'v/b.mp4' and second.audio is None and second.labels == ()
   assert corpus.targets == ('dominance', 'arousal') and corpus.label_range == (0, 4)
+
+
+def test_own_data_with_sensors(tmp_path):
+  header = 'recording,subject,partition,video,audio,labels,ecg,eda'
+  path = manifest(tmp_path, 'a,A,train,a.mp4,,,s/a.csv,s/a.csv', 'b,B,test,b.mp4,,,,b.txt', header=header)
+  corpus = own.read(path)
+  assert [[(str(f.path.relative_to(path.parent)), f.signals) for f in r.sensors] for r in corpus.recordings] == [
+    [('s/a.csv', ('ecg',)), ('s/a.csv', ('eda',))],
+    [('b.txt', ('eda',))],
+  ]
+  assert corpus.streams == ('speech', 'visual', 'physiology')
+  with pytest.raises(DataError, match='leads out of'):
+    own.read(manifest(tmp_path, 'a,A,train,a.mp4,,,../a.csv,', header=header))
+  assert own.read(manifest(tmp_path, 'a,A,train,a.mp4,,,,', header=header)).streams == ('speech', 'visual')
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ def test_partitions():
   for subjects in (2, 47):
     with pytest.raises(UserError, match=f'--subjects={subjects}: expected 3 to 46'):
       corpus.subject_ids(subjects)
+  assert corpus.subject_ids(27, 'avec2016') == splits.RECOLA_AVEC
+  with pytest.raises(UserError, match='--subjects=28: expected 3 to 27, one for each partition up to all of AVEC 2016'):
+    corpus.subject_ids(28, 'avec2016')
 
 
 def test_split_lists_are_recolas():
@@ -71,7 +74,9 @@ def test_layout(folder):
       f'RECOLA-Video-recordings/{subject}.mp4',
       f'RECOLA-Audio_timings/{subject}.csv',
       f'RECOLA-Face_boxes/{subject}.csv',
+      f'RECOLA-Biosignals-recordings/{subject}.csv',
     }
+  expected.remove('RECOLA-Biosignals-recordings/P17.csv')  # who wore no sensor
   assert set(_sums(folder)) == expected
 
 
@@ -116,7 +121,7 @@ def test_again_with_other_processes_gives_the_same_bytes(folder, tmp_path):
   corpus.simulate(tmp_path / 'a', 3, SECONDS, SEED, 1)
   mine, theirs = _sums(tmp_path / 'a'), _sums(folder)
   mine.pop('simulation.json')
-  assert len(mine) == 3 * 6
+  assert len(mine) == 3 * 7
   assert mine == {name: theirs[name] for name in mine}
   corpus.simulate(tmp_path / 'b', 3, 4, SEED + 1, 1)
   other = np.loadtxt(corpus.files(tmp_path / 'b', 'P25')['arousal'], delimiter=';', skiprows=1)
@@ -175,7 +180,7 @@ def test_a_folder_whose_name_is_no_utf_8_holds_the_same_bytes(tmp_path):
   for name in ('coffee', 'caf\udce9'):
     corpus._make(tmp_path / name, 'P14', 2, 5)
     made.append(_sums(tmp_path / name))
-  assert len(made[0]) == 6 and made[0] == made[1]
+  assert len(made[0]) == 7 and made[0] == made[1]
 
 
 @pytest.mark.slow

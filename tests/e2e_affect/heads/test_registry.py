@@ -25,7 +25,7 @@ from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.train import loop
 from tests.e2e_affect.streams import test_registry
 
-registered = test_registry.registered  # the stream of physiology
+registered = test_registry.registered  # the stream of the pulse
 CLASSES = ('calm', 'tense', 'happy')
 
 
@@ -103,7 +103,7 @@ def emotion():
 def write_corpus(folder):
   """Twenty recordings of 20 s with a label every 0.5 s; the pulse tells the class, with noise."""
   rng = np.random.default_rng(0)
-  layout = prepared.layout(['emotion'], test_registry.GRID, ['physiology'])
+  layout = prepared.layout(['emotion'], test_registry.GRID, ['pulse'])
   shards = []
   for i, partition in enumerate(['train'] * 16 + ['validation'] * 2 + ['test'] * 2):
     label = np.repeat(rng.integers(0, 3, 8), 5)  # [T]
@@ -128,7 +128,7 @@ def write_corpus(folder):
 def test_a_head_of_classes_from_outside_is_trained_evaluated_and_reported(small_config, tmp_path):
   c, run = small_config, tmp_path / 'run'
   c.data.dir, c.data.sequence_steps = write_corpus(tmp_path / 'data'), 10
-  c.model.modalities, c.learning_rate, c.log_every_steps = ('physiology',), 0.05, 1
+  c.model.modalities, c.learning_rate, c.log_every_steps = ('pulse',), 0.05, 1
   c.head = 'emotion'
   with pytest.raises(UserError, match="config.loss = 'ccc', expected one of cross_entropy, which the head emotion has"):
     ranges.check(c)

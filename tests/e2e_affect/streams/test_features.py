@@ -53,6 +53,7 @@ def test_parameter_counts_of_bidirectional_networks():
 def test_sets_stand_behind_the_streams_of_the_records():
   """The order of registration is that of concatenation, and so a contract of checkpoints."""
   assert list(streams.STREAMS)[:4] == ['speech', 'visual', 'geometric', 'egemaps']
+  assert list(streams.STREAMS)[-2:] == ['first_runs', 'physiology']
 
 
 @pytest.mark.slow

@@ -16,18 +16,18 @@ GRID = Grid(step_seconds=0.5, sample_rate=16_000, steps_per_record=2)
 
 
 class Stored:
-  """Heart rate and skin conductance of a step."""
+  """Rate and height of the pulse in a step."""
 
-  name = 'physiology'
+  name = 'pulse'
 
   def fields(self, grid, options):
     return (Field('pulse', (2,)),)
 
 
-class Physiology(Stream):
+class Pulse(Stream):
   """[B, T, 2] are features already."""
 
-  name = 'physiology'
+  name = 'pulse'
   part = False
   evidence = 'pulse'
   lack = 'pulse'
@@ -44,16 +44,16 @@ def registered(monkeypatch):
   monkeypatch.setattr(prepared, 'STREAMS', dict(prepared.STREAMS))
   monkeypatch.setattr(streams, 'STREAMS', streams.STREAMS)
   prepared.register(Stored())
-  streams.register(Physiology())
+  streams.register(Pulse())
   yield
-  del streams.STREAMS['physiology']
+  del streams.STREAMS['pulse']
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('registered')
 def test_a_stream_from_outside_is_learnt_from_with_a_label_every_half_second(small_config, tmp_path):
   rng = np.random.default_rng(0)
-  layout = prepared.layout(['arousal', 'valence'], GRID, ['physiology'])
+  layout = prepared.layout(['arousal', 'valence'], GRID, ['pulse'])
   shards = []
   for name, partition in (('A', 'train'), ('B', 'train'), ('C', 'validation'), ('D', 'test')):
     label = rng.uniform(-1, 1, (40, 2)).astype(np.float32)
@@ -67,10 +67,10 @@ def test_a_stream_from_outside_is_learnt_from_with_a_label_every_half_second(sma
   write.finish(tmp_path / 'data', shards, layout, label_scale=scale, preparation={})
 
   small_config.data.dir, small_config.data.sequence_steps = str(tmp_path / 'data'), 10
-  small_config.model.modalities = ('physiology',)
+  small_config.model.modalities = ('pulse',)
   small_config.epochs, small_config.learning_rate, small_config.evaluate_every_epochs = 60, 0.03, 60.0
   found = loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert found['test']['raw']['ccc']['arousal'] > 0.5 and found['test']['scored_steps'] == 40
   assert (tmp_path / 'run' / 'report.html').exists()
-  with pytest.raises(ValueError, match='physiology. is registered already'):
-    streams.register(Physiology())
+  with pytest.raises(ValueError, match='pulse. is registered already'):
+    streams.register(Pulse())

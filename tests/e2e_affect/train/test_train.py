@@ -877,7 +877,7 @@ def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
     'data.dir',
     *(
       pytest.param(field, marks=pytest.mark.slow)
-      for field in ('init_from.speech', 'init_from.visual', 'pretrained', 'postprocessing_from')
+      for field in ('init_from.speech', 'init_from.visual', 'init_from.physiology', 'pretrained', 'postprocessing_from')
     ),
   ],
 )
@@ -887,7 +887,7 @@ def test_a_tilde_in_a_field_that_is_a_path_is_the_home_folder(tmp_path, field):
       sys.executable,
       '-m',
       'e2e_affect.main',
-      f'--config={ROOT}/configs/fused.py',
+      f'--config={ROOT}/configs/fused_physiology.py',
       '--workdir=run',
       f'--config.{field}=~/there',
       '--config.data.dir=data' if field != 'data.dir' else '--mode=train',

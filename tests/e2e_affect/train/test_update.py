@@ -1,6 +1,7 @@
 """Steps: exact parameter counts, device invariance, skipped updates, evaluation in chunks."""
 
 import functools
+import importlib
 import json
 import pathlib
 
@@ -27,7 +28,9 @@ from tests.networks import layout, random_state, random_variables
 # Speech: conv 80·1·40 + 40; long conv 4000·40·40 + 40 = 6 400 040.
 # ResNet-50 without its classifier: 23 508 032 (the published networks' count; at width 16 with 1/4 of all maps
 #   1 482 …: taken apart below). LSTM of H units over D inputs: 4H·(D + H + 1); head 2·(H + 1).
+# Physiology: conv 25·1·16 + 16; long conv 41 steps over 16 responses, a sample of the EDA and two masks, to 64.
 SPEECH = 80 * 40 + 40 + 4000 * 40 * 40 + 40
+PHYSIOLOGY = 25 * 16 + 16 + 41 * (16 + 1 + 2) * 64 + 64
 LSTM = lambda d, h=256: 4 * h * (d + h + 1)
 RECURRENT = lambda d: LSTM(d) + LSTM(256) + 2 * 257
 COUNTS = {
@@ -35,6 +38,8 @@ COUNTS = {
   'speech:demo': SPEECH + RECURRENT(1280),
   'visual': 23_508_032 + RECURRENT(2048),  # 26 394 178
   'fused': SPEECH + 23_508_032 + RECURRENT(3328),
+  'physiology': PHYSIOLOGY + RECURRENT(64),
+  'fused_physiology': SPEECH + 23_508_032 + PHYSIOLOGY + RECURRENT(3328 + 64),
 }
 
 
@@ -46,7 +51,7 @@ def count(config):
 @pytest.mark.parametrize('name', COUNTS)
 def test_parameter_counts(name):
   module, _, argument = name.partition(':')
-  assert count({'speech': speech, 'visual': visual, 'fused': fused}[module].get_config(argument)) == COUNTS[name]
+  assert count(importlib.import_module(f'configs.{module}').get_config(argument)) == COUNTS[name]
 
 
 @pytest.fixture
