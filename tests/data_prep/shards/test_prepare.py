@@ -21,7 +21,7 @@ from data_prep.labels import label_files
 from data_prep.labels.gold_standard import gold_standard
 from data_prep.recordings import assemble, lengths
 from data_prep.schema.manifest import MANIFEST, Manifest
-from data_prep.shards import prepare, verify, write
+from data_prep.shards import prepare, read, verify, write
 from data_prep.simulate import corpus as simulated
 from tests import clips
 
@@ -93,6 +93,14 @@ def test_recola_from_end_to_end(recola_folder, prepared):
   assert np.corrcoef(energy, ours)[0, 1] > 0.99
   assert data['audio_std'][0] == pytest.approx(data['audio'].std(), rel=1e-4)
   assert data['audio_mean'][0] == pytest.approx(data['audio'].mean(), abs=0.01)
+  # Heart and skin, of the sensors' file.
+  assert list(manifest.streams) == ['speech', 'visual', 'physiology']
+  (shard,) = (s for s in manifest.shards if s.recording == 'P25')
+  rows = list(read.read_shard(out / shard.file, manifest))
+  ecg, eda, found = (np.concatenate([row.values[n] for row in rows]) for n in ('ecg', 'eda', 'physiology_found'))
+  assert found.all() and 0.9 < np.abs(ecg).max() < 1.5
+  measured = simulated.body('P25', SECONDS, 2).eda.reshape(100, 40).mean(axis=1)
+  assert np.corrcoef(measured, eda[:, 0])[0, 1] > 0.99
   # Faces.
   assert (data['face_found'] > 0).mean() > 0.5
   assert result.summaries['P25'].face_found == pytest.approx((data['face_found'] > 0).mean())

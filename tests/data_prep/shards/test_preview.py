@@ -1,5 +1,6 @@
 """Contact sheets."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,9 +8,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from data_prep import streams
 from data_prep.core.errors import DataError
+from data_prep.schema import records
+from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import contact_sheets
+from data_prep.shards import contact_sheets, write
 from tests.data_prep.shards import test_shards
 
 
@@ -45,6 +49,32 @@ def test_only_the_recordings_asked_for(folder, tmp_path):
   assert [path.name for path in contact_sheets.write_sheets(folder, tmp_path / 'sheets', ['P16'])] == ['P16.png']
   with pytest.raises(DataError, match='no recording P17; it holds P16, a/b'):
     contact_sheets.write_sheets(folder, tmp_path / 'sheets', ['P17'])
+
+
+def test_a_sheet_of_sensors_alone(tmp_path):
+  layout = streams.layout(['arousal'], PAPER, ['physiology'])
+  found = np.ones((25, 2), np.float32)
+  found[5:9, 0] = 0
+  shown = dataclasses.replace(
+    records.blank(layout),
+    recording='A',
+    subject='A',
+    valid=np.ones(25, np.float32),
+    values={
+      'ecg': np.tile(np.float32([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]), (25, 1)) * found[:, :1],
+      'eda': np.linspace(-1, 1, 25, dtype=np.float32)[:, None],
+      'physiology_found': found,
+    },
+  )
+  shards = write.write_recording(tmp_path / 'data', [shown], layout, partition='train')
+  write.finish(tmp_path / 'data', shards, layout, label_scale={'arousal': [1.0, 0.0]}, preparation={})
+  (path,) = contact_sheets.write_sheets(tmp_path / 'data', tmp_path / 'sheets')
+  image = np.asarray(Image.open(path).convert('RGB')).astype(int)
+  red, blue = (np.abs(image - colour).max(axis=2) < 40 for colour in ((214, 39, 40), (31, 119, 180)))
+  columns = np.flatnonzero(blue.any(axis=0))  # the EDA goes from end to end
+  inside = (columns - columns[0]) * 25 // (columns[-1] - columns[0] + 1)
+  assert not red[:, columns[(inside > 5) & (inside < 8)]].any()  # the hole of the ECG
+  assert red[:, columns[inside > 9]].any() and red[:, columns[inside < 4]].any()
 
 
 def test_damaged_shards_are_said_so(folder, tmp_path):
