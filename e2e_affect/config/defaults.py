@@ -62,10 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.init_from.physiology = ''  # workdir of a trained network whose features of ECG and EDA to start from
 
   c.model = ml_collections.ConfigDict()
-  c.model.modalities = (
-    'speech',
-    'visual',
-  )  # as their features are concatenated; 'geometric', 'physiology', … may follow
+  c.model.modalities = ('speech', 'visual')  # in the order of their features; 'geometric', 'physiology', … may follow
   c.model.modality_dropout = 0.0  # probability that a training sequence loses one of its modalities, never the last
   c.model.frozen = ()  # modalities whose parameters and statistics training leaves as they are
 
@@ -100,9 +97,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.model.physiology = ml_collections.ConfigDict()
   c.model.physiology.filters = 16  # channels of the first convolution, which sees the ECG
   c.model.physiology.taps = 25  # of the first convolution, at 250 Hz: 100 ms, a QRS complex
-  c.model.physiology.long_taps = (
-    41  # of the second convolution, steps: 1.6 s, two beats, or the rise of a skin response
-  )
+  c.model.physiology.long_taps = 41  # of the second convolution, steps: 1.6 s, two beats, or the rise of a response
   c.model.physiology.features = 64  # channels of the second convolution
   c.model.physiology.dropout = 0.5  # share of the features dropped in training
 

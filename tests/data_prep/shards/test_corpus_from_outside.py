@@ -146,5 +146,7 @@ def test_what_is_registered_already_or_not_at_all_is_said(source, tmp_path, monk
     'points',
     corpora.Entry(lambda *a, **k: dataclasses.replace(read_corpus(*a, **k), streams=('geometric',))),
   )
-  with pytest.raises(UserError, match='recordings yield no stream geometric; expected some of speech, visual, pulse'):
+  with pytest.raises(
+    UserError, match='recordings yield no stream geometric; expected some of speech, visual, physiology, pulse'
+  ):
     prepare.prepare(corpus='points', source=source, out=tmp_path / 'out', jobs=1)

@@ -160,6 +160,7 @@ def test_data_without_the_stream_are_refused(config, data_dir):
     recordings.check_fields(config, recordings.read_manifest(data_dir))
 
 
+@pytest.mark.slow
 def test_every_parameter_is_learnt(config):
   """A gradient reaches all of them."""
   of_data = layout(config)
