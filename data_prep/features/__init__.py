@@ -1,7 +1,7 @@
 """Hand-crafted features of prepared recordings, one set a name, cached beside the shards."""
 
 from data_prep.core import registry
-from data_prep.features.acoustic import Descriptors, Functionals
+from data_prep.features.acoustic import Descriptors, Functionals, WholeFunctionals
 from data_prep.features.appearance import Appearance
 from data_prep.features.base import FeatureSet
 from data_prep.features.geometry import Geometry
@@ -25,5 +25,7 @@ for _set in (
   Descriptors('compare_lld', 'ComParE_2016'),
   Appearance(),
   Geometry(),
+  WholeFunctionals('egemaps_whole', 'eGeMAPSv02'),
+  WholeFunctionals('compare_whole', 'ComParE_2016'),
 ):
   register(_set)

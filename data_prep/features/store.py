@@ -95,6 +95,11 @@ class Features:
     values = (self.arrays[recording][steps] - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf)
     return np.nan_to_num(values, nan=0.0).astype(np.float32)
 
+  def mean_of(self, recording: str) -> np.ndarray:
+    """[D] float64: the mean over the steps of a recording that have features, not standardised; NaN where none has."""
+    rows, steps = _known(self.arrays[recording])
+    return steps @ rows / steps.sum() if len(rows) else np.full(len(self.columns), np.nan)
+
 
 def load(folder, manifest: Manifest, name: str, options: Mapping[str, float] | None = None, jobs: int = 0) -> Features:
   """The features of all recordings; those that are not in the cache are extracted.

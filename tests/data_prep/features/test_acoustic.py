@@ -51,6 +51,23 @@ counts = dict(zip(descriptors.feature_names, differ.sum(axis=(0, 1)).tolist()))
 print(json.dumps([counts, of_alone.tolist(), of_windows.tolist()]))
 """
 
+# 5 s are 125 steps; the recording ends 250 samples before the end of the last one, with two samples of silence.
+_WHOLE = """
+import types
+from data_prep.schema.grid import Grid
+count = rate * seconds - 250
+samples = np.rint(signal[:count] * 32768).astype(np.int16)
+samples[-2:] = 0
+stored = np.zeros(rate * seconds, np.int16)
+stored[:count] = samples
+fields = {'audio': stored.reshape(-1, 640), 'audio_gain': 1.0, 'valid': np.ones(len(stored) // 640)}
+fields |= {'audio_mean': np.float32(samples.mean()), 'audio_std': np.float32(samples.std())}
+found = ours.extract(fields, types.SimpleNamespace(grid=Grid()), {})
+functionals = plain(opensmile.FeatureLevel.Functionals)
+of = lambda sound: functionals.process_signal((sound / 32768).astype(np.float32), rate).to_numpy()[0].tolist()
+print(json.dumps([found[[0, 77, -1]].tolist(), list(found.shape), of(samples), of(stored)]))
+"""
+
 # What openSMILE computes of sound before the window, too: these differ throughout a window, not at its edges alone.
 _REMEMBER = ('jitter', 'shimmer', 'logHNR', 'audSpec_Rfilt', 'audspecRasta')
 
@@ -131,6 +148,32 @@ def test_a_window_alone_differs_at_its_edges_and_in_what_remembers(name, equal, 
   assert np.mean(np.abs(alone[:-1] - windows[1:]) <= 0.05 * scale[:-1]) < 0.3  # a window too late would show
   exact = np.abs(alone - windows) <= 1e-4 * np.maximum(1, np.abs(alone))
   assert not exact.all(axis=0).all()
+
+
+@pytest.mark.parametrize(
+  'name, size', [('egemaps_whole', 88), pytest.param('compare_whole', 6373, marks=pytest.mark.slow)]
+)
+def test_functionals_of_the_whole_are_those_of_opensmile_on_the_samples(name, size):
+  found, shape, expected, padded = apart(_WHOLE, name, 5)
+  assert shape == [125, size] and found[0] == found[1] == found[2]
+  np.testing.assert_allclose(found[0], np.nan_to_num(expected, posinf=0, neginf=0), rtol=1e-6, atol=1e-6)
+  assert not np.allclose(found[0], np.nan_to_num(padded), rtol=1e-6, atol=1e-6)  # silence behind the end is heard
+
+
+def test_a_recording_ends_where_its_statistics_say():
+  sound = np.array([300, -200, 100, 0, 0], np.int16)  # of which two samples are silent
+  of = lambda count, **statistics: acoustic.recorded(
+    {
+      'audio': np.concatenate([sound, np.zeros(3, np.int16)]).reshape(2, 4),
+      'audio_gain': 1.0,
+      'audio_mean': np.float32(sound[:count].mean()),
+      'audio_std': np.float32(sound[:count].std()),
+      **statistics,
+    }
+  )
+  for count in (3, 4, 5):
+    np.testing.assert_array_equal(of(count), sound[:count] / np.float32(32768))
+  assert len(of(3, audio_std=1e4)) == 3 and len(of(3, audio_mean=0, audio_std=0)) == 8  # of other sound: nothing is cut
 
 
 def test_the_window_of_a_step_is_the_newest_that_has_ended():

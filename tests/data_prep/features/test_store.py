@@ -123,6 +123,21 @@ def test_standardised_on_the_train_partition_alone(tmp_path, in_this_process):
   np.testing.assert_array_equal(found.standardised('c', slice(4, 11)), c[4:11])
 
 
+def test_the_mean_of_a_recording_is_that_of_the_steps_that_have_features(tmp_path, in_this_process, monkeypatch):
+  folder = make_data(tmp_path, RECORDINGS)
+  found = store.load(folder, Manifest.read(folder), 'levels')
+  level = np.array([k + 1 for k in range(31) if k % 7 != 6], np.float64)
+  np.testing.assert_allclose(found.mean_of('b'), [level.mean(), 2 * level.mean(), 3], rtol=1e-12)
+  plain, values = Levels.extract, np.array([0.1, 1 / 3, 7], np.float32)
+  monkeypatch.setattr(Levels, 'made', 'whole')
+  monkeypatch.setattr(Levels, 'extract', lambda self, *of: plain(self, *of) * 0 + values)
+  whole = store.load(folder, Manifest.read(folder), 'levels')
+  np.testing.assert_array_equal(whole.mean_of('a'), values)  # of equal steps it is the step, to the last bit
+  monkeypatch.setattr(Levels, 'made', 'none')
+  monkeypatch.setattr(Levels, 'extract', lambda self, *of: plain(self, *of) * np.float32(np.nan))
+  assert np.isnan(store.load(folder, Manifest.read(folder), 'levels').mean_of('a')).all()
+
+
 def test_rows_that_hold_are_stored_once(tmp_path, in_this_process, monkeypatch):
   folder = make_data(tmp_path, RECORDINGS)
   manifest = Manifest.read(folder)
