@@ -17,9 +17,10 @@ from data_prep.features import store
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.shards import read
+from e2e_affect import heads
 from e2e_affect.evaluate.predictor import Predictor
+from e2e_affect.heads.base import Metric
 from e2e_affect.input import recordings
-from e2e_affect.traces import metrics
 from e2e_affect.traces.traces import Trace
 
 _FACE_FOUND = 'face_found'
@@ -85,9 +86,9 @@ class Corpus:
     return cls(manifest, folder, whole)
 
   @property
-  def targets(self) -> list[str]:
-    """K names."""
-    return self.manifest.targets
+  def targets(self) -> heads.Targets:
+    """K names, and which of them are classes."""
+    return heads.Targets.of(self.manifest)
 
   def features(self, name: str, options: Mapping | None = None) -> store.Features:
     """A set of `data_prep.features`; what is not there yet is made."""
@@ -116,11 +117,19 @@ class Rival:
   """What learns from a corpus.
 
   Attributes:
+    heads: what it can learn of the labels, names of e2e_affect/heads.
     config: of the run, as `get_config` has it.
   """
 
+  heads: tuple[str, ...] = ('regression',)
+
   def __init__(self, config: ml_collections.ConfigDict):
     self.config = config
+
+  @property
+  def learnt_from(self) -> tuple[str, ...]:
+    """The partitions that the predictor has learnt from; validation among them is not scored."""
+    return ('train',)
 
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
@@ -136,16 +145,23 @@ class Rival:
     raise NotImplementedError
 
 
-def base_config(rival: str) -> ml_collections.ConfigDict:
+def base_config(rival: str, head: str) -> ml_collections.ConfigDict:
   """The fields that every rival's config has; `get_config` of the rival's class adds its own."""
   c = ml_collections.ConfigDict()
   c.name = rival  # the run's folder under runs/ where --workdir is not given
   c.rival = rival  # of e2e_affect/baselines
+  c.head = head  # of e2e_affect/heads, one that the rival learns: what is predicted of the labels
   c.seed = 0  # of what a rival draws at random, and of the bootstrap
   c.data = ml_collections.ConfigDict()
   c.data.dir = 'data/simulated'  # shards and manifest.json, as data_prep.prepare writes them
   c.data.fold = ''  # of the data's folds, see e2e_affect/config/defaults.py; '': as they were prepared
   c.features = ml_collections.ConfigDict()  # set of data_prep.features -> options that differ from its defaults
+  return c
+
+
+def regression_config(rival: str) -> ml_collections.ConfigDict:
+  """The fields of a rival that learns numbers, step by step."""
+  c = base_config(rival, 'regression')
   c.train_every = 25  # learn from every n-th step: neighbours say nearly the same (25: one a second in RECOLA)
   return c
 
@@ -208,6 +224,11 @@ class Sets:
     """Of one recording, float32; mean 0 and deviation 1 on train."""
     return np.concatenate([of.standardised(recording) for of in self.sets], axis=1)
 
+  # -> [D]
+  def mean_of(self, recording: str) -> np.ndarray:
+    """Of one recording as a whole, float64, not standardised; NaN where it has no features."""
+    return np.concatenate([of.mean_of(recording) for of in self.sets])
+
 
 def learnt_rows(recording: Recording, delay: int, every: int) -> tuple[np.ndarray, np.ndarray]:
   """The steps to learn from, and their labels.
@@ -234,7 +255,7 @@ class RecordingPredictor:
 
   Attributes:
     corpus: whose recordings.
-    of_recording: gives [T, K] of a recording.
+    of_recording: gives [T, O] of a recording, the outputs of the head.
   """
 
   corpus: Corpus
@@ -265,19 +286,28 @@ class Search:
   """What was tried, and how well it did on validation.
 
   Attributes:
+    head: whose outputs were predicted.
     targets: K names.
     tried: candidates, in the order they were tried.
-    ccc: [G, K], pooled over the validation partition.
+    metrics: of each candidate, over the validation partition.
   """
 
+  head: heads.Head
   targets: Sequence[str]
   tried: Sequence[Mapping[str, Any]]
-  ccc: np.ndarray
+  metrics: Sequence[Metric]
 
-  def best(self, target: int | None = None) -> Mapping[str, Any]:
-    """The candidate with the highest CCC of a target, or of their mean; of equals the first."""
-    scores = self.ccc.mean(axis=1) if target is None else self.ccc[:, target]
-    return self.tried[int(np.argmax(scores))]
+  def best(self, name: str | None = None) -> Mapping[str, Any]:
+    """The best candidate, by the score that chooses a network's checkpoint; of equals the first.
+
+    Args:
+      name: of a number of `Head.headline`, by which alone it is to be the best.
+    """
+    if name is None:
+      scores = [self.head.best_of(self.head.scores(metric, self.targets)) for metric in self.metrics]
+    else:
+      scores = [self.head.headline(metric, self.targets)[name] for metric in self.metrics]
+    return self.tried[int(np.argmin(scores) if self.head.best_is_lowest else np.argmax(scores))]
 
   def record(self, what: str, chosen: Mapping[str, Mapping[str, Any]]) -> dict:
     """For `search.json` and the page.
@@ -287,33 +317,36 @@ class Search:
       chosen: target, or 'all targets' -> the candidate.
     """
     rows = [
-      {**candidate, 'ccc': dict(zip(self.targets, map(float, ccc), strict=True))}
-      for candidate, ccc in zip(self.tried, self.ccc, strict=True)
+      {**candidate, self.head.measure.lower(): self.head.headline(metric, self.targets)}
+      for candidate, metric in zip(self.tried, self.metrics, strict=True)
     ]
     return {'what': what, 'chosen': {name: dict(candidate) for name, candidate in chosen.items()}, 'tried': rows}
 
 
 def search(
-  corpus: Corpus, candidates: Iterable[tuple[Mapping[str, Any], Sequence[np.ndarray]]], what: str = 'grid'
+  corpus: Corpus,
+  head: heads.Head,
+  candidates: Iterable[tuple[Mapping[str, Any], Sequence[np.ndarray]]],
+  what: str = 'grid',
 ) -> Search:
-  """Scores candidates on the validation partition, each target by itself.
+  """Scores candidates on the validation partition.
 
   Args:
     corpus: whose validation partition.
-    candidates: what was set (JSON), and the prediction [T, K] of each validation recording, in their order.
+    head: whose outputs are predicted.
+    candidates: what was set (JSON), and the prediction [T, O] of each validation recording, in their order.
     what: is searched, for the message.
 
   Raises:
     ValueError: there is no candidate.
   """
-  validation = corpus.recordings['validation']
-  scored = [recording.mask > 0 for recording in validation]
-  gold = np.concatenate([recording.gold[at] for recording, at in zip(validation, scored, strict=True)])
-  tried, scores = [], []
+  targets, tried, metrics = corpus.targets, [], []
   for candidate, predictions in candidates:
-    pooled = np.concatenate([prediction[at] for prediction, at in zip(predictions, scored, strict=True)])
+    metric = head.metric(targets)
+    for recording, prediction in zip(corpus.recordings['validation'], predictions, strict=True):
+      metric = metric.update(prediction, recording.gold, recording.mask)
     tried.append(dict(candidate))
-    scores.append([metrics.ccc(pooled[:, k], gold[:, k]) for k in range(gold.shape[1])])
+    metrics.append(metric)
   if not tried:
     raise ValueError(f'{what}: nothing to try')
-  return Search(corpus.targets, tried, np.array(scores))
+  return Search(head, targets, tried, metrics)

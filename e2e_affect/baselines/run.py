@@ -11,10 +11,10 @@ from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.manifest import PARTITIONS
 from data_prep.simulate import embedded
+from e2e_affect import heads
 from e2e_affect.baselines import registry
 from e2e_affect.baselines.base import Corpus
 from e2e_affect.evaluate import results
-from e2e_affect.heads.regression import Regression
 from e2e_affect.report import comparison, plots, run_report
 from e2e_affect.run import hold, origin, version
 from e2e_affect.run import workdir as workdirs
@@ -36,6 +36,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     UserError: for everything that a user can mend; see data_prep/core/errors.py.
   """
   rival = registry.of(config)
+  learnt_from = rival.learnt_from
   with hold.held(workdir, writes=True) as folder:
     _refuse_other_config(folder, config)
     embedded.make_if_absent(config.data.dir)
@@ -47,13 +48,18 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       return results.read_results(folder)
     if corpus.manifest.preparation.get('simulated'):
       logging.warning('this is the simulated corpus: nothing here is about people; --config.data.dir=… names yours')
+    head, targets = heads.of(config), corpus.targets
+    head.outputs(targets)  # refuses labels of another kind
+    labels_of = lambda partition: [(recording.gold, recording.mask) for recording in corpus.recordings[partition]]
+    head.check_labels(targets, labels_of, config.data.dir, ('train',))
     workdirs.write_config(folder, config)
     workdirs.write_dataset(folder, corpus.manifest)
 
     predictor, record = rival.fit(corpus)
     atomic.write(folder / run_report.SEARCH_FILE, json.dumps(record, indent=1, allow_nan=False) + '\n')
-    traces = {partition: predictor.predict(partition) for partition in PARTITIONS if corpus.recordings[partition]}
-    head, targets = Regression(), corpus.targets
+    # Train is predicted too: a second model may learn from its traces.
+    told = [p for p in PARTITIONS if corpus.recordings[p] and (p == 'train' or p not in learnt_from)]
+    traces = {partition: predictor.predict(partition) for partition in told}
     checkpoint: dict[str, Any] = {
       'rival': config.rival,
       'code': version.commit(),
@@ -82,7 +88,8 @@ def _refuse_other_config(folder: pathlib.Path, config: ml_collections.ConfigDict
   except ValueError as e:
     raise UserError(f'{path}: damaged ({e}); choose another --workdir') from None
   if isinstance(begun, dict) and isinstance(begun.get('data'), dict):
-    begun['data'].setdefault('fold', '')  # runs of before there were folds
+    begun['data'].setdefault('fold', '')  # runs of before there were folds, and rivals of classes
+    begun.setdefault('head', 'regression')
   now = json.loads(config.to_json())
   if begun != now:
     differing = _first_difference(begun, now) if isinstance(begun, dict) else 'all of it'

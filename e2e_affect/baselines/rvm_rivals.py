@@ -18,6 +18,7 @@ from sklearn.base import clone
 
 from data_prep.core import progress
 from data_prep.core.errors import DataError
+from e2e_affect import heads
 from e2e_affect.baselines import base, svr
 from e2e_affect.baselines.base import Corpus, Recording
 from e2e_affect.baselines.oa_rvm import FirstStage, OutputAssociativeRVM
@@ -51,7 +52,7 @@ class RVMRival(base.Rival):
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
     """Every field with its default."""
-    c = base.base_config('rvm')
+    c = base.regression_config('rvm')
     _rvm_fields(c)
     return c
 
@@ -60,7 +61,7 @@ class RVMRival(base.Rival):
     inputs = _inputs(corpus, self.config)
     what = _what('RVM', self.config)
     found, machines = _search_rvm(corpus, inputs, self.config, what)
-    chosen = {target: found.best(k) for k, target in enumerate(corpus.targets)}
+    chosen = {target: found.best(target) for target in corpus.targets}
     of_target = [
       (
         machines[found.tried.index(candidate)],
@@ -86,7 +87,7 @@ class OARVMRival(base.Rival):
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
     """Every field with its default."""
-    c = base.base_config('oa_rvm')
+    c = base.regression_config('oa_rvm')
     _rvm_fields(c)
     _second_stage_fields(c)
     return c
@@ -102,7 +103,7 @@ class StaircaseRival(base.Rival):
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
     """Every field with its default."""
-    c = base.base_config('staircase')
+    c = base.regression_config('staircase')
     _rvm_fields(c)
     _second_stage_fields(c)
     c.staircase = ml_collections.ConfigDict()
@@ -208,7 +209,7 @@ def _search_rvm(
     for _ in bar:  # it ends
       pass
 
-  return base.search(corpus, candidates(), what), machines
+  return base.search(corpus, heads.of(config), candidates(), what), machines
 
 
 def _fit_two_stages(corpus: Corpus, config: ml_collections.ConfigDict, name: str, firsts) -> tuple[Predictor, dict]:
@@ -265,8 +266,8 @@ def _fit_two_stages(corpus: Corpus, config: ml_collections.ConfigDict, name: str
     for _ in bar:  # it ends
       pass
 
-  second = base.search(corpus, candidates(), what)
-  chosen = {target: second.best(k) for k, target in enumerate(corpus.targets)}
+  second = base.search(corpus, heads.of(config), candidates(), what)
+  chosen = {target: second.best(target) for target in corpus.targets}
   of_target = [models[second.tried.index(candidate)] for candidate in chosen.values()]
 
   def of(recording: Recording) -> np.ndarray:

@@ -33,7 +33,7 @@ class Strength(base.Rival):
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
     """Every field with its default."""
-    c = base.base_config('strength')
+    c = base.regression_config('strength')
     svr.add_fields(c)
     c.strength = ml_collections.ConfigDict()
     c.strength.first = ()  # workdirs of the runs whose traces stand beside the features

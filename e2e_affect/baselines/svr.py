@@ -15,6 +15,7 @@ sets side by side, with one window for all of them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+from typing import Any
 import warnings
 
 import ml_collections
@@ -24,6 +25,7 @@ from sklearn.svm import LinearSVR
 
 from data_prep.core import progress
 from data_prep.core.errors import DataError
+from e2e_affect import heads
 from e2e_affect.baselines import base
 from e2e_affect.baselines.base import Corpus, Recording
 from e2e_affect.evaluate.predictor import Predictor
@@ -109,13 +111,13 @@ def fit_search(corpus: Corpus, inputs: Inputs, config: ml_collections.ConfigDict
   Returns:
     As `Rival.fit`.
   """
-  found = base.search(corpus, _candidates(corpus, inputs, config, what), what)
-  chosen = {target: found.best(k) for k, target in enumerate(corpus.targets)}
+  found = base.search(corpus, heads.of(config), _candidates(corpus, inputs, config, what), what)
+  chosen = {target: found.best(target) for target in corpus.targets}
   fitted = []
   for k, candidate in enumerate(chosen.values()):
     features, delay = inputs.features(candidate['window_seconds']), corpus.steps(candidate['delay_seconds'])
     (rows,) = _rows(corpus, inputs, features, [delay], config)
-    model, _ = _fitted(linear_svr(candidate['complexity'], config.svr, config.seed), rows.x, rows.y[:, k])
+    model, _ = fitted_to(linear_svr(candidate['complexity'], config.svr, config.seed), rows.x, rows.y[:, k])
     fitted.append((model, candidate['window_seconds'], delay))
 
   def of_recording(recording: Recording) -> np.ndarray:
@@ -135,7 +137,7 @@ class SVR(base.Rival):
   @staticmethod
   def get_config() -> ml_collections.ConfigDict:
     """Every field with its default."""
-    c = base.base_config('svr')
+    c = base.regression_config('svr')
     add_fields(c)
     return c
 
@@ -160,7 +162,7 @@ def _candidates(corpus, inputs, config, what) -> Iterator[tuple[dict, list[np.nd
       models = []
       for complexity in svr.complexity:
         next(steps)
-        of_targets = [_fitted(linear_svr(complexity, svr, config.seed), of.x, y) for y in of.y.T]
+        of_targets = [fitted_to(linear_svr(complexity, svr, config.seed), of.x, y) for y in of.y.T]
         models += [model for model, _ in of_targets]
         candidate = {'complexity': complexity, 'window_seconds': window, 'delay_seconds': seconds[i]}
         tried.append(candidate | {'converged': all(converged for _, converged in of_targets)})
@@ -201,8 +203,8 @@ def _side_by_side(features, beside) -> np.ndarray:
   return features if beside is None else np.concatenate([features, beside], axis=1)
 
 
-def _fitted(model, x, y) -> tuple[LinearSVR, bool]:
-  """The fitted model, and whether the solver converged."""
+def fitted_to(model: Any, x: np.ndarray, y: np.ndarray) -> tuple[Any, bool]:
+  """The fitted model of liblinear, and whether the solver converged."""
   with warnings.catch_warnings():
     warnings.simplefilter('ignore', ConvergenceWarning)  # told in search.json
     model.fit(x, y)

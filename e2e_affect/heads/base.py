@@ -49,7 +49,7 @@ def numbers_of(targets: Sequence[str], head: str) -> tuple[str, ...]:
     raise UserError(
       f'the label {" and ".join(classes_of(targets))} of the data is a class, and config.head = {head!r} learns '
       "numbers; set --config.head=clip_classes (a class for each recording) or 'step_classes', or "
-      'take configs/classes.py'
+      'take configs/classes.py, or the rival of configs/baselines/svm.py'
     )
   return tuple(targets)
 
@@ -185,8 +185,14 @@ class Head:
     """
     return self.losses[config.loss]
 
-  def check_labels(self, config: Any, targets: Sequence[str], labels: ReadLabels) -> None:
+  def check_labels(self, targets: Sequence[str], labels: ReadLabels, folder: str, train_on: Sequence[str]) -> None:
     """Whether the labels of train, validation and test go together.
+
+    Args:
+      targets: K names of the labels.
+      labels: reads them.
+      folder: of the data, for messages.
+      train_on: partitions to learn from.
 
     Raises:
       DataError: they do not, and what a training would end with could not be read.
@@ -219,6 +225,10 @@ class Head:
 
   def scores(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
     """What the log says of training and validation."""
+    raise NotImplementedError
+
+  def headline(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
+    """The first entry of `score`, of a metric."""
     raise NotImplementedError
 
   def best_of(self, scores: Mapping[str, float]) -> float:

@@ -78,6 +78,10 @@ class CountsRecordings(Head):
     """See `Head`."""
     return super().scores(metric.metric, targets)
 
+  def headline(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
+    """See `Head`."""
+    return super().headline(metric.metric, targets)
+
   def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
     """See `Head`."""
     return super().score([trace(t) for t in traces], targets, seed)

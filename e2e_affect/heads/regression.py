@@ -95,6 +95,10 @@ also tells how far a CCC would move with other people.</p>
     """See `Head`."""
     return {f'ccc_{target}': float(value) for target, value in zip(targets, metric.ccc(), strict=True)}
 
+  def headline(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
+    """See `Head`."""
+    return {target: float(value) for target, value in zip(targets, metric.ccc(), strict=True)}
+
   def best_of(self, scores: Mapping[str, float]) -> float:
     """See `Head`."""
     return float(np.mean(list(scores.values())))

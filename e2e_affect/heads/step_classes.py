@@ -22,7 +22,7 @@ _UAR = """<p><b>UAR</b>, the unweighted average recall, is the mean over the cla
 found. Whoever always says the same class has a UAR of 1 / number of classes, however often it occurs. All {things} of a
 partition are counted together. A class that does not occur in it is left out of the mean.</p>
 """
-_CALIBRATED = """<p><b>Raw</b> are the probabilities as the network says them. <b>Post-processed</b> ones are
+_CALIBRATED = """<p><b>Raw</b> are the probabilities as the model says them. <b>Post-processed</b> ones are
 calibrated: the logits are divided by one temperature, fitted on validation, so that they are as sure as they are right.
 No prediction changes, and UAR and accuracy stay. The <b>calibration error</b> is the mean distance between the highest
 probability and how often it is right, over 15 bins of equal width; validation's own calibrated error has seen its
@@ -143,24 +143,24 @@ from the same kind. With few subjects it is wide.</p>
       smoothing=config.label_smoothing,
     )
 
-  def check_labels(self, config: Any, targets: Sequence[str], labels: ReadLabels) -> None:
-    """What is learnt must be in validation, which chooses the checkpoint; that test lacks a class is said.
+  def check_labels(self, targets: Sequence[str], labels: ReadLabels, folder: str, train_on: Sequence[str]) -> None:
+    """What is learnt must be in validation, which chooses between models; that test lacks a class is said.
 
     Raises:
       DataError: a class is in train and not in validation; a label is no class; or it changes within a recording that
         has one.
     """
     names = self.outputs(targets)
-    trained_on = sum(self._counts(targets, labels, partition) for partition in config.data.train_on)
+    trained_on = sum(self._counts(targets, labels, partition) for partition in train_on)
     for partition in ('validation', 'test'):
       counts = self._counts(targets, labels, partition)
       absent = [name for name, n, here in zip(names, trained_on, counts, strict=True) if n and not here]
-      if not absent or not counts.any() or partition in config.data.train_on:
+      if not absent or not counts.any() or partition in train_on:
         continue
-      said = f'{config.data.dir}: {", ".join(absent)}: in {" and ".join(config.data.train_on)} and not in {partition}'
+      said = f'{folder}: {", ".join(absent)}: in {" and ".join(train_on)} and not in {partition}'
       if partition == 'validation':
         raise DataError(
-          f'{said}, which chooses the checkpoint by the recall of every class; expected all of '
+          f'{said}, which chooses what is kept by the recall of every class; expected all of '
           f'{", ".join(names)} there: move people who have them to validation, or choose another --config.data.fold'
         )
       logging.warning('%s: its scores leave them out', said)
@@ -200,6 +200,10 @@ from the same kind. With few subjects it is wide.</p>
   def scores(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
     """See `Head`."""
     return {'uar': metric.uar(), 'accuracy': metric.accuracy()}
+
+  def headline(self, metric: Any, targets: Sequence[str]) -> dict[str, float]:
+    """See `Head`."""
+    return {self.target(targets): metric.uar()}
 
   def score(self, traces: Sequence[Trace], targets: Sequence[str], seed: int) -> dict:
     """The scores of one partition; null where a class does not occur, or is never predicted.

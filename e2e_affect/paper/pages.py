@@ -193,7 +193,8 @@ def _search(run):
   """The searches of a rival: the grid in a line, what was chosen, and all that was tried."""
   shown = []
   for search in searches(run['search']):
-    settings = [place for place, name in enumerate(search['head']) if name not in _OUTCOMES and 'CCC ' not in name]
+    fields = search['head'][: len(search['rows'][0]['cells'])]
+    settings = [place for place, name in enumerate(fields) if name not in _OUTCOMES]
     named = lambda cells: [(search['head'][place], cells[place]) for place in settings]
     tried = {search['head'][place]: dict.fromkeys(row['cells'][place] for row in search['rows']) for place in settings}
     shown.append(

@@ -59,7 +59,7 @@ def write_report(workdir) -> pathlib.Path:
       fitted_steps=head.in_words(fitted, grid) if fitted['fitted_on'] else {},
       checkpoint=text_rows(results['checkpoint']),
       searches=searches(_read_json(workdir / SEARCH_FILE)),
-      config=_config_rows(_read_config(workdir)),
+      config=_config_rows(read_config(workdir)),
     ),
   )
   return path
@@ -81,7 +81,7 @@ def head_of(workdir: pathlib.Path) -> Head:
   Raises:
     DataError: `config.json` is damaged, or its head is not known here.
   """
-  name = (_read_config(workdir) or {}).get('head', 'regression')
+  name = (read_config(workdir) or {}).get('head', 'regression')
   if name not in HEADS:
     raise DataError(
       f'{workdir / workdirs.CONFIG_FILE}: head {name!r}, expected one of {", ".join(HEADS)}; register it with '
@@ -232,7 +232,7 @@ def figure_captions(results, head):
   yield 'learning_curves', f'Training. The dotted line marks the update with the best {head.best_words} on validation.'
 
 
-def _read_config(workdir):
+def read_config(workdir):
   """`config.json` as it is, of whatever version; None where there is none."""
   return _read_json(workdir / workdirs.CONFIG_FILE)
 
@@ -254,8 +254,9 @@ def searches(record: dict | None) -> list[dict]:
   """
   tables = []
   for search in record['searches'] if record else []:
-    fields = [name for name in search['tried'][0] if name != 'ccc']
-    targets = list(search['tried'][0]['ccc'])
+    first = search['tried'][0]
+    (measure,) = [name for name, value in first.items() if isinstance(value, dict)]
+    fields = [name for name in first if name != measure]
     rows = []
     for tried in search['tried']:
       candidate = {name: tried[name] for name in fields}
@@ -263,11 +264,11 @@ def searches(record: dict | None) -> list[dict]:
       rows.append(
         {
           'cells': [_setting(candidate[name]) for name in fields],
-          'ccc': [number(tried['ccc'][target]) for target in targets],
+          'scores': [number(tried[measure][target]) for target in first[measure]],
           'chosen': ', '.join(chosen),
         }
       )
-    head = [*(name.replace('_', ' ') for name in fields), *(f'CCC {target}' for target in targets)]
+    head = [*(name.replace('_', ' ') for name in fields), *(f'{measure.upper()} {target}' for target in first[measure])]
     tables.append({'what': search['what'], 'head': head, 'rows': rows})
   return tables
 

@@ -90,7 +90,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     read_labels = functools.cache(functools.partial(labels.of_partition, config, manifest))
     loss_of = None
     if total_steps:
-      head.check_labels(config, targets, read_labels)
+      head.check_labels(targets, read_labels, config.data.dir, config.data.train_on)
       loss_of = head.loss(config, targets, read_labels)
     evaluate_every = schedule.updates_between_evaluations(config, sequences)
     logging.info(

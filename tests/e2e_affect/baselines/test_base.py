@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.core.errors import DataError
 from data_prep.shards import read
+from e2e_affect import heads
 from e2e_affect.baselines import base
 from e2e_affect.traces import metrics
 from tests import conftest
@@ -50,17 +51,17 @@ def test_the_search_scores_by_pooled_ccc_of_scored_steps():
   (recording,) = corpus.recordings['validation']
   rng = np.random.default_rng(3)
   said = [recording.gold + rng.normal(size=recording.gold.shape) * noise for noise in ([1, 0.1], [0.1, 1], [0.3, 0.3])]
-  found = base.search(corpus, [({'n': n}, [one]) for n, one in enumerate(said)])
+  found = base.search(corpus, heads.HEADS['regression'], [({'n': n}, [one]) for n, one in enumerate(said)])
   scored = recording.mask > 0
-  for n, one in enumerate(said):
-    for k in range(2):
-      assert found.ccc[n, k] == metrics.ccc(one[scored, k], recording.gold[scored, k])
-  assert (found.best(0), found.best(1)) == ({'n': 1}, {'n': 0})
-  assert found.best() == {'n': int(np.argmax(found.ccc.mean(axis=1)))}
-  record = found.record('noise', {'arousal': found.best(0)})
-  assert record['chosen'] == {'arousal': {'n': 1}} and record['tried'][2]['ccc']['valence'] == found.ccc[2, 1]
+  ccc = np.array([[metrics.ccc(one[scored, k], recording.gold[scored, k]) for k in range(2)] for one in said])
+  assert (found.best('arousal'), found.best('valence')) == ({'n': 1}, {'n': 0})
+  assert found.best() == {'n': int(np.argmax(ccc.mean(axis=1)))}
+  record = found.record('noise', {'arousal': found.best('arousal')})
+  assert record['chosen'] == {'arousal': {'n': 1}} and record['what'] == 'noise'
+  for n, tried in enumerate(record['tried']):
+    assert tried == {'n': n, 'ccc': {'arousal': pytest.approx(ccc[n, 0]), 'valence': pytest.approx(ccc[n, 1])}}
   with pytest.raises(ValueError, match='nothing to try'):
-    base.search(corpus, [])
+    base.search(corpus, heads.HEADS['regression'], [])
 
 
 def test_options_go_to_the_sets_that_know_them(monkeypatch):

@@ -71,7 +71,7 @@ def test_a_run_is_kept_unless_its_config_differs(tmp_path, config, monkeypatch):
   monkeypatch.setattr(registry.RIVALS['svr'], 'fit', refuse)
   assert run.train_and_evaluate(config, str(tmp_path)) == content
   begun = _read(tmp_path / 'config.json')
-  del begun['data']['fold']  # as before there were folds
+  del begun['data']['fold'], begun['head']  # as before there were folds, and rivals of classes
   (tmp_path / 'config.json').write_text(json.dumps(begun))
   assert run.train_and_evaluate(config, str(tmp_path)) == content
   config.svr.epsilon = 0.2

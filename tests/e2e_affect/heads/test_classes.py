@@ -345,28 +345,29 @@ def test_weights_are_the_balanced_ones_of_scikit_learn(config):
   assert np.isfinite(loss(prediction=jnp.asarray(np.nan_to_num(logits)), target=of_recordings(target), mask=mask)[0])
 
 
-def test_a_class_of_train_that_validation_lacks_is_an_error_with_its_name(config, caplog):
+def test_a_class_of_train_that_validation_lacks_is_an_error_with_its_name(caplog):
   head = clip_classes.ClipClasses()
+  check = lambda labels: head.check_labels(TARGETS, labels, 'data', ('train',))
   every = [0, 1, 2, 3]
-  head.check_labels(config, TARGETS, labels_of(train=every, validation=every, test=every))
-  with pytest.raises(DataError, match='happy, angry: in train and not in validation.*--config.data.fold'):
-    head.check_labels(config, TARGETS, labels_of(train=every, validation=[0, 2], test=every))
+  check(labels_of(train=every, validation=every, test=every))
+  with pytest.raises(DataError, match='data: happy, angry: in train and not in validation.*--config.data.fold'):
+    check(labels_of(train=every, validation=[0, 2], test=every))
   with caplog.at_level('WARNING', logger='absl'):
-    head.check_labels(config, TARGETS, labels_of(train=every, validation=every, test=[0, 1, 2]))
+    check(labels_of(train=every, validation=every, test=[0, 1, 2]))
   assert 'angry: in train and not in test' in caplog.text
-  head.check_labels(config, TARGETS, labels_of(train=[0, 1], validation=[0, 1]))  # no class more than there is
-  head.check_labels(config, TARGETS, labels_of(train=every))  # nothing to validate on: the newest checkpoint counts
+  check(labels_of(train=[0, 1], validation=[0, 1]))  # no class more than there is
+  check(labels_of(train=every))  # nothing to validate on: the newest checkpoint counts
   with pytest.raises(DataError, match=r'a label of emotion is 4, expected the index of one of the 4 classes calm'):
-    head.check_labels(config, TARGETS, labels_of(train=[4]))
+    check(labels_of(train=[4]))
   with pytest.raises(DataError, match='a label of emotion is 1.5'):
-    head.check_labels(config, TARGETS, labels_of(train=[1.5]))
+    check(labels_of(train=[1.5]))
 
 
-def test_a_label_that_changes_is_for_the_head_of_steps(config):
+def test_a_label_that_changes_is_for_the_head_of_steps():
   changing = [(np.array([[0, 1], [0, 2]], np.float32), np.ones(2, np.float32))]
   with pytest.raises(DataError, match="steps of 2 classes.*'clip_classes' learns one.*--config.head=step_classes"):
-    clip_classes.ClipClasses().check_labels(config, TARGETS, lambda _: changing)
-  step_classes.StepClasses().check_labels(config, TARGETS, lambda _: changing)
+    clip_classes.ClipClasses().check_labels(TARGETS, lambda _: changing, 'data', ('train',))
+  step_classes.StepClasses().check_labels(TARGETS, lambda _: changing, 'data', ('train',))
 
 
 def test_heads_name_the_labels_that_they_cannot_learn():
