@@ -1,4 +1,4 @@
-"""Trains one network per point of a grid of overrides, and says which is best on the validation partition.
+"""Trains one network, or rival, per point of a grid of overrides, and says which is best on the validation partition.
 
     python launch/sweep.py --config=configs/speech.py --out=runs/sweep \
         --set learning_rate=1e-4,3e-4 --set seed=0,1,2
@@ -6,11 +6,14 @@
 With `--set data.fold=1,2,3` the table has instead, for each of the other settings, every fold, their mean and deviation
 on validation and test, and one score of all people who were tested. Choose between settings by validation.
 
+With `--command=baseline` the points are rivals, of a config in configs/baselines. `python -m e2e_affect.report` makes
+one table of the folds of several sweeps, which it is given by their --out.
+
 Start it in the root of a checkout, with one --out per --config. Each point is a child process
-`python -m e2e_affect.main` with the workdir `<out>/learning_rate=1e-4,seed=0`, which also holds its `output.log`.
-The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM and SIGINT
-reach the children as SIGTERM, which save, and so does the end of this program by SIGKILL. Exit codes: 0 done, 1 a point
-failed, 64 usage, 73 --out not writable, 143 after SIGTERM, 130 after SIGINT.
+`python -m e2e_affect.main`, or of the other command, with the workdir `<out>/learning_rate=1e-4,seed=0`, which also
+holds its `output.log`. The same command goes on: points with a `results.json` are skipped, others resume. SIGTERM and
+SIGINT reach the children as SIGTERM, which save, and so does the end of this program by SIGKILL. Exit codes: 0 done,
+1 a point failed, 64 usage, 73 --out not writable, 143 after SIGTERM, 130 after SIGINT.
 """
 
 import argparse
@@ -143,12 +146,14 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.error = lambda message: parser.exit(64, f'error: {message}\n')
   parser.add_argument('--config', required=True, help='experiment, e.g. configs/speech.py or configs/speech.py:demo')
+  parser.add_argument('--command', choices=('main', 'baseline'), default='main', help='for networks, or for rivals')
   parser.add_argument('--out', required=True, type=path, help='folder of all workdirs')
   parser.add_argument('--set', required=True, type=axis, action='append', help='field=value,value; once for each field')
   parser.add_argument('--jobs', type=int, default=1, help='points at once; more than one compete for one GPU')
   parser.add_argument('--dry_run', action='store_true', help='print the commands and do nothing')
   args = parser.parse_args()
-  commands, points, base = {}, {}, [sys.executable, '-m', 'e2e_affect.main', f'--config={args.config}']
+  commands, points = {}, {}
+  base = [sys.executable, '-m', f'e2e_affect.{args.command}', f'--config={args.config}']
   for values in itertools.product(*(values for _, values in args.set)):
     point = [f'{name}={value}' for (name, _), value in zip(args.set, values)]
     workdir = args.out / ','.join(point).replace('/', '_')  # a value may be a path

@@ -160,6 +160,8 @@ def test_sweep_dry_run_prints_the_commands_and_does_nothing(sweep, tmp_path):
     "'--config.data.dir=data/my shards' --config.seed=0"
   )
   assert second.endswith('--config.seed=1')
+  rivals, _ = sweep('--command=baseline', '--set', 'seed=0', '--dry_run').communicate(timeout=30)
+  assert '-m e2e_affect.baseline --config=' in rivals and 'e2e_affect.main' not in rivals
 
 
 def test_sweep_takes_a_tilde_for_the_home_folder(sweep, tmp_path, monkeypatch):

@@ -34,9 +34,24 @@ def table_vi(runs: Sequence[tuple[str, dict]], stage: str) -> list[list[str]]:
   return rows
 
 
-def comparison(runs: Sequence[tuple[str, dict]], workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> str:
-  """The page of several runs: Table VI, raw and post-processed, and a recording of each."""
+def comparison(
+  runs: Sequence[tuple[str, dict]],
+  workdirs: Sequence[pathlib.Path],
+  out: pathlib.Path,
+  over_folds: Sequence[Sequence[str]] = (),
+) -> str:
+  """The page of several runs: Table VI, raw and post-processed, and a recording of each.
+
+  Args:
+    runs: (name, content of its `results.json`).
+    workdirs: theirs.
+    out: where the page will lie.
+    over_folds: of `folds.compared`; empty where there are no sweeps over folds.
+  """
   tables, among = [], across(runs, workdirs)
+  if over_folds:
+    header, *rows = over_folds
+    tables.append({'stage': 'Over folds, raw', 'header': header, 'rows': rows})
   for stage, words in run_report.STAGES:
     header, *rows = table_vi(runs, stage)
     tables.append({'stage': words.capitalize(), 'header': header, 'rows': rows})
