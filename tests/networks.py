@@ -31,6 +31,15 @@ POSTPROCESSING = {
   },
 }
 
+BAND = {
+  'level': 0.9,
+  'subjects': 9,
+  'expected': [0.81, 0.91],
+  'half_width': {'arousal': 0.25, 'valence': 0.5},
+  'of_constant': {'arousal': 0.5, 'valence': 0.4},
+}
+SEEN = {'loudness': [-36.0, -24.0], 'face': [0.4, 1.0], 'outputs': {'arousal': [-9.0, 9.0], 'valence': [-9.0, 9.0]}}
+
 
 def small_config(*modalities):
   """The fused config with small sizes, all different."""
@@ -56,6 +65,16 @@ def layout(config, num_targets=2):
 def small_network(*modalities):
   """A `Network` of the two targets with random parameters, and post-processing that moves every trace."""
   return random_network(small_config(*modalities))
+
+
+def network_with_band(*modalities):
+  """`small_network` of a run that fitted a band, and says what its validation recordings are like."""
+  plain = small_network(*modalities)
+  about = {
+    'postprocessing': {**POSTPROCESSING, 'band': BAND},
+    'results': {'validation': {'raw': None, 'postprocessed': None, 'seen': SEEN}},
+  }
+  return network.Network(plain.config, plain.variables, {**plain.about, **about})
 
 
 def random_variables(config, of_data):

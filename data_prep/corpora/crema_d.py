@@ -2,6 +2,7 @@
 
     AudioWAV/1001_IEO_NEU_XX.wav   VideoFlash/1001_IEO_NEU_XX.flv     actor_sentence_emotion_intensity
     processedResults/summaryTable.csv                                 what raters took clips for
+    VideoDemographics.csv                                             sex, age and origin of the actors, if it is there
 
 The label is the emotion that the actor was asked for, or what most raters took the sound, the face, or both for. The
 corpus names no partitions, and splits that circulate share actors: actor 1001 is tested in fold 1, 1002 in fold 2, and
@@ -31,6 +32,8 @@ VOTES = {'voice_vote': 'VoiceVote', 'face_vote': 'FaceVote', 'multimodal_vote': 
 TARGETS = (('emotion',), *((target,) for target in VOTES))
 _LETTERS = {code[0]: emotion for code, emotion in EMOTIONS.items()}
 _TABLE = 'summaryTable.csv'
+_PEOPLE = 'VideoDemographics.csv'
+_ABOUT = ('Sex', 'Race', 'Ethnicity')  # columns of it that are groups as they stand
 _UNREAD = ('', 'VoiceLevel', 'FaceLevel', 'MultiModalLevel')
 _NAME = re.compile(r'(1\d{3})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)')
 
@@ -55,6 +58,7 @@ def read(source, *, split=None, label_range=None, targets=('emotion',)) -> Corpu
     raise DataError(f'{source}: no AudioWAV/*.wav and no VideoFlash/*.flv; expected CREMA-D as it is released')
   (target,) = targets
   labels = _votes(source, target) if target in VOTES else {name: EMOTIONS[name.split('_')[2]] for name in clips}
+  about = _about(source)
   recordings = [
     Recording(
       recording=name,
@@ -63,6 +67,7 @@ def read(source, *, split=None, label_range=None, targets=('emotion',)) -> Corpu
       video=files.get('video'),
       audio=None if 'video' in files else files['audio'],  # a video has the same sound
       whole={target: labels[name]},
+      about=about.get(name[:4], {}),
     )
     for name, files in sorted(clips.items())
     if name in labels
@@ -87,3 +92,15 @@ def _votes(source, target) -> dict[str, str]:
   column = VOTES[target]
   rows = read_csv(path, required=('FileName', column), optional=(*VOTES.values(), *_UNREAD))
   return {row['FileName']: _LETTERS[row[column]] for _, row in rows if row[column] in _LETTERS}
+
+
+def _about(source) -> dict[str, dict[str, str]]:
+  """Actor -> what is known of the person; {} where there is no such table."""
+  path = first_file((source,), [_PEOPLE])
+  found = {}
+  for line, row in read_csv(path, required=('ActorID', 'Age', *_ABOUT), optional=()) if path else ():
+    if not row['Age'].isdigit():
+      raise DataError(f'{path}, line {line}: age {row["Age"]!r}; expected years')
+    decade = int(row['Age']) // 10 * 10
+    found[row['ActorID']] = {'age': f'{decade} to {decade + 9}', **{name.lower(): row[name] for name in _ABOUT}}
+  return found

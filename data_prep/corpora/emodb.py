@@ -27,6 +27,7 @@ EMOTIONS = {
   'T': 'sadness',
   'N': 'neutral',
 }
+MEN = ('03', '10', '11', '12', '15')  # of the ten speakers
 INDEX = 'index.csv'
 _NAME = re.compile(r'(\d\d)[ab]\d\d([WLEAFTN])[a-z]')
 _UNREAD = ('speaker', 'emotion_letter', 'pyaudioanalysis_file')
@@ -61,7 +62,15 @@ def read(source, *, split=None, label_range=None, targets=CLASSES) -> Corpus:
   folds = speaker_folds.leave_one_out((name[:2], letter[name] if targets == CLASSES else '') for name in labels)
   first = next(iter(folds.values()))
   recordings = [
-    Recording(name, name[:2], first[name[:2]], video=None, audio=paths[name], whole=labels[name])
+    Recording(
+      recording=name,
+      subject=name[:2],
+      partition=first[name[:2]],
+      video=None,
+      audio=paths[name],
+      whole=labels[name],
+      about={'sex': 'male' if name[:2] in MEN else 'female'},
+    )
     for name in sorted(labels)
   ]
   return Corpus(

@@ -56,7 +56,9 @@ def read(source, *, split=None, label_range=None, targets=CLASSES) -> Corpus:
           absent.append((turn, FOLDS['1'][subject], 'audio'))
         else:
           whole = {'emotion': EMOTIONS[emotion]} if targets == CLASSES else {name: numbers[name] for name in targets}
-          recordings.append(Recording(turn, subject, FOLDS['1'][subject], video=None, audio=audio, whole=whole))
+          about = {'sex': {'F': 'female', 'M': 'male'}[subject[-1]]}
+          partition = FOLDS['1'][subject]
+          recordings.append(Recording(turn, subject, partition, video=None, audio=audio, whole=whole, about=about))
   if not recordings:
     raise DataError(f'{source}: no utterance of IEMOCAP in it; expected Session1 … Session5 as they are released')
   absent += [(f'{count} utterances', emotion, 'class of the four') for emotion, count in sorted(others.items())]

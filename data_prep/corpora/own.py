@@ -1,4 +1,4 @@
-"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks][,ecg][,eda]`.
+"""Own data: a CSV manifest `recording,subject,partition,video,audio,labels[,boxes][,landmarks][,ecg][,eda][,…]`.
 
 One row per recording.
 
@@ -6,6 +6,7 @@ Paths are relative to the manifest and stay inside its folder. `video` or `audio
 video's sound track is used); so may `labels`, a file with a header `time,<target>,…`, time in seconds; or a file of
 another program, or a folder with a file a rater, see `labels.ratings`. The targets are those that most of the headers
 name; a recording whose labels lack one is refused, and a further column is not read.
+Further columns of the manifest, as `sex` or `language`, are what the report on groups divides people by.
 """
 
 import collections
@@ -54,7 +55,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
   source = pathlib.Path(source)
   recordings = {}
   media: dict[pathlib.Path, tuple[str, str]] = {}
-  for line, row in read_csv(source, required=REQUIRED, optional=OPTIONAL):
+  for line, row in read_csv(source, required=REQUIRED, optional=OPTIONAL, further=True):
     where = f'{source}, line {line}'
     for name in ('recording', 'subject'):
       if not row[name]:
@@ -93,6 +94,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
         labels=_labels(name, paths['labels'], targets),
         boxes=paths['boxes'],
         sensors=tuple(SensorFile(path, (signal,)) for signal in SIGNALS if (path := paths[signal])),
+        about={column: value for column, value in row.items() if column not in (*REQUIRED, *OPTIONAL)},
       )
     )
   return Corpus(

@@ -17,6 +17,7 @@ NEEDS = 'folder with Actor_01 … Actor_24, whose files are .wav, .flac or .mp4 
 PEOPLE = '24 actors, English of North America, two sentences, acted'
 LICENCE = 'CC BY-NC-SA 4.0'
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')  # codes 01 … 08
+INTENSITIES = {'01': 'normal', '02': 'strong'}
 # The test actors of EmoBox's folds (Ma et al. 2024).
 TEST_ACTORS = {
   '1': ('1', '11', '20', '21'),
@@ -74,6 +75,7 @@ def read(source, *, split=None, label_range=None) -> Corpus:
         video=files.get(_BOTH, files.get(_PICTURE)),
         audio=None if _BOTH in files else files.get(_SOUND),
         whole={'emotion': EMOTIONS[int(take[0]) - 1]},
+        about={'sex': 'male' if int(actor) % 2 else 'female', 'intensity': INTENSITIES[take[1]]},
       )
     )
   recordings.sort(key=lambda recording: recording.recording)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import csv
 import dataclasses
+import difflib
 import io
 import pathlib
 
@@ -19,6 +20,7 @@ TARGETS = ('arousal', 'valence')
 STREAMS = ('speech', 'visual')  # of a corpus that says nothing else
 # RECOLA's and AVEC's values are "about" [−1, 1]: centred gold standards pass the ends a little.
 LABEL_SLACK = 0.2
+_NEARLY = 0.85  # how like a known column another one is that is taken for a slip of it: `label` is .91 like `labels`
 PARTITION_NAMES = {**{name: name for name in PARTITIONS}, 'dev': 'validation', 'valid': 'validation'}
 
 
@@ -74,6 +76,7 @@ class Recording:
     first_box: the same box where the reader knows it, or None.
     frames: what times the pictures of a folder: their number a second, or the video whose frames' faces they are.
     sensors: files of ECG and EDA, on the clock of the recording; of a signal that several have, the first counts.
+    about: what is known of the person or the recording, for the report on groups: column -> value, '' where unknown.
   """
 
   recording: str
@@ -87,6 +90,7 @@ class Recording:
   first_box: tuple[float, float, float, float] | None = None
   frames: float | pathlib.Path | None = None
   sensors: tuple[SensorFile, ...] = ()
+  about: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +190,13 @@ def read_box(path):
   return box
 
 
-def read_csv(path, *, required, optional):
+def read_csv(path, *, required, optional, further=False):
   """Yields (line number, {column: text}) of a CSV file with a header; its delimiter is a comma, semicolon or tab.
+
+  Args:
+    path: the file.
+    required, optional: names of columns.
+    further: whether other columns may be there; one whose name is nearly that of a known column may not.
 
   Raises:
     DataError: unreadable, a required column missing, an unknown one, or a row of another length.
@@ -209,11 +218,11 @@ def read_csv(path, *, required, optional):
   for name in required:
     if name not in header:
       raise DataError(f'{path}, line 1: no column {name!r} among {", ".join(header)}; the delimiter is `,`, `;` or tab')
+  known = (*required, *optional)
   for name in header:
-    if name not in (*required, *optional) or header.count(name) > 1:
-      raise DataError(
-        f'{path}, line 1: column {name!r} is unknown or there twice; expected {", ".join((*required, *optional))}'
-      )
+    mistyped = name not in known and difflib.get_close_matches(name.lower(), known, 1, _NEARLY)
+    if header.count(name) > 1 or (name not in known and (mistyped or not (further and name))):
+      raise DataError(f'{path}, line 1: column {name!r} is unknown or there twice; expected {", ".join(known)}')
   for line, row in rows[1:]:
     if not row:
       continue

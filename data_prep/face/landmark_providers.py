@@ -163,7 +163,7 @@ def _mediapipe(path):
 def _manifest(path, grid):
   files = {
     row['recording']: own.path_of_cell(path.parent, row.get('landmarks', ''), f'{path}, line {line}')
-    for line, row in read_csv(path, required=own.REQUIRED, optional=own.OPTIONAL)
+    for line, row in read_csv(path, required=own.REQUIRED, optional=own.OPTIONAL, further=True)
   }
   return _files(f'files of {path.name}', grid, lambda name: files.get(name) or path.parent / f'landmarks of {name}')
 

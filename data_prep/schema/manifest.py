@@ -99,6 +99,7 @@ class Manifest(Layout):
     shards: sorted by partition, recording and first record.
     folds: other divisions of the same recordings: name -> subject -> partition.
     label_clock: the labels at their own times; None: the grid is theirs.
+    about: recording -> what is known of it or its person, see `Recording.about`; those of which nothing is are absent.
   """
 
   label_scale: dict[str, list[float]]
@@ -106,6 +107,7 @@ class Manifest(Layout):
   shards: list[Shard]
   folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict, kw_only=True)
   label_clock: LabelClock | None = dataclasses.field(default=None, kw_only=True)
+  about: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict, kw_only=True)
 
   @property
   def num_landmarks(self) -> int:
@@ -145,7 +147,8 @@ class Manifest(Layout):
   def write(self, folder) -> None:
     """Writes `manifest.json` whole or not at all."""
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
-    for name in ('classes', 'folds', 'label_clock'):  # what has none keeps the bytes that it had before there were any
+    # What has none keeps the bytes that it had before there were any.
+    for name in ('classes', 'folds', 'label_clock', 'about'):
       if not content[name]:
         del content[name]
     content['shards'] = [shard.stored() for shard in self.shards]
@@ -187,6 +190,9 @@ class Manifest(Layout):
       for fold, partition_of in manifest.folds.items():
         if not set(partition_of.values()) <= set(PARTITIONS):
           raise ValueError(f'fold {fold!r}: {str(partition_of)[:50]}; expected subjects and their partitions')
+      for recording, columns in manifest.about.items():
+        if not all(isinstance(value, str) for value in columns.values()):
+          raise TypeError(f'about {recording!r}: {str(columns)[:50]}; expected columns and their values, text')
     except (FileNotFoundError, NotADirectoryError):
       raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
     except OSError as e:

@@ -72,6 +72,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
       preparation={**manifest.preparation, 'landmarks': landmarks},
       folds=manifest.folds,
       label_clock=manifest.label_clock,
+      about=manifest.about,
     )
   for name, of in by_recording.items():
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()

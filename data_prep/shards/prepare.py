@@ -128,6 +128,9 @@ def prepare(
       manifest = _publish(out, done, settings, parameters, found) if done else None
   summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
   partitions = {recording.recording: recording.partition for recording in found.recordings}
+  columns = dict.fromkeys(column for recording in found.recordings for column in recording.about)
+  if columns:
+    cli.say(f'reports divide people by: {", ".join(columns)}')
   cli.say(
     summary_table.format_table(
       summaries, partitions, fresh, time.perf_counter() - begin, found.absent, rejects, found.grid
@@ -209,12 +212,15 @@ def _publish(out, done, settings, parameters, found) -> Manifest:
   names = write.names(out)
   clock = own_labels.clock(done, found)
   own_labels.sweep(out, clock)
+  about = {recording.recording: dict(recording.about) for recording in found.recordings if recording.about}
+  about = {name: columns for name, columns in about.items() if name in done}
   try:
     manifest = Manifest.read(out)
     listed = {(shard.file, shard.sha256) for shard in manifest.shards}
     complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
     rewritten = any((out / write.PARTS / shard.file).exists() for shard in wanted)
-    same = (manifest.preparation, manifest.folds, manifest.label_clock) == (parameters, found.folds, clock)
+    now = (parameters, found.folds, clock, about)
+    same = (manifest.preparation, manifest.folds, manifest.label_clock, manifest.about) == now
     if complete and not rewritten and same:
       return manifest
   except DataError:
@@ -232,6 +238,7 @@ def _publish(out, done, settings, parameters, found) -> Manifest:
     preparation=parameters,
     folds=found.folds,
     label_clock=clock,
+    about=about,
   )
 
 

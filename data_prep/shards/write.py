@@ -104,7 +104,7 @@ def part_name(recording: str, index: int) -> str:
 
 
 def finish(
-  out, shards: list[Shard], layout: Layout, *, label_scale, preparation, folds=None, label_clock=None
+  out, shards: list[Shard], layout: Layout, *, label_scale, preparation, folds=None, label_clock=None, about=None
 ) -> Manifest:
   """Gives the parts their final names and writes the manifest and the TFDS metadata.
 
@@ -112,7 +112,7 @@ def finish(
     out: data folder; `unname` must have been called since its last `finish`.
     shards: as `write_recording` returned them.
     layout: of the records.
-    label_scale, preparation, folds, label_clock: see `Manifest`.
+    label_scale, preparation, folds, label_clock, about: see `Manifest`.
   """
   from data_prep.core.quiet_tf import tfds
 
@@ -159,6 +159,7 @@ def finish(
     classes=dict(layout.classes),
     folds=folds or {},
     label_clock=label_clock,
+    about=about or {},
   )
   manifest.write(out)
   return manifest

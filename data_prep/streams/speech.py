@@ -68,3 +68,13 @@ def statistics(samples: np.ndarray) -> tuple[float, float]:
     squares += int((piece * piece).sum())
   count = len(samples)
   return total / count, math.sqrt((count * squares - total * total) / count**2)
+
+
+def loudness(std: float, gain: float) -> float:
+  """Decibel below full scale, as a negative number, of the sound as it was recorded; NaN of digital silence.
+
+  Args:
+    std: of the samples as they are stored, int16 units.
+    gain: that they were multiplied by before.
+  """
+  return 20 * math.log10(std / (32768 * gain)) if std > 0 else math.nan

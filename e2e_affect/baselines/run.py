@@ -68,7 +68,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     for search in record['searches']:
       checkpoint[search['what']] = search['chosen']
     own = own_clock.read(config.data.dir, corpus.manifest, targets)
-    content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, own=own)
+    content = results.evaluate_traces(
+      traces, head, targets, config.seed, checkpoint, own=own, about=corpus.manifest.about
+    )
     plots.write_figures(folder, content, traces, head, targets)
     # Last but for the page: a run that has it is done.
     results.write_results(folder, content, traces, head, targets, own=own)

@@ -1,6 +1,6 @@
 """The CSV of a clip: a row per step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import csv
 import io
 import pathlib
@@ -15,20 +15,28 @@ _FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
 
 
 def write(
-  path: pathlib.Path, clip: Clip, targets: Sequence[str], raw: np.ndarray, post: np.ndarray | None, simulated: bool
+  path: pathlib.Path,
+  clip: Clip,
+  targets: Sequence[str],
+  raw: np.ndarray,
+  post: np.ndarray | None,
+  ends: Mapping[str, np.ndarray],
+  simulated: bool,
 ) -> None:
   """One row per step.
 
   Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
-  `trained_on` where the network learnt from simulated people (a column, because most readers of CSV fail on a comment),
-  `face_found` (0 … 1), `face_x`, `face_y`, `face_size` (pixels of the upright frame; empty where the face is lost).
-  The face's columns are empty where no picture was analysed.
+  `<target>_low` and `<target>_high` where the run has a band, `trained_on` where the network learnt from simulated
+  people (a column, because most readers of CSV fail on a comment), `face_found` (0 … 1), `face_x`, `face_y`,
+  `face_size` (pixels of the upright frame; empty where the face is lost). The face's columns are empty where no picture
+  was analysed.
 
   Args:
     path: the file.
     clip: what the network was given.
     targets: K names.
     raw, post: [T, K]; post may be None.
+    ends: of the band, see `traces.band.ends`.
     simulated: whether the network learnt from a simulated corpus.
   """
   text = io.StringIO()
@@ -38,6 +46,7 @@ def write(
       'time',
       *targets,
       *(f'{target}_post' for target in targets if post is not None),
+      *ends,
       *_SIMULATED_COLUMN[:simulated],
       *_FACE_COLUMNS,
     ]
@@ -46,6 +55,7 @@ def write(
   for traces in (raw, post):
     if traces is not None:
       columns += [traces[:, k].astype(str) for k in range(len(targets))]
+  columns += [values.astype(str) for values in ends.values()]
   if simulated:
     columns.append([_SIMULATED_COLUMN[1]] * clip.steps)
   found = np.char.mod('%.3f', clip.face_found) if clip.crops is not None else np.full(clip.steps, '')

@@ -16,6 +16,7 @@ from data_prep.recordings.clip import Clip
 from e2e_affect.clips.clip_files import PAGE_MARK
 from e2e_affect.clips.network import Network
 from e2e_affect.report.page import render, text_rows
+from e2e_affect.traces import band
 
 MAX_CROPS = 750  # of some 5 KB each; a recording of over 30 s shows every second, every third, … crop
 MAX_PIECES = 4000  # of the waveform
@@ -66,6 +67,7 @@ def write_page(
     most_probable=content.get('most_probable'),
     legend={
       'raw': network.shows == 'numbers' and any(of['postprocessed'] for of in content['targets'].values()),
+      'band': f'{100 * network.band["level"]:g} % band' if 'half_width' in network.band else None,
       'sound': bool(content['sound'] and content['sound']['std_int16']),
       'lost': bool(face and face['share_of_steps'] < 1),
     },
@@ -76,6 +78,7 @@ def write_page(
     face=face and {'share': f'{100 * face["share_of_steps"]:.1f}', 'confidence': f'{face["mean_confidence"]:.2f}'},
     kept=_kept(network, fitted, clip.grid) if fitted.get('fitted_on') else None,
     reason=fitted.get('reason'),
+    band=band.in_words(network.band, network.targets),
     settings=text_rows({key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')}),
     page_mark=PAGE_MARK,
     data=_data(content, clip, raw, post, network),
@@ -112,6 +115,7 @@ def _data(content, clip, raw, post, network) -> dict:
       target: {'raw': rounded(raw[:, k]), 'post': None if post is None else rounded(post[:, k])}
       for k, target in enumerate(network.targets)
     },
+    'band': network.band.get('half_width'),
     'wave': None,
     'lost': [],
   }

@@ -23,6 +23,7 @@ from data_prep.core.errors import CheckpointError, UserError
 from e2e_affect.clips import expression_network, model_card
 from e2e_affect.clips.network import Network
 from e2e_affect.config import stored
+from e2e_affect.traces import band
 
 PARAMETERS_FILE, CONFIG_FILE, ABOUT_FILE = 'parameters.safetensors', 'config.json', 'network.json'
 FORMAT_VERSION = 1
@@ -80,10 +81,13 @@ def load(folder) -> Network:
   variables = traverse_util.unflatten_dict(flat, sep='/')
   network = kind(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
   try:
-    network.postprocess(np.zeros((3, len(network.targets)), np.float32))
+    traces = np.zeros((3, len(network.targets)), np.float32)
+    network.postprocess(traces)
+    band.in_words(network.band, network.targets)
+    network.unlike(0.0, 0.0, traces)
   except (TypeError, AttributeError, KeyError, ValueError) as e:
     raise CheckpointError(
-      f'{folder / ABOUT_FILE}: damaged, its postprocessing cannot be applied ({e!r}); export the run again'
+      f'{folder / ABOUT_FILE}: damaged, its postprocessing or results cannot be applied ({e!r}); export the run again'
     ) from None
   return network
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from e2e_affect import streams
 from e2e_affect.clips.network import Network
+from e2e_affect.traces import band
 
 _MEANING = """\
 Each step of {milliseconds:g} ms gets {targets}, on the scale −1 … 1 of the gold standard that the network was trained
@@ -127,6 +128,7 @@ def _own(network: Network) -> str:
     _results(about) if network.shows == 'numbers' else _results_of_classes(about),
     '## Post-processing',
     _postprocessing(network),
+    *_uncertainty(network),
     '## Limits',
     f'{_LIMITS}\n{_NO_DECISIONS}',
     '## Licence',
@@ -239,6 +241,11 @@ def _postprocessing(network):
   for target, sentences in network.head.in_words(params, grid).items():
     lines += [f'* {target}: {sentence}' for sentence in sentences]
   return '\n'.join(lines)
+
+
+def _uncertainty(network):
+  said = band.in_words(network.band, network.targets)
+  return ['## Uncertainty', f'{said[0]} It says nothing of people of another kind.', _bullets(said[1:])] if said else []
 
 
 def _licence(simulated):

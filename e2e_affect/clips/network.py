@@ -17,7 +17,7 @@ from e2e_affect.evaluate import chunks
 from e2e_affect.layers import recurrent
 from e2e_affect.models import affect
 from e2e_affect.run import origin, workdir
-from e2e_affect.traces import postprocess
+from e2e_affect.traces import band, postprocess, seen
 from e2e_affect.traces.traces import Trace
 
 
@@ -112,9 +112,9 @@ class Network:
 
     Returns:
       `time` [T] seconds, where each step starts; each target [T] float32, on the scale −1 … 1 of the training's gold
-      standard, or the probability of each class; and `<target>_post` [T], after the post-processing, where the run
-      fitted one. Without faces, T counts every step that the sound begins. With both, T is that of the faces; silence
-      follows a shorter sound.
+      standard, or the probability of each class; `<target>_post` [T], after the post-processing, where the run fitted
+      one; `<target>_low` and `<target>_high` [T], the ends of the band, where it has one. Without faces, T counts every
+      step that the sound begins. With both, T is that of the faces; silence follows a shorter sound.
 
     Raises:
       ValueError: an array has another shape or type; a modality that the network needs is missing; one that it has no
@@ -129,6 +129,7 @@ class Network:
     traces |= {target: raw[:, k] for k, target in enumerate(self.targets)}
     if post is not None:
       traces |= {f'{target}_post': post[:, k] for k, target in enumerate(self.targets)}
+      traces |= band.ends(self.band, post, self.targets)
     return traces
 
   def predict(
@@ -172,6 +173,16 @@ class Network:
     )
     fitted = self.head.of_targets(self.about['postprocessing'], heads.Targets.of(self.layout))
     return self.head.apply(fitted, [trace])[0].prediction
+
+  @property
+  def band(self) -> dict:
+    """What `traces.band.fit` found, or {}; it is around what `postprocess` returns."""
+    return self.head.band(self.about['postprocessing'])
+
+  def unlike(self, loudness: float, face: float | None, raw: np.ndarray) -> list[str]:
+    """A note where a recording is unlike those of validation; arguments as those of `traces.seen.notes`."""
+    known = self.about['results'].get(postprocess.FITTED_ON, {}).get('seen', {})
+    return seen.notes(known, loudness, face, raw, self.targets)
 
   def _chunk_steps(self, num_steps, seconds):
     """Steps of a chunk: whole records, for short clips a power of two of them, since each length is compiled once."""

@@ -38,7 +38,7 @@ def network(workdir: str) -> Network:
   )
   evaluated, fitted = {}, {'fitted_on': None, 'reason': 'the run was not evaluated; do so with --mode=evaluate'}
   if (folder / results.RESULTS_FILE).exists():
-    evaluated = results.read_results(folder)
+    evaluated = results.without_people(results.read_results(folder))
     of_step, fitted = evaluated.pop('checkpoint')['step'], evaluated.pop('postprocessing')
     if of_step != checkpoint['step']:
       # Fitted to the traces of another network: applied to this one it would be wrong without a sign of it.

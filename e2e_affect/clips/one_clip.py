@@ -16,6 +16,7 @@ from data_prep.core.errors import DataError
 from data_prep.corpora.recording import Recording
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
+from data_prep.streams import speech
 from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, clip_page, formats, out_folder
 from e2e_affect.clips.formats import table
@@ -23,6 +24,7 @@ from e2e_affect.clips.network import Network
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.run import version
 from e2e_affect.run.origin import SIMULATED
+from e2e_affect.traces import band
 
 _LARGEST_EMBEDDED = 16 << 20  # bytes; a larger clip is embedded as its small copy
 
@@ -99,6 +101,8 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
   ) as bar:
     raw = network.predict(signals, progress=bar.update)
   post = network.postprocess(raw)
+  face = None if clip.crops is None else float(clip.face_found.mean())
+  clip.notes.extend(network.unlike(speech.loudness(clip.audio_std, clip.audio_gain), face, raw))
   cost['network'] = time.perf_counter() - begin
 
   begin = time.perf_counter()
@@ -123,7 +127,8 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
     post,
     _about(network),
   )
-  clip_csv.write(spool / f'{name}.csv', clip, network.targets, raw, post, network.simulated)
+  ends = {} if post is None else band.ends(network.band, post, network.targets)
+  clip_csv.write(spool / f'{name}.csv', clip, network.targets, raw, post, ends, network.simulated)
   if further:  # of the table, so that e2e_affect.convert makes the same of it
     prediction = table.read_clip(
       spool / f'{name}.csv', network.targets, network.shows, network.layout.grid, recording.video.resolve()

@@ -21,7 +21,6 @@ SUFFIXES = tuple(
   '.ogx .opus .qt .snd .spx .tod .trp .ts .tta .vob .w64 .wav .wave .weba .webm .wma .wmv .wv'.split()
 )
 _COLUMNS = ('recording', 'video', 'audio', 'boxes')
-_UNUSED = ('subject', 'partition', 'labels', 'landmarks')  # of a manifest of `data_prep.prepare --corpus=csv`
 
 
 def find(
@@ -32,8 +31,8 @@ def find(
   Args:
     arguments: files, folders (searched with their subfolders, by suffix, links followed, hidden files and `out` left
       alone), and CSV lists with a column `video`, `audio` or both, and optional ones `recording` (its name) and
-      `boxes` (a file with the face's box in the first frame); paths are relative to the list and stay inside its
-      folder.
+      `boxes` (a file with the face's box in the first frame); other columns are not read. Paths are relative to the
+      list and stay inside its folder.
     out: folder that results are written to.
     say: called with a line about each folder of which files were left out.
 
@@ -129,7 +128,8 @@ def _walk(folder, out, closed):
 
 def _of_list(path):
   clips = []
-  for line, row in read_csv(path, required=(), optional=(*_COLUMNS, *_UNUSED)):
+  # Further columns: a manifest of `data_prep.prepare --corpus=csv` is such a list, too.
+  for line, row in read_csv(path, required=(), optional=_COLUMNS, further=True):
     where = f'{path}, line {line}'
     files = {name: path_of_cell(path.parent, row.get(name, ''), where) for name in ('video', 'audio', 'boxes')}
     video, audio = files['video'], files['audio']

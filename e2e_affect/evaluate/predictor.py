@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import math
 from typing import Protocol
 
 import jax
@@ -9,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from data_prep.schema.manifest import Manifest
+from data_prep.streams import speech
 from e2e_affect import heads
 from e2e_affect.evaluate import chunks
 from e2e_affect.input import pipeline, recordings
@@ -65,11 +67,15 @@ class NetworkPredictor:
       group = group_of[first : first + places]
       carry = devices.replicate(recurrent.initial_carry(1, options.layers + options.pool, options.units))
       rows = []
+      loudness: list[float] = []
 
       def inputs():
         context = chunks.context_steps(config.model, manifest.grid)
         for batch in pipeline.evaluation_batches(config, manifest, group, places, context):
           network_inputs, core = chunks.split(batch, context, config.model, manifest)
+          if not rows and 'audio_std' in network_inputs:  # of whole recordings: later chunks repeat it
+            level = (network_inputs['audio_std'], network_inputs['audio_gain'])
+            loudness.extend(speech.loudness(float(std), float(gain)) for std, gain in zip(*level, strict=True))
           network_inputs = absence.without(network_inputs, self.without)
           rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
           yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
@@ -91,6 +97,7 @@ class NetworkPredictor:
             mask=of['mask'],
             face_found=of['face_found'],
             grid=manifest.grid,
+            loudness=loudness[place] if loudness else math.nan,
           )
         )
     return traces

@@ -2,7 +2,13 @@
 
 `results.json`: `{"<partition>": {"raw": R, "postprocessed": R, …counts}, "postprocessing": {…}, "checkpoint": {…}}`
 with R as the head scores, of regression `{"ccc": {target: x}, "ccc_recording_mean": {…}, "ccc_interval": {target: [low,
-high]}, "rmse": {…}, "pearson": {…}}`. Where there is no number there is null, and a `reason` beside it.
+high]}, "rmse": {…}, "rmse_interval": {…}, "pearson": {…}}`. Where there is no number there is null, and a `reason`
+beside it.
+
+Of a partition with labels, `"coverage"` is how much of the gold standard lies in the band that `postprocessing` has,
+see `traces.band`, or null. `"groups"` are the scores by person and by the manifest's columns, of post-processed traces
+where there are any, see `groups.evaluate`. `"seen"`, of validation alone, is what its recordings are like, see
+`traces.seen`: clips are compared with it.
 
 Where a corpus has its labels at times or in units of its own, a partition has `"own_clock"`, too: `{"units": {target:
 [low, high]}, "raw": S, "postprocessed": S}` with S as `own_clock.score` makes it, and the predictions are written in
@@ -16,14 +22,16 @@ has `"without": ["visual"]`, and `predictions_without_visual/`. What it says of 
 from collections.abc import Mapping, Sequence
 import json
 import pathlib
+import types
 from typing import Any
 
 import numpy as np
 
 from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
+from e2e_affect.evaluate import groups
 from e2e_affect.heads import Head
-from e2e_affect.traces import own_clock, own_files, table
+from e2e_affect.traces import band, own_clock, own_files, postprocess, seen, table
 from e2e_affect.traces.own_clock import OwnClock
 from e2e_affect.traces.traces import Trace
 
@@ -53,6 +61,7 @@ def evaluate_traces(
   checkpoint: dict,
   fitted: dict | None = None,
   own: OwnClock | None = None,
+  about: Mapping[str, Mapping[str, str]] = types.MappingProxyType({}),
 ) -> dict:
   """Scores every partition, raw and post-processed; the head fits its post-processing, if it has any.
 
@@ -64,6 +73,7 @@ def evaluate_traces(
     checkpoint: what the predictions were made with, for the record (step, path, …); JSON.
     fitted: the `postprocessing` of another run's results, to be applied instead, by the names of the targets.
     own: the labels at their own times, which heads with an output a target are scored on, too; None: there are none.
+    about: recording -> column -> value, see `Manifest.about`.
 
   Returns:
     The content of `results.json`.
@@ -97,6 +107,8 @@ def evaluate_traces(
     entry['scored_subjects'] = len({t.subject for t in of_partition if t.scored.any()})
     entry['scored_steps'] = int(sum(t.scored.sum() for t in of_partition))
     entry['recordings_without_labels'] = [t.recording for t in of_partition if not t.scored.any()]
+    if partition == postprocess.FITTED_ON:
+      entry['seen'] = seen.ranges(of_partition, head.outputs(targets))
     if not entry['scored_steps']:
       entry['reason'] = 'no labels in this partition'
       continue
@@ -106,6 +118,9 @@ def evaluate_traces(
       entry['postprocessed'] = head.score(processed, targets, seed)
     else:
       entry['reason'] = f'not post-processed: {fitted["reason"]}'
+    of_band = head.band(fitted) if processed else {}
+    entry['coverage'] = band.coverage(of_band, processed, targets) if processed else None
+    entry['groups'] = groups.evaluate(processed or of_partition, about, head, targets, seed, of_band)
     if own and head.outputs(targets) == own.targets:
       entry['own_clock'] = {
         'units': own_clock.units(own),
@@ -188,6 +203,11 @@ def read_results(workdir, without: Sequence[str] = (), suffix: str = '') -> dict
     raise DataError(f'{path}: damaged ({e!r}); make it again with `{command}`') from None
 
 
+def without_people(results: dict) -> dict:
+  """The content of `results.json` without its groups, which name people and say what they are: for what travels."""
+  return {name: {field: value for field, value in of.items() if field != 'groups'} for name, of in results.items()}
+
+
 def read_postprocessing(workdir, head: Head, targets: Sequence[str], without: Sequence[str] = ()) -> dict:
   """The post-processing that another run fitted, without the same streams, for a head and its targets.
 
@@ -208,4 +228,4 @@ def read_postprocessing(workdir, head: Head, targets: Sequence[str], without: Se
     raise DataError(f'{path}: {e}; {hint}') from None
   except (AttributeError, KeyError, TypeError) as e:
     raise DataError(f'{path}: damaged, its post-processing cannot be applied ({e!r}); {hint}') from None
-  return fitted
+  return band.of_another_run(fitted)

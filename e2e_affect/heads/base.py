@@ -309,3 +309,7 @@ class Head:
   def in_words(self, fitted: dict, grid: Grid) -> dict[str, list[str]]:
     """What `fit` chose, in sentences under titles."""
     raise NotImplementedError
+
+  def band(self, fitted: dict) -> dict:
+    """What `traces.band.fit` found about post-processed traces; {} where heads, or earlier versions, have none."""
+    return {}

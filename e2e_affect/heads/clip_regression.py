@@ -8,7 +8,7 @@ import numpy as np
 from e2e_affect.heads import recordings
 from e2e_affect.heads.base import Cell, Loss
 from e2e_affect.heads.losses import LOSSES
-from e2e_affect.heads.regression import Regression, SCALES
+from e2e_affect.heads.regression import Regression, rmse_cell, SCALES
 from e2e_affect.traces.traces import Trace
 
 _CCC = """<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0
@@ -26,7 +26,7 @@ class ClipRegression(recordings.CountsRecordings, Regression):
 
   name = 'clip_regression'
   losses: Mapping[str, Loss] = {name: recordings.loss(loss) for name, loss in LOSSES.items()}
-  table_head = ('CCC (95\u00a0%)', 'Pearson', 'RMSE')
+  table_head = ('CCC (95\u00a0%)', 'Pearson', 'RMSE (95\u00a0%)')
   captions = {'scatter': 'Prediction against gold standard over all recordings of {partition}; darker is more.'}
   meaning = (
     _CCC
@@ -56,7 +56,7 @@ kind. With few subjects it is wide.</p>
   def table(self, r: dict) -> dict[str, tuple[Cell, ...]]:
     """See `Head`."""
     return {
-      target: (Cell(ccc, r['ccc_interval'][target] or ()), Cell(r['pearson'][target]), Cell(r['rmse'][target]))
+      target: (Cell(ccc, r['ccc_interval'][target] or ()), Cell(r['pearson'][target]), rmse_cell(r, target))
       for target, ccc in r['ccc'].items()
     }
 

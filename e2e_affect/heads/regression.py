@@ -10,7 +10,7 @@ import numpy as np
 from data_prep.schema.grid import Grid
 from e2e_affect.heads.base import Cell, classes_of, Head, Loss, Metric, numbers_of, Shared, Targets
 from e2e_affect.heads.losses import LOSSES
-from e2e_affect.traces import bootstrap, metrics, postprocess
+from e2e_affect.traces import band, bootstrap, metrics, postprocess
 from e2e_affect.traces.metrics import Moments
 from e2e_affect.traces.traces import Trace
 
@@ -28,7 +28,7 @@ class Regression(Head):
   best_score = 'ccc_mean'
   best_words = 'mean CCC'
   measure = 'CCC'
-  table_head: tuple[str, ...] = ('CCC (95\u00a0%)', 'per recording', 'Pearson', 'RMSE')
+  table_head: tuple[str, ...] = ('CCC (95\u00a0%)', 'per recording', 'Pearson', 'RMSE (95\u00a0%)')
   captions = {
     'trace': 'One recording of {partition}: the one whose CCC is the median of the partition.',
     'scatter': 'Prediction against gold standard over all scored steps of {partition}; darker is more.',
@@ -43,7 +43,7 @@ With few subjects it is wide, and two models whose intervals overlap much may be
 validation's own post-processed numbers have seen their labels, those of test have not.</p>
 """
     + SCALES
-    + ' RMSE is in these units.</p>'
+    + ' RMSE is in these units. Where the gold standard of a group varies little, its CCC is low; its RMSE is not.</p>'
   )
   meaning_of_several = (
     _CCC
@@ -121,25 +121,25 @@ also tells how far a CCC would move with other people.</p>
       return {target: metric(prediction[:, k], gold[:, k]) for k, target in enumerate(targets)}
 
     recording_mean = metrics.ccc_recording_mean(traces)
-    interval = bootstrap.interval([traces], seed)
     return {
       'ccc': per_target(metrics.ccc),
       'ccc_recording_mean': {target: float(recording_mean[k]) for k, target in enumerate(targets)},
-      # null: fewer than two subjects
-      'ccc_interval': {
-        target: None if math.isnan(interval[k, 0]) else [float(x) for x in interval[k]]
-        for k, target in enumerate(targets)
-      },
+      'ccc_interval': _named(bootstrap.interval([traces], seed), targets),
       'rmse': per_target(metrics.rmse),
+      'rmse_interval': _named(bootstrap.rmse_interval(traces, seed), targets),
       # null: a constant
       'pearson': {target: None if math.isnan(r) else r for target, r in per_target(metrics.pearson).items()},
     }
 
   def table(self, r: dict) -> dict[str, tuple[Cell, ...]]:
     """See `Head`."""
-    others = [r[name] for name in ('ccc_recording_mean', 'pearson', 'rmse')]
     return {
-      target: (Cell(ccc, r['ccc_interval'][target] or ()), *(Cell(other[target]) for other in others))
+      target: (
+        Cell(ccc, r['ccc_interval'][target] or ()),
+        Cell(r['ccc_recording_mean'][target]),
+        Cell(r['pearson'][target]),
+        rmse_cell(r, target),
+      )
       for target, ccc in r['ccc'].items()
     }
 
@@ -165,7 +165,7 @@ also tells how far a CCC would move with other people.</p>
 
   def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
     """See `Head`."""
-    return postprocess.fit(traces, targets)
+    return {**postprocess.fit(traces, targets), 'band': band.fit(traces, targets)}
 
   def of_targets(self, fitted: dict, targets: Sequence[str]) -> dict:
     """See `Head`."""
@@ -178,3 +178,20 @@ also tells how far a CCC would move with other people.</p>
   def in_words(self, fitted: dict, grid: Grid) -> dict[str, list[str]]:
     """See `Head`."""
     return postprocess.in_words(fitted, grid)
+
+  def band(self, fitted: dict) -> dict:
+    """See `Head`."""
+    return fitted.get('band', {})
+
+
+def rmse_cell(r: dict, target: str) -> Cell:
+  """RMSE and its interval; results of earlier versions have none."""
+  return Cell(r['rmse'][target], (r['rmse_interval'][target] or ()) if 'rmse_interval' in r else None)
+
+
+def _named(intervals, targets):
+  """[K, 2] -> target -> [low, high]; None: fewer than two subjects."""
+  return {
+    target: None if math.isnan(low) else [float(low), float(high)]
+    for target, (low, high) in zip(targets, intervals, strict=True)
+  }

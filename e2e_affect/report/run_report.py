@@ -6,11 +6,13 @@ import pathlib
 
 from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
+from e2e_affect.evaluate import groups
 from e2e_affect.evaluate.results import read_results
 from e2e_affect.heads import Head, HEADS
 from e2e_affect.report.page import figure, render, text_rows
 from e2e_affect.run import origin
 from e2e_affect.run import workdir as workdirs
+from e2e_affect.traces import band
 
 REPORT_FILE = 'report.html'
 SEARCH_FILE = 'search.json'
@@ -53,6 +55,8 @@ def write_report(workdir) -> pathlib.Path:
       confusions=_confusions(results, head),
       reasons=_reasons(results, head),
       own_clock=_own_clock(results),
+      uncertainty=_uncertainty(results, head),
+      groups=_groups(results, head),
       figures=[shown for shown in figures if shown],
       meaning=head.meaning,
       fitted=fitted,
@@ -112,12 +116,13 @@ def _headline(results, head):
   return 'No partition has labels: predictions only.'
 
 
+def several(count: int, word: str) -> str:
+  """'1 subject', '2 subjects'."""
+  return f'{count} {word}{"" if count == 1 else "s"}'
+
+
 def _counts(entry):
   """('3 recordings', '2 subjects') that were scored."""
-
-  def several(number, word):
-    return f'{number} {word}{"" if number == 1 else "s"}'
-
   scored = entry['recordings'] - len(entry['recordings_without_labels'])
   subjects = several(entry.get('scored_subjects', entry['subjects']), 'subject')  # older results count all of them
   if scored == entry['recordings']:
@@ -137,17 +142,90 @@ def _metrics(results, head):
     for name in of_stage['raw']:
       for stage, words in STAGES:
         if stage in of_stage:
-          rows.append(
-            {
-              'name': name,
-              'stage': words,
-              'final': stage == 'postprocessed' or not entry['postprocessed'],
-              'cells': [(number(value), _between(interval)) for value, interval in of_stage[stage][name]],
-            }
-          )
+          final = stage == 'postprocessed' or not entry['postprocessed']
+          rows.append({'label': f'{name}, {words}', 'final': final, 'cells': _cells(of_stage[stage][name])})
     counts = ', '.join([*_counts(entry), f'{entry["scored_steps"]:,} steps'])
     partitions.append({'name': partition.capitalize(), 'counts': counts, 'rows': rows})
   return partitions
+
+
+def _cells(cells):
+  return [(number(value), _between(interval)) for value, interval in cells]
+
+
+def _uncertainty(results, head):
+  """What the band is: sentences, and a table of its width and of how much of each partition it holds; or None."""
+  fitted = head.band(results['postprocessing'])
+  targets = list(fitted.get('half_width', {}))
+  if not fitted:
+    return None
+  measured = {name: of for name in _partitions(results) if (of := results[name].get('coverage'))}
+  return {
+    'said': band.in_words(fitted, targets),
+    'head': ['half width', 'of always saying the mean', *(f'in the band, {name}' for name in measured)],
+    'rows': [
+      {
+        'label': target,
+        'cells': [
+          number(x)
+          for x in (
+            fitted['half_width'][target],
+            fitted['of_constant'][target],
+            *(coverage[target] for coverage in measured.values()),
+          )
+        ],
+      }
+      for target in targets
+    ],
+  }
+
+
+def _groups(results, head):
+  """The scores of each column's groups, of every partition that has any."""
+  found = []
+  for partition in _partitions(results):
+    columns = []
+    for column, of in (results[partition].get('groups') or {}).items():
+      covered = any(group['coverage'] for group in of['groups'].values())
+      groups_of = []
+      for value, group in of['groups'].items():
+        rows = [
+          {
+            'label': name,
+            'final': False,
+            'cells': _cells(cells) + ([(number(group['coverage'][name]), None)] if covered else []),
+          }
+          for name, cells in head.table(group['score']).items()
+        ]
+        groups_of.append({'name': value, 'counts': ', '.join(_of_group(group)), 'rows': rows})
+      columns.append(
+        {
+          'name': column,
+          'alone': column == groups.SUBJECT,
+          'head': [*head.table_head, *(['in the band'] if covered else [])],
+          'groups': groups_of,
+          'note': _note_of_groups(column, of),
+        }
+      )
+    if columns:
+      found.append({'partition': partition.capitalize(), 'columns': columns})
+  return found
+
+
+def _of_group(group):
+  return several(group['subjects'], 'subject'), several(group['recordings'], 'recording')
+
+
+def _note_of_groups(column, of):
+  """A sentence about the groups of a column, or ''."""
+  if 'values' in of:
+    return f'{of["values"]} values are too many for groups; give ranges, as “20 to 29”.'
+  if column == groups.SUBJECT:
+    return 'Each is one person: the numbers are about that person alone, and have no interval.'
+  if of['few']:
+    few = ', '.join(f'{value} ({several(of["groups"][value]["subjects"], "subject")})' for value in of['few'])
+    return f'Too small to say anything of: {few}; {groups.FEW} people are needed.'
+  return ''
 
 
 def _confusions(results, head):

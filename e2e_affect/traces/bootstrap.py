@@ -104,6 +104,19 @@ def interval_of(statistic: Callable[[np.ndarray], np.ndarray], of_subjects: np.n
   return _percentiles(replicates[~np.isnan(replicates), None], len(of_subjects))[0]
 
 
+def rmse_interval(traces: Sequence[Trace], seed: int) -> np.ndarray:
+  """95 % interval of the root mean squared error over all scored steps; arguments and result as of `interval`."""
+  of_subject: dict[str, np.ndarray] = {}
+  for trace in traces:
+    squares = (trace.prediction[trace.scored].astype(np.float64) - trace.gold[trace.scored]) ** 2
+    sums = np.array([squares.sum(axis=0), np.full(squares.shape[1], float(len(squares)))])
+    if len(squares):
+      of_subject[trace.subject] = of_subject.get(trace.subject, 0) + sums
+  of_subjects = np.array([of_subject[name] for name in sorted(of_subject)])  # [S, 2, K]
+  rmse = lambda sums: np.sqrt(sums[:, 0] / sums[:, 1])
+  return np.array([interval_of(rmse, of_subjects[:, :, k], seed) for k in range(of_subjects.shape[2])])
+
+
 def better(a_of_seeds: Sequence[Sequence[Trace]], b_of_seeds: Sequence[Sequence[Trace]], seed: int) -> Comparison:
   """Whether predictor A is better than B: a paired bootstrap, in which both meet the same people.
 

@@ -1,6 +1,7 @@
 """Traces: what a network, or any other predictor, says of whole recordings, step by step."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Trace:
     mask: [T] float32, 1 where gold exists and the step is valid.
     face_found: [T] float32 in [0, 1].
     grid: of the steps.
+    loudness: of the sound, see `data_prep.streams.speech`; NaN where the predictor does not hear, or hears nothing.
 
   Raises:
     ValueError: no step, or shapes that do not fit each other.
@@ -35,6 +37,7 @@ class Trace:
   mask: np.ndarray
   face_found: np.ndarray
   grid: Grid = PAPER
+  loudness: float = math.nan
 
   def __post_init__(self):
     if (

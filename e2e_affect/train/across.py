@@ -69,7 +69,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
       logging.warning('%s learnt from the simulated corpus: what it says of others is about nobody', workdir)
     own = own_clock.read(data_dir, manifest, targets)
     fitted = _postprocessing(folder, head, shared)
-    content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted=fitted, own=own)
+    content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
     content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': dataset['preparation'].get('corpus', '')}
     if jax.process_index() == 0:
       results.write_results(folder, content, traces, head, targets, own=own, suffix=suffix)

@@ -68,7 +68,7 @@ def evaluate(
         del traces[partition]
   checkpoint = checkpoint | {'trained_on': origin.of(workdirs.dataset_if_written(workdir)).line}
   own = own_clock.read(config.data.dir, manifest, targets)
-  content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted=fitted, own=own)
+  content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
   if jax.process_index() == 0:
     results.write_results(workdir, content, traces, head, targets, without, own)
     if not without:

@@ -8,12 +8,14 @@ const steps = data.steps, STEP = data.step_seconds, length = steps * STEP;
 const SHARES = data.shows !== 'numbers';
 const names = data.shows === 'recording' ? [] : Object.keys(data.targets);
 const shown = name => data.targets[name].post || data.targets[name].raw;  // what the reader came for
+const halfOf = name => data.band ? data.band[name] : 0;  // of the band around what is shown
 const TAIL = Math.max(1, Math.round(3 / STEP));  // steps of the point's tail: 3 s
 const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
 
-// The smallest of these that holds every trace; the same for the plane, so that both tell the same.
+// The smallest of these that holds every trace, and its band as far as the scale reaches; the same for the plane, so
+// that both tell the same.
 const largest = SHARES ? 1 : names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
-  (a, v) => Math.max(a, Math.abs(v)), most), 0);
+  (a, v) => Math.max(a, Math.abs(v), Math.min(1, Math.abs(v) + halfOf(name))), most), 0);
 const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6].find(x => x >= largest) || Math.ceil(largest);
 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -113,7 +115,8 @@ function drawTraces() {
     c.strokeStyle = css('--grid');
     c.beginPath(); c.moveTo(x, bottom); c.lineTo(x, bottom + 5); c.stroke();
   }
-  // Traces: post-processed strong, raw faint below it.
+  // Bands, then traces: post-processed strong, raw faint below it.
+  for (const name of names) if (halfOf(name)) shade(c, shown(name), halfOf(name), yOf, PLOT.top, bottom, colourOf(name));
   c.lineJoin = 'round';
   for (const name of names) {
     const { raw, post } = data.targets[name];
@@ -135,6 +138,18 @@ function hatch(c, left, top, right, bottom) {
   for (let x = left - (bottom - top); x < right; x += 9) { c.moveTo(x, bottom); c.lineTo(x + bottom - top, top); }
   c.stroke();
   c.restore();
+}
+
+// From half below to half above the values, inside of the plot.
+function shade(c, values, half, yOf, top, bottom, colour) {
+  const inside = v => Math.max(top, Math.min(bottom, yOf(v)));
+  c.beginPath();
+  values.forEach((v, k) => c.lineTo(xOf((k + 0.5) * STEP), inside(v + half)));
+  for (let k = values.length - 1; k >= 0; k--) c.lineTo(xOf((k + 0.5) * STEP), inside(values[k] - half));
+  c.closePath();
+  [c.fillStyle, c.globalAlpha] = [colour, 0.14];
+  c.fill();
+  c.globalAlpha = 1;
 }
 
 function line(c, values, yOf, width) {

@@ -245,6 +245,14 @@ def test_target_names(tmp_path, name):
   assert own.read(path).targets == ('arousal-2',)
 
 
+def test_further_columns_are_what_is_known_of_people(tmp_path):
+  header = 'recording,subject,partition,video,audio,labels,boxes,sex,language,age band,part,box,session'
+  path = manifest(tmp_path, 'a,S,train,v.mp4,,,,f,fr,20 to 29,,,2', 'b,T,test,w.mp4,,,,,de,,1,,1', header=header)
+  (a, b) = own.read(path).recordings
+  assert a.about == {'sex': 'f', 'language': 'fr', 'age band': '20 to 29', 'part': '', 'box': '', 'session': '2'}
+  assert b.about == {'sex': '', 'language': 'de', 'age band': '', 'part': '1', 'box': '', 'session': '1'}
+
+
 def test_own_data_links_inside_its_folder_are_fine(tmp_path):
   path = manifest(tmp_path, 'a,S,train,,link.wav,')
   touch(path.parent / 'real' / 'a.wav')
@@ -263,8 +271,9 @@ def test_manifest_refusals(tmp_path):
   assert len(own.read(manifest(tmp_path, *rows[:2])).recordings) == 2
   with pytest.raises(DataError, match='no recordings'):
     own.read(manifest(tmp_path))
-  with pytest.raises(DataError, match="column 'speaker' is unknown"):
-    own.read(manifest(tmp_path, header='recording,subject,partition,video,audio,labels,speaker'))
+  for name in ('label', 'Boxes', 'landmark', ''):  # a slip is no group of people
+    with pytest.raises(DataError, match=f'column {name!r} is unknown or there twice'):
+      own.read(manifest(tmp_path, header=f'recording,subject,partition,video,audio,labels,{name}'))
   with pytest.raises(DataError, match='leads out of'):
     own.read(
       manifest(

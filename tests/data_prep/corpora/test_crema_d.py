@@ -40,6 +40,18 @@ def test_the_intended_emotion(folder):
   assert sorted(tested) == [str(actor) for actor in range(1001, 1092)]
 
 
+def test_what_is_known_of_the_actors(folder):
+  assert all(r.about == {} for r in corpora.read('crema_d', folder).recordings)
+  people = 'ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,Caucasian,Not Hispanic\n1002,20,Female,Asian,Not Hispanic\n'
+  (folder / 'VideoDemographics.csv').write_text(people)
+  about = {r.subject: r.about for r in corpora.read('crema_d', folder).recordings}
+  assert about['1001'] == {'age': '50 to 59', 'sex': 'Male', 'race': 'Caucasian', 'ethnicity': 'Not Hispanic'}
+  assert about['1002']['age'] == '20 to 29' and about['1006'] == {}
+  (folder / 'VideoDemographics.csv').write_text(people.replace('20', 'twenty'))
+  with pytest.raises(DataError, match="VideoDemographics.csv, line 3: age 'twenty'; expected years"):
+    crema_d.read(folder)
+
+
 def test_a_video_has_its_own_sound(folder):
   (folder / 'VideoFlash').mkdir()
   (folder / 'VideoFlash' / '1001_IEO_NEU_XX.flv').touch()

@@ -29,6 +29,7 @@ def test_classes_are_those_of_the_name(folder):
     ('16a05Tb', '16', 'train', 'sadness'),
     ('16a07Wa', '16', 'train', 'anger'),
   ]
+  assert [r.about['sex'] for r in corpus.recordings] == ['male'] * 2 + ['female'] * 4
   assert corpus.recordings[0].audio == folder / 'wav' / '03a01Wa.wav' and corpus.recordings[0].video is None
   assert corpus.classes['emotion'] == ('anger', 'boredom', 'disgust', 'fear', 'happiness', 'sadness', 'neutral')
   assert list(corpus.folds) == ['03', '08', '16'] and corpus.folds['16']['03'] == 'validation'

@@ -47,6 +47,7 @@ def test_four_classes(folder):
     ('Ses01F_impro01_M001', '1M', 'test', 'happiness'),
     ('Ses02M_script01_1b_FXX0', '2F', 'validation', 'anger'),
   ]
+  assert [r.about for r in corpus.recordings] == [{'sex': sex} for sex in ('female', 'male', 'female')]
   assert corpus.classes == {'emotion': ('anger', 'happiness', 'sadness', 'neutral')}
   assert corpus.recordings[2].audio == (
     folder / 'Session2' / 'sentences' / 'wav' / 'Ses02M_script01_1b' / 'Ses02M_script01_1b_FXX0.wav'

@@ -45,6 +45,12 @@ def test_takes_and_what_is_absent(tmp_path):
   assert corpus.streams == ('speech', 'visual') and corpus.targets == ('emotion',)
   assert corpus.classes == {'emotion': ravdess.EMOTIONS} and len(ravdess.EMOTIONS) == 8
   assert ('1 songs', 'in no partition', 'speech') in corpus.absent
+  assert [tuple(r.about.values()) for r in corpus.recordings] == [
+    ('female', 'normal'),
+    ('male', 'normal'),
+    ('female', 'normal'),
+    ('female', 'strong'),
+  ]
   lacking = [name for name, _, what in corpus.absent if what == 'recordings']
   assert len(lacking) == 20 and ('actor 3', 'train', 'recordings') in corpus.absent
 

@@ -81,6 +81,27 @@ def test_another_label_is_prepared_anew_and_other_folds_change_the_manifest_alon
     prepared(source, out)
 
 
+def test_what_is_known_of_people_changes_the_manifest_alone(source, tmp_path, monkeypatch, capsys):
+  out = tmp_path / 'out'
+  first = prepared(source, out).manifest
+  assert first.about == {} and 'divide people by' not in capsys.readouterr().out
+
+  def read_about(source, **arguments):
+    corpus = read_corpus(source, **arguments)
+    return dataclasses.replace(
+      corpus, recordings=[dataclasses.replace(r, about={'sex': 'fm'[r.subject == 'S2']}) for r in corpus.recordings]
+    )
+
+  monkeypatch.setitem(corpora.READERS, 'classes', corpora.Entry(read_about))
+  (source / 'c.wav').write_bytes(b'damaged')  # what is refused is not in the manifest
+  with pytest.raises(DataError, match='1 of 3'):
+    prepared(source, out)
+  manifest = Manifest.read(out)
+  assert manifest.about == {'a': {'sex': 'f'}, 'b': {'sex': 'm'}}
+  assert [s.sha256 for s in manifest.shards] == [s.sha256 for s in first.shards[:2]]
+  assert 'reports divide people by: sex\n' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('label', ['sorrow', None, 2.0])
 def test_a_label_that_is_no_class_is_refused(source, tmp_path, monkeypatch, label):
   monkeypatch.setitem(CLIPS, 'b', ('S2', 'validation', 2.0, label))

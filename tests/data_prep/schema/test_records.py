@@ -161,6 +161,20 @@ def test_manifest_with_classes_and_folds(tmp_path):
   assert Manifest.read(tmp_path).classes == {} and Manifest.read(tmp_path).folds == {}
 
 
+def test_manifest_with_what_is_known_of_people(tmp_path):
+  about = {'P16': {'sex': 'female', 'language': ''}}
+  known = dataclasses.replace(manifest(), about=about)
+  known.write(tmp_path)
+  assert Manifest.read(tmp_path) == known and known.of_fold('').about == about
+  path = tmp_path / MANIFEST
+  for wrong in ({'P16': {'sex': 1}}, {'P16': 'female'}, ['P16']):
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'about': wrong}))
+    with pytest.raises(DataError, match='damaged'):
+      Manifest.read(tmp_path)
+  manifest().write(tmp_path)  # without, the file is that of before
+  assert 'about' not in json.loads(path.read_text()) and Manifest.read(tmp_path).about == {}
+
+
 def test_a_fold_divides_the_recordings_by_subject():
   one = with_classes()
   shards = [

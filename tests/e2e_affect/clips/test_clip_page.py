@@ -7,12 +7,13 @@ import subprocess
 
 import numpy as np
 import pytest
+import soundfile
 
 from e2e_affect.clips import analyse, clip_page
 from e2e_affect.report.page import asset
 from tests import browser, clips
 from tests.data_prep.recordings.test_clip import portrait
-from tests.networks import small_network
+from tests.networks import BAND, network_with_band, small_network
 
 needs_browser = pytest.mark.skipif(browser.BINARY is None, reason='no Chromium in the PATH: the page is not tested')
 WHERE = 'parseFloat(document.getElementById("cursor").style.left)'
@@ -111,6 +112,26 @@ def test_face_and_shading(pages, page):
   page.wait('!document.getElementById("message").hidden')
   page.run('seek(1.5)')
   assert abs(page.run(WHERE) - expected_cursor(page, 1.5)) < 1
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_band_is_shaded(page, tmp_path):
+  soundfile.write(tmp_path / 'a.wav', np.zeros(48_000), 16_000)  # silence: no waveform is drawn
+  analyse.analyse(network_with_band('speech'), [str(tmp_path / 'a.wav')], tmp_path / 'out')
+  page.size(1280, 900)
+  page.open(tmp_path / 'out' / 'a.html')
+  page.wait('traces.width > 600')
+  # Opacity of the canvas at step 37, so many half widths of valence from its trace; 10 and 26 pixels are the margins.
+  opacity = (
+    'halves => {{ const height = traces.getBoundingClientRect().height, half = (height - 36) / 2;'
+    'const y = 10 + half - half * (shown("valence")[37] + halves * halfOf("valence")) / limit;'
+    'const ratio = window.devicePixelRatio || 1;'
+    'return traces.getContext("2d").getImageData(xOf(37.5 * STEP) * ratio, y * ratio, 1, 1).data[3]; }}'
+  )
+  inside, outside = (page.run(f'({opacity.format()})({halves})') for halves in (-0.9, -1.1))
+  assert inside - outside > 20 and page.complaints() == []
+  assert page.run('limit') >= BAND['half_width']['valence']
 
 
 @needs_browser

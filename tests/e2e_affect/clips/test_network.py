@@ -159,6 +159,26 @@ def test_a_folder_travels(speech, folder):
     'e2e_affect.load',
   ):
     assert words in card, words
+  assert 'Uncertainty' not in card  # a run of before there were bands
+
+
+def test_a_band_travels(tmp_path):
+  network = networks_of_tests.network_with_band('speech')
+  exported.save(network, tmp_path / 'net')
+  loaded = e2e_affect.load(tmp_path / 'net')
+  traces = loaded(audio=sound(30))
+  for target, half in networks_of_tests.BAND['half_width'].items():
+    np.testing.assert_allclose(traces[f'{target}_low'], traces[f'{target}_post'] - half, atol=1e-6)
+    np.testing.assert_allclose(traces[f'{target}_high'], traces[f'{target}_post'] + half, atol=1e-6)
+  assert loaded.unlike(-50.0, None, np.zeros((3, 2), np.float32)) and not loaded.unlike(-30.0, None, np.zeros((3, 2)))
+  card = (tmp_path / 'net' / 'README.md').read_text()
+  for words in (
+    'The 90 % band is arousal ±0.250 and valence ±0.500 around the post-processed values.',
+    'from 81 to 91 % of the steps',
+    '* arousal: 50 % as wide as the band of always saying the mean, ±0.500.',
+    '* valence: wider than the band of always saying the mean, ±0.400: of a single moment nothing is known.',
+  ):
+    assert words in card, words
 
 
 def test_loading_takes_three_lines_and_no_tensorflow(folder):
@@ -203,7 +223,17 @@ def flip(path):
     (
       lambda f: change(f, postprocessing={'fitted_on': 'validation'}),
       CheckpointError,
-      'its postprocessing cannot be applied .KeyError..targets',
+      'its postprocessing or results cannot be applied .KeyError..targets',
+    ),
+    (
+      lambda f: change(f, postprocessing={**networks_of_tests.POSTPROCESSING, 'band': {'level': 0.9}}),
+      CheckpointError,
+      'its postprocessing or results cannot be applied .KeyError..half_width',
+    ),
+    (
+      lambda f: change(f, results={'validation': {'seen': {'loudness': 3}}}),
+      CheckpointError,
+      'its postprocessing or results cannot be applied .TypeError',
     ),
     (lambda f: (f / 'network.json').write_text('{"format_version": 99}'), UserError, 'format version 99'),
     (lambda f: flip(f / 'parameters.safetensors'), CheckpointError, 'SHA-256'),

@@ -30,7 +30,7 @@ from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.run import origin, workdir
 from e2e_affect.train import checkpoint_files, finish, train_state
 from tests import clips
-from tests.networks import layout, small_config, small_network
+from tests.networks import BAND, layout, network_with_band, small_config, small_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / 'shared' / 'data'
@@ -135,6 +135,34 @@ def test_sounds_of_all_kinds_and_a_bad_one_among_them(tmp_path, capsys):
   ]
   assert not [path for path in (tmp_path / 'out').iterdir() if path.name.startswith('.')]  # no temporary folder is left
   assert 'bad.mp4: not readable' in (tmp_path / 'out' / 'index.html').read_text()
+
+
+def test_the_band_and_a_clip_unlike_those_of_validation(tmp_path, capsys):
+  noise = np.random.default_rng(0).normal(0, 1, 32_000)
+  soundfile.write(tmp_path / 'usual.wav', noise[:16_000] * 10 ** (-30 / 20), 16_000, 'FLOAT')
+  soundfile.write(tmp_path / 'quiet.wav', noise[16_000:] * 10 ** (-52 / 20), 16_000, 'FLOAT')
+  analyse.analyse(network_with_band('speech'), [str(tmp_path)], tmp_path / 'out')
+  printed = capsys.readouterr().out
+  note = 'unlike the recordings of validation (their range in parentheses): sound of −52 dB (−36 … −24)'
+  assert printed.count('unlike') == 1 and note in printed
+  for name in ('usual', 'quiet'):
+    content = check_files(tmp_path / 'out', name, 25)
+    assert content['postprocessing']['band'] == BAND
+    assert (note in content['notes']) == (name == 'quiet')
+    page = (tmp_path / 'out' / f'{name}.html').read_text()
+    assert (note in page) == (name == 'quiet')
+    assert '<i class="block band"></i>90 % band' in page and 'of a single moment nothing is known' in page
+    assert '"band":{"arousal":0.25,"valence":0.5}' in page
+    for target, half in BAND['half_width'].items():
+      post = column(tmp_path / 'out' / f'{name}.csv', f'{target}_post')
+      np.testing.assert_allclose(column(tmp_path / 'out' / f'{name}.csv', f'{target}_low'), post - half, atol=1e-6)
+      np.testing.assert_allclose(column(tmp_path / 'out' / f'{name}.csv', f'{target}_high'), post + half, atol=1e-6)
+  # A run of before there were bands: its files are as they were.
+  analyse.analyse(small_network('speech'), [str(tmp_path / 'quiet.wav')], tmp_path / 'old')
+  content = check_files(tmp_path / 'old', 'quiet', 25)
+  assert 'band' not in content['postprocessing'] and 'arousal_low' not in rows(tmp_path / 'old' / 'quiet.csv')[0]
+  page = (tmp_path / 'old' / 'quiet.html').read_text()
+  assert 'class="block band"' not in page and '"band":null' in page and 'unlike the recordings' not in page
 
 
 def test_each_of_two_people_with_a_channel_of_their_own(tmp_path):

@@ -67,7 +67,7 @@ def test_lists(tmp_path):
     ('a', 'a.mp4', None, None),
   ]
   # A manifest of `data_prep.prepare --corpus=csv` is a list, too.
-  (tmp_path / 'own.csv').write_text('recording,subject,partition,video,audio,labels\nP1,P1,test,v/a.mp4,,l.csv\n')
+  (tmp_path / 'own.csv').write_text('recording,subject,partition,video,audio,labels,sex\nP1,P1,test,v/a.mp4,,l.csv,f\n')
   assert found([str(tmp_path / 'own.csv')]) == [('P1', 'a.mp4', None)]
 
 
@@ -76,7 +76,8 @@ def test_lists(tmp_path):
   [
     ('', 'empty'),
     ('video\n', 'no rows'),
-    ('film\na.mp4\n', "column 'film' is unknown"),
+    ('film\na.mp4\n', 'line 2: neither video nor audio; expected a header with video, audio or both'),
+    ('videos\na.mp4\n', "column 'videos' is unknown"),
     ('video\n../a.mp4\n', 'leads out of'),
     ('video\n/etc/passwd\n', 'leads out of'),
     ('video,audio\n,\n', 'line 2: neither video nor audio'),

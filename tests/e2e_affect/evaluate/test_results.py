@@ -12,7 +12,7 @@ import pytest
 from data_prep.core.errors import DataError
 from e2e_affect.evaluate import results
 from e2e_affect.heads.regression import Regression
-from e2e_affect.traces import postprocess
+from e2e_affect.traces import band, postprocess
 from e2e_affect.traces.traces import Trace
 
 TARGETS = ['arousal', 'valence']
@@ -61,7 +61,8 @@ def test_schema_and_numbers():
   found = evaluate(traces)
   assert list(found) == ['validation', 'test', 'postprocessing', 'checkpoint']
   assert found['checkpoint'] == CHECKPOINT
-  assert found['postprocessing'] == postprocess.fit(traces['validation'], TARGETS)
+  fitted = {**postprocess.fit(traces['validation'], TARGETS), 'band': band.fit(traces['validation'], TARGETS)}
+  assert found['postprocessing'] == fitted and 'reason' in fitted['band']  # of four people
   assert found['postprocessing']['targets']['arousal']['centring']['kept']
   processed = postprocess.apply(found['postprocessing'], traces['test'])
   assert {k: found['test'][k] for k in ('recordings', 'subjects', 'recordings_without_labels')} == {
@@ -72,7 +73,7 @@ def test_schema_and_numbers():
   assert found['test']['scored_steps'] == sum(int(t.mask.sum()) for t in traces['test'])
   for name, of_stage in (('raw', traces['test']), ('postprocessed', processed)):
     r = found['test'][name]
-    assert list(r) == ['ccc', 'ccc_recording_mean', 'ccc_interval', 'rmse', 'pearson']
+    assert list(r) == ['ccc', 'ccc_recording_mean', 'ccc_interval', 'rmse', 'rmse_interval', 'pearson']
     for k, target in enumerate(TARGETS):
       p = np.concatenate([t.prediction[t.mask > 0, k] for t in of_stage]).astype(np.float64)
       g = np.concatenate([t.gold[t.mask > 0, k] for t in of_stage]).astype(np.float64)
@@ -86,6 +87,8 @@ def test_schema_and_numbers():
         for t in of_stage
       ]
       assert r['ccc_recording_mean'][target] == pytest.approx(np.mean(per_recording), abs=1e-12)
+      rmse = HEAD.table(r)[target][-1]
+      assert (rmse.value, rmse.interval) == (r['rmse'][target], r['rmse_interval'][target])
       low, high = r['ccc_interval'][target]
       assert low < r['ccc'][target] < high
   assert found['test']['raw']['ccc']['arousal'] < found['test']['postprocessed']['ccc']['arousal']
@@ -236,3 +239,28 @@ def test_postprocessing_of_other_targets_is_refused_in_one_line(tmp_path, change
   with pytest.raises(DataError, match=f'results.json: {said}[^\n]*; name another run') as e:
     results.read_postprocessing(tmp_path, HEAD, TARGETS[::-1])
   assert e.value.exit_code == 65
+
+
+def test_band_groups_and_ranges(tmp_path):
+  traces = {'validation': make_traces('validation', 6, 1), 'test': make_traces('test', 3, 2)}
+  about = {t.recording: {'sex': 'fm'[k % 2]} for of in traces.values() for k, t in enumerate(of)}
+  found = evaluate(traces, about=about)
+  of_band = found['postprocessing']['band']
+  assert of_band['subjects'] == 6
+  for partition, of in traces.items():
+    processed = postprocess.apply(found['postprocessing'], of)
+    assert found[partition]['coverage'] == band.coverage(of_band, processed, TARGETS)
+    assert list(found[partition]['groups']) == ['subject', 'sex']
+    (first,) = [t for t in processed if t.recording == f'{partition}0']
+    group = found[partition]['groups']['subject']['groups'][first.subject]
+    assert group['score'] == HEAD.score([first], TARGETS, 3)  # as post-processed
+    assert group['coverage'] == band.coverage(of_band, [first], TARGETS)
+  assert list(found['validation']['seen']['outputs']) == TARGETS and 'seen' not in found['test']
+  results.write_results(tmp_path, found, traces, HEAD, TARGETS)
+  # Another run takes the post-processing, and no band of a network that is not its own.
+  theirs = results.read_postprocessing(tmp_path, HEAD, TARGETS)
+  ours = evaluate({'test': traces['test']}, fitted=theirs)
+  assert ours['test']['coverage'] is None and 'another run' in ours['postprocessing']['band']['reason']
+  # What travels names nobody.
+  text = json.dumps(results.without_people(found))
+  assert not any(t.subject in text for of in traces.values() for t in of) and '"coverage"' in text

@@ -12,6 +12,7 @@ import pytest
 
 from data_prep.core.errors import DataError
 from e2e_affect.report import __main__, comparison, run_report
+from tests.networks import BAND
 
 PNG = b'\x89PNG not a real image'
 
@@ -132,9 +133,56 @@ def test_report_of_a_run(tmp_path):
   assert 'prefers-color-scheme: dark' in content and 'name="viewport"' in content
 
 
+def with_band_and_groups():
+  results = make_results()
+  results['postprocessing']['band'] = BAND
+  results['validation']['coverage'] = {'arousal': 0.903, 'valence': 0.904}
+  results['test']['coverage'] = {'arousal': 0.871, 'valence': 0.862}
+  one = {'subjects': 1, 'recordings': 2, 'score': stage(0.51, 0.52), 'coverage': {'arousal': 0.721, 'valence': 0.722}}
+  results['test']['groups'] = {
+    'subject': {'groups': {'P1': one, 'P2': one}, 'few': ['P1', 'P2']},
+    'sex': {'groups': {'female': {**one, 'subjects': 9, 'recordings': 9}, 'male': one}, 'few': ['male']},
+    'age': {'groups': {}, 'values': 43},
+  }
+  return results
+
+
+def test_band_and_groups_of_people(tmp_path):
+  page = read_page(run_report.write_report(make_run(tmp_path / 'run', with_band_and_groups())))
+  for text in (
+    'How far off it may be',
+    'in the band, test',
+    'in the band, validation',
+    '0.871',
+    '0.904',
+    'of the 9 people of validation, each weighing the same.',
+    'A new person of their kind is expected to have from 81 to 91 % of the steps inside',
+    'valence: wider than the band of always saying the mean, ±0.400: of a single moment nothing is known.',
+    'Groups of people',
+    'Each is one person: the numbers are about that person alone, and have no interval.',
+    '9 subjects, 9 recordings',
+    '1 subject, 2 recordings',
+    'Too small to say anything of: male (1 subject); 5 people are needed.',
+    '43 values are too many for groups; give ranges, as “20 to 29”.',
+    '0.721',
+  ):
+    assert text in page.text, text
+  assert page.text.index('Groups of people') < page.text.index('What the numbers mean')
+  # Neither in results of earlier versions, nor of heads that have no band.
+  old = read_page(run_report.write_report(make_run(tmp_path / 'old')))
+  assert 'How far off' not in old.text and 'Groups of people' not in old.text
+  few = make_results()
+  few['postprocessing']['band'] = {'level': 0.9, 'subjects': 2, 'reason': 'validation has labels of 2 people; …'}
+  page = read_page(run_report.write_report(make_run(tmp_path / 'few', few)))
+  assert 'There is no 90 % band: validation has labels of 2 people' in page.text and 'half width' not in page.text
+
+
 def test_everything_is_escaped(tmp_path):
   evil = '<script>alert("1")</script>'
-  results = json.loads(json.dumps(make_results()).replace('arousal', evil.replace('"', '\\"')))
+  results = json.dumps(with_band_and_groups())
+  for word in ('arousal', 'sex', 'female'):
+    results = results.replace(word, json.dumps(evil)[1:-1])
+  results = json.loads(results)
   results['checkpoint'] = {evil: evil}
   results['test']['recordings_without_labels'] = [evil]
   results['validation']['reason'] = evil

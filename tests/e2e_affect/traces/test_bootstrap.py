@@ -60,6 +60,20 @@ def test_interval_equals_resampled_steps():
     assert found[k, 0] < metrics.ccc(prediction[:, k], gold[:, k]) < found[k, 1]
 
 
+def test_interval_of_the_rmse_equals_resampled_people():
+  traces = subjects(6, steps=157)
+  names = sorted({t.subject for t in traces})
+  of = [metrics.pooled([t for t in traces if t.subject == name]) for name in names]
+  rng, found = np.random.default_rng(1), []
+  for _ in range(4000):
+    drawn = [of[s] for s in rng.integers(6, size=6)]
+    found.append([np.sqrt(np.concatenate([(p - g)[:, k] ** 2 for p, g in drawn]).mean()) for k in range(2)])
+  expected = expanded(np.array(found), 6)
+  interval = bootstrap.rmse_interval(traces, seed=2)
+  np.testing.assert_allclose(interval, expected, atol=0.1 * np.ptp(expected, axis=1).min())
+  assert np.isnan(bootstrap.rmse_interval(traces[:2], seed=2)).all()  # both of one subject
+
+
 def test_the_ends_are_percentiles_that_student_asks_for():
   replicates = np.random.default_rng(0).permutation(np.linspace(0, 1, 10_001))[:, None]
   # t(8) = 2.306, · √(9/8) = 2.446, Φ(−2.446) = 0.00722; t(14) = 2.145, · √(15/14) = 2.220, Φ(−2.220) = 0.0132.
