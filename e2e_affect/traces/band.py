@@ -8,9 +8,14 @@ band's half width is the smallest with which the mean of the people's coverages 
 What follows for a person drawn from the same kind, whatever the errors are distributed like: let F_i(h) be the share of
 the steps of person i whose error is at most h, and let h reach 0.9 n in the sum over the n people. With the new person
 the sum is at least 0.9 n and, but for ties, below 0.9 n + 1; all n + 1 people are equally likely to be the new one. The
-expected coverage lies therefore from 0.9 n / (n + 1) to (0.9 n + 1) / (n + 1): from 81 to 91 % with nine people. A band
-that is sure of 90 % or more would be as wide as the largest error of any step of nine people. How many of the steps of
-one given person lie inside is not said at all.
+expected coverage lies therefore from 0.9 n / (n + 1) to (0.9 n + 1) / (n + 1): from 81 to 91 % with nine people. How
+many of the steps of one given person lie inside is not said at all.
+
+The low end is for people who have nothing in common. With nine made people the expected coverage was 90.0 % where all
+are alike, 89.3 % where biases vary as much as a person's errors do, and 87.6 % where they vary twice as much and the
+size of errors differs, too. A low end of 90 % would need a band as wide as the largest error of any step. With one half
+way between, from 85 to 95 %, coverage was 92 to 94.5 %. On 400 divisions of the 18 people of the simulated corpus's
+validation and test into nine and nine, this band held 89.6 % of the others' arousal and 89.9 % of their valence.
 
 Post-processing is fitted on the same people. The errors of a person are therefore taken after post-processing that was
 fitted without this person. The checkpoint was chosen on them, too; that is not undone.
