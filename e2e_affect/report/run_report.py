@@ -189,14 +189,11 @@ def _groups(results, head):
       covered = any(group['coverage'] for group in of['groups'].values())
       groups_of = []
       for value, group in of['groups'].items():
-        rows = [
-          {
-            'label': name,
-            'final': False,
-            'cells': _cells(cells) + ([(number(group['coverage'][name]), None)] if covered else []),
-          }
-          for name, cells in head.table(group['score']).items()
-        ]
+        rows = []
+        for name, cells in head.table(group['score']).items():
+          shown = _cells(cells) if column != groups.SUBJECT else [(number(cell.value), None) for cell in cells]
+          shown += [(number(group['coverage'][name]), None)] if covered else []
+          rows.append({'label': name, 'final': False, 'cells': shown})
         groups_of.append({'name': value, 'counts': ', '.join(_of_group(group)), 'rows': rows})
       columns.append(
         {
