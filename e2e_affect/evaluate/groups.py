@@ -49,7 +49,7 @@ def evaluate(
     if column != SUBJECT and len(members) > MOST_VALUES:
       found[column] = {'groups': {}, 'values': len(members)}
       continue
-    groups = {
+    groups: dict[str, dict] = {
       value: {
         'subjects': len({t.subject for t in of}),
         'recordings': len(of),

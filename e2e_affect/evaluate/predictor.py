@@ -66,7 +66,7 @@ class NetworkPredictor:
     for first in range(0, len(group_of), places):
       group = group_of[first : first + places]
       carry = devices.replicate(recurrent.initial_carry(1, options.layers + options.pool, options.units))
-      rows = []
+      rows: list[dict[str, np.ndarray]] = []
       loudness: list[float] = []
 
       def inputs():

@@ -105,7 +105,7 @@ def ends(fitted: Mapping, traces: np.ndarray, targets: Sequence[str]) -> dict[st
   width = half_widths(fitted, targets)
   if width is None:
     return {}
-  found = {}
+  found: dict[str, np.ndarray] = {}
   for k, target in enumerate(targets):
     found |= {
       f'{target}_low': traces[:, k] - np.float32(width[k]),
