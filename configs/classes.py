@@ -4,9 +4,9 @@
     python launch/sweep.py --config=configs/classes.py --out=runs/folds --set data.dir=data/ravdess \
         --set data.fold=1,2,3
 
-`configs/classes.py:visual` reads the faces, `configs/classes.py:fused` both. The paper has no classes. Its speech network
-asks for more speakers than such corpora have, so this one begins as a spectrogram; docs/classes.md says what it is made
-of, and what the numbers mean. RAVDESS, folds 1 to 3: UAR .543 on average (chance .125).
+`configs/classes.py:visual` reads the faces, `configs/classes.py:fused` both. The paper has no classes. Its speech
+network asks for more speakers than such corpora have, so this one begins as a spectrogram; docs/classes.md says what it
+is made of, and what the numbers mean. RAVDESS, folds 1 to 3: UAR .543 on average (chance .125).
 """
 
 import ml_collections
