@@ -12,6 +12,9 @@ from e2e_affect.streams import sound_augmentation
 S = 640
 
 
+at_other_speed = jax.jit(sound_augmentation.at_other_speed, static_argnums=1)
+
+
 def keys_of(count, seed=0):
   return jax.random.split(jax.random.key(seed), count)
 
@@ -34,7 +37,7 @@ def test_another_speed_is_the_interpolation_of_the_samples_and_moves_labels():
   rng = np.random.default_rng(0)
   count, steps = 8, 10
   batch = batch_of(rng.integers(-20000, 20000, (count, steps, S)), [10] * 5 + [6, 3, 1])
-  played = sound_augmentation.at_other_speed(batch, 0.2, keys_of(count))
+  played = at_other_speed(batch, 0.2, keys_of(count))
   speeds = drawn(count, 0.2)
   assert min(speeds) < 95 and max(speeds) > 105
   for b, speed in enumerate(np.array(speeds) / 100):
@@ -58,7 +61,7 @@ def test_a_faster_tone_is_a_higher_one():
   steps = 50
   tone = 10000 * np.sin(2 * np.pi * 440 * np.arange(steps * S) / 16000)
   batch = batch_of(np.stack([tone.reshape(steps, S)] * 4), [steps] * 4)
-  played = sound_augmentation.at_other_speed(batch, 0.1, keys_of(4, seed=1))
+  played = at_other_speed(batch, 0.1, keys_of(4, seed=1))
   for sound, speed in zip(np.asarray(played['audio']), drawn(4, 0.1, seed=1), strict=True):
     half = sound.reshape(-1)[: steps * S // 2]
     heard = np.abs(np.fft.rfft(half * np.hanning(len(half)), 160000)).argmax() / 10  # Hz
@@ -69,7 +72,7 @@ def test_long_sequences_are_played_to_the_sample():
   """A float32 of the place would be wrong by samples after ten minutes."""
   steps = 15_000
   ramp = (np.arange(steps * S) % 1000).astype(np.int16).reshape(1, steps, S)
-  played = sound_augmentation.at_other_speed(batch_of(ramp, [steps]), 0.1, keys_of(1, seed=3))
+  played = at_other_speed(batch_of(ramp, [steps]), 0.1, keys_of(1, seed=3))
   (speed,) = drawn(1, 0.1, seed=3)
   number = np.arange(9_000_000, 9_000_000 + 2000, dtype=np.int64)
   low, rest = np.divmod(number * speed, 100)
