@@ -40,6 +40,7 @@ def random_network(modality: str, quick: bool) -> Network:
       'label_scale': {},
       'postprocessing': {'fitted_on': None, 'reason': 'random'},
       'checkpoint': {'step': 0},
+      'results': {},
       'commit': '',
     },
   )

@@ -22,6 +22,7 @@ from e2e_affect import heads
 from e2e_affect.layers import resnet
 from e2e_affect.paper import plan
 from e2e_affect.run import workdir
+from e2e_affect.traces import band
 from e2e_affect.train import checkpoint_files, init_from, loop, train_state
 from tests.networks import layout
 
@@ -356,7 +357,8 @@ def test_all_stages(tmp_path, monkeypatch, capsys, reproduce):
     results = json.loads((out / f'final_{name}' / 'results.json').read_text())
     earlier = json.loads((out / name / 'results.json').read_text())
     assert results['test']['scored_steps'] == 150 and 'validation' not in results
-    assert results['postprocessing'] == earlier['postprocessing']
+    assert results['postprocessing'] == band.of_another_run(earlier['postprocessing'])
+    assert 'that of another run' in results['postprocessing']['band']['reason']
     config = json.loads((out / f'final_{name}' / 'config.json').read_text())
     assert config['epochs'] == 2 and config['data']['train_on'] == ['train', 'validation']
     assert results['checkpoint']['step'] == 4 and results['checkpoint']['chosen_by'] == 'newest'  # 2 · (3 + 3) / 3
