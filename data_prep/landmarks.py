@@ -13,7 +13,7 @@ point of the aligned shape is from the mean's, in these deviations; 0 where no l
 
 from absl import flags
 
-from data_prep.core import cli
+from data_prep.core import cli, pool
 from data_prep.face import landmark_providers
 from data_prep.shards import landmarks
 
@@ -26,11 +26,13 @@ def _define_flags():
     landmark_providers.MTCNN,
     'mtcnn, a folder of CSV or NPZ files, a manifest, or a model file (.onnx, .dat, .task).',
   )
+  flags.DEFINE_integer('jobs', pool.cores(), 'How many processes look for landmarks.', lower_bound=1)
 
 
 def main() -> None:
   """Does what the flags say."""
-  landmarks.add_landmarks(flags.FLAGS.data, flags.FLAGS.source, flags.FLAGS.out)
+  asked = flags.FLAGS
+  landmarks.add_landmarks(asked.data, asked.source, asked.out, jobs=asked.jobs)
 
 
 if __name__ == '__main__':

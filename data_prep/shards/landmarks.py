@@ -1,16 +1,16 @@
 """Adds landmarks, Procrustes-aligned, to every step of a data folder (paper, section V-D)."""
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
-import sys
 
 import numpy as np
-import tqdm
 
-from data_prep.core import atomic, cli
+from data_prep.core import atomic, cli, pool, progress
 from data_prep.core.errors import DataError, UserError
 from data_prep.face import jpeg, landmark_features, landmark_providers
 from data_prep.schema.fields import Layout
@@ -19,16 +19,17 @@ from data_prep.shards import own_labels, prepare, read, write
 from data_prep.streams import STREAMS
 
 
-def add_landmarks(data, source: str, out) -> Manifest:
+def add_landmarks(data, source: str, out, jobs: int = 1) -> Manifest:
   """Writes the data folder `out`: that of `data`, with landmarks.
 
   Args:
     data: data folder.
     source: see `landmark_providers.open_provider`.
     out: another folder.
+    jobs: processes that look for landmarks; 1 looks in this one.
 
   Raises:
-    DataError: landmarks are missing or differ in number, or none are found in the train partition.
+    DataError: landmarks are missing or differ in number, none are found in the train partition, or a process died.
     UserError: `source` or `out` makes no sense. WorkdirError, LockedError, DiskFullError: about `out`.
   """
   data, out = pathlib.Path(data), pathlib.Path(out)
@@ -38,10 +39,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
   provider = landmark_providers.open_provider(source, manifest.grid)
   by_recording = manifest.by_recording()
   with prepare.locked(out):
-    progress = lambda items, words: tqdm.tqdm(items, desc=words, unit='recording', disable=not sys.stderr.isatty())
-    points = {
-      name: _points(data, out, manifest, provider, name, of) for name, of in progress(by_recording.items(), 'landmarks')
-    }
+    points = _all_points(data, out, manifest, provider, source, by_recording, jobs)
     counts = {p.shape[1] for p in points.values()}
     if len(counts) > 1:
       raise DataError(
@@ -54,7 +52,7 @@ def add_landmarks(data, source: str, out) -> Manifest:
     layout = Layout(manifest.targets, manifest.grid, of_streams, classes=manifest.classes)
     write.unname(out)
     written = []
-    for name, of in progress(by_recording.items(), 'writing'):
+    for name, of in progress.over(by_recording.items(), 'writing', 'recordings'):
       rows = list(_with_landmarks(data, of, manifest, landmark_features.features(points[name], mean, deviation)))
       written += write.write_recording(out, rows, layout, partition=of[0].partition)
     landmarks = {
@@ -84,8 +82,31 @@ def add_landmarks(data, source: str, out) -> Manifest:
   return result
 
 
-def _points(data, out, manifest, provider, name, of) -> np.ndarray:
+def _all_points(data, out, manifest, provider, source, by_recording, jobs) -> dict[str, np.ndarray]:
+  """Landmarks by recording, found by several processes where asked; a detector is what takes long."""
+  if jobs > 1 and provider.sees_crops:
+    results = pool.run(functools.partial(_in_worker, data, out, manifest, source), by_recording.items(), jobs=jobs)
+  else:
+    results = ((item, _points(data, out, manifest, provider, item)) for item in by_recording.items())
+  points = {}
+  with contextlib.closing(results):
+    for (name, _), found in progress.over(results, 'finding landmarks', 'recordings', len(by_recording)):
+      if isinstance(found, pool.Crashed):
+        raise DataError(f'{name}: the search for landmarks crashed, perhaps for lack of memory')
+      points[name] = found
+  return points
+
+
+_opened = functools.cache(landmark_providers.open_provider)  # once a worker: it loads a network
+
+
+def _in_worker(data, out, manifest, source, item) -> np.ndarray:
+  return _points(data, out, manifest, _opened(source, manifest.grid), item)
+
+
+def _points(data, out, manifest, provider, item) -> np.ndarray:
   """A recording's landmarks [T, L, 2]; those found before an interruption are kept in `out/.parts`."""
+  name, of = item
   key = hashlib.sha256(json.dumps([provider.words, [shard.sha256 for shard in of]]).encode()).hexdigest()
   kept = out / write.PARTS / f'{write.part_stem(name)}-{key[:16]}.npy'
   if provider.sees_crops and kept.is_file():

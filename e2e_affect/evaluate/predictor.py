@@ -49,7 +49,7 @@ class NetworkPredictor:
   def predict(self, partition: str) -> list[Trace]:
     """Predicts every step of every recording of a partition, whole and in order.
 
-    Each device takes one recording at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
+    Each device takes some recordings at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
     the chunks' length changes nothing. Every host predicts the whole partition: there is nothing to gather.
 
     Args:
@@ -59,13 +59,17 @@ class NetworkPredictor:
       A trace per recording, sorted by name; none where the partition is empty.
     """
     config, manifest = self.config, self.manifest
-    places = jax.local_device_count()
-    group_of = recordings.recordings(manifest, config.data.dir, partition)
+    of_partition = recordings.recordings(manifest, config.data.dir, partition)
+    devices_here = jax.local_device_count()
+    each = _together(config, manifest, -(-len(of_partition) // devices_here))
+    places = devices_here * each
     options, head = config.model.recurrent, heads.of(config)
+    on_devices = lambda value: value.reshape(devices_here, each, *value.shape[1:])
+    by_length = sorted(of_partition, key=lambda recording: recording.records)
     traces = []
-    for first in range(0, len(group_of), places):
-      group = group_of[first : first + places]
-      carry = devices.replicate(recurrent.initial_carry(1, options.layers + options.pool, options.units))
+    for start in range(0, len(by_length), places):
+      group = by_length[start : start + places]
+      carry = devices.replicate(recurrent.initial_carry(each, options.layers + options.pool, options.units))
       rows: list[dict[str, np.ndarray]] = []
       loudness: list[float] = []
 
@@ -78,11 +82,11 @@ class NetworkPredictor:
             loudness.extend(speech.loudness(float(std), float(gain)) for std, gain in zip(*level, strict=True))
           network_inputs = absence.without(network_inputs, self.without)
           rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
-          yield {name: value[:, None] for name, value in network_inputs.items()}  # one recording a device
+          yield {name: on_devices(value) for name, value in network_inputs.items()}
 
-      prediction = np.concatenate(list(chunks.predict(self.eval_step, self.variables, inputs(), carry)), axis=2)[:, 0]
+      prediction = np.concatenate(list(chunks.predict(self.eval_step, self.variables, inputs(), carry)), axis=2)
       whole = {
-        'prediction': prediction,
+        'prediction': prediction.reshape(places, *prediction.shape[2:]),
         **{name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]},
       }
       for place, recording in enumerate(group):
@@ -100,4 +104,11 @@ class NetworkPredictor:
             loudness=loudness[place] if loudness else math.nan,
           )
         )
-    return traces
+    return sorted(traces, key=lambda trace: trace.recording)
+
+
+def _together(config, manifest, most) -> int:
+  """How many of at most `most` recordings a device takes at a time: as many steps at once as training has."""
+  chunk = recordings.records_per_chunk(config, manifest) * manifest.grid.steps_per_record
+  of_device = config.batch_size * config.data.sequence_steps // jax.device_count()
+  return max(1, min(of_device // chunk, most))

@@ -97,14 +97,15 @@ def records_per_chunk(config: ml_collections.ConfigDict, manifest: Manifest) -> 
   """How many records of a recording are evaluated at once.
 
   A network that reads backwards, too, takes every recording whole: as many records as the longest of all has, so that
-  partitions share what is compiled.
+  partitions share what is compiled. No network takes more than that.
   """
+  records = collections.Counter[str]()
+  for shard in manifest.shards:
+    records[shard.recording] += shard.records
+  longest = max(records.values())
   if config.model.recurrent.bidirectional:
-    records = collections.Counter[str]()
-    for shard in manifest.shards:
-      records[shard.recording] += shard.records
-    return max(records.values())
-  return max(1, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds))
+    return longest
+  return max(1, min(longest, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds)))
 
 
 def windows(config: ml_collections.ConfigDict, manifest: Manifest) -> list[tuple[StoredRecording, int]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from e2e_affect.heads.regression import Regression
 from e2e_affect.models import devices
 from e2e_affect.report import plots, run_report
 from e2e_affect.traces.traces import Trace
+from tests.conftest import make_data
 from tests.networks import layout, random_variables
 
 TARGETS = ['arousal', 'valence']
@@ -56,6 +58,29 @@ def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
   whole, pieces = predict(5), predict(2)
   assert len(whole) == len(pieces) > 0
   for a, b in zip(whole, pieces):
+    np.testing.assert_allclose(a.prediction, b.prediction, atol=1e-5)
+    for field in dataclasses.fields(Trace):
+      if field.name != 'prediction':
+        np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+@pytest.mark.slow
+def test_traces_do_not_depend_on_how_many_recordings_a_device_takes_at_a_time(small_config, tmp_path):
+  steps = [30, 110, 52, 75, 26, 101, 60, 49, 25, 120, 88]  # the longest are not the last by name
+  partitions = ['validation'] * len(steps)
+  small_config.data.dir = make_data(tmp_path / 'data', zip('ABCDEFGHIJK', partitions, steps, strict=True))
+  manifest = Manifest.read(small_config.data.dir)
+  variables = devices.replicate(random_variables(small_config, layout(small_config)))
+  eval_step = chunks.over_devices(small_config, layout(small_config))
+
+  def predict(sequences):
+    small_config.batch_size = sequences * jax.device_count()
+    return predictor.NetworkPredictor(variables, eval_step, small_config, manifest).predict('validation')
+
+  alone, together = predict(1), predict(2)
+  assert [trace.recording for trace in together] == list('ABCDEFGHIJK')
+  assert [len(trace.prediction) for trace in together] == steps
+  for a, b in zip(alone, together, strict=True):
     np.testing.assert_allclose(a.prediction, b.prediction, atol=1e-5)
     for field in dataclasses.fields(Trace):
       if field.name != 'prediction':

@@ -54,7 +54,7 @@ def test_final_runs_are_twice_as_long_and_take_the_earlier_post_processing():
   of = {step.name: words(step) for step in planned(fields=(('epochs', '7'),))}
   assert (of['fused']['epochs'], of['final_fused']['epochs']) == ('7', '14')
   of = {step.name: words(step) for step in planned(demo=True, imagenet=None)}
-  assert (of['geometric']['epochs'], of['final_geometric']['epochs']) == ('3', '2')
+  assert (of['geometric']['epochs'], of['final_geometric']['epochs']) == ('2', '1')
   assert 'pretrained' not in of['visual']
 
 
