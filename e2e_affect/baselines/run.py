@@ -60,10 +60,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     # Train is predicted too: a second model may learn from its traces.
     told = [p for p in PARTITIONS if corpus.recordings[p] and (p == 'train' or p not in learnt_from)]
     traces = {partition: predictor.predict(partition) for partition in told}
+    from_whom = origin.of(workdirs.describe(corpus.manifest))
     checkpoint: dict[str, Any] = {
       'rival': config.rival,
       'code': version.commit(),
-      'trained_on': origin.of(workdirs.describe(corpus.manifest)).line,
+      'trained_on': from_whom.line,
     }
     for search in record['searches']:
       checkpoint[search['what']] = search['chosen']
@@ -73,7 +74,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     )
     plots.write_figures(folder, content, traces, head, targets)
     # Last but for the page: a run that has it is done.
-    results.write_results(folder, content, traces, head, targets, own=own)
+    results.write_results(folder, content, traces, head, targets, own=own, simulated=from_whom.simulated)
     run_report.write_report(folder)
     (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
     for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):

@@ -9,8 +9,8 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.recordings.clip import Clip
+from e2e_affect.traces.table import SIMULATED_COLUMN
 
-_SIMULATED_COLUMN = ('trained_on', 'simulated people')
 _FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
 
 
@@ -27,7 +27,7 @@ def write(
 
   Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
   `<target>_low` and `<target>_high` where the run has a band, `trained_on` where the network learnt from simulated
-  people (a column, because most readers of CSV fail on a comment), `face_found` (0 … 1), `face_x`, `face_y`,
+  people, `face_found` (0 … 1), `face_x`, `face_y`,
   `face_size` (pixels of the upright frame; empty where the face is lost). The face's columns are empty where no picture
   was analysed.
 
@@ -47,7 +47,7 @@ def write(
       *targets,
       *(f'{target}_post' for target in targets if post is not None),
       *ends,
-      *_SIMULATED_COLUMN[:simulated],
+      *SIMULATED_COLUMN[:simulated],
       *_FACE_COLUMNS,
     ]
   )
@@ -57,7 +57,7 @@ def write(
       columns += [traces[:, k].astype(str) for k in range(len(targets))]
   columns += [values.astype(str) for values in ends.values()]
   if simulated:
-    columns.append([_SIMULATED_COLUMN[1]] * clip.steps)
+    columns.append([SIMULATED_COLUMN[1]] * clip.steps)
   found = np.char.mod('%.3f', clip.face_found) if clip.crops is not None else np.full(clip.steps, '')
   boxes = [np.where(np.isnan(column), '', np.char.mod('%.1f', column)) for column in clip.boxes.T]
   writer.writerows(zip(*columns, found, *boxes, strict=True))

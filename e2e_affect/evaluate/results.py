@@ -139,6 +139,7 @@ def write_results(
   without: Sequence[str] = (),
   own: OwnClock | None = None,
   suffix: str = '',
+  simulated: bool = False,
 ) -> None:
   """Writes `predictions/<partition>.csv` of every partition, then `results.json`, each whole or not at all.
 
@@ -153,6 +154,7 @@ def write_results(
     without: streams that were taken away; they are part of the names of file and folder.
     own: as in `evaluate_traces`.
     suffix: of the names of file and folder, of results that are not those of the run's own data.
+    simulated: whether what predicts learnt from simulated people; the files of predictions say so.
 
   Raises:
     DataError: the corpus's own files cannot be made.
@@ -163,7 +165,7 @@ def write_results(
   for partition, of_partition in traces.items():
     processed = head.apply(fitted, of_partition) if fitted['fitted_on'] else None
     path = workdir / f'{PREDICTIONS_FOLDER}{suffix or _suffix(without)}' / f'{partition}.csv'
-    table.write_csv(path, of_partition, head.outputs(targets), targets, processed)
+    table.write_csv(path, of_partition, head.outputs(targets), targets, processed, simulated)
     if own and own.prediction_format and head.outputs(targets) == own.targets:
       stages = {'raw': of_partition} | ({'postprocessed': processed} if processed else {})
       for stage, of_stage in stages.items():

@@ -1,8 +1,9 @@
 """Traces as CSV files.
 
 Columns: `recording,time,<output>,<target>_gold,…,face_found`, then `<output>_post,…` where the traces have been
-post-processed. One row per step; `time` is the start of the step in seconds. The gold standard of a target stands
-beside the output of that name, as in regression, and else behind all outputs.
+post-processed, and `trained_on` where what predicts learnt from simulated people. One row per step; `time` is the start
+of the step in seconds. The gold standard of a target stands beside the output of that name, as in regression, and else
+behind all outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from data_prep.core.errors import DataError
 from data_prep.schema.grid import Grid
 from e2e_affect.traces.traces import Trace
 
+# The column of what learnt from simulated people, and what stands in it: most readers of CSV fail on a comment.
+SIMULATED_COLUMN = ('trained_on', 'simulated people')
 FOLDER = 'predictions'  # of a run: a file a partition
 
 
@@ -26,6 +29,7 @@ def write_csv(
   outputs: Sequence[str],
   targets: Sequence[str],
   postprocessed: Sequence[Trace] | None = None,
+  simulated: bool = False,
 ) -> None:
   """Writes traces, one row per step and recording, whole or not at all.
 
@@ -35,6 +39,7 @@ def write_csv(
     outputs: O names, in the order of the predictions' last axis.
     targets: K names, in the order of the gold standard's last axis.
     postprocessed: the same recordings in the same order after post-processing, or None.
+    simulated: whether what predicts learnt from simulated people.
 
   Raises:
     ValueError: recordings of `postprocessed` that differ from those of `traces`, or another number of outputs
@@ -51,6 +56,7 @@ def write_csv(
   header.append('face_found')
   if postprocessed is not None:
     header += [f'{output}_post' for output in outputs]
+  header += SIMULATED_COLUMN[:simulated]
 
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
@@ -69,6 +75,8 @@ def write_csv(
     columns.append(_shortest(trace.face_found))
     if postprocessed is not None:
       columns += [_shortest(values) for values in postprocessed[i].prediction.T]
+    if simulated:
+      columns.append([SIMULATED_COLUMN[1]] * steps)
     writer.writerows(zip(*columns, strict=True))
   atomic.write(path, text.getvalue())
 

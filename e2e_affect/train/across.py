@@ -21,7 +21,7 @@ from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.heads.base import Head, Shared
 from e2e_affect.input import corpus
 from e2e_affect.report import comparison
-from e2e_affect.run import hold, memory
+from e2e_affect.run import hold, memory, origin
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
 from e2e_affect.train import finish
@@ -65,14 +65,17 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
         traces[name] = [shared.trace(trace) for trace in network.predict(name)]
         if not traces[name] and name == partition:
           raise DataError(f'{data_dir}: the {name} partition is empty; name another with --partition')
-    if dataset['preparation'].get('simulated'):
-      logging.warning('%s learnt from the simulated corpus: what it says of others is about nobody', workdir)
+    learnt_from = origin.of(dataset)
+    if learnt_from.simulated:
+      logging.warning('%s: %s', workdir, origin.SIMULATED)
     own = own_clock.read(data_dir, manifest, targets)
     fitted = _postprocessing(folder, head, shared)
     content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
-    content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': dataset['preparation'].get('corpus', '')}
+    content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': learnt_from.line}
     if jax.process_index() == 0:
-      results.write_results(folder, content, traces, head, targets, own=own, suffix=suffix)
+      results.write_results(
+        folder, content, traces, head, targets, own=own, suffix=suffix, simulated=learnt_from.simulated
+      )
       (header, raw), (_, post) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
       for target, *cells in zip(header[1:], raw[1:], post[1:], strict=True):
         logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)

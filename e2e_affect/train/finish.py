@@ -66,11 +66,12 @@ def evaluate(
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
-  checkpoint = checkpoint | {'trained_on': origin.of(workdirs.dataset_if_written(workdir)).line}
+  learnt_from = origin.of(workdirs.dataset_if_written(workdir))
+  checkpoint = checkpoint | {'trained_on': learnt_from.line}
   own = own_clock.read(config.data.dir, manifest, targets)
   content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
   if jax.process_index() == 0:
-    results.write_results(workdir, content, traces, head, targets, without, own)
+    results.write_results(workdir, content, traces, head, targets, without, own, simulated=learnt_from.simulated)
     if not without:
       plots.write_figures(workdir, content, traces, head, targets)
       run_report.write_report(workdir)

@@ -46,6 +46,10 @@ def test_exact_file(tmp_path):
     '"a, b",0.00,0.1,0.2,-0.25,0.3,1.0,0.75,0.5\n'
     '"a, b",0.04,0.5,,1e-07,,0.9,0.75,0.5\n'
   )
+  write_csv(path, [trace], ['arousal', 'valence'], ['arousal', 'valence'], [post], simulated=True)
+  of_drawings = path.read_text().splitlines()
+  assert of_drawings[0].endswith(',arousal_post,valence_post,trained_on')
+  assert all(line.endswith(',0.75,0.5,simulated people') for line in of_drawings[1:])
   assert [p.name for p in path.parent.iterdir()] == ['test.csv']  # no temporary file stays
 
 
