@@ -36,10 +36,10 @@ demo: install
 	$(PY) -m e2e_affect.report $(RUNS)/speech $(RUNS)/visual $(RUNS)/fused --out=$(RUNS)/report.html
 
 fast-test: install
-	$(PY) -m pytest -q -m 'not slow' -n 2
+	$(PY) -m pytest -q -m 'not slow' -n 2 --dist worksteal
 
 test: fast-test
-	$(PY) -m pytest -q -m slow -n 2
+	$(PY) -m pytest -q -m slow -n 2 --dist worksteal
 
 lint: install
 	$(PY) -m ruff check .

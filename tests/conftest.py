@@ -26,6 +26,11 @@ from data_prep.schema.grid import PAPER
 from data_prep.shards import write
 
 
+def pytest_collection_modifyitems(items):
+  """The longest test comes first, so that no worker waits for it at the end."""
+  items.sort(key=lambda item: item.name != 'test_the_commands_of_the_pages_run')
+
+
 def pytest_unconfigure():
   """Removes the cache, in the process that made it."""
   if _CACHE:
