@@ -4,7 +4,7 @@ import numpy as np
 
 from data_prep.corpora.recording import Recording
 from data_prep.corpora.settings import Settings
-from data_prep.recordings import assemble
+from data_prep.recordings import labels
 from data_prep.schema.label_clock import OwnLabels
 
 
@@ -29,7 +29,7 @@ def own_labels(recording: Recording, settings: Settings, always: bool) -> OwnLab
     return OwnLabels(np.array([np.nan]), np.array([[float(recording.whole[target]) for target in numeric]]))
   if not recording.labels:
     return None
-  traces = {source.target: assemble.read_trace(source, settings)[:2] for source in recording.labels}
+  traces = {source.target: labels.read_trace(source, settings)[:2] for source in recording.labels}
   times = np.unique(np.concatenate([t for t, _ in traces.values()]))
   values = np.full((len(times), len(numeric)), np.nan)
   for k, target in enumerate(numeric):

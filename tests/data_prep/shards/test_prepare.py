@@ -19,7 +19,7 @@ from data_prep.corpora import recording as recording_module
 from data_prep.corpora.settings import Settings
 from data_prep.labels import label_files
 from data_prep.labels.gold_standard import gold_standard
-from data_prep.recordings import assemble, lengths
+from data_prep.recordings import assemble, labels, lengths
 from data_prep.schema.manifest import MANIFEST, Manifest
 from data_prep.shards import prepare, read, verify, write
 from data_prep.simulate import corpus as simulated
@@ -546,7 +546,7 @@ def gold_trace(tmp_path, ratings, recipe='ccc_centred'):
   settings = Settings(
     targets=('arousal',), label_range=(-1, 1), label_slack=0.2, annotated_seconds=None, recipe=recipe, max_lost=1
   )
-  return assemble.read_trace(recording_module.LabelSource('arousal', path), settings)
+  return labels.read_trace(recording_module.LabelSource('arousal', path), settings)
 
 
 def test_the_gold_standard_stays_in_the_range_of_its_scale(tmp_path):
