@@ -1,5 +1,6 @@
 # `make demo` runs the whole system on the embedded simulated corpus; `make test` runs the tests, `make lint` the checks of
-# style, types and layers, `make docs` builds the site. Each sets up a virtual environment in .venv first.
+# style, types and layers, `make docs` builds the site, `make wheel` the wheel. Each sets up a virtual environment in .venv
+# first.
 # CUDA or TPU: `make install EXTRAS=test,cuda13`. What EXTRAS names is added to what is there.
 #
 # EXTRAS=test,dev adds PyTorch, and runs the comparisons with it that skip otherwise. requirements.lock pins its version;
@@ -14,7 +15,7 @@ PY = .venv/bin/python
 RUNS ?= runs/demo
 SEED ?= 0
 
-.PHONY: install demo test fast-test lint docs benchmarks clean
+.PHONY: install demo test fast-test lint docs wheel benchmarks clean
 
 install: .venv/installed.$(EXTRAS)
 
@@ -51,8 +52,13 @@ lint: install
 docs: .venv/installed.docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 
+# dist/e2e_affect-VERSION-py3-none-any.whl. build/lib is of an earlier one: what was removed since would come along.
+wheel: install
+	rm -rf build/lib
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir=dist .
+
 benchmarks: install
 	$(PY) -m benchmarks.all --out=benchmarks/results
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build dist *.egg-info

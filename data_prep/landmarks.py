@@ -15,7 +15,6 @@ from absl import flags
 
 from data_prep.core import cli, pool
 from data_prep.face import landmark_providers
-from data_prep.shards import landmarks
 
 
 def _define_flags():
@@ -31,6 +30,8 @@ def _define_flags():
 
 def main() -> None:
   """Does what the flags say."""
+  from data_prep.shards import landmarks
+
   asked = flags.FLAGS
   landmarks.add_landmarks(asked.data, asked.source, asked.out, jobs=asked.jobs)
 

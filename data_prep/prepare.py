@@ -13,8 +13,8 @@ from absl import flags
 from data_prep import corpora
 from data_prep.core import cli
 from data_prep.core.errors import UserError
+from data_prep.corpora import settings
 from data_prep.labels import gold_standard, label_files
-from data_prep.shards import prepare
 
 _HELP = 'help'
 
@@ -45,7 +45,7 @@ def _define_flags():
     'Seconds by which labels, sound and picture may differ in length; the longer ones are cut. Default: 0.12, or one '
     'step of the corpus where that is longer.',
   )
-  flags.DEFINE_float('max_lost', prepare.MAX_LOST, 'Share of steps without a face above which a recording is refused.')
+  flags.DEFINE_float('max_lost', settings.MAX_LOST, 'Share of steps without a face above which a recording is refused.')
   flags.DEFINE_integer(
     'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
   )
@@ -68,6 +68,8 @@ def main() -> None:
       raise ValueError
   except ValueError:
     raise UserError(f'--label_range={",".join(values.label_range)}; expected LOW,HIGH') from None
+  from data_prep.shards import prepare
+
   prepare.prepare(
     corpus=values.corpus,
     source=values.source,

@@ -7,7 +7,6 @@ from absl import flags
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError
-from data_prep.shards import contact_sheets
 
 
 def _define_flags():
@@ -19,6 +18,8 @@ def main(folder: str | None = None) -> None:
   """Draws the contact sheets of a data folder, as the flags say."""
   if folder is None:
     raise UserError('the data folder is missing; expected `python -m data_prep.preview DIR --out=SHEETS`')
+  from data_prep.shards import contact_sheets
+
   for path in contact_sheets.write_sheets(cli.path(folder), flags.FLAGS.out, flags.FLAGS.recordings or None):
     cli.say(path)
 

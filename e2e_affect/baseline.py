@@ -14,7 +14,7 @@ _EXPLAINED = "`get_config` of the rival's file in e2e_affect/baselines"
 
 
 def _define_flags():
-  command_line.define_config('configs/baselines/svr.py:egemaps', _EXPLAINED)
+  command_line.define_config('svr:egemaps', _EXPLAINED)
   cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it is kept.')
 
 
@@ -32,7 +32,7 @@ def main() -> None:
   logging.get_absl_handler().setFormatter(RedWarnings())
   asked = flags.FLAGS
   if asked.config is None:
-    raise UserError('--config is missing; try --config=configs/baselines/svr.py:egemaps')
+    raise UserError('--config is missing; try --config=svr:egemaps')
   workdir = asked.workdir or os.path.join('runs', asked.config.name)
   hold.check(workdir)
   from e2e_affect.baselines import run

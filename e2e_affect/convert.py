@@ -1,7 +1,5 @@
 """From traces to files of other programs: `python -m e2e_affect.convert TRACE.csv… --format=eaf,vtt`.
 
-    --out=DIR   folder in which each format gets a folder; default: that of the table
-
 TRACE.csv is that of a clip (`NAME.csv` of e2e_affect.predict, best with NAME.json beside it) or of a run
 (`predictions/<partition>.csv`). Files that are there already are left alone.
 """
@@ -13,12 +11,12 @@ from absl import flags
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError
-from e2e_affect.clips import convert, formats
+from e2e_affect.clips import formats
 
 
 def _define_flags():
   flags.DEFINE_list('format', [], f'What to write, some of {", ".join(formats.FORMATS)}.')
-  cli.define_path('out', None, 'Folder to write to; default: that of the table.')
+  cli.define_path('out', None, 'Folder in which each format gets a folder; default: that of the table.')
 
 
 def main(*arguments) -> None:
@@ -27,6 +25,8 @@ def main(*arguments) -> None:
     raise UserError('no table given; expected `python -m e2e_affect.convert TRACE.csv --format=eaf`')
   if not flags.FLAGS.format:
     raise UserError(f'--format is missing; expected some of {", ".join(formats.FORMATS)}')
+  from e2e_affect.clips import convert
+
   for argument in arguments:
     path = pathlib.Path(cli.path(argument))
     convert.convert(path, flags.FLAGS.format, pathlib.Path(flags.FLAGS.out or path.parent))

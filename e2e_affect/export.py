@@ -7,18 +7,16 @@ The folder holds parameters, config, labels, post-processing and a model card; `
 import os
 
 from absl import flags, logging
-import jax
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError
-from e2e_affect.clips import exported, of_run
-from e2e_affect.clips.network import Network
 from e2e_affect.run.log import ours_or_warning
-from e2e_affect.run.origin import SIMULATED
 
 
-def export(workdir: str, out: str) -> Network:
-  """Writes the folder and reads it back; errors as `of_run.network` and `exported.save`."""
+def export(workdir: str, out: str):
+  """Writes the folder and reads it back, which gives a `Network`; errors as `of_run.network` and `exported.save`."""
+  from e2e_affect.clips import exported, of_run
+
   if os.path.realpath(out) == os.path.realpath(workdir):
     raise UserError(f'--out={out}: is the run itself; give another folder')
   exported.save(of_run.network(workdir), out)
@@ -33,6 +31,10 @@ def _define_flags():
 def main() -> None:
   """Does what the flags say."""
   logging.get_absl_handler().addFilter(ours_or_warning)
+  import jax
+
+  from e2e_affect.run.origin import SIMULATED
+
   network = export(flags.FLAGS.workdir, flags.FLAGS.out)
   count = sum(leaf.size for leaf in jax.tree.leaves(network.variables['params']))
   cli.say(

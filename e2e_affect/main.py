@@ -9,14 +9,14 @@ from data_prep.core import cli
 from data_prep.core.errors import UserError
 from data_prep.schema.manifest import PARTITIONS
 from e2e_affect.config import command_line, defaults
-from e2e_affect.run import allocator, hold, hosts
+from e2e_affect.run import allocator, hold
 from e2e_affect.run.log import ours_or_warning, RedWarnings
 
 _EXPLAINED = 'e2e_affect/config/defaults.py'
 
 
 def _define_flags():
-  command_line.define_config('configs/fused.py or configs/fused.py:demo', _EXPLAINED)
+  command_line.define_config('fused or fused:demo', _EXPLAINED)
   cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it goes on.')
   flags.DEFINE_enum(
     'mode',
@@ -48,7 +48,7 @@ def main() -> None:
   logging.get_absl_handler().setFormatter(RedWarnings())
   asked = flags.FLAGS
   if asked.mode == 'train' and asked.config is None:
-    raise UserError('--config is missing; try --config=configs/fused.py')
+    raise UserError('--config is missing; try --config=fused')
   if asked.mode == 'train' and asked.without:
     raise UserError('--without belongs to --mode=evaluate; config.model.modalities says what a network is trained on')
   if asked.on and (asked.mode == 'train' or asked.without):
@@ -58,10 +58,11 @@ def main() -> None:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
   if asked.mode == 'train':
     hold.check(workdir)  # the imports below take seconds, the corpus minutes
+  from e2e_affect.run import hosts
+
   if asked.distributed:
     hosts.initialize()
-  # They import TensorFlow: seconds that --help and a mistyped flag need not wait for.
-  from e2e_affect.train import across, loop
+  from e2e_affect.train import across, loop  # they import TensorFlow
 
   with hosts.together() if asked.distributed else contextlib.nullcontext():
     if asked.mode == 'evaluate' and asked.on:

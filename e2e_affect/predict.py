@@ -1,11 +1,5 @@
 """From clips to traces and pages: `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`.
 
-    --checkpoint=DIR   an exported network in place of a run
-    --channel=N        the sound's N-th channel alone, for instance of two people with a microphone each
-    --embed            pages that carry their clip inside
-    --format=eaf,vtt   further files for other programs, a folder for each format
-    --stream           PCM from standard input, a line per step to standard output
-
 For each clip DIR holds NAME.csv (a row per step), NAME.json (summary) and NAME.html (a page to watch); index.html
 lists all that lies there, of earlier runs too; rejects.jsonl names what could not be analysed, and why.
 Files there that no analysis wrote are left alone, and so are results of another source of the same name: the second
@@ -18,15 +12,16 @@ from absl import flags, logging
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError, write_error
-from e2e_affect.clips import analyse, exported, formats
-from e2e_affect.clips.network import Network
+from e2e_affect.clips import formats
 from e2e_affect.run.log import ours_or_warning
 
 
-def _network() -> Network:
+def _network():
   """The network that the flags name."""
   if bool(flags.FLAGS.workdir) == bool(flags.FLAGS.checkpoint):
     raise UserError('name the network: either --workdir=RUN or --checkpoint=EXPORTED_FOLDER')
+  from e2e_affect.clips import exported
+
   if flags.FLAGS.checkpoint:
     return exported.load(flags.FLAGS.checkpoint)
   from e2e_affect.clips import of_run  # imports Orbax: seconds that an exported network need not wait for
@@ -40,11 +35,20 @@ def _define_flags():
   cli.define_path('out', None, 'Folder to write to.')
   flags.DEFINE_bool('embed', False, 'Put the clips into their pages, which then can be passed on alone.')
   flags.DEFINE_integer(
-    'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
+    'channel',
+    None,
+    'Channel of the sound, from 1, for instance of two people with a microphone each; default: the mean of all, or '
+    'the loudest.',
+    lower_bound=1,
   )
-  flags.DEFINE_list('format', [], f'Further files for other programs, some of {", ".join(formats.FORMATS)}.')
+  flags.DEFINE_list(
+    'format', [], f'Further files for other programs, a folder for each format; some of {", ".join(formats.FORMATS)}.'
+  )
   flags.DEFINE_bool(
-    'stream', False, 'Read mono signed 16-bit little-endian PCM, 16 kHz for most networks, from standard input.'
+    'stream',
+    False,
+    'Read mono signed 16-bit little-endian PCM, 16 kHz for most networks, from standard input; write a line per step '
+    'to standard output.',
   )
 
 
@@ -71,6 +75,8 @@ def main(*arguments) -> None:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')
   if not flags.FLAGS.out:
     raise UserError('--out is missing: the folder to write to')
+  from e2e_affect.clips import analyse
+
   analyse.analyse(
     _network(),
     [cli.path(argument) for argument in arguments],

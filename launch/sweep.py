@@ -143,13 +143,16 @@ def table_of_folds(codes: dict[pathlib.Path, int], points: dict[pathlib.Path, di
 
 def main() -> int:
   """Trains every point that is not done and prints them, the best first; returns the exit code."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.error = lambda message: parser.exit(64, f'error: {message}\n')
-  parser.add_argument('--config', required=True, help='experiment, e.g. configs/speech.py or configs/speech.py:demo')
-  parser.add_argument('--command', choices=('main', 'baseline'), default='main', help='for networks, or for rivals')
-  parser.add_argument('--out', required=True, type=path, help='folder of all workdirs')
-  parser.add_argument('--set', required=True, type=axis, action='append', help='field=value,value; once for each field')
-  parser.add_argument('--jobs', type=int, default=1, help='points at once; more than one compete for one GPU')
+  parser = cli.Parser(__doc__)
+  parser.add_argument('--config', required=True, help='experiment, e.g. speech, speech:demo or configs/speech.py')
+  parser.add_argument('--command', choices=('main', 'baseline'), default='main', help='for networks, or for rivals.')
+  parser.add_argument('--out', required=True, type=path, metavar='PATH', help='folder of all workdirs')
+  parser.add_argument(
+    '--set', required=True, type=axis, action='append', metavar='FIELD=A,B', help='values of a field; once for each'
+  )
+  parser.add_argument(
+    '--jobs', type=int, default=1, metavar='N', help='points at once; more than one compete for one GPU'
+  )
   parser.add_argument('--dry_run', action='store_true', help='print the commands and do nothing')
   args = parser.parse_args()
   commands, points = {}, {}

@@ -8,7 +8,6 @@ The commands of `LIVE` pages run, too, in the order of the pages, on a small sim
 
 import concurrent.futures
 import functools
-import importlib.util
 import math
 import os
 import pathlib
@@ -20,7 +19,7 @@ import sys
 
 import pytest
 
-from e2e_affect.config import defaults
+from e2e_affect.config import defaults, experiments
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -99,6 +98,8 @@ def flags_of(*program):
 
 def program_of(words):
   """('-m', module) or (script,) of a command of ours, else ()."""
+  if words[0] in ('e2e-affect', 'env/bin/e2e-affect'):
+    return ('-m', 'e2e_affect', words[1])[: 3 - words[1].startswith('--')]
   if words[0] != '.venv/bin/python' or words[1:] and words[2] in ('pip', 'pytest', 'mkdocs'):
     return ()
   return tuple(words[1:3]) if words[1] == '-m' else (words[1],)
@@ -106,12 +107,8 @@ def program_of(words):
 
 @functools.cache
 def config_of(argument):
-  """The config that `--config=FILE[:variant]` names."""
-  file, _, variant = argument.partition(':')
-  spec = importlib.util.spec_from_file_location('config_of_a_page', ROOT / file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(variant)
+  """The config that `--config=NAME_OR_FILE[:variant]` names."""
+  return experiments.config(str(ROOT / argument) if '.py' in argument else argument)
 
 
 def has_field(config, field):
@@ -136,11 +133,20 @@ def _check(command):
     elif head == '.venv/bin/python' and rest[:2] in (['-m', 'pytest'], ['-m', 'mkdocs']):
       assert all((ROOT / word).exists() for word in rest if word.startswith('tests/')), part
     elif program := program_of(words):
-      _check_flags(flags_of(*program), rest[len(program) :])
+      _check_flags(flags_of(*program), rest)
     elif head in ('launch/gpu.sh', 'launch/tpu_vm.sh', 'sbatch'):
       script = next(i for i, word in enumerate(words) if word.startswith('launch/'))
       assert (ROOT / words[script]).is_file()
       _check_flags(flags_of('-m', 'e2e_affect.main'), words[script + 1 :])
+    elif head in ('python3', 'env/bin/pip'):
+      assert rest[:2] in (['-m', 'venv'], ['-m', 'pip']) or rest[0] == 'install'
+      assert all((ROOT / word.partition('=')[2]).is_file() for word in rest if word.startswith('--constraint='))
+    elif head == 'docker':
+      assert rest[0] in ('build', 'run')
+      assert all((ROOT / word.partition('=')[2]).is_file() for word in rest if word.startswith('--file='))
+      if rest[0] == 'run':
+        image = next(i for i, word in enumerate(rest) if word.startswith('e2e-affect:'))
+        _check(shlex.join(['e2e-affect', *rest[image + 1 :]]))
     elif head == 'kubectl':
       assert rest[:2] == ['apply', '-f'] and (ROOT / rest[2]).is_file()
     else:

@@ -17,8 +17,12 @@ from packaging.utils import canonicalize_name
 import pytest
 import yaml
 
+from e2e_affect.__main__ import COMMANDS
+from e2e_affect.config import experiments
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch'
+DOCKERFILE = LAUNCH / 'docker' / 'Dockerfile'
 SHELL = sorted([*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')])
 
 # Stands for e2e_affect.main: seed 3 fails, seed 9 waits for SIGTERM, the others score seed / 10 and rate * 1000 / 10.
@@ -236,7 +240,7 @@ def test_shell_scripts_parse(path):
 
 
 def test_every_file_says_what_was_not_run():
-  for path in [*SHELL, LAUNCH / 'kubernetes.yaml']:
+  for path in [*SHELL, LAUNCH / 'kubernetes.yaml', DOCKERFILE]:
     assert '\n# NOT run here: ' in path.read_text(encoding='utf-8'), path
 
 
@@ -332,14 +336,55 @@ def test_kubernetes_job_can_save_and_go_on():
   pod = job['spec']['template']['spec']
   (container,) = pod['containers']
   assert pod['restartPolicy'] == 'OnFailure' and pod['terminationGracePeriodSeconds'] >= 120
-  assert container['command'] == ['python', '-m', 'e2e_affect.main']  # no shell that would keep SIGTERM to itself
+  assert 'command' not in container  # the image's entry point: no shell that would keep SIGTERM to itself
   assert container['resources']['limits']['nvidia.com/gpu'] == 1
   assert {v['persistentVolumeClaim']['claimName'] for v in pod['volumes']} == claims
   assert {v['name'] for v in pod['volumes']} == {m['name'] for m in container['volumeMounts']}
-  for flag in container['args']:
-    assert flag.startswith('--')
-  config = next(a.removeprefix('--config=') for a in container['args'] if a.startswith('--config='))
-  assert (ROOT / config).exists()
+  command, *flags = container['args']
+  assert command in COMMANDS and all(flag.startswith('--') for flag in flags)
+  assert pathlib.Path(experiments.located(flags[0].removeprefix('--config='))).is_file()
+
+
+def dockerfile():
+  """(instruction, its text) of every instruction, continued lines joined."""
+  text = re.sub(r'^#.*\n', '', DOCKERFILE.read_text(encoding='utf-8'), flags=re.MULTILINE).replace('\\\n', ' ')
+  return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line]
+
+
+def test_images_are_built_in_stages_of_pinned_versions_and_run_as_nobody_special():
+  stages = {}
+  for instruction, text in dockerfile():
+    if instruction == 'FROM':
+      image, _, name = text.split()
+      stages[name] = [*stages.get(image, []), (instruction, text)]  # a stage begins as the one that it is from
+      assert image in stages or re.fullmatch(r'python:3\.11-slim-\w+', image)
+    else:
+      stages[name].append((instruction, text))
+  installs = [text for _, text in dockerfile() if 'pip install' in text]
+  assert len(installs) == 2 and all('--constraint=requirements.lock' in text for text in installs)
+  extras = re.findall(r'\[([a-z0-9,]+)\]', ' '.join(installs))
+  options = (ROOT / 'setup.cfg').read_text(encoding='utf-8')
+  assert all(re.search(rf'^{extra} =', options, re.MULTILINE) for extra in ','.join(extras).split(','))
+  assert not any('apt' in text or 'ffmpeg' in text for _, text in dockerfile())
+  for name in ('cpu', 'cuda'):
+    image = dict(stages[name])
+    assert image['USER'] == 'affect' and image['ENTRYPOINT'] == '["e2e-affect"]'
+    source, path, _ = image['COPY'].split()
+    assert source.removeprefix('--from=') in stages and f'{path}/bin' in image['ENV']
+    assert 'pip' not in ' '.join(text for _, text in stages[name])  # nothing is built where it runs
+
+
+def test_the_build_takes_what_the_wheel_needs_and_neither_data_nor_runs():
+  lines = (LAUNCH / 'docker' / 'Dockerfile.dockerignore').read_text(encoding='utf-8').splitlines()
+  taken = [line.removeprefix('!') for line in lines if line.startswith('!')]
+  assert [line for line in lines if line[:1] not in ('!', '#')] == ['*', '**/__pycache__']
+  assert all((ROOT / name).exists() for name in taken)
+  assert {'configs', 'data_prep', 'e2e_affect', 'requirements.lock', 'setup.cfg', 'pyproject.toml'} <= set(taken)
+
+
+@pytest.mark.skipif(not shutil.which('hadolint'), reason='hadolint is not here')
+def test_hadolint_finds_nothing():
+  subprocess.run(['hadolint', DOCKERFILE], check=True)
 
 
 def lock():

@@ -19,15 +19,15 @@ from data_prep.schema.manifest import Manifest
 from data_prep.shards import landmarks, prepare
 from data_prep.simulate import corpus
 from e2e_affect import heads
+from e2e_affect.config import experiments as built_in
 from e2e_affect.layers import resnet
-from e2e_affect.paper import plan
+from e2e_affect.paper import plan, reproduce
 from e2e_affect.run import workdir
 from e2e_affect.traces import band
 from e2e_affect.train import checkpoint_files, init_from, loop, train_state
 from tests.networks import layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SCRIPT = ROOT / 'launch' / 'reproduce.py'
 SMALL = {
   'data.sequence_steps': 50,
   'batch_size': 3,
@@ -53,16 +53,7 @@ RIVALS = (  # of Table VI, and what they start from
 
 
 @pytest.fixture
-def reproduce():
-  spec = importlib.util.spec_from_file_location('reproduce', SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  sys.modules['reproduce'] = module
-  spec.loader.exec_module(module)
-  return module
-
-
-@pytest.fixture
-def run(reproduce, tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, capsys):
   """Runs the command here, on a data folder that has a manifest; returns its exit code, output and errors."""
   (tmp_path / 'manifest.json').touch()
   (tmp_path / 'resnet_v1_50.ckpt.index').touch()
@@ -115,24 +106,19 @@ def test_a_plan_says_what_goes_on_and_how_long_it_takes(run, tmp_path):
   assert re.search(r'^1 of \d+ done, about .* left$', out, re.MULTILINE)
 
 
-def test_every_command_of_the_plan_names_what_is_there(reproduce, tmp_path):
+def test_every_command_of_the_plan_names_what_is_there(tmp_path):
   """Modules, configs and fields: a rename elsewhere must not wait for hours to be seen."""
   for demo in (True, False):
     options = reproduce.Options(data=tmp_path, out=tmp_path / 'runs', demo=demo, beyond=True, seeds=2)
     for step in reproduce.plan.plan(options, reproduce.epochs_of):
       assert importlib.util.find_spec(step.command[1]), step
       if step.config:
-        config = of_name(step.config)
+        config = built_in.config(step.config)
         for part in step.command:
           if part.startswith('--config.'):
             assert has(config, part.removeprefix('--config.').partition('=')[0]), part
         if step.experiment.startswith('blstm'):
           assert config.loss == step.experiment.rpartition('_')[2]
-
-
-def of_name(name):
-  file, _, argument = name.partition(':')
-  return importlib.import_module(file.removesuffix('.py').replace('/', '.')).get_config(argument)
 
 
 def has(config, field):
@@ -151,7 +137,7 @@ def test_a_tilde_is_the_home_folder(run, tmp_path, monkeypatch):
     assert part in out
 
 
-def test_commands_are_shown_as_a_shell_takes_them(reproduce):
+def test_commands_are_shown_as_a_shell_takes_them():
   parts = ["('train',)", 'a"b', '$HOME `x`', 'back\\slash', 'plain=1']
   assert subprocess.check_output(['sh', '-c', f'printf "%s\n" {reproduce.shown(parts)}'], text=True).split('\n') == [
     *parts,
@@ -214,9 +200,9 @@ def test_a_signal_reaches_the_child_and_is_the_exit_code_and_a_failure_stops(tmp
     'pathlib.Path("started").touch()\ntime.sleep(60)\n'
   )
   driver = (
-    f'import pathlib, runpy, sys; sys.argv = ["x"]; m = runpy.run_path({str(SCRIPT)!r});'
-    'step = m["Step"]("s", sys.argv[1:] or {command}, pathlib.Path("done"), "a stand-in");'
-    'sys.exit(m["run"](step))'
+    f'import pathlib, sys; sys.path.insert(0, {str(ROOT)!r}); from e2e_affect.paper import reproduce;'
+    'step = reproduce.Step("s", {command}, pathlib.Path("done"), "a stand-in");'
+    'sys.exit(reproduce.run(step))'
   )
   process = subprocess.Popen([sys.executable, '-c', driver.format(command=['child.py'])], cwd=tmp_path)
   while not (tmp_path / 'started').exists():
@@ -239,8 +225,7 @@ def in_process(step):
   if 'data_prep.landmarks' in step.command:
     landmarks.add_landmarks(options['data'], options['source'], options['out'])
     return 0
-  name, _, argument = options['config'].partition(':')
-  config = importlib.import_module(name.removesuffix('.py').replace('/', '.')).get_config(argument)
+  config = built_in.config(options['config'])
   for field, text in options.items():
     if field.startswith('config.'):
       default = config
@@ -288,7 +273,7 @@ def compiled_once(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('compiled_once')
-def test_all_stages(tmp_path, monkeypatch, capsys, reproduce):
+def test_all_stages(tmp_path, monkeypatch, capsys):
   pytest.importorskip('mtcnn', reason='the detector of landmarks is not installed: `pip install mtcnn`')
   monkeypatch.setattr(resnet, '_BLOCKS', (1, 1, 1, 1))
   corpus.simulate(tmp_path / 'recordings', 3, 6, 0, 1)

@@ -12,8 +12,8 @@ arousal, .437 valence.
 
 import ml_collections
 
-from configs.baselines import rvm
 from e2e_affect.baselines import base, rvm_rivals
+from e2e_affect.experiments.baselines import rvm
 
 
 def get_config(arg: str = 'egemaps_geometry') -> ml_collections.ConfigDict:

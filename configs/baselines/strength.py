@@ -14,8 +14,8 @@ Simulated corpus, raw, `egemaps_demo`: .882 arousal, .442 valence.
 
 import ml_collections
 
-from configs.baselines import svr
 from e2e_affect.baselines import strength
+from e2e_affect.experiments.baselines import svr
 
 _MODALITIES = ('egemaps', 'appearance', 'geometry')
 

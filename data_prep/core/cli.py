@@ -1,9 +1,14 @@
 """How every command starts and ends: flags, signals, one line for an error, an exit code."""
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Collection, Iterable, Iterator, Sequence
 import contextlib
+import difflib
 import os
+import re
+import shutil
 import sys
+import textwrap
 
 from absl import app, flags
 
@@ -17,6 +22,8 @@ def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
   """Parses the flags and calls `main(*arguments)`; exits with the code of design.md, section 8.
 
   SIGINT and SIGTERM raise `signals.Stopped`, a KeyboardInterrupt, in `main`; the exit code is then 130 or 143.
+  --help prints the docstring of `main`'s module and the command's flags. What takes long to import is imported by
+  `main`: --help and a mistyped flag do not wait for it.
 
   Args:
     main: called once the flags are parsed, with the arguments that are no flags.
@@ -26,19 +33,16 @@ def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
     parse: takes the arguments, gives those that are no flags; may raise UserError.
   """
 
-  def program():
-    define_flags()
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, max_arguments, parse))
-
-  start(program)
-
-
-def start(program) -> None:
-  """Calls `program()`, which reads its own flags; signals and standard streams are as in `run`."""
   try:
     signals.install()
     _open_streams()
-    program()
+    others = set(flags.FLAGS)
+    define_flags()
+    own = [name for name in flags.FLAGS if name not in others]
+    app.run(
+      lambda argv: _guarded(main, argv),
+      flags_parser=lambda argv: _parse(argv, max_arguments, parse, sys.modules[main.__module__].__doc__, own),
+    )
   except BaseException:
     # Whatever came of a signal on its way through the libraries.
     number = signals.asked()
@@ -69,22 +73,124 @@ def _flush():
     drop_output()
 
 
-def _parse(argv, max_arguments, parse):
+def _parse(argv, max_arguments, parse, doc, own):
   try:
+    if asks_for_help(argv):
+      say(help_text(doc, map(_in_help, own)))
+      sys.exit(0)
+    refuse_unknown(argv, flags.FLAGS, own)
     rest = parse(argv)
     if len(rest) > 1 + max_arguments:
       raise UserError(f'{rest[1 + max_arguments]!r} is no flag; expected --name=value')
     return rest
   except (flags.Error, UserError) as e:
     complain(f'error: {e}')
-    sys.exit(UserError.exit_code)
+    sys.exit(getattr(e, 'exit_code', UserError.exit_code))
   except (SystemExit, BrokenPipeError):
-    sys.exit(0)  # --help was printed; absl would exit with 1
+    sys.exit(0)  # help was printed; absl would exit with 1
   except OSError as e:
     drop_output()
     error = write_error('standard output', e)
     complain(f'error: {error}')
     sys.exit(error.exit_code)
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+  """Whether --help or -h is among the arguments of a command."""
+  return bool({'--help', '-help', '-h'} & set(argv[1:]))
+
+
+def help_text(doc: str, rows: Iterable[tuple[str, str]], title: str = 'flags') -> str:
+  """What --help prints, in the style of all commands.
+
+  Args:
+    doc: of the command's module.
+    rows: flag and what it means; or command and what it does.
+    title: of the rows.
+  """
+  rows = list(rows)
+  lines = [doc.strip(), '', f'{title}:']
+  column = 2 + min(max(len(name) for name, _ in rows), _NAME_WIDTH) + 2
+  width = min(shutil.get_terminal_size((_HELP_WIDTH, 0)).columns, _HELP_WIDTH)
+  for name, meaning in rows:
+    first, *others = textwrap.wrap(meaning, max(width - column, 20))
+    begin = f'  {name}'
+    lines += [f'{begin:<{column}}{first}'] if len(begin) + 2 <= column else [begin, ' ' * column + first]
+    lines += [' ' * column + line for line in others]
+  return '\n'.join(lines)
+
+
+_HELP_WIDTH = 120  # columns, or those of the terminal where it has fewer
+_NAME_WIDTH = 24  # of a flag; what a longer one means stands below it
+
+
+def _in_help(name):
+  """A flag as it is written, and its meaning."""
+  flag = flags.FLAGS[name]
+  if flag.boolean:
+    return f'--{name}', flag.help
+  value, meaning, default = _VALUES.get(flag.flag_type(), 'TEXT'), flag.help, flag.default
+  if isinstance(flag.parser, flags.EnumParser):
+    value = 'NAME'
+    meaning = re.sub('^<.*?>: ', '', meaning)  # absl's list of the same
+    meaning += f' One of {", ".join(flag.parser.enum_values)}.'
+  default = ','.join(default) if isinstance(default, list) else default
+  return f'--{name}={value}', meaning + (f' (default: {default})' if default not in (None, '') else '')
+
+
+# What flags are called by their parsers -> what stands for a value in --help.
+_VALUES = {'int': 'N', 'float': 'X', 'comma separated list of strings': 'A,B', 'config object': 'NAME', 'path': 'PATH'}
+
+
+def refuse_unknown(argv: Sequence[str], known: Collection[str], own: Collection[str]) -> None:
+  """Refuses a flag that there is not, before anything that other flags name is loaded.
+
+  Args:
+    argv: of the command.
+    known: names of flags. Fields, `config.…`, are not looked at.
+    own: those to choose from where one is mistyped.
+
+  Raises:
+    UserError: names the nearest flag.
+  """
+  for argument in argv[1:]:
+    if argument == '--':
+      return
+    found = re.match(r'--?([A-Za-z]\w*)(?:=|$)', argument)
+    if found and found[1] not in known and found[1].removeprefix('no') not in known:
+      raise UserError(f'--{found[1]}: no such flag; {nearest(found[1], own, "--")}--help lists all')
+
+
+class Parser(argparse.ArgumentParser):
+  """Parses the flags of a program that `script` starts; --help and errors are as in `run`."""
+
+  def __init__(self, doc: str):
+    super().__init__(description=doc, allow_abbrev=False)
+
+  def format_help(self) -> str:
+    rows = []
+    for action in self._actions[1:]:  # the first is --help
+      value = '' if action.nargs == 0 else f'={action.metavar or "NAME"}'
+      choices = f' One of {", ".join(action.choices)}.' if action.choices else ''
+      rows.append((action.option_strings[0] + value, f'{action.help}{choices}'))
+    return help_text(self.description or '', rows) + '\n'
+
+  def parse_args(self, args=None, namespace=None):
+    names = [name.lstrip('-') for action in self._actions for name in action.option_strings]
+    try:
+      refuse_unknown(sys.argv, names, names)
+    except UserError as e:
+      self.error(str(e))
+    return super().parse_args(args, namespace)
+
+  def error(self, message):
+    self.exit(UserError.exit_code, f'error: {message}\n')
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = '') -> str:
+  """'did you mean …? ' of the known name that is most like this one, '' where none is."""
+  near = difflib.get_close_matches(name, known, 1)
+  return f'did you mean {prefix}{near[0]}? ' if near else ''
 
 
 def _guarded(main, argv):
@@ -171,6 +277,9 @@ class _PathParser(flags.ArgumentParser):
     if path.startswith('~'):
       raise ValueError('no such user; write ./~… for a name that begins with ~')
     return path
+
+  def flag_type(self):
+    return 'path'
 
 
 def define_path(name: str, default, help: str, **kwargs) -> None:

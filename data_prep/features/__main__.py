@@ -10,8 +10,7 @@ research only.
 from absl import flags
 
 from data_prep.core import cli
-from data_prep.features import FEATURES, store
-from data_prep.schema.manifest import Manifest
+from data_prep.features import FEATURES
 
 
 def _define_flags():
@@ -22,6 +21,9 @@ def _define_flags():
 
 def main() -> None:
   """Does what the flags say."""
+  from data_prep.features import store
+  from data_prep.schema.manifest import Manifest
+
   asked = flags.FLAGS
   manifest = Manifest.read(asked.data)
   for name in asked.sets:

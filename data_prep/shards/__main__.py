@@ -7,7 +7,6 @@ from absl import flags
 
 from data_prep.core import cli
 from data_prep.core.errors import DataError, UserError
-from data_prep.shards import verify
 
 
 def _define_flags():
@@ -19,6 +18,8 @@ def main() -> None:
   folder = flags.FLAGS.verify
   if not folder:
     raise UserError('--verify=DIR is missing: the data folder to read back')
+  from data_prep.shards import verify
+
   faults = verify.verify(folder)
   for fault in faults:
     cli.say(fault)

@@ -16,7 +16,7 @@ import tqdm
 from data_prep import corpora
 from data_prep.core import atomic, cli, lock, pool
 from data_prep.core.errors import DataError, UserError
-from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, Settings
+from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, Settings
 from data_prep.face import tracker
 from data_prep.labels import gold_standard as gold_standards
 from data_prep.labels import label_files
@@ -26,7 +26,6 @@ from data_prep.shards import own_labels, sidecars, summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
-MAX_LOST = 0.75  # share of steps without a face
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,7 @@ It stands in for RECOLA where there is no licence: it exercises every stage with
 arousal shows mostly in the voice and valence mostly in the face, as the paper found. It says nothing about people.
 """
 
-from collections.abc import Mapping
 import contextlib
-import dataclasses
 import functools
 import io
 import json
@@ -33,8 +31,8 @@ import tqdm
 
 from data_prep.core import atomic, cli, json_text, lock, pool
 from data_prep.core.errors import DataError, UserError
-from data_prep.corpora import splits
 from data_prep.simulate import face, physiology, portrait, processes, raters, voice
+from data_prep.simulate.layouts import LAYOUTS
 
 TARGETS = ('arousal', 'valence')
 PARAMETERS = 'simulation.json'
@@ -45,61 +43,6 @@ _VERSION = 5  # raise it when the same seed gives other data
 _LATENTS, _VOICE, _MOTION, _LOOKS, _RATERS, _HABITS, _BODY = range(7)
 _SHARES = {'train': 4, 'validation': 1.5, 'test': 1.5}
 _NO_ECG, _NO_SENSORS = ('P53',), ('P17',)  # people of test and of train
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-  """How a release lies in folders.
-
-  Attributes:
-    title: of the release.
-    people: partition -> ids of RECOLA.
-    names: partition -> the beginning of the names that number its people; None: the ids are the names.
-    folders: kind of file -> its folder.
-  """
-
-  title: str
-  people: Mapping[str, tuple[str, ...]]
-  names: Mapping[str, str] | None
-  folders: Mapping[str, str]
-
-  def name(self, subject: str) -> str:
-    """What a subject's files are called."""
-    if self.names is not None:
-      for partition, ids in self.people.items():
-        if subject in ids:
-          return f'{self.names[partition]}_{ids.index(subject) + 1}'
-    return subject
-
-
-LAYOUTS = {
-  'recola': Layout(
-    'RECOLA',
-    splits.RECOLA_FULL,
-    None,
-    {
-      'arousal': 'RECOLA-Annotation/emotional_behaviour/arousal',
-      'valence': 'RECOLA-Annotation/emotional_behaviour/valence',
-      'audio': 'RECOLA-Audio-recordings',
-      'video': 'RECOLA-Video-recordings',
-      'sensors': 'RECOLA-Biosignals-recordings',
-      'turns': 'RECOLA-Audio_timings',
-      'box': 'RECOLA-Face_boxes',
-    },
-  ),
-  'avec2016': Layout(
-    'AVEC 2016',
-    splits.RECOLA_AVEC,
-    {'train': 'train', 'validation': 'dev', 'test': 'test'},
-    {
-      'arousal': 'ratings_individual/arousal',
-      'valence': 'ratings_individual/valence',
-      'audio': 'recordings_audio',
-      'video': 'recordings_video',
-      'sensors': 'recordings_physio',
-    },
-  ),
-}
 
 
 def simulate(out, subjects: int, seconds: int, seed: int, jobs: int, layout: str = 'recola') -> None:

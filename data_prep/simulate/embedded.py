@@ -8,9 +8,9 @@ from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST
 from data_prep.shards import prepare, write
 from data_prep.simulate import corpus
+from data_prep.simulate.layouts import SECONDS, SEED, SUBJECTS
 
 DEFAULT_DIR = 'data/simulated'  # the `data.dir` of e2e_affect/config/defaults.py
-SUBJECTS, SECONDS, SEED = 34, 96, 0
 
 
 def is_absent(folder: str) -> bool:

@@ -1,7 +1,6 @@
-"""`--config=FILE.py:argument` and `--config.field=value` of the commands that take a config."""
+"""`--config=NAME:argument` and `--config.field=value` of the commands that take a config."""
 
-from collections.abc import Callable, Sequence
-import difflib
+from collections.abc import Callable, Iterator, Sequence
 import functools
 import operator
 import re
@@ -12,6 +11,7 @@ from ml_collections import config_flags
 
 from data_prep.core import cli
 from data_prep.core.errors import of_import, UserError
+from e2e_affect.config import experiments
 
 flags.disclaim_key_flags()  # as in data_prep/core/cli.py
 
@@ -26,10 +26,14 @@ def define_config(examples: str, explained: str) -> None:
   config_flags.DEFINE_config_file(
     'config',
     None,
-    f'Experiment, e.g. {examples}; --config.field=value changes a field; {explained} explains every field.',
+    f'Experiment, e.g. {examples}, or a file as configs/fused.py; --config.field=value changes a field; {explained} '
+    'explains every field.',
     lock_config=True,
   )
-  flags.FLAGS['config'].default_as_str = None  # the help would say (default: 'None')
+  parser = flags.FLAGS['config'].parser
+  load = parser.parse
+  # A shell leaves the tilde of --config=~/x.py as it is.
+  parser.parse = lambda config: load(experiments.located(cli.path(config)))
 
 
 def parse(
@@ -49,10 +53,6 @@ def parse(
   Raises:
     UserError: a flag, the file or a field is unknown or wrong.
   """
-  argv = [
-    re.sub('^(--?config=)(~.*)', lambda found: found[1] + cli.path(found[2]), argument, flags=re.DOTALL)
-    for argument in argv
-  ]
   try:
     rest = flags.FLAGS(argv)
     if flags.FLAGS.config is not None:
@@ -79,16 +79,21 @@ def parse(
 
 def _unknown_field(argv, known, explained):
   """What is wrong with the first --config.field that no config has; None where all are known."""
-  from flax import traverse_util  # seconds that --help need not wait for
-
-  names = list(traverse_util.flatten_dict(known().to_dict(), sep='.'))
-  for argument in argv[1:]:
+  given = [argument for argument in argv[1:] if re.match('--?config[.]', argument)]
+  names = list(_fields(known())) if given else []  # of rivals it takes seconds
+  for argument in given:
     name = re.sub('^--?config[.]|=.*', '', argument, flags=re.DOTALL)
-    if re.match('--?config[.]', argument) and name not in names:
-      near = difflib.get_close_matches(name, names, 1) or [field for field in names if field.endswith('.' + name)]
+    if name not in names:
+      near = cli.nearest(name, names) or cli.nearest(name, [field for field in names if field.endswith('.' + name)])
       file = next((a.partition('=')[2].partition(':')[0] for a in argv if re.match('--?config=', a)), 'the config')
-      return (
-        f'--config.{name}: {file} has no such field; '
-        f'{f"did you mean {near[0]}? " if near else ""}{explained} explains all'
-      )
+      return f'--config.{name}: {file} has no such field; {near}{explained} explains all'
   return None
+
+
+def _fields(config, prefix='') -> Iterator[str]:
+  """'data.dir' and so on."""
+  for name, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      yield from _fields(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name

@@ -1,4 +1,4 @@
-"""The page of the paper's tables: `python -m e2e_affect.paper OUT`, of a folder that launch/reproduce.py filled.
+"""The page of the paper's tables: `python -m e2e_affect.paper OUT`, of a folder that `e2e-affect reproduce` filled.
 
 Writes `paper.json`, `paper.md` and `paper.html` there. What runs is not its job: it shows what there is.
 """
@@ -8,7 +8,6 @@ import pathlib
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import UserError
-from e2e_affect.paper import pages, plan, tables
 
 
 def main(out: str = '') -> None:
@@ -18,7 +17,9 @@ def main(out: str = '') -> None:
     out: the folder.
   """
   if not out:
-    raise UserError('expected the folder that launch/reproduce.py filled')
+    raise UserError('expected the folder that `e2e-affect reproduce` filled')
+  from e2e_affect.paper import pages, plan, tables
+
   folder = pathlib.Path(out)
   options, runs = plan.read(folder)
   content = tables.contents(options, runs)

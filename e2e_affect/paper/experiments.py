@@ -23,8 +23,7 @@ class Experiment:
     kind: NETWORK and RIVAL train and have a seed and a config; ABSENT evaluates a network without a stream; TOOL
       prepares what others start from; FIGURE draws.
     what: in words.
-    config: file in configs/ without `.py`, and behind a colon its argument; of ABSENT the network, of TOOL and FIGURE
-      nothing.
+    config: as `--config` takes it, without `demo`; of ABSENT the network, of TOOL and FIGURE nothing.
     fields: of the config, set for this experiment.
     demo_fields: those that --demo sets beside them.
     needs: experiments that must be there before.
@@ -91,7 +90,7 @@ def _sequence_length(modality, steps):
 
 
 def _rival(name, config, what, geometric=False, minutes=2.0):
-  return Experiment(name, RIVAL, what, f'baselines/{config}', geometric=geometric, minutes=minutes)
+  return Experiment(name, RIVAL, what, config, geometric=geometric, minutes=minutes)
 
 
 def _strength(features, words, geometric=False):
@@ -100,7 +99,7 @@ def _strength(features, words, geometric=False):
     f'strength_{features}',
     RIVAL,
     f'strength modelling on {words}',
-    f'baselines/strength:{features}',
+    f'strength:{features}',
     {'strength.first': f"('{{svr_{features}}}',)"},
     geometric=geometric,
     minutes=2,
@@ -110,12 +109,12 @@ def _strength(features, words, geometric=False):
 def _decision(name, of, what):
   """Strength models joined at the level of decisions."""
   first = ','.join(f"'{{strength_{features}}}'" for features in of)
-  return Experiment(name, RIVAL, what, 'baselines/strength:decision', {'strength.first': f'({first})'})
+  return Experiment(name, RIVAL, what, 'strength:decision', {'strength.first': f'({first})'})
 
 
 def _blstm(features, loss, **kwargs):
   of = f'{features}_{loss}'
-  return Experiment(f'blstm_{of}', NETWORK, f'BLSTM on {features}, {loss.upper()}', f'baselines/blstm:{of}', **kwargs)
+  return Experiment(f'blstm_{of}', NETWORK, f'BLSTM on {features}, {loss.upper()}', f'blstm:{of}', **kwargs)
 
 
 def _without(network, stream, what):
@@ -237,7 +236,7 @@ EXPERIMENTS = {
       'strength_early',
       RIVAL,
       'strength modelling on early fusion',
-      'baselines/strength:feature',
+      'strength:feature',
       {'strength.first': "('{svr_early}',)"},
       geometric=True,
       minutes=3,

@@ -202,7 +202,7 @@ def config_of(options: Options, spec: Experiment) -> str:
   file, _, argument = spec.config.partition(':')
   if options.demo:
     argument = f'{argument}_demo' if argument else 'demo'
-  return f'configs/{file}.py' + (f':{argument}' if argument else '')
+  return file + (f':{argument}' if argument else '')
 
 
 def _fields(options, spec, epochs_of):
@@ -316,6 +316,6 @@ def read(out: pathlib.Path) -> tuple[Options, list[Run]]:
     ]
     return options, runs
   except (FileNotFoundError, NotADirectoryError):
-    raise DataError(f'{path}: not found; launch/reproduce.py writes it') from None
+    raise DataError(f'{path}: not found; `e2e-affect reproduce` writes it') from None
   except (ValueError, KeyError, TypeError) as e:
-    raise DataError(f'{path}: damaged ({e!r}); launch/reproduce.py writes it anew') from None
+    raise DataError(f'{path}: damaged ({e!r}); `e2e-affect reproduce` writes it anew') from None

@@ -24,7 +24,7 @@ def results(run: Run) -> dict | None:
   except (FileNotFoundError, NotADirectoryError):
     return None
   except ValueError as e:
-    raise DataError(f'{run.done}: damaged ({e}); delete it, and launch/reproduce.py makes it again') from None
+    raise DataError(f'{run.done}: damaged ({e}); delete it, and `e2e-affect reproduce` makes it again') from None
 
 
 @functools.lru_cache(maxsize=64)  # a run is held against several

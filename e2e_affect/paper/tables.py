@@ -34,7 +34,7 @@ def contents(options: Options, runs: Sequence[Run]) -> dict[str, Any]:
   """All that the pages say.
 
   Args:
-    options: what launch/reproduce.py was asked for.
+    options: what `e2e-affect reproduce` was asked for.
     runs: all that fill any table, whether they are there or not.
 
   Raises:
@@ -341,5 +341,5 @@ def figures(options: Options) -> list[dict[str, Any]]:
         about = json_text.parse(path.read_text(encoding='utf-8'))
         found.append({'name': name, 'file': f'{FIGURES_FOLDER}/{name}.png', 'caption': str(about['caption']), **about})
       except (ValueError, KeyError, TypeError) as e:
-        raise DataError(f'{path}: damaged ({e!r}); delete it, and launch/reproduce.py draws it again') from None
+        raise DataError(f'{path}: damaged ({e!r}); delete it, and `e2e-affect reproduce` draws it again') from None
   return found

@@ -4,16 +4,15 @@ The command writes the page of every run again, prints where its results lie, an
 The folder of a sweep over folds stands for all of its runs, and several such folders are the rows of one more table.
 """
 
-import argparse
+from collections.abc import Sequence
 import os
 import pathlib
+import sys
 
-from absl import app
-from absl.flags import argparse_flags
+from absl import flags
 
 from data_prep.core import atomic, cli
-from e2e_affect.evaluate.results import read_results
-from e2e_affect.report import comparison, folds, run_report
+from data_prep.core.errors import UserError
 
 
 def _print_table(rows):
@@ -28,49 +27,57 @@ def _names(folders):
   return [n if short.count(n) == 1 else str(folder) for n, folder in zip(short, folders, strict=True)]
 
 
-def _parse(argv):
-  # argparse: an absl flag named --out would collide with that of other modules of the same process.
-  parser = argparse_flags.ArgumentParser(prog='python -m e2e_affect.report', description=__doc__.split('\n', 1)[0])
-  parser.add_argument(
-    'runs', metavar='RUN', nargs='+', type=os.path.expanduser, help='workdir of a run, or --out of a sweep over folds'
-  )
-  parser.add_argument(
-    '--out', metavar='FILE.html', type=os.path.expanduser, help='also write one page that compares the runs'
-  )
-  return parser.parse_args(argv[1:])
+def _define_flags():
+  cli.define_path('out', None, 'HTML file: also write one page that compares the runs.')
 
 
-def main(args: argparse.Namespace) -> None:
-  """Writes the report of each run, prints their comparison and, where it is asked for, writes its page."""
-  with cli.one_line():
-    asked = [pathlib.Path(run) for run in args.runs]
-    workdirs: list[pathlib.Path] = []
-    predictors: dict[str, dict[str, pathlib.Path]] = {}
-    for name, folder in zip(_names(asked), asked, strict=True):
-      sweep = folds.of_sweep(folder)
-      predictors |= {f'{name} {setting}' if len(sweep) > 1 else name: of for setting, of in sweep.items()}
-      workdirs += [workdir for of in sweep.values() for workdir in of.values()] or [folder]
-    over_folds = folds.compared(predictors) if predictors else []
-    names = _names(workdirs)
-    runs = [(name, read_results(w)) for name, w in zip(names, workdirs, strict=True)]
-    among = comparison.across(runs, workdirs)
-    for name, workdir in zip(names, workdirs, strict=True):
-      cli.say(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
-    if over_folds:
-      in_folds = [workdir for of in predictors.values() for workdir in of.values()]
-      cli.say(f'\n{comparison.measures(in_folds)} on test, validation in parentheses; raw')
-      _print_table(over_folds)
-    for stage, words in run_report.STAGES:
-      cli.say(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
-      _print_table(comparison.table_vi(runs, stage))
-    for stage, words in run_report.STAGES if among else ():
-      cli.say(f'\nacross corpora; {words}')
-      _print_table(comparison.table_vi(among, stage))
-    if args.out:
-      out = pathlib.Path(args.out)
-      atomic.write(out, comparison.comparison(runs, workdirs, out, over_folds))
-      cli.say(f'\ncomparison: {out}')
+def main(*runs) -> None:
+  """Does what the flags say."""
+  if not runs:
+    raise UserError('no run given; expected `python -m e2e_affect.report RUN [RUN …]`')
+  report([cli.path(run) for run in runs], flags.FLAGS.out)
+
+
+def report(runs: Sequence[str], out: str | None = None) -> None:
+  """Writes the report of each run, prints their comparison and, where it is asked for, writes its page.
+
+  Args:
+    runs: workdirs, and folders of sweeps over folds.
+    out: HTML file of the comparison.
+
+  Raises:
+    UserError: see `read_results` and `run_report.write_report`.
+  """
+  from e2e_affect.evaluate.results import read_results
+  from e2e_affect.report import comparison, folds, run_report
+
+  asked = [pathlib.Path(run) for run in runs]
+  workdirs: list[pathlib.Path] = []
+  predictors: dict[str, dict[str, pathlib.Path]] = {}
+  for name, folder in zip(_names(asked), asked, strict=True):
+    sweep = folds.of_sweep(folder)
+    predictors |= {f'{name} {setting}' if len(sweep) > 1 else name: of for setting, of in sweep.items()}
+    workdirs += [workdir for of in sweep.values() for workdir in of.values()] or [folder]
+  over_folds = folds.compared(predictors) if predictors else []
+  names = _names(workdirs)
+  read = [(name, read_results(w)) for name, w in zip(names, workdirs, strict=True)]
+  among = comparison.across(read, workdirs)
+  for name, workdir in zip(names, workdirs, strict=True):
+    cli.say(f'{name}: {workdir / "results.json"}, {run_report.write_report(workdir)}')
+  if over_folds:
+    in_folds = [workdir for of in predictors.values() for workdir in of.values()]
+    cli.say(f'\n{comparison.measures(in_folds)} on test, validation in parentheses; raw')
+    _print_table(over_folds)
+  for stage, words in run_report.STAGES:
+    cli.say(f'\n{comparison.measures(workdirs)} on test, validation in parentheses; {words}')
+    _print_table(comparison.table_vi(read, stage))
+  for stage, words in run_report.STAGES if among else ():
+    cli.say(f'\nacross corpora; {words}')
+    _print_table(comparison.table_vi(among, stage))
+  if out:
+    atomic.write(pathlib.Path(out), comparison.comparison(read, workdirs, pathlib.Path(out), over_folds))
+    cli.say(f'\ncomparison: {out}')
 
 
 if __name__ == '__main__':
-  cli.start(lambda: app.run(main, flags_parser=_parse))
+  cli.run(main, _define_flags, max_arguments=sys.maxsize)

@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.features import store
 from e2e_affect.baselines import registry
+from e2e_affect.config import experiments
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ARGUMENTS = {
@@ -24,7 +25,7 @@ ARGUMENTS = {
 def test_every_config_builds(name, argument):
   module = importlib.import_module(f'configs.baselines.{name}')
   assert f'python -m e2e_affect.baseline --config=configs/baselines/{name}.py' in module.__doc__
-  config = module.get_config(argument)
+  config = experiments.config(f'{name}:{argument}')
   assert config.is_locked and config.name == f'{name}_{argument.removesuffix("_demo")}'
   assert set(config.features) <= set(store.FEATURES)
   assert type(registry.of(config)) is registry.RIVALS[name]

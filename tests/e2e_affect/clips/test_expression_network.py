@@ -11,8 +11,8 @@ import pytest
 
 from configs import visual
 from data_prep.core.errors import UserError
-from e2e_affect import import_weights, streams
-from e2e_affect.clips import analyse, exported, expression_network, model_card
+from e2e_affect import streams
+from e2e_affect.clips import analyse, exported, expression_network, import_weights, model_card
 from e2e_affect.models import affect
 from e2e_affect.train import init_from, train_state
 from e2e_affect.weights import emo_affectnet, emo_affectnet_origin

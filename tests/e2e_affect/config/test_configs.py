@@ -1,20 +1,18 @@
-"""Every config is built, locked, checked and traced; every command prints its help."""
+"""Every config is built, locked, checked and traced, and has a name by which every command finds it."""
 
 import dataclasses
 import importlib
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import ml_collections
 import pytest
 
-from configs import classes
+from configs import classes, fused
 from configs.baselines import blstm
+from data_prep.core.errors import UserError
 from data_prep.simulate import embedded
-from e2e_affect.config import defaults, ranges
+from e2e_affect.config import defaults, experiments, ranges
 from e2e_affect.models import affect
 from e2e_affect.train import train_state, update
 from tests.networks import layout
@@ -99,28 +97,12 @@ def test_the_default_data_is_the_embedded_corpus():
   assert defaults.get_config().data.dir == embedded.DEFAULT_DIR
 
 
-@pytest.mark.parametrize(
-  'module',
-  [
-    'e2e_affect.main',
-    'e2e_affect.baseline',
-    'e2e_affect.report',
-    'data_prep.simulate',
-    'data_prep.prepare',
-    'data_prep.shards',
-    'data_prep.preview',
-    'data_prep.landmarks',
-    'e2e_affect.import_weights',
-  ],
-)
-def test_every_command_prints_help(module):
-  done = subprocess.run(
-    [sys.executable, '-m', module, '--help'],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=ROOT,
-    env={**os.environ, 'XLA_FLAGS': ''},
-  )
-  assert done.returncode in ((0,) if module == 'e2e_affect.main' else (0, 1)), done.stderr  # absl's --help exits with 1
-  assert '--' in done.stdout and 'Traceback' not in done.stderr
+def test_every_config_is_a_built_in_experiment_of_its_own_name():
+  paths = [*(ROOT / 'configs').glob('*.py'), *(ROOT / 'configs' / 'baselines').glob('*.py')]
+  names = [path.stem for path in paths if path.stem != '__init__']
+  assert sorted(names) == sorted(experiments.files())
+  assert experiments.config('fused:demo') == fused.get_config('demo') != fused.get_config()
+  for file in ('mine.py', 'mine.py:demo', 'folder/mine', './mine:x', '/a/b.py'):
+    assert experiments.located(file) == file
+  with pytest.raises(UserError, match="no built-in experiment 'fuzed'; did you mean fused. expected one of .*, speech"):
+    experiments.located('fuzed:demo')

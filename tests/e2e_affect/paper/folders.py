@@ -1,4 +1,4 @@
-"""A folder as launch/reproduce.py leaves it, of made traces: no network is trained."""
+"""A folder as `e2e-affect reproduce` leaves it, of made traces: no network is trained."""
 
 import hashlib
 import json

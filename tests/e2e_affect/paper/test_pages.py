@@ -37,10 +37,10 @@ def test_cells_have_the_form_of_the_paper_and_link_to_their_run(made_folder):
   cell = rf'\[\**{number}\** \({number}\)\]\(svr_egemaps/report\.html\) \| {number}…{number} \| '
   assert re.match(
     rf'\| Baseline \[29\] \| eGeMAPS \| {cell}0\.648 \(0\.796\) \| {signed} \({signed}\) \| {cell}'
-    rf'\*\*0\.375\*\* \(0\.455\) \| {signed} \({signed}\) \| `configs/baselines/svr\.py:egemaps_demo` \|$',
+    rf'\*\*0\.375\*\* \(0\.455\) \| {signed} \({signed}\) \| `svr:egemaps_demo` \|$',
     row,
   ), row
-  assert 'configs/speech.py:demo` `data.sequence_steps=75, epochs=1, batch_size=8' in markdown
+  assert 'speech:demo` `data.sequence_steps=75, epochs=1, batch_size=8' in markdown
 
 
 def test_the_searched_grids_and_times_stand_in_the_page(made_folder):

@@ -88,9 +88,7 @@ def test_networks_and_rivals_stand_in_one_table(data, tmp_path, capsys):
       folder = tmp_path / name / f'data.dir=d,data.fold={fold}'
       said[name, fold] = write_run(folder, data, fold, len(said), rival if name == 'rivals' else None)
   out = tmp_path / 'all.html'
-  report.main(
-    report._parse(['report', *(str(tmp_path / of) for of in ('networks', 'rivals', 'begun')), f'--out={out}'])
-  )
+  report.report([str(tmp_path / of) for of in ('networks', 'rivals', 'begun')], str(out))
   printed = capsys.readouterr().out.split('UAR on test, validation in parentheses; raw\n')[1]
   lines = [re.split('  +', line.strip()) for line in printed.split('\n\n')[0].splitlines()]
   assert lines[0] == ['fold 1', 'fold 2', 'mean ± deviation', 'all tests together']

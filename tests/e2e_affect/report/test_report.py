@@ -189,7 +189,7 @@ def test_everything_is_escaped(tmp_path):
   results[f'extra{evil}'] = results['validation']
   run = make_run(tmp_path / "a'&<b>", results, config={evil: {evil: [evil]}})
   out = tmp_path / 'out.html'
-  __main__.main(__main__._parse(['report', str(run), '--out', str(out)]))
+  __main__.report([str(run)], str(out))
   for path in (run / 'report.html', out):
     page = read_page(path)
     assert not {'script', 'b>'} & set(page.tags)
@@ -297,7 +297,7 @@ def test_command(tmp_path):
 
 def test_runs_of_one_name_are_told_apart(tmp_path, capsys):
   runs = [make_run(tmp_path / seed / 'speech') for seed in ('seed0', 'seed1')]
-  __main__.main(__main__._parse(['report', *map(str, runs)]))
+  __main__.report([*map(str, runs)])
   printed = capsys.readouterr().out
   assert re.search(rf'^{re.escape(str(runs[1]))} +0\.699 \(0\.752\)', printed, re.MULTILINE)
 

@@ -293,10 +293,11 @@ def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, sa
     ),
     (['--mode=evaluate'], '--workdir is missing'),
     (['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run'),
-    (['--nonsense=1'], 'nonsense'),
+    (['--wrokdir=x', '--config=fused'], 'error: --wrokdir: no such flag; did you mean --workdir? --help lists all'),
     (['words'], "'words' is no flag"),
     (['--mode=dance'], 'dance'),
-    (['--config=configs/fused.py', '--without=visual'], 'error: --without belongs to --mode=evaluate'),
+    (['--config=fused', '--without=visual'], 'error: --without belongs to --mode=evaluate'),
+    (['--config=fuzed'], "error: no built-in experiment 'fuzed'; did you mean fused?"),
   ],
 )
 def test_usage_errors(arguments, named):
@@ -920,18 +921,3 @@ def test_a_device_without_memory_ends_the_training_in_one_line(small_config, tmp
   assert e.value.exit_code == 64 and '\n' not in str(e.value)
   with pytest.raises(ZeroDivisionError), memory.told(''):
     raise ZeroDivisionError
-
-
-@pytest.mark.slow
-def test_a_folder_named_configs_does_not_hide_the_defaults_of_the_program(tmp_path):
-  (tmp_path / 'configs').mkdir()
-  (tmp_path / 'configs' / '__init__.py').write_text('raise RuntimeError("foreign")\n')
-  code = (
-    'from e2e_affect import predict; from e2e_affect.train import loop; from e2e_affect.config import defaults; '
-    'print(len(defaults.get_config()))'
-  )
-  done = subprocess.run(
-    [sys.executable, '-c', code], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
-  )
-  assert done.returncode == 0 and 'foreign' not in done.stderr, done.stderr[-2000:]
-  assert 'configs' not in (ROOT / 'setup.cfg').read_text()

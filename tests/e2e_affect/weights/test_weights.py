@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from e2e_affect.import_weights import visual_network
+from e2e_affect.clips.import_weights import visual_network
 from e2e_affect.layers.resnet import Bottleneck
 from e2e_affect.weights import detect
 from tests import reference_networks as reference
