@@ -1,4 +1,4 @@
-"""Trains one network, or rival, per point of a grid of overrides, and says which is best on the validation partition.
+r"""Trains one network, or rival, per point of a grid of overrides, and says which is best on the validation partition.
 
     python launch/sweep.py --config=configs/speech.py --out=runs/sweep \
         --set learning_rate=1e-4,3e-4 --set seed=0,1,2

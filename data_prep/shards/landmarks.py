@@ -76,7 +76,7 @@ def add_landmarks(data, source: str, out, jobs: int = 1) -> Manifest:
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()
     cli.say(f'{name}  {of[0].partition:<10}  landmarks in {100 * found:.1f} % of {len(points[name])} steps')
   cli.say(
-    f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with configs/fused_geometric.py and '
+    f'{out}: {mean.shape[0]} landmarks by {provider.words}; train with --config=fused_geometric and '
     f'--config.model.geometric.landmarks={mean.shape[0]}'
   )
   return result

@@ -49,7 +49,7 @@ def numbers_of(targets: Sequence[str], head: str) -> tuple[str, ...]:
     raise UserError(
       f'the label {" and ".join(classes_of(targets))} of the data is a class, and config.head = {head!r} learns '
       "numbers; set --config.head=clip_classes (a class for each recording) or 'step_classes', or "
-      'take configs/classes.py, or the rival of configs/baselines/svm.py'
+      'take --config=classes, or the rival --config=svm'
     )
   return tuple(targets)
 

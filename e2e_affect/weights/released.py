@@ -58,7 +58,7 @@ def convert(path, arrays) -> Imported:
     statistics,
     switches,
     ignored=slim.IGNORED,
-    notes=(f'{" + ".join(parts)}; run it with configs/released.py',),
+    notes=(f'{" + ".join(parts)}; run it with --config=released',),
   )
 
 

@@ -177,7 +177,7 @@ def data(tmp_path_factory):
 def test_a_rival_of_other_labels_is_named_before_anything_is_done(data, tmp_path):
   c = svr.SVR.get_config()
   c.data.dir, c.features = data, {'egemaps': {}}
-  with pytest.raises(UserError, match="emotion of the data is a class.*'regression' learns numbers.*baselines/svm.py"):
+  with pytest.raises(UserError, match="emotion of the data is a class.*'regression' learns numbers.*--config=svm"):
     run.train_and_evaluate(c, str(tmp_path / 'svr'))
   assert not (tmp_path / 'svr' / 'config.json').exists()
   c.head = 'clip_classes'
