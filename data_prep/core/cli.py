@@ -41,7 +41,7 @@ def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
     own = [name for name in flags.FLAGS if name not in others]
     app.run(
       lambda argv: _guarded(main, argv),
-      flags_parser=lambda argv: _parse(argv, max_arguments, parse, sys.modules[main.__module__].__doc__, own),
+      flags_parser=lambda argv: _parse(argv, max_arguments, parse, sys.modules[main.__module__].__doc__ or '', own),
     )
   except BaseException:
     # Whatever came of a signal on its way through the libraries.

@@ -222,7 +222,7 @@ def test_a_help_that_nobody_reads_or_no_disk_takes_is_no_wrong_use():
 
 def test_a_flag_that_is_a_path_stands_in_the_help():
   out, _ = start('', '--help').communicate(timeout=20)
-  assert '--out: A path.' in out
+  assert '  --out=PATH  A path.\n' in out
 
 
 def test_a_tilde_in_a_path_flag_is_the_home_folder(tmp_path):
