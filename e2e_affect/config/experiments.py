@@ -27,10 +27,13 @@ def located(config: str) -> str:
     config: 'fused', 'fused:demo', or a file: it ends in `.py`, or its path has a folder.
 
   Raises:
-    UserError: there is no experiment of that name.
+    UserError: there is no experiment of that name, or a file is absent and a built-in one has its name.
   """
   name, colon, argument = config.partition(':')
-  if name.endswith('.py') or pathlib.PurePath(name).name != name:
+  path = pathlib.Path(name)
+  if path.suffix == '.py' or path.name != name:
+    if not path.exists() and path.stem in files():
+      raise UserError(f'{name}: not found; --config={path.stem} names the built-in one, in any folder')
     return config
   if name not in files():
     raise UserError(

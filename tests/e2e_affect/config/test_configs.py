@@ -106,3 +106,5 @@ def test_every_config_is_a_built_in_experiment_of_its_own_name():
     assert experiments.located(file) == file
   with pytest.raises(UserError, match="no built-in experiment 'fuzed'; did you mean fused. expected one of .*, speech"):
     experiments.located('fuzed:demo')
+  with pytest.raises(UserError, match='there/fused.py: not found; --config=fused names the built-in one'):
+    experiments.located('there/fused.py:demo')
