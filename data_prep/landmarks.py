@@ -1,4 +1,4 @@
-"""Geometric features for prepared data: the command.
+"""Geometric features for prepared data.
 
     python -m data_prep.landmarks --data=data/recola --out=data/recola_geometric [--source=mtcnn]
 

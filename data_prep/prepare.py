@@ -1,4 +1,4 @@
-"""Recordings -> shards: the command.
+"""Recordings and labels of a corpus -> shards.
 
     python -m data_prep.prepare --corpus=recola --source=RECOLA --out=data/recola
 

@@ -1,4 +1,4 @@
-"""Contact sheets: what the network will see of each recording; the command.
+"""Contact sheets of a data folder: what the network will see of each recording.
 
 python -m data_prep.preview DATA_FOLDER --out=SHEETS [--recordings=P16,P21]
 """

@@ -1,4 +1,7 @@
-"""The command: `python -m e2e_affect.baseline --config=configs/baselines/svr.py:egemaps`."""
+"""Fits one of the paper's rivals and evaluates it.
+
+python -m e2e_affect.baseline --config=configs/baselines/svr.py:egemaps
+"""
 
 import os
 
@@ -14,7 +17,7 @@ _EXPLAINED = "`get_config` of the rival's file in e2e_affect/baselines"
 
 
 def _define_flags():
-  command_line.define_config('svr:egemaps', _EXPLAINED)
+  command_line.define_config('svr:egemaps or configs/baselines/svr.py:egemaps', _EXPLAINED)
   cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it is kept.')
 
 

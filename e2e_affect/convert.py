@@ -1,4 +1,6 @@
-"""From traces to files of other programs: `python -m e2e_affect.convert TRACE.csv… --format=eaf,vtt`.
+"""Traces -> files of other programs.
+
+    python -m e2e_affect.convert TRACE.csv… --format=eaf,vtt
 
 TRACE.csv is that of a clip (`NAME.csv` of e2e_affect.predict, best with NAME.json beside it) or of a run
 (`predictions/<partition>.csv`). Files that are there already are left alone.

@@ -1,4 +1,6 @@
-"""The export of a run: `python -m e2e_affect.export --workdir=RUN --out=DIR`.
+"""A trained network -> a folder to pass on.
+
+    python -m e2e_affect.export --workdir=RUN --out=DIR
 
 The folder holds parameters, config, labels, post-processing and a model card; `predict --checkpoint=DIR` and
 `e2e_affect.load(DIR)` need neither Orbax nor the training data for it.

@@ -1,4 +1,4 @@
-"""Published weights -> weights this program starts from: the command.
+"""Published weights -> weights this program starts from.
 
     python -m e2e_affect.import_weights resnet50.pth --out=weights/imagenet
     python -m e2e_affect.main --config=configs/visual.py --config.pretrained=weights/imagenet

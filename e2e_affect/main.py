@@ -1,4 +1,8 @@
-"""The command: `python -m e2e_affect.main --config=configs/fused.py`."""
+"""Trains a network and evaluates it, or evaluates one that is trained.
+
+python -m e2e_affect.main --config=configs/fused.py
+python -m e2e_affect.main --mode=evaluate --workdir=runs/fused
+"""
 
 import contextlib
 import os
@@ -16,7 +20,7 @@ _EXPLAINED = 'e2e_affect/config/defaults.py'
 
 
 def _define_flags():
-  command_line.define_config('fused or fused:demo', _EXPLAINED)
+  command_line.define_config('fused, fused:demo or configs/fused.py', _EXPLAINED)
   cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it goes on.')
   flags.DEFINE_enum(
     'mode',

@@ -1,4 +1,6 @@
-"""From clips to traces and pages: `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`.
+"""Clips -> traces and pages.
+
+    python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…
 
 For each clip DIR holds NAME.csv (a row per step), NAME.json (summary) and NAME.html (a page to watch); index.html
 lists all that lies there, of earlier runs too; rejects.jsonl names what could not be analysed, and why.

@@ -1,4 +1,4 @@
-"""Hand-crafted features of a data folder: the command.
+"""Hand-crafted features of a data folder.
 
     python -m data_prep.features --data=data/recola --sets=egemaps,compare
 

@@ -1,4 +1,6 @@
-"""Checks a data folder: `python -m data_prep.shards --verify DIR`.
+"""Checks that a data folder is whole.
+
+    python -m data_prep.shards --verify=DIR
 
 Exit code 65 and a line per fault if the folder is not what its manifest says.
 """

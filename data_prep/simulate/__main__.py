@@ -1,4 +1,7 @@
-"""`python -m data_prep.simulate --out=DIR`: makes the simulated corpus, the same one from the same seed."""
+"""The simulated corpus, of drawn faces and synthetic voices.
+
+python -m data_prep.simulate --out=DIR
+"""
 
 from absl import flags
 

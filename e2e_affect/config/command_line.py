@@ -26,8 +26,7 @@ def define_config(examples: str, explained: str) -> None:
   config_flags.DEFINE_config_file(
     'config',
     None,
-    f'Experiment, e.g. {examples}, or a file as configs/fused.py; --config.field=value changes a field; {explained} '
-    'explains every field.',
+    f'Experiment, e.g. {examples}; --config.field=value changes a field; {explained} explains every field.',
     lock_config=True,
   )
   parser = flags.FLAGS['config'].parser

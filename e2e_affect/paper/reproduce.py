@@ -1,11 +1,11 @@
-"""The paper's tables and figures as one command: its networks, their rivals, and one page that holds both to the paper.
+"""The paper's tables and figures: its networks, their rivals, and one page that holds both to the paper.
 
-    e2e-affect reproduce --data=data/recola --out=runs/recola --imagenet=resnet_v1_50.ckpt
+    python -m e2e_affect.paper.reproduce --data=data/recola --out=runs/recola --imagenet=resnet_v1_50.ckpt
 
-It plans, runs what is missing one after the other, and writes `paper.html`,
-`paper.md` and `paper.json` under --out; `--dry_run` prints the plan alone, and how long it takes by past runs. What
-runs is data: `e2e_affect/paper/experiments.py` names every experiment, its config and what it starts from. Each is a
-child process with a workdir of its own under --out; those of the seeds after 0 are in `seed1/`, `seed2/` …
+It plans, runs what is missing one after the other, and writes `paper.html`, `paper.md` and `paper.json` under --out;
+`--dry_run` prints the plan alone, and how long it takes by past runs. What runs is data:
+`e2e_affect/paper/experiments.py` names every experiment, its config and what it starts from. Each is a child process
+with a workdir of its own under --out; those of the seeds after 0 are in `seed1/`, `seed2/` …
 
 The same command goes on where it stopped: what has results is skipped, what was running resumes. SIGTERM and SIGINT
 reach the child as SIGTERM, and it saves; so does the end of this program by SIGKILL. Exit codes: 0 done, 64 usage, 143

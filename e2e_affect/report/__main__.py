@@ -1,4 +1,6 @@
-"""`report.html` of runs, and the table of several: `python -m e2e_affect.report RUN [RUN …] [--out=FILE.html]`.
+"""The pages of runs, and a table that compares them.
+
+    python -m e2e_affect.report RUN [RUN …] [--out=FILE.html]
 
 The command writes the page of every run again, prints where its results lie, and a table like the paper's Table VI.
 The folder of a sweep over folds stands for all of its runs, and several such folders are the rows of one more table.
