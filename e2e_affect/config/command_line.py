@@ -16,6 +16,19 @@ from e2e_affect.config import experiments
 flags.disclaim_key_flags()  # as in data_prep/core/cli.py
 
 
+class _Parser(flags.ArgumentParser):
+  """Takes the name of a built-in experiment, too; and `~`, which a shell leaves as it is in `--config=~/x.py`."""
+
+  def __init__(self, of_files):
+    self._of_files = of_files
+
+  def parse(self, argument):
+    return self._of_files.parse(experiments.located(cli.path(argument)))
+
+  def flag_type(self):
+    return self._of_files.flag_type()
+
+
 def define_config(examples: str, explained: str) -> None:
   """Defines --config.
 
@@ -29,10 +42,7 @@ def define_config(examples: str, explained: str) -> None:
     f'Experiment, e.g. {examples}; --config.field=value changes a field; {explained} explains every field.',
     lock_config=True,
   )
-  parser = flags.FLAGS['config'].parser
-  load = parser.parse
-  # A shell leaves the tilde of --config=~/x.py as it is.
-  parser.parse = lambda config: load(experiments.located(cli.path(config)))
+  flags.FLAGS['config'].parser = _Parser(flags.FLAGS['config'].parser)
 
 
 def parse(

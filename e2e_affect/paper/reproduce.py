@@ -58,7 +58,7 @@ def missing(options: Options, steps: list[Step]) -> str | None:
     if str(data) != embedded and not (data / 'manifest.json').is_file():
       return f'{data}/manifest.json: not found; make the shards with `python -m data_prep.prepare`'
   to_import = any(step.name == 'imagenet' and not step.done.exists() for step in steps)
-  if to_import and not any(pathlib.Path(options.imagenet + end).is_file() for end in ('', '.index')):
+  if to_import and not any(pathlib.Path(f'{options.imagenet}{end}').is_file() for end in ('', '.index')):
     return f'--imagenet={options.imagenet}: not found; expected weights, or the beginning of a TensorFlow checkpoint'
   return None
 
