@@ -1,6 +1,8 @@
 """The simulated corpus, of drawn faces and synthetic voices.
 
-python -m data_prep.simulate --out=DIR
+    python -m data_prep.simulate --out=DIR
+
+The same seed gives the same corpus. It says nothing about people.
 """
 
 from absl import flags
