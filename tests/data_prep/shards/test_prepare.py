@@ -16,7 +16,7 @@ import soundfile
 from data_prep.core import pool
 from data_prep.core.errors import DataError, LockedError, UserError, WorkdirError
 from data_prep.corpora import recording as recording_module
-from data_prep.corpora.settings import MAX_LOST, Settings
+from data_prep.corpora.settings import Settings
 from data_prep.labels import label_files
 from data_prep.labels.gold_standard import gold_standard
 from data_prep.recordings import assemble, labels, lengths
@@ -76,7 +76,7 @@ def test_recola_from_end_to_end(recola_folder, prepared):
     ('P54', 'test', 4, 100),
   ]
   assert manifest.targets == ['arousal', 'valence'] and manifest.label_scale['valence'] == [1, 0]
-  assert manifest.preparation['recipe'] == 'ccc_centred' and manifest.preparation['max_lost'] == MAX_LOST
+  assert manifest.preparation['recipe'] == 'ccc_centred' and manifest.preparation['max_lost'] == prepare.MAX_LOST
   assert len(result.absent) == 43 and not result.rejects and (out / 'rejects.jsonl').read_text() == ''
   data = read_back(out, 'P25')
   assert data['valid'].sum() == data['label_mask'].sum() == 100
