@@ -8,6 +8,7 @@ The commands of `LIVE` pages run, too, in the order of the pages, on a small sim
 
 import concurrent.futures
 import functools
+import json
 import math
 import os
 import pathlib
@@ -266,6 +267,17 @@ def _demo():
   return [re.sub(r'\$\((\w+)\)', lambda m: values[m[1]], line).strip() for line in recipe.splitlines()]
 
 
+def _check_demo(runs):
+  """Every network has scores on both partitions, and the report shows them."""
+  report = (runs / 'report.html').read_text(encoding='utf-8')
+  for name in ('speech', 'visual', 'fused'):
+    results = json.loads((runs / name / 'results.json').read_text())
+    assert set(results) >= {'validation', 'test', 'postprocessing', 'checkpoint'}
+    assert results['test']['scored_steps'] == 300  # of one person, 12 s
+    shown = f'{results["test"]["postprocessed"]["ccc"]["arousal"]:.3f} ('.replace('-', '−')  # as print sets numbers
+    assert shown in report, name
+
+
 def _own_recordings(folder):
   """The files that the table of docs/own_corpus.md names, beside that table."""
   table = blocks(ROOT / 'docs' / 'own_corpus.md', '')[0]
@@ -303,6 +315,7 @@ def test_the_commands_of_the_pages_run(tmp_path):
 
   for command in _demo():
     run(_as_run(command))
+  _check_demo(tmp_path / 'runs/demo')
   _own_recordings(tmp_path)
   done = set()
   for page in LIVE:
