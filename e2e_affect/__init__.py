@@ -1,4 +1,4 @@
-"""Continuous arousal and valence from raw speech and raw face video; `load` is the way in from a notebook."""
+"""Continuous arousal and valence from raw speech and raw face video; `load` and `analyse` are for notebooks."""
 
 import warnings
 
@@ -23,3 +23,21 @@ def load(folder):
   if loaded.simulated:
     warnings.warn(origin.SIMULATED, stacklevel=2)
   return loaded
+
+
+def analyse(clip, network, channel=None):
+  """Analyses a clip; nothing is written.
+
+      talk = e2e_affect.analyse('talk.mp4', network)
+      talk.traces  # a pandas table, or arrays: time, arousal, valence, …
+      talk.plot()
+      talk.write('eaf', 'for_elan')
+
+  Shapes, units and errors: see `e2e_affect.clips.analysis`. A network of a simulated corpus says so in a warning.
+  """
+  from e2e_affect.clips import analysis
+  from e2e_affect.run import origin
+
+  if network.simulated:
+    warnings.warn(origin.SIMULATED, stacklevel=2)
+  return analysis.analyse(clip, network, channel)

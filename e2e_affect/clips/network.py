@@ -124,7 +124,10 @@ class Network:
       warnings.warn(origin.SIMULATED, stacklevel=2)
     given = {'audio': audio, 'faces': faces, 'face_found': face_found}
     raw = self.predict(arrays.signals(given, self.config.model, self.layout))
-    post = self.postprocess(raw)
+    return self.traces(raw, self.postprocess(raw))
+
+  def traces(self, raw: np.ndarray, post: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What calling the network returns, of raw and post-processed traces [T, K]."""
     traces = {'time': np.arange(len(raw)) * self.layout.grid.step_seconds}
     traces |= {target: raw[:, k] for k, target in enumerate(self.targets)}
     if post is not None:

@@ -1,6 +1,6 @@
 """One clip, from its files to its results."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 import pathlib
 import sys
@@ -75,35 +75,10 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
   if not embed:
     clip_files.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
   copy = None if suffix else playback.Copy(spool, network.layout.grid)
-  with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
-
-    def watch(frame):
-      bar.update()
-      if copy is not None:
-        copy(frame)
-
-    clip = clips.read(
-      recording,
-      spool,
-      picture=any(stream.picture for stream in streams.of(network.config.model)),
-      grid=network.layout.grid,
-      crop=network.crop,
-      channel=channel,
-      watch=watch,
-    )
-  signals = _signals(network, recording, clip)
-  clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps, clip.grid))
-  cost, content_now = dict(clip.cost), out_folder.content_of(recording)
-
-  begin = time.perf_counter()
-  with tqdm.tqdm(
-    desc=f'{label}: network', total=clip.steps, unit=' steps', leave=False, disable=not sys.stderr.isatty()
-  ) as bar:
-    raw = network.predict(signals, progress=bar.update)
-  post = network.postprocess(raw)
-  face = None if clip.crops is None else float(clip.face_found.mean())
-  clip.notes.extend(network.unlike(speech.loudness(clip.audio_std, clip.audio_gain), face, raw))
-  cost['network'] = time.perf_counter() - begin
+  clip = read(network, recording, spool, channel, label, copy)
+  content_now = out_folder.content_of(recording)
+  raw, post = traces(network, recording, clip, label)
+  cost = dict(clip.cost)
 
   begin = time.perf_counter()
   place = spool / ('embedded' if embed else clip_files.MEDIA_FOLDER) / name
@@ -152,6 +127,55 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
     clip.crops.close()
   clip_files.commit(spool, out, name)
   return content, raw if post is None else post
+
+
+def read(
+  network: Network,
+  recording: Recording,
+  spool: pathlib.Path,
+  channel: int | None,
+  label: str,
+  watch: Callable[[np.ndarray | None], None] | None = None,
+) -> clips.Clip:
+  """Reads of a clip what a network takes; arguments as `analyse`, errors as `data_prep.recordings.clip.read`."""
+  with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
+
+    def each(frame):
+      bar.update()
+      if watch is not None:
+        watch(frame)
+
+    return clips.read(
+      recording,
+      spool,
+      picture=any(stream.picture for stream in streams.of(network.config.model)),
+      grid=network.layout.grid,
+      crop=network.crop,
+      channel=channel,
+      watch=each,
+    )
+
+
+def traces(
+  network: Network, recording: Recording, clip: clips.Clip, label: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Raw and post-processed traces [T, K] of a clip; its notes say what a person should know of them, its cost how long.
+
+  Raises:
+    DataError: the clip has none of the network's streams.
+  """
+  signals = _signals(network, recording, clip)
+  clip.notes.extend(clip_files.length_notes(network.about['postprocessing'], clip.steps, clip.grid))
+  begin = time.perf_counter()
+  with tqdm.tqdm(
+    desc=f'{label}: network', total=clip.steps, unit=' steps', leave=False, disable=not sys.stderr.isatty()
+  ) as bar:
+    raw = network.predict(signals, progress=bar.update)
+  post = network.postprocess(raw)
+  face = None if clip.crops is None else float(clip.face_found.mean())
+  clip.notes.extend(network.unlike(speech.loudness(clip.audio_std, clip.audio_gain), face, raw))
+  clip.cost['network'] = time.perf_counter() - begin
+  return raw, post
 
 
 def _signals(network, recording, clip) -> ClipSignals:

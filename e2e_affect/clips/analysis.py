@@ -1,0 +1,101 @@
+"""One clip in a notebook: `e2e_affect.analyse('talk.mp4', network)`, with the values of `e2e_affect.predict`."""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from data_prep.corpora.recording import Recording
+from e2e_affect.clips import clip_csv, formats, one_clip, sources
+from e2e_affect.clips.formats import table
+from e2e_affect.clips.network import Network
+from e2e_affect.traces import band, figures
+from e2e_affect.traces.traces import Trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+  """What a network says of a clip.
+
+  Attributes:
+    arrays: name -> [T]: what calling the network returns, and `face_found` (0 … 1) where a picture was analysed.
+    notes: what a person should know, for instance 'no sound'.
+    prediction: what is written for other programs.
+    raw, processed: the same as `Trace`s; `processed` is None where the run fitted no post-processing.
+  """
+
+  arrays: Mapping[str, np.ndarray]
+  notes: tuple[str, ...]
+  prediction: formats.Prediction
+  raw: Trace
+  processed: Trace | None
+
+  @property
+  def traces(self) -> Any:
+    """`arrays` as a `pandas.DataFrame` where pandas is installed, else as a dictionary."""
+    try:
+      import pandas
+    except ModuleNotFoundError:
+      return dict(self.arrays)
+    return pandas.DataFrame(self.arrays)
+
+  def plot(self) -> Figure:
+    """The traces in time, a panel for each; grey where no face was found."""
+    return figures.recording(self.raw, self.processed, self.prediction.outputs)
+
+  def write(self, format: str, folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Writes the traces for another program.
+
+    Args:
+      format: as in `e2e_affect.predict --format`, `eaf` for ELAN for instance.
+      folder: made where it is absent.
+
+    Returns:
+      The files, in a folder of the format's name.
+
+    Raises:
+      UserError: there is no such format, or it cannot hold what the network says.
+      ModuleNotFoundError: its library is not installed.
+      WorkdirError, DiskFullError: a file cannot be written.
+    """
+    formats.check([format], self.prediction.outputs, self.prediction.shows)
+    formats.write([format], pathlib.Path(folder), self.prediction)
+    return sorted(path for path in (pathlib.Path(folder) / format).iterdir() if path.is_file())
+
+
+def analyse(clip: str | os.PathLike, network: Network, channel: int | None = None) -> Analysis:
+  """Analyses a clip in a temporary folder (`TMPDIR`), which holds a crop of the face for every step.
+
+  Args:
+    clip: file of sound, of picture, or of both.
+    network: trained.
+    channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+
+  Raises:
+    DataError: the clip cannot be analysed.
+  """
+  path = pathlib.Path(clip)
+  recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
+  with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
+    read = one_clip.read(network, recording, pathlib.Path(folder), channel, path.name)
+    try:
+      raw, post = one_clip.traces(network, recording, read, path.name)
+    finally:
+      if read.crops is not None:
+        read.crops.close()
+    ends = {} if post is None else band.ends(network.band, post, network.targets)
+    written = pathlib.Path(folder) / f'{recording.recording}.csv'
+    clip_csv.write(written, read, network.targets, raw, post, ends, network.simulated)
+    prediction = table.read_clip(written, network.targets, network.shows, network.layout.grid, path.resolve())
+  found = read.face_found if read.crops is not None else np.ones(read.steps, np.float32)
+  still = np.zeros_like(raw)
+  trace = lambda values: Trace(recording.recording, '', 'new', values, still, still[:, 0], found, network.layout.grid)
+  arrays = network.traces(raw, post)
+  if read.crops is not None:
+    arrays['face_found'] = read.face_found
+  return Analysis(arrays, tuple(read.notes), prediction, trace(raw), None if post is None else trace(post))

@@ -1,0 +1,69 @@
+"""A clip in a notebook has the values that the command writes; `import e2e_affect` stays cheap."""
+
+import csv
+import subprocess
+import sys
+import types
+
+from matplotlib.figure import Figure
+import numpy as np
+import pytest
+import soundfile
+
+from data_prep.core.errors import DataError, UserError
+import e2e_affect
+from e2e_affect.clips import analyse, exported
+from e2e_affect.run import origin
+from tests import clips
+from tests.networks import network_with_band
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory):
+  """A fused network that was exported, as `load` gives it."""
+  folder = tmp_path_factory.mktemp('exported')
+  exported.save(network_with_band('speech', 'visual'), folder)
+  with pytest.warns(UserWarning, match=origin.SIMULATED[:20]):
+    return e2e_affect.load(folder)
+
+
+@pytest.mark.slow
+def test_an_analysis_has_what_the_command_writes(network, tmp_path, monkeypatch):
+  clips.write_clip(tmp_path / 'a talk.mkv', clips.counted_frames(50, 96, 112), sound=clips.tone(2.0, 44_100))
+  analyse.analyse(network, [str(tmp_path / 'a talk.mkv')], tmp_path / 'out', further=['vtt'])
+  with pytest.warns(UserWarning, match=origin.SIMULATED[:20]):
+    talk = e2e_affect.analyse(tmp_path / 'a talk.mkv', network)
+  with (tmp_path / 'out' / 'a talk.csv').open(encoding='utf-8', newline='') as file:
+    rows = list(csv.DictReader(file))
+  monkeypatch.setitem(sys.modules, 'pandas', None)  # as if it were not installed
+  assert [len(of) for of in talk.traces.values()] == [50] * 10
+  assert set(talk.traces) == set(rows[0]) - {'trained_on', 'face_x', 'face_y', 'face_size'}
+  for name, values in talk.traces.items():
+    np.testing.assert_allclose(values, [float(row[name]) for row in rows], atol=6e-4 if name == 'face_found' else 1e-6)
+  monkeypatch.setitem(sys.modules, 'pandas', types.SimpleNamespace(DataFrame=lambda columns: ['table', *columns]))
+  assert talk.traces[:3] == ['table', 'time', 'arousal']
+
+  figure = talk.plot()
+  assert isinstance(figure, Figure) and [axes.get_ylabel() for axes in figure.axes][-1]
+  (written,) = talk.write('vtt', tmp_path / 'for_others')
+  assert written.read_bytes() == (tmp_path / 'out' / 'vtt' / 'a talk.vtt').read_bytes()
+  assert any('unlike' in note or 'face' in note for note in talk.notes)
+  with pytest.raises(UserError, match='--format=xyz; expected some of csv, eaf'):
+    talk.write('xyz', tmp_path)
+  assert not (tmp_path / 'xyz').exists()
+
+
+def test_a_clip_that_cannot_be_read_is_named(network, tmp_path):
+  with pytest.warns(UserWarning), pytest.raises(DataError, match='gone.wav'):
+    e2e_affect.analyse(tmp_path / 'gone.wav', network)
+  soundfile.write(tmp_path / 'a.wav', np.zeros(0), 16_000)
+  with pytest.warns(UserWarning), pytest.raises(DataError, match='a.wav'):
+    e2e_affect.analyse(tmp_path / 'a.wav', network)
+
+
+def test_the_package_imports_nothing_heavy():
+  code = (
+    'import e2e_affect, sys; print(e2e_affect.load, e2e_affect.analyse, *{"jax", "numpy", "absl"} & set(sys.modules))'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert done.stdout.count('function') == 2 and done.stdout.endswith('>\n')
