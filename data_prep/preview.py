@@ -1,6 +1,8 @@
 """Contact sheets of a data folder: what the network will see of each recording.
 
-python -m data_prep.preview DATA_FOLDER --out=SHEETS [--recordings=P16,P21]
+    python -m data_prep.preview DATA_FOLDER --out=SHEETS [--recordings=P16,P21]
+
+A picture for each recording: faces (a red frame where the face is lost), waveform, sensors and labels in time.
 """
 
 from absl import flags
