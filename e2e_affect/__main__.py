@@ -1,7 +1,6 @@
 """Continuous arousal and valence from speech and face: `e2e-affect COMMAND …`.
 
-`e2e-affect COMMAND --help` explains a command. Each is a module that
-`python -m MODULE …` starts with the same flags.
+`e2e-affect COMMAND --help` explains a command.
 """
 
 import importlib.metadata
@@ -35,6 +34,7 @@ def main() -> None:
   name, *arguments = sys.argv[1:] or ['--help']
   if name not in COMMANDS:
     cli.script(lambda: _answer(name))
+  cli.called_as({f'python -m {module}': f'e2e-affect {command}' for command, (module, _) in COMMANDS.items()})
   sys.argv = [f'e2e-affect {name}', *arguments]
   runpy.run_module(COMMANDS[name][0], run_name='__main__', alter_sys=True)
 

@@ -1,6 +1,6 @@
 """Fits one of the paper's rivals and evaluates it.
 
-    python -m e2e_affect.baseline --config=configs/baselines/svr.py:egemaps
+    python -m e2e_affect.baseline --config=svr:egemaps
 
 Results, figures and a page lie in the workdir, as those of networks.
 """

@@ -1,7 +1,7 @@
 """Published weights -> weights this program starts from.
 
     python -m e2e_affect.import_weights resnet50.pth --out=weights/imagenet
-    python -m e2e_affect.main --config=configs/visual.py --config.pretrained=weights/imagenet
+    python -m e2e_affect.main --config=visual --config.pretrained=weights/imagenet
 
     python -m e2e_affect.import_weights FER_static_ResNet50_AffectNet.pt FER_dinamic_LSTM_IEMOCAP.pt --out=weights/faces
     python -m e2e_affect.predict --checkpoint=weights/faces --out=DIR CLIP

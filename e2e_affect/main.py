@@ -1,6 +1,6 @@
 """Trains a network and evaluates it, or evaluates one that is trained.
 
-    python -m e2e_affect.main --config=configs/fused.py
+    python -m e2e_affect.main --config=fused
     python -m e2e_affect.main --mode=evaluate --workdir=runs/fused
 
 The same command goes on with a run that stopped. Results, figures and a page lie in the workdir.

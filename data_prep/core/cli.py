@@ -1,7 +1,7 @@
 """How every command starts and ends: flags, signals, one line for an error, an exit code."""
 
 import argparse
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import difflib
 import os
@@ -66,6 +66,20 @@ def script(main) -> None:
   sys.exit(code)
 
 
+def called_as(names: Mapping[str, str]) -> None:
+  """What --help and errors call the commands: for instance 'python -m data_prep.prepare' -> 'e2e-affect prepare'."""
+  _CALLED.update(names)
+
+
+_CALLED: dict[str, str] = {}
+
+
+def _as_called(text):
+  for module, name in _CALLED.items():
+    text = text.replace(module, name)
+  return text
+
+
 def _flush():
   try:
     sys.stdout.flush()
@@ -117,7 +131,7 @@ def help_text(doc: str, rows: Iterable[tuple[str, str]], title: str = 'flags') -
     begin = f'  {name}'
     lines += [f'{begin:<{column}}{first}'] if len(begin) + 2 <= column else [begin, ' ' * column + first]
     lines += [' ' * column + line for line in others]
-  return '\n'.join(lines)
+  return _as_called('\n'.join(lines))
 
 
 _HELP_WIDTH = 120  # columns, or those of the terminal where it has fewer
@@ -259,7 +273,7 @@ def red(line: str, stream) -> str:
 def complain(line) -> None:
   """Prints a line to standard error, if that takes it."""
   try:
-    print(line, file=sys.stderr, flush=True)
+    print(_as_called(line), file=sys.stderr, flush=True)
   except OSError:
     drop_output(sys.stderr)
 
