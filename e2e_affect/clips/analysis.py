@@ -46,7 +46,11 @@ class Analysis:
 
   def plot(self) -> Figure:
     """The traces in time, a panel for each; grey where no face was found."""
-    return figures.recording(self.raw, self.processed, self.prediction.outputs)
+    figure = figures.recording(self.raw, self.processed, self.prediction.outputs)
+    if self.prediction.shows != 'numbers':
+      for axes, name in zip(figure.axes, self.prediction.outputs, strict=True):
+        axes.set(ylabel=f'probability of {name}', ylim=(0, 1))
+    return figure
 
   def write(self, format: str, folder: str | os.PathLike) -> list[pathlib.Path]:
     """Writes the traces for another program.
