@@ -1,6 +1,6 @@
 """TensorFlow without its greetings; whoever needs TensorFlow or its datasets takes them from here.
 
-The log level hides its line about instruction sets, and its warnings; errors stay. No level hides its line about
+The log levels hide its line about instruction sets, and its warnings; errors stay. No level hides its line about
 oneDNN, so oneDNN is off: readers and writers of shards use none of its operations (convolutions, matrix products).
 """
 
@@ -10,5 +10,7 @@ from data_prep.core import quiet  # noqa: F401
 
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
-import tensorflow as tf  # noqa: F401
+import tensorflow as tf
 import tensorflow_datasets as tfds  # noqa: F401
+
+tf.get_logger().setLevel('ERROR')

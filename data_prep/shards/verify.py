@@ -1,7 +1,7 @@
 """Checks a data folder against its manifest, by every byte of it."""
 
 import collections
-import os
+import itertools
 import pathlib
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.core.errors import DataError
 from data_prep.schema import label_clock, records
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import write
+from data_prep.shards import read, write
 
 
 def verify(folder) -> list[str]:
@@ -69,7 +69,7 @@ def _verify_shard(folder, manifest, shard):
   offset, steps, count = 0, 0, 0
   offsets = []
   try:
-    for data in tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator():
+    for data in read.serialized(path):
       offsets.append(offset)
       offset += write.HEADER_BYTES + len(data) + write.FOOTER_BYTES
       fault, valid = _verify_record(data, manifest, shard, count)
@@ -98,7 +98,7 @@ def first_fault(folder, manifest, shard, first, stop) -> str | None:
   index = offset = 0
   fault = None
   try:
-    for data in tf.data.TFRecordDataset(os.fsencode(path)).take(stop).as_numpy_iterator():
+    for data in itertools.islice(read.serialized(path), stop):
       if index >= first:
         fault, _ = _verify_record(data, manifest, shard, index)
       if fault:
