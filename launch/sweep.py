@@ -20,6 +20,7 @@ import argparse
 import itertools
 import os
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -35,11 +36,12 @@ STOPPED = (143, 130, -signal.SIGTERM, -signal.SIGINT)  # exit codes of a trainer
 
 
 def axis(setting: str) -> tuple[str, list[str]]:
-  """'seed=0,1' -> ('seed', ['0', '1'])."""
-  name, _, values = setting.partition('=')
-  if not name or '' in values.split(','):
+  """'seed=0,1' -> ('seed', ['0', '1']); a tuple in its parentheses is one value."""
+  name, _, text = setting.partition('=')
+  values = re.split(r',(?![^(\[]*[)\]])', text)
+  if not name or '' in values:
     raise argparse.ArgumentTypeError(f'found {setting!r}, expected field=value,value')
-  return name, values.split(',')
+  return name, values
 
 
 def path(text: str) -> pathlib.Path:

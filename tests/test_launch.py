@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import shlex
 import signal
 import stat
 import subprocess
@@ -164,6 +165,9 @@ def test_sweep_dry_run_prints_the_commands_and_does_nothing(sweep, tmp_path):
     "'--config.data.dir=data/my shards' --config.seed=0"
   )
   assert second.endswith('--config.seed=1')
+  both = "('train','validation')"
+  tuples, _ = sweep('--set', f"data.train_on=('train',),{both}", '--dry_run').communicate(timeout=30)
+  assert [shlex.split(line)[-1].partition('=')[2] for line in tuples.splitlines()] == ["('train',)", both]
   rivals, _ = sweep('--command=baseline', '--set', 'seed=0', '--dry_run').communicate(timeout=30)
   assert '-m e2e_affect.baseline --config=' in rivals and 'e2e_affect.main' not in rivals
 
