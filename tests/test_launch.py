@@ -5,8 +5,8 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
