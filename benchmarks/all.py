@@ -2,8 +2,7 @@
 
     python -m benchmarks.all --out=benchmarks/results
 
-Needs the trainer and PyTorch; `input`, `prepare` and `predict` need TensorFlow or OpenCV, too: on a bare GPU box the
-others run.
+Needs the trainer and PyTorch; `input`, `prepare`, `predict` and `export` need more: on a bare GPU box the others run.
 """
 
 import importlib.util
@@ -20,6 +19,7 @@ _NEEDS = {
   'input': ('tensorflow', 'cv2'),
   'prepare': ('cv2', 'av'),
   'predict': ('cv2', 'av'),
+  'export': ('cv2', 'av', 'onnx', 'onnxruntime'),
 }
 
 

@@ -4,6 +4,9 @@
 
 The folder holds parameters, config, labels, post-processing and a model card; `predict --checkpoint=DIR` and
 `e2e_affect.load(DIR)` need neither Orbax nor the training data for it.
+
+    --to=onnx        for other programs: network.onnx, what goes in and comes out in graph.json, and the model card
+    --to=stablehlo   the same with network.stablehlo, for CPU, CUDA and TPU
 """
 
 import os
@@ -19,15 +22,38 @@ def export(workdir: str, out: str):
   """Writes the folder and reads it back, which gives a `Network`; errors as `of_run.network` and `exported.save`."""
   from e2e_affect.clips import exported, of_run
 
-  if os.path.realpath(out) == os.path.realpath(workdir):
-    raise UserError(f'--out={out}: is the run itself; give another folder')
+  _check_out(workdir, out)
   exported.save(of_run.network(workdir), out)
   return exported.load(out)
+
+
+def export_graph(workdir: str, out: str, to: str):
+  """Writes the network as a graph, 'onnx' or 'stablehlo', and runs that.
+
+  Returns:
+    The `Network`, and how much else the graph says at most.
+
+  Raises:
+    UserError, CheckpointError, WorkdirError, DiskFullError: as `graphs.check`, `of_run.network` and `graphs.save`.
+  """
+  from e2e_affect.clips import graphs, of_run
+  from e2e_affect.run import workdir as workdirs
+
+  _check_out(workdir, out)
+  graphs.check(workdirs.read_config(workdir), to)
+  network = of_run.network(workdir)
+  return network, graphs.save(network, out, to)
+
+
+def _check_out(workdir, out):
+  if os.path.realpath(out) == os.path.realpath(workdir):
+    raise UserError(f'--out={out}: is the run itself; give another folder')
 
 
 def _define_flags():
   cli.define_path('workdir', None, 'Folder of the run.', required=True)
   cli.define_path('out', None, 'Folder to write.', required=True)
+  flags.DEFINE_enum('to', 'folder', ['folder', 'onnx', 'stablehlo'], 'What to write.')
 
 
 def main() -> None:
@@ -37,11 +63,15 @@ def main() -> None:
 
   from e2e_affect.run.origin import SIMULATED
 
-  network = export(flags.FLAGS.workdir, flags.FLAGS.out)
+  if flags.FLAGS.to == 'folder':
+    network, proof = export(flags.FLAGS.workdir, flags.FLAGS.out), 'read back and whole'
+  else:
+    network, difference = export_graph(flags.FLAGS.workdir, flags.FLAGS.out, flags.FLAGS.to)
+    proof = f'{flags.FLAGS.to} was run and says the same within {difference:.1g}'
   count = sum(leaf.size for leaf in jax.tree.leaves(network.variables['params']))
   cli.say(
     f'{flags.FLAGS.out}: {" + ".join(network.modalities)} network, {count:,} parameters, update '
-    f'{network.about["checkpoint"]["step"]}; read back and whole. Read its README.md before you pass it on.'
+    f'{network.about["checkpoint"]["step"]}; {proof}. Read its README.md before you pass it on.'
   )
   if network.simulated:
     cli.warn(SIMULATED)

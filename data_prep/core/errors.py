@@ -7,6 +7,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EXTRAS = {
   **dict.fromkeys(('opensmile', 'skimage', 'sklearn', 'threadpoolctl'), 'features'),
   **dict.fromkeys(('pyarrow', 'pympi'), 'formats'),
+  **dict.fromkeys(('onnx', 'onnxruntime'), 'onnx'),
   **dict.fromkeys(('importlib_resources', 'pydub'), 'tfds'),
   'mtcnn': 'landmarks',
 }

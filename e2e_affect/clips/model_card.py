@@ -61,9 +61,15 @@ _PUBLISHED_LIMITS = """\
 * It knows nothing of what is said, of the situation, or of the person."""
 
 
-def card(network: Network) -> str:
-  """The model card, in Markdown."""
-  return _published(network) if network.origin.network else _own(network)
+def card(network: Network, about_file: str = 'network.json', use: str | None = None) -> str:
+  """The model card, in Markdown.
+
+  Args:
+    network: trained.
+    about_file: the file beside the card that says more.
+    use: how to use what lies beside the card; None: as an exported network.
+  """
+  return _published(network) if network.origin.network else _own(network, about_file, use or _use(network))
 
 
 def _published(network):
@@ -98,7 +104,7 @@ def _bullets(lines):
   return '\n'.join(f'* {line}' for line in lines)
 
 
-def _own(network: Network) -> str:
+def _own(network: Network, about_file: str, use: str) -> str:
   """Of a network that this program trained."""
   config, about, grid = network.config, network.about, network.layout.grid
   dataset, targets, simulated = about['dataset'], network.targets, network.simulated
@@ -120,7 +126,7 @@ def _own(network: Network) -> str:
     _input(network),
     '## Training data',
     f'Corpus layout: `{corpus}`' + (', simulated' if simulated else '') + '; faces and gold '
-    'standard as `network.json` says under `dataset`.',
+    f'standard as `{about_file}` says under `dataset`.',
     f'People: {"; ".join(network.origin.people)}.',
     f'Licence of the recordings: {network.origin.licence}.',
     '\n'.join(rows),
@@ -134,7 +140,7 @@ def _own(network: Network) -> str:
     '## Licence',
     _licence(simulated),
     '## Use',
-    _use(network),
+    use,
     f'Architecture: Tzirakis et al. (2017), *End-to-End Multimodal Emotion Recognition Using Deep Neural Networks*. '
     f'Checkpoint: update {about["checkpoint"]["step"]}, chosen by {about["checkpoint"]["chosen_by"]}. '
     f'Exported with {about["commit"]}.',

@@ -1,5 +1,8 @@
 """Convolution and pooling in forms that are faster on a CPU than the backend's; elsewhere the backend's own run."""
 
+from collections.abc import Iterator
+import contextlib
+import contextvars
 import functools
 
 import jax
@@ -8,9 +11,22 @@ import jax.numpy as jnp
 _WINOGRAD_CHANNELS = 64  # fewer do not pay for the sums of Winograd's form
 
 
-def _serve() -> bool:
-  """The switch: whether this file's forms run. None was measured on an accelerator, whose libraries have such forms."""
-  return jax.default_backend() == 'cpu'
+_PORTABLE = contextvars.ContextVar('portable', default=False)
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+  """What is traced in the body is for other machines, too: without forms that are for the CPU."""
+  token = _PORTABLE.set(True)
+  try:
+    yield
+  finally:
+    _PORTABLE.reset(token)
+
+
+def serve() -> bool:
+  """The switch: whether forms for the CPU run. None was measured on an accelerator, whose libraries have such forms."""
+  return jax.default_backend() == 'cpu' and not _PORTABLE.get()
 
 
 def conv(x: jax.Array, kernel: jax.Array, strides: int, padding: str = 'SYMMETRIC') -> jax.Array:
@@ -27,7 +43,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int, padding: str = 'SYMMETRI
     [N, ceil(H / strides), ceil(W / strides), O].
   """
   size = len(kernel)
-  if _serve():
+  if serve():
     if size == 1:  # a matrix product: 1.6 times as fast as the backend's convolution
       return product(x[:, ::strides, ::strides], kernel[0, 0])
     if size == 3 and strides == 1:
@@ -132,7 +148,7 @@ def max_pool(x: jax.Array, before: int) -> jax.Array:
   """
   sizes = [-(-size // 2) for size in x.shape[1:3]]
   padding = [(0, 0), *((before, 2 * out + 1 - before - size) for out, size in zip(sizes, x.shape[1:3])), (0, 0)]
-  if not _serve():
+  if not serve():
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
   for axis in (1, 2):
     pad = [(0, 0)] * 4
@@ -165,7 +181,7 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
 
   `x.max(axis)` shares the gradient between them, and with the derivative takes some times as long on a CPU.
   """
-  if _serve():
+  if serve():
     return _largest(x, axis)
   window = [1] * x.ndim
   window[axis] = x.shape[axis]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from data_prep.core.errors import UserError
+from e2e_affect.layers import cpu_kernels
 
 
 class Carry(NamedTuple):
@@ -180,13 +181,7 @@ def _product_in_a_loop(kernel, rows):
   64 columns 12.
   """
   outputs, tile = kernel.shape[1], 64
-  if (
-    rows in (2, 3)
-    and outputs % tile == 0
-    and outputs > tile
-    and kernel.dtype == jnp.float32
-    and (jax.default_backend() == 'cpu')
-  ):
+  if rows in (2, 3) and outputs % tile == 0 and outputs > tile and kernel.dtype == jnp.float32 and cpu_kernels.serve():
     tiles = jax.lax.optimization_barrier(kernel.reshape(-1, outputs // tile, tile).swapaxes(0, 1))
     return lambda x: (x[:, None, :, None] * tiles).sum(2).reshape(rows, outputs)
   kernel = jax.lax.optimization_barrier(kernel)

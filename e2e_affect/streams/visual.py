@@ -1,6 +1,7 @@
 """The face: cropped and recoloured in training, normalised, then through a ResNet-50 (paper, section III-A)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +31,11 @@ class Visual(Stream):
     In evaluation the centre or the whole face is seen, and no colour changes.
     """
     visual = model.visual
-    size, resized = visual.image_size, round(visual.image_size * augment.resize)
+    size, resized = visual.image_size, _enlarged(visual, augment)
     face = batch['face'].astype(jnp.float32) / 255.0
     if keys is None:
-      resized = size if augment.whole_face else resized
-      offset = jnp.full((face.shape[0], 2), (resized - size) // 2)
+      resized, first = _evaluated(visual, augment)
+      offset = jnp.full((face.shape[0], 2), first)
       face = _resize_and_crop(face, resized, size, offset, augment.tf1_resize)
     elif augment.per_frame:
       # As sequences of one frame each: [B, T, …] -> [B·T, 1, …] -> [B, T, …]
@@ -155,11 +156,40 @@ def _resize_and_crop(face, resized, size, offset, tf1):
   source = face.shape[2]
   if source == size == resized:
     return face
-  matrix = jnp.asarray(_bilinear_tf1(source, resized) if tf1 else _bilinear(source, resized))  # [resized, source]
+  matrix = jnp.asarray(_resize(source, resized, tf1))
   rows = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(matrix, start, size))(offset[:, 0])  # [B, size, source]
   columns = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(matrix, start, size))(offset[:, 1])
   face = jnp.einsum('bhs,btswc->bthwc', rows, face)
   return jnp.einsum('bws,bthsc->bthwc', columns, face)
+
+
+def seen_in_evaluation(visual: Any, augment: Any, source: int) -> np.ndarray | None:
+  """[size, source] weights of the rows of a picture, and of its columns, in what evaluation sees; None: all as it is.
+
+  Args:
+    visual: `config.model.visual`.
+    augment: `config.augment`.
+    source: pixels of the picture's side.
+  """
+  resized, first = _evaluated(visual, augment)
+  if source == visual.image_size == resized:
+    return None
+  return _resize(source, resized, augment.tf1_resize)[first : first + visual.image_size]
+
+
+def _enlarged(visual, augment):
+  return round(visual.image_size * augment.resize)
+
+
+def _evaluated(visual, augment):
+  """Pixels that the side is resized to, and where the central crop begins."""
+  resized = visual.image_size if augment.whole_face else _enlarged(visual, augment)
+  return resized, (resized - visual.image_size) // 2
+
+
+def _resize(source: int, target: int, tf1: bool) -> np.ndarray:
+  """[target, source]."""
+  return _bilinear_tf1(source, target) if tf1 else _bilinear(source, target)
 
 
 def _bilinear(source: int, target: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from tests.gradients import value_and_gradients
 
 @pytest.fixture(params=[True, False], ids=['ours', 'the backend'])
 def served(request, monkeypatch):
-  monkeypatch.setattr(cpu_kernels, '_serve', lambda: request.param)
+  monkeypatch.setattr(cpu_kernels, 'serve', lambda: request.param)
 
 
 @pytest.mark.parametrize('height, width', [(8, 6), (7, 5), (2, 4), (1, 3)])
