@@ -11,9 +11,11 @@ import pytest
 import soundfile
 
 from data_prep.core.errors import DataError, UserError
+from data_prep.schema.grid import PAPER
 import e2e_affect
-from e2e_affect.clips import analyse, exported
+from e2e_affect.clips import analyse, analysis, exported, formats
 from e2e_affect.run import origin
+from e2e_affect.traces.traces import Trace
 from tests import clips
 from tests.networks import network_with_band
 
@@ -51,6 +53,15 @@ def test_an_analysis_has_what_the_command_writes(network, tmp_path, monkeypatch)
   with pytest.raises(UserError, match='--format=xyz; expected some of csv, eaf'):
     talk.write('xyz', tmp_path)
   assert not (tmp_path / 'xyz').exists()
+
+
+def test_classes_are_plotted_as_probabilities():
+  values = np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]], np.float32)
+  trace = Trace('a', '', 'new', values, np.zeros_like(values), np.zeros(2, np.float32), np.ones(2, np.float32))
+  prediction = formats.Prediction('a', ('calm', 'happy', 'angry'), 'probabilities', values, PAPER, {})
+  panels = analysis.Analysis({}, (), prediction, trace, None).plot().axes
+  assert [axes.get_ylabel() for axes in panels] == [f'probability of {name}' for name in prediction.outputs]
+  assert {axes.get_ylim() for axes in panels} == {(0, 1)}
 
 
 def test_a_clip_that_cannot_be_read_is_named(network, tmp_path):
