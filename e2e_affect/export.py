@@ -3,10 +3,8 @@
     python -m e2e_affect.export --workdir=RUN --out=DIR
 
 The folder holds parameters, config, labels, post-processing and a model card; `predict --checkpoint=DIR` and
-`e2e_affect.load(DIR)` need neither Orbax nor the training data for it.
-
-    --to=onnx        for other programs: network.onnx, what goes in and comes out in graph.json, and the model card
-    --to=stablehlo   the same with network.stablehlo, for CPU, CUDA and TPU
+`e2e_affect.load(DIR)` need neither Orbax nor the training data for it. With `--to`, other programs get `network.onnx`
+or `network.stablehlo`, beside a `graph.json` that says what goes in and comes out.
 """
 
 import os
@@ -53,7 +51,7 @@ def _check_out(workdir, out):
 def _define_flags():
   cli.define_path('workdir', None, 'Folder of the run.', required=True)
   cli.define_path('out', None, 'Folder to write.', required=True)
-  flags.DEFINE_enum('to', 'folder', ['folder', 'onnx', 'stablehlo'], 'What to write.')
+  flags.DEFINE_enum('to', 'folder', ['folder', 'onnx', 'stablehlo'], 'For this program, or what others read.')
 
 
 def main() -> None:

@@ -49,8 +49,11 @@ def _define_flags():
   flags.DEFINE_bool(
     'stream',
     False,
-    'Read mono signed 16-bit little-endian PCM, 16 kHz for most networks, from standard input; write a line per step '
-    'to standard output.',
+    'Read a container (Matroska, MPEG-TS, …), or mono signed 16-bit little-endian PCM, 16 kHz for most networks, from '
+    'standard input; write a line per step to standard output.',
+  )
+  flags.DEFINE_integer(
+    'serve', None, 'With --stream: port of this machine where a page grows with the traces; 0: any.', 0, 65535
   )
 
 
@@ -66,13 +69,15 @@ def main(*arguments) -> None:
     from e2e_affect.clips import stream
 
     try:
-      stream.run(_network(), sys.stdin.buffer, sys.stdout)
+      stream.run(_network(), sys.stdin.buffer, sys.stdout, flags.FLAGS.serve)
     except BrokenPipeError:
       cli.drop_output()
     except OSError as e:
       cli.drop_output()
       raise write_error('standard output', e) from None
     return
+  if flags.FLAGS.serve is not None:
+    raise UserError('--serve shows what --stream reads; give both')
   if not arguments:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')
   if not flags.FLAGS.out:

@@ -106,7 +106,7 @@ class Sound:
     def resampled(samples, end, last=False):
       nonlocal written
       room = None if end is None else max(0, round(end * self.rate) - written)
-      piece = _int16(resampler.resample_chunk(samples, last=last), self.gain)[:room]
+      piece = to_int16(resampler.resample_chunk(samples, last=last), self.gain)[:room]
       written += len(piece)
       return piece
 
@@ -157,13 +157,13 @@ class Sound:
           rate = frame.sample_rate
         elif frame.sample_rate != rate:
           raise DataError(f'{path}: the sample rate changes from {rate} to {frame.sample_rate} Hz on the way')
-        samples = _channels(path, frame)
+        samples = channels_of(path, frame)
         if self._channel is not None and self._channel > len(samples):
           raise DataError(
             f'{path}: no channel {self._channel} in the sound, which has {len(samples)}; give another '
             '--channel, or none for the mean of all'
           )
-        levels.setdefault(len(samples), sound_levels.Levels(len(samples))).add(samples, _mono(samples, None))
+        levels.setdefault(len(samples), sound_levels.Levels(len(samples))).add(samples, mono(samples, None))
         firsts.append(count)
         times.append(math.nan if time is None else time)
         count += samples.shape[1]
@@ -223,8 +223,8 @@ class Sound:
     with containers.open_media(self.path) as container:
       track = tracks.Track(self.path, container, container.streams[survey.track], max_lost=self._max_lost)
       for number, (frame, _) in enumerate(track):
-        samples = _channels(self.path, frame)
-        samples = _mono(samples, survey.channels[len(samples)])
+        samples = channels_of(self.path, frame)
+        samples = mono(samples, survey.channels[len(samples)])
         piece = survey.pieces.get(number)
         if piece is not None:
           if stretch is not None:
@@ -269,7 +269,7 @@ def _name(number, track) -> str:
   return f'{number}' + (f' ({", ".join(words)})' if words else '')
 
 
-def _channels(path, frame) -> np.ndarray:
+def channels_of(path, frame) -> np.ndarray:
   """One decoded piece as float32 [C, n] in [−1, 1], or float64 where the file has it."""
   samples = frame.to_ndarray()
   if not frame.format.is_planar:
@@ -283,13 +283,13 @@ def _channels(path, frame) -> np.ndarray:
   return samples
 
 
-def _mono(samples, channel: int | None) -> np.ndarray:
+def mono(samples, channel: int | None) -> np.ndarray:
   """float32 [n] of [C, n]: one channel, or the mean of all."""
-  mono = samples.mean(axis=0, dtype=np.float64) if channel is None else samples[channel]
-  return mono.astype(np.float32)
+  one = samples.mean(axis=0, dtype=np.float64) if channel is None else samples[channel]
+  return one.astype(np.float32)
 
 
-def _int16(samples, gain: float) -> np.ndarray:
+def to_int16(samples, gain: float) -> np.ndarray:
   """float32 in [−1, 1] · gain -> int16, overwriting its argument."""
   samples *= 32768.0 * gain
   np.clip(np.rint(samples, out=samples), -32768, 32767, out=samples)

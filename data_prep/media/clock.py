@@ -118,10 +118,15 @@ def origin(container) -> float:
     for s in reversed(container.streams)
     if s.type in ('audio', 'video') and s.start_time is not None and not containers.is_cover(container, s)
   }
-  if not starts:
-    return 0.0
   if 'video' in starts:
     starts['video'] -= late_pictures(container)
+  return common_origin(starts)
+
+
+def common_origin(starts: dict[str, float]) -> float:
+  """Where sound and picture that start then ('audio', 'video' -> seconds) count from."""
+  if not starts:
+    return 0.0
   # Encoders let the sound lead the picture by the priming of the codec. Were that taken for the start, every frame
   # would be shown a part of a step late and the first step would have none. A lead of less than half a step moves no
   # frame to another step, so no sound is cut off for it. The steps are the paper's, whatever the grid: no codec primes

@@ -116,10 +116,10 @@ class Video:
         while (picture + 0.5) * picture_seconds < time - late:
           yield shown
           picture += 1
-        shown = _upright(self.path, frame, _pixel_aspect(stream))
+        shown = upright(self.path, frame, pixel_aspect(stream))
         if count and shown.shape[:2] != self.size[::-1]:
           changed = changed or f'the size of the picture changes at {time:.2f} s'
-          shown = _into(shown, self.size)
+          shown = into(shown, self.size)
         self.size = (shown.shape[1], shown.shape[0])
         count += 1
         duration = _showing(track, frame, time) or duration
@@ -142,7 +142,7 @@ def _showing(track, of, time) -> float:
   return seconds if seconds <= MAX_HOLE_SECONDS else min(seconds, max(MAX_HOLE_SECONDS, track.reach() - time))
 
 
-def _pixel_aspect(stream) -> float:
+def pixel_aspect(stream) -> float:
   """Width of a pixel over its height, as the container or else the codec says."""
   for of in (stream, stream.codec_context):
     aspect = of.sample_aspect_ratio
@@ -151,7 +151,7 @@ def _pixel_aspect(stream) -> float:
   return 1.0
 
 
-def _upright(path, frame, pixel_aspect) -> np.ndarray:
+def upright(path, frame, pixel_aspect) -> np.ndarray:
   """A frame as uint8 [H, W, 3] RGB with square pixels, turned and mirrored as its display matrix says."""
   width, height = frame.width, frame.height
   if pixel_aspect > 1:  # the longer side of the pixel decides, so that no line is lost
@@ -190,7 +190,7 @@ def display_matrix(frame) -> tuple[float, float, float, float]:
   return a, b, c, d
 
 
-def _into(image, size) -> np.ndarray:
+def into(image, size) -> np.ndarray:
   """An image scaled into (width, height), in its middle, its geometry kept; black beside it."""
   width, height = size
   scale = min(width / image.shape[1], height / image.shape[0])

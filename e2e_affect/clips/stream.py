@@ -1,20 +1,24 @@
-"""Traces while the sound is still coming in: PCM in, one line per step out.
+"""Traces while sound and picture are still coming in: PCM or a container in, one line per step out.
 
 The network's filters (the paper's: 5 ms and 500 ms) look 252.5 ms ahead, so that a step of 40 ms is known seven steps
 after its end. They are applied to one step at a time. The 1600 transforms of the long filter are made once, at the
 start; a step then needs 80, one for each channel that goes in or comes out.
 
+Faces are followed as in files, and their features wait for the sound's.
+
 Two things differ from `predict` and cannot be otherwise: the waveform is normalised by mean and deviation of the sound
-heard so far, not of the whole recording; and post-processing, which looks both ways in time, is left out.
+heard so far, not of the whole recording; and post-processing, which looks both ways in time, is left out. What differs
+in reading a container is said in `data_prep.recordings.live`.
 """
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+import contextlib
 import functools
 import math
 import sys
 import time
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from flax import linen as nn
 import jax
@@ -25,9 +29,13 @@ from scipy import fft
 
 from data_prep.core import cli
 from data_prep.core.errors import DataError, UserError
+from data_prep.face import cropping
+from data_prep.recordings import live
 from data_prep.schema.grid import Grid
-from e2e_affect.clips import pcm
+from e2e_affect.clips import live_page, pcm
 from e2e_affect.clips.network import Network
+from e2e_affect.config import switches
+from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.recurrent import initial_carry, RecurrentNetwork
 from e2e_affect.run.origin import SIMULATED
 from e2e_affect.streams import STREAMS
@@ -36,70 +44,85 @@ _POOLED = 2  # samples into one, after the short filter
 
 
 class Stream:
-  """A network that takes one step of sound at a time.
+  """A network that takes one step of sound and picture at a time.
 
   Attributes:
-    ahead: L, steps of sound that must follow a step before it can be predicted.
+    ahead: L, steps of sound that must follow a step before it can be predicted; 0 of a network that does not hear.
     grid: of the sound and the steps.
+    hears, sees: what the network takes.
   """
 
   def __init__(self, network: Network, statistics: tuple[float, float] | None = None):
     """
     Args:
-      network: one that hears; a fused one runs with the picture masked.
+      network: of speech, of faces or of both.
       statistics: mean and standard deviation of the sound, int16 units, where they are known beforehand.
 
     Raises:
-      UserError: the network does not hear, or is not the paper's.
+      UserError: the network is none of numbers for each step, its speech part is not the paper's, or it takes more than
+        sound and faces.
     """
     options, self.grid = network.config.model.speech, network.layout.grid
     per_step = self.grid.samples_per_step
+    self.hears, self.sees = 'speech' in network.modalities, 'visual' in network.modalities
     if network.shows != 'numbers' or network.config.head != 'regression':
       raise UserError(
         f'--stream writes numbers as they come, and the head of this network is {network.config.head!r}; use one of '
         'regression'
       )
-    if STREAMS['speech'].name not in network.modalities:
-      raise UserError(
-        f'--stream reads sound, and this is a {" + ".join(network.modalities)} network; use one that hears'
-      )
-    if options.variant != 'paper' or not 1 < options.taps <= per_step:
+    others = set(network.modalities) - {'speech', 'visual'}
+    if others:
+      raise UserError(f'--stream reads sound and faces, and the network reads {", ".join(sorted(others))} too')
+    if self.hears and (options.variant != 'paper' or not 1 < options.taps <= per_step):
       raise UserError(
         f'--stream runs model.speech.variant = paper with 2 to {per_step} taps, and this network '
         f'has {options.variant} with {options.taps}; use `predict` on files'
       )
-    sizes = _Sizes(options.taps, options.long_taps, per_step)
-    params = network.variables['params']
-    self.ahead = sizes.ahead
+    params, recurrent = network.variables['params'], network.config.model.recurrent
+    self._params: dict[str, Any] = {'recurrent': params['recurrent']}
+    self._state: dict[str, Any] = {'carry': initial_carry(1, recurrent.layers, recurrent.units)}
+    sizes = _Sizes(options.taps, options.long_taps, per_step) if self.hears else None
+    self.ahead = sizes.ahead if sizes else 0
+    if sizes:
+      response = jnp.conj(jnp.fft.rfft(jnp.moveaxis(params['speech']['long_conv_kernel'], 0, 2), sizes.block))
+      self._params |= {
+        'speech': {k: v for k, v in params['speech'].items() if k != 'long_conv_kernel'},
+        'response': response,
+      }
+      self._state |= {
+        'sound': jnp.zeros(sizes.before),
+        'buffer': jnp.zeros((sizes.buffer, options.filters)),
+        'valid': jnp.zeros(()),
+      }
+    if self.sees:
+      self._params['visual'] = {
+        kind: {'visual': network.variables[kind]['visual']} for kind in ('params', 'batch_stats')
+      }
     self._statistics, self._heard = statistics, [0, 0, 0]
-    response = jnp.conj(jnp.fft.rfft(jnp.moveaxis(params['speech']['long_conv_kernel'], 0, 2), sizes.block))
-    self._params = {
-      'speech': {k: v for k, v in params['speech'].items() if k != 'long_conv_kernel'},
-      'response': response,
-      'recurrent': params['recurrent'],
-    }
-    recurrent = network.config.model.recurrent
-    self._state = {
-      'sound': jnp.zeros(sizes.before),
-      'buffer': jnp.zeros((sizes.buffer, options.filters)),
-      'valid': jnp.zeros(()),
-      'carry': initial_carry(1, recurrent.layers, recurrent.units),
-    }
-    frozen = ml_collections.FrozenConfigDict(network.config)
+    self._unseen = cropping.grey(network.crop), 0.0
+    # What is seen waits for the sound that follows it.
+    self._seen = collections.deque([self._unseen] * self.ahead, maxlen=self.ahead + 1)
+    config = network.config.copy_and_resolve_references()
+    config.model = switches.settled(config.model)
+    frozen = ml_collections.FrozenConfigDict(config)
     step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
     self._taken = 0
     # What the network says of a step is the trace of `label_delay_steps` later.
     self._said: collections.deque[np.ndarray] = collections.deque(maxlen=network.config.data.label_delay_steps + 1)
     # Compiled now: later the first sound would wait for it.
-    arguments = self._arguments(np.zeros(per_step, np.int16), True)
+    arguments = self._arguments(np.zeros(per_step, np.int16), True, self._unseen)
     self._compiled = step.lower(*arguments).compile()
     jax.block_until_ready(self._compiled(*arguments))  # the first call is slow, too
 
-  def __call__(self, samples: np.ndarray | None) -> np.ndarray | None:
-    """Takes the next step of sound; returns the prediction of the step that lies `ahead` before it.
+  def __call__(
+    self, samples: np.ndarray | None, face: np.ndarray | None = None, found: float = 0.0
+  ) -> np.ndarray | None:
+    """Takes the next step; returns the prediction of the step that lies `ahead` before it.
 
     Args:
       samples: [S] int16, fewer at the end of the sound (silence fills the step up), or None after the end.
+      face: uint8 [size, size, 3] crop of this step; None: no picture.
+      found: confidence that there is a face.
 
     Returns:
       [K] float32, or None as long as no step has enough sound after it.
@@ -111,7 +134,8 @@ class Stream:
         self._heard[1] + int(wide.sum()),
         self._heard[2] + int((wide * wide).sum()),
       ]
-    prediction, self._state = self._compiled(*self._arguments(samples, samples is not None))
+    self._seen.append(self._unseen if face is None else (face, found))
+    prediction, self._state = self._compiled(*self._arguments(samples, samples is not None, self._seen[0]))
     self._taken += 1
     # Waits for a prediction that is dropped, too: otherwise the first that is returned would wait for all of them.
     prediction = np.asarray(prediction)
@@ -120,7 +144,7 @@ class Stream:
     self._said.append(prediction)
     return self._said[0]
 
-  def _arguments(self, samples, valid):
+  def _arguments(self, samples, valid, seen):
     count, total, squares = self._heard
     statistics = self._statistics or (
       (total / count, math.sqrt((count * squares - total * total) / count**2)) if count else (0.0, 0.0)
@@ -133,6 +157,8 @@ class Stream:
       samples,
       np.float32(statistics),
       np.float32(valid),
+      seen[0],
+      np.float32(seen[1]),
       np.bool_(self._taken >= self.ahead),
     )
 
@@ -163,8 +189,33 @@ class _Sizes:
     self.block = fft.next_fast_len(self.window, real=True)
 
 
-def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num_targets):
-  """One step through `SpeechNetwork` and `RecurrentNetwork`; prediction [K] and the new state."""
+def _step(params, state, samples, statistics, valid, face, found, emit, *, config, sizes, num_targets):
+  """One step through the network; prediction [K] and the new state."""
+  features, after = [], {}
+  if sizes is not None:
+    heard, after = _hear(params, state, samples, statistics, valid, config, sizes)
+    features.append(heard)
+  if 'visual' in params:
+    features.append(_see(params['visual'], face, found, config))
+  recurrent = config.model.recurrent
+  network = RecurrentNetwork(
+    num_targets,
+    recurrent.layers,
+    recurrent.units,
+    recurrent.peepholes,
+    recurrent.cell_clip,
+    jnp.dtype(config.dtype),
+    restart_steps=recurrent.restart_steps,
+  )
+  x = jnp.concatenate(features, axis=-1)
+  prediction, carry = network.apply({'params': params['recurrent']}, x, state['carry'])
+  # Before the first step of the recording there is nothing to remember.
+  carry = jax.tree.map(lambda new, old: jnp.where(emit, new, old), carry, state['carry'])
+  return prediction[0, 0], {**after, 'carry': carry}
+
+
+def _hear(params, state, samples, statistics, valid, config, sizes):
+  """One step through `SpeechNetwork`: features [1, 1, D] of the step `ahead` before it, and the new state."""
   options = config.model.speech
   inputs = STREAMS['speech'].inputs(
     {
@@ -191,97 +242,161 @@ def _step(params, state, samples, statistics, valid, emit, *, config, sizes, num
   y = jnp.fft.irfft(jnp.einsum('if,iof->of', spectrum, params['response']), sizes.block)[:, : sizes.half].T
   y = y + params['speech']['long_conv_bias']
   y = nn.relu(y.reshape(sizes.half, -1, options.pool_channels).max(axis=2)).reshape(1, 1, -1) * inputs['audio_found']
-  # A masked picture gives features of zero, after those of the speech.
-  wanted = params['recurrent']['lstm_0']['kernel'].shape[0]
-  features = jnp.pad(y, ((0, 0), (0, 0), (0, wanted - y.shape[2])))
-  recurrent = config.model.recurrent
-  network = RecurrentNetwork(
-    num_targets,
-    recurrent.layers,
-    recurrent.units,
-    recurrent.peepholes,
-    recurrent.cell_clip,
-    jnp.dtype(config.dtype),
-    restart_steps=recurrent.restart_steps,
-  )
-  prediction, carry = network.apply({'params': params['recurrent']}, features, state['carry'])
-  # Before the first step of the recording there is nothing to remember.
-  carry = jax.tree.map(lambda new, old: jnp.where(emit, new, old), carry, state['carry'])
-  return prediction[0, 0], {'sound': sound[-sizes.before :], 'buffer': buffer, 'valid': valid, 'carry': carry}
+  return y, {'sound': sound[-sizes.before :], 'buffer': buffer, 'valid': valid}
 
 
-def predictions(stream: Stream, source: BinaryIO, costs: list[float]) -> Iterator[np.ndarray]:
-  """Yields [K] for every step that the sound begins.
+class _Sight(nn.Module):
+  """The visual stream's part of `AffectNetwork`, in evaluation."""
+
+  config: ml_collections.FrozenConfigDict
+
+  @nn.compact
+  def __call__(self, inputs):
+    dtype = jnp.dtype(self.config.dtype)
+    norm = functools.partial(MaskedBatchNorm, dtype=dtype)
+    return STREAMS['visual'].features(
+      inputs, self.config.model, core=slice(None), norm=norm, dtype=dtype, train=False, keys=None
+    )
+
+
+def _see(variables, face, found, config):
+  """Features [1, 1, D] of a face; without one they are zeros, and cost nothing."""
+  batch = {'face': face[None, None], 'face_found': found[None, None]}
+
+  def features(batch):
+    inputs = STREAMS['visual'].inputs(batch, config.model, config.augment, keys=None)
+    return _Sight(config).apply(variables, {**inputs, 'valid': jnp.ones((1, 1))})
+
+  of = jax.eval_shape(features, batch)
+  return jax.lax.cond(found > 0, features, lambda batch: jnp.zeros(of.shape, of.dtype), batch)
+
+
+def steps(stream: Stream, source: live.Source) -> Iterator[live.Step]:
+  """What comes in, step by step, as soon as a step is complete.
 
   Args:
-    stream: fresh.
-    source: signed 16-bit little-endian mono PCM at the grid's rate.
-    costs: the seconds of work of each step are appended.
+    stream: for which.
+    source: of signed 16-bit little-endian mono PCM at the grid's rate, or of a container.
 
   Raises:
-    DataError: it begins as a media file; nothing has been yielded. Or the sound ends within a sample; all steps before
-      have been yielded.
+    DataError: it is neither, or lacks what the network takes; nothing has been yielded. Or PCM ends within a sample,
+      after all steps before.
   """
   wanted = 2 * stream.grid.samples_per_step  # bytes
-
-  def advance(samples):
-    begin = time.perf_counter()
-    prediction = stream(samples)
-    costs.append(time.perf_counter() - begin)
-    return () if prediction is None else (prediction,)
-
   # Two steps at once: enough to see two frames of every kind of file. It delays no line by more than a step.
-  waiting = _read(source, 2 * wanted)
-  kind = pcm.container_of(waiting)
+  kind = pcm.container_of(source.peek(2 * wanted))
   if kind:
+    container = live.Live(source, kind, stream.grid, picture=stream.sees)
+    if not (stream.hears and container.hears or stream.sees and container.sees):
+      raise DataError(f'standard input is {kind} file without {_wanted(stream)}, which the network takes')
+    yield from container
+    if container.lost:
+      cli.complain(f'{container.lost} packets could not be decoded: silence, or the picture before, took their place')
+    return
+  if not stream.hears:
     raise DataError(
-      f'standard input begins as {kind} file; expected 16-bit PCM without a header: {_format(stream.grid)}. Analyse '
-      'the file by its name, without --stream, or let FFmpeg decode it: '
-      f'ffmpeg -i FILE -f s16le -ac 1 -ar {stream.grid.sample_rate} - | …'
+      'standard input is no container, and the network takes a picture; send Matroska: ffmpeg -i FILE -f matroska - | …'
     )
   while True:
-    data, waiting = (waiting[:wanted], waiting[wanted:]) if waiting else (_read(source, wanted), b'')
+    data = source.read_whole(wanted)
     whole = data[: len(data) // 2 * 2]
     if whole:
-      yield from advance(np.frombuffer(whole, '<i2'))
+      yield live.Step(np.frombuffer(whole, '<i2'))
     if len(data) < wanted:
       break
-  for _ in range(stream.ahead):
-    yield from advance(None)
   if len(data) % 2:
     raise DataError(f'standard input ends within a sample; expected 16-bit PCM: {_format(stream.grid)}')
 
 
-def _read(source, count) -> bytes:
+def _wanted(stream):
+  return ' or '.join(['sound'] * stream.hears + ['a picture'] * stream.sees)
+
+
+def predictions(
+  stream: Stream,
+  source: BinaryIO,
+  costs: list[float],
+  watch: Callable[[live.Step], object] = lambda step: None,
+) -> Iterator[np.ndarray]:
+  """Yields [K] for every step that sound or picture begins.
+
+  Args:
+    stream: fresh.
+    source: see `steps`.
+    costs: the seconds of work of each step are appended, without the time in which nothing came.
+    watch: called with every step that comes in.
+
+  Raises:
+    DataError: see `steps`.
+  """
+  bytes_in = live.Source(source)
+  began, waited = time.perf_counter(), 0.0
+
+  def advance(*step):
+    nonlocal began, waited
+    prediction = stream(*step)
+    now = time.perf_counter()
+    costs.append(now - began - (bytes_in.waited - waited))
+    began, waited = now, bytes_in.waited
+    return () if prediction is None else (prediction,)
+
+  fault = None
   try:
-    return source.read(count)
-  except OSError as e:
-    raise DataError(f'standard input cannot be read ({e.strerror}); expected 16-bit PCM') from None
+    for step in steps(stream, bytes_in):
+      watch(step)
+      for prediction in advance(step.samples, step.face, step.found):
+        yield prediction
+        began = time.perf_counter()  # what the caller did is no work of the step
+  except DataError as e:
+    if not costs:
+      raise
+    fault = e  # what is known comes before the error
+  for _ in range(stream.ahead if costs else 0):
+    yield from advance(None)
+  if fault:
+    raise fault
 
 
 def _format(grid: Grid) -> str:
   return f'{grid.sample_rate / 1000:g} kHz, mono, little-endian'
 
 
-def run(network: Network, source: BinaryIO, sink: TextIO) -> None:
-  """The command: writes CSV lines to `sink`, and the cost to standard error."""
+def run(network: Network, source: BinaryIO, sink: TextIO, port: int | None = None) -> None:
+  """The command: writes CSV lines to `sink`, and the cost to standard error.
+
+  Args:
+    network: trained.
+    source: see `steps`.
+    sink: of the lines.
+    port: of the loopback on which a page shows them as they come; 0: any; None: no page.
+  """
   stream = Stream(network)
   grid = stream.grid
+  ahead = 1000 * grid.step_seconds * stream.ahead
   cli.complain(
-    f"a step's line comes {1000 * grid.step_seconds * stream.ahead:.0f} ms after its end: the filters look ahead; raw "
-    'traces, by the loudness heard so far'
+    f"a step's line comes {ahead:.0f} ms after its end{': the filters look ahead' if stream.ahead else ''}; raw traces"
+    + (', by the loudness heard so far' if stream.hears else '')
   )
   if network.simulated:
     cli.warn(SIMULATED, sys.stderr)
-  print(','.join(['time', *network.targets]), file=sink, flush=True)
-  costs: list[float] = []
-  steps = 0
-  for steps, prediction in enumerate(predictions(stream, source, costs), 1):
-    print(','.join([grid.time(steps - 1), *prediction.astype(str)]), file=sink, flush=True)
-  if not steps:
-    raise DataError(f'standard input is empty; expected 16-bit PCM: {_format(stream.grid)}')
-  seconds = steps * grid.step_seconds
+  with contextlib.ExitStack() as stack:
+    page = None
+    if port is not None:
+      page = stack.enter_context(live_page.serve(port, network.targets, grid.step_seconds, network.simulated))
+      cli.complain(f'the page is at {page.address}')
+    print(','.join(['time', *network.targets]), file=sink, flush=True)
+    costs: list[float] = []
+    waiting: collections.deque[live.Step] = collections.deque()
+    count = 0
+    for count, prediction in enumerate(predictions(stream, source, costs, waiting.append), 1):
+      print(','.join([grid.time(count - 1), *prediction.astype(str)]), file=sink, flush=True)
+      step = waiting.popleft()
+      if page is not None:
+        page.add(prediction, step.face if step.found else None)
+  if not count:
+    raise DataError(f'standard input is empty; expected a container, or 16-bit PCM: {_format(stream.grid)}')
+  seconds, middle = count * grid.step_seconds, 1000 * np.median(costs)
   cli.complain(
-    f'{steps} steps ({seconds:.2f} s); real-time factor {sum(costs) / seconds:.3f}; a step takes '
-    f'{1000 * np.median(costs):.1f} ms, at most {1000 * max(costs):.1f} ms'
+    f'{count} steps ({seconds:.2f} s); real-time factor {sum(costs) / seconds:.3f}; a step takes '
+    f'{middle:.1f} ms, at most {1000 * max(costs):.1f} ms; latency {ahead + middle:.0f} ms'
   )

@@ -94,7 +94,7 @@ def test_a_stream(network):
   said = io.StringIO()
   stream.run(network, io.BytesIO(samples.tobytes()), said)
   assert [line.split(',')[0] for line in said.getvalue().splitlines()[:4]] == ['time', '0.00', '0.50', '1.00']
-  with pytest.raises(DataError, match='expected 16-bit PCM: 8 kHz, mono'):
+  with pytest.raises(DataError, match='expected a container, or 16-bit PCM: 8 kHz, mono'):
     stream.run(network, io.BytesIO(), said)
 
 
