@@ -418,6 +418,11 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
     expected = np.array([float(row[written]) for row in evaluated])
     np.testing.assert_allclose(column(tmp_path / 'by_run' / f'{name}.csv', written), expected, atol=1e-4)
 
+  network, difference = export.export_graph(str(run), str(tmp_path / 'graph'), 'onnx')
+  assert network.targets == ['arousal', 'valence'] and difference < 1e-4
+  assert {path.name for path in (tmp_path / 'graph').iterdir()} == {'network.onnx', 'graph.json', 'README.md'}
+  with pytest.raises(UserError, match='is the run itself; give another folder'):
+    export.export_graph(str(run), str(run), 'onnx')
   made = export.export(str(run), str(tmp_path / 'exported'))
   assert made.about['dataset']['partitions']['train'] == {'recordings': 1, 'subjects': 1, 'hours': 0.002}
   shards.rename(tmp_path / 'gone')  # neither the data nor the run is needed from here on
@@ -490,10 +495,11 @@ def test_twenty_minutes_in_constant_memory(exported_folder, tmp_path):
     ({'out': 'o', 'checkpoint': 'c'}, [], 'no clip given'),
     ({'checkpoint': 'c'}, ['a.wav'], '--out is missing'),
     ({'stream': True, 'checkpoint': 'c'}, ['a.wav'], '--stream reads standard input'),
+    ({'serve': 0, 'checkpoint': 'c', 'out': 'o'}, ['a.wav'], '--serve shows what --stream reads; give both'),
   ],
 )
 def test_usage_errors(given, arguments, message, monkeypatch):
-  values = {'workdir': None, 'checkpoint': None, 'out': None, 'embed': False, 'stream': False} | given
+  values = {'workdir': None, 'checkpoint': None, 'out': None, 'embed': False, 'stream': False, 'serve': None} | given
   monkeypatch.setattr(predict.flags, 'FLAGS', types.SimpleNamespace(**values))
   with pytest.raises(UserError, match=re.escape(message)):
     predict.main(*arguments)
