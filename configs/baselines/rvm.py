@@ -6,8 +6,8 @@ What follows the colon names the features: egemaps, appearance, geometry, or ege
 by side; with _demo the search is small, for the simulated corpus.
 Paper: no test value; validation CCC .750 arousal and .396 valence on eGeMAPS, .467 and .571 on geometric features, .615
 and .530 on appearance, on RECOLA's 27 subjects.
-Time, beside that of the features: the demo takes 40 s of one CPU core. Expected of it on eGeMAPS, test CCC raw: .907
-arousal, .431 valence.
+Time, beside that of the features: the demo takes about 30 s on eGeMAPS. Simulated corpus, test CCC raw, arousal and
+valence: `egemaps_demo` .907, .431; `appearance_demo` .277, .569; `geometry_demo` .225, .923.
 """
 
 import ml_collections

@@ -9,7 +9,7 @@ strength_appearance and strength_geometry. With _demo the search is small. --con
 names another first run; a network's needs its traces of train, by `python -m e2e_affect.main --mode=evaluate
 --partition=train`.
 Paper, quoting Han et al., who used other descriptors: RECOLA test CCC .610 arousal, .463 valence (Table VI).
-Simulated corpus, raw, `egemaps_demo`: .882 arousal, .442 valence.
+Simulated corpus, raw, arousal and valence: `egemaps_demo` .882, .442; `appearance_demo` .472, .808.
 """
 
 import ml_collections
