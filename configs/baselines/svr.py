@@ -6,8 +6,8 @@ What follows the colon names the features: egemaps, compare, appearance, geometr
 appearance and geometry side by side; with _demo the search is small, for the simulated corpus.
 Paper, RECOLA test CCC, arousal and valence. 46 subjects: eGeMAPS .318, .169; ComParE .366, .180. 27 subjects: eGeMAPS
 .648, .375; appearance .343, .486; geometric .272, .507.
-Simulated corpus, test CCC raw, arousal and valence: `egemaps_demo` .883, .413 in 15 s of one core, once the features are
-there; `appearance_demo` .470, .808; `geometry_demo` of MTCNN's five points .245, .923.
+Simulated corpus, test CCC raw, arousal and valence: `egemaps_demo` .883, .413 in 15 s of one core, once the features
+are there; `appearance_demo` .470, .808; `geometry_demo` of MTCNN's five points .245, .923.
 """
 
 import ml_collections
