@@ -128,10 +128,10 @@ _FINAL = {'data.train_on': "('train','validation')"}
 EXPERIMENTS = {
   experiment.name: experiment
   for experiment in (
-    Experiment('speech', NETWORK, 'the speech network, from scratch', 'speech', minutes=4.5),
+    Experiment('speech', NETWORK, 'the speech network, from scratch', 'speech', minutes=4),
     Experiment('imagenet', TOOL, 'the weights of ImageNet, imported'),
-    Experiment('visual', NETWORK, 'the visual network', 'visual', {'pretrained': '{imagenet}'}, minutes=8),
-    Experiment('fused', NETWORK, 'both, from their features', 'fused', _STARTS, minutes=4),
+    Experiment('visual', NETWORK, 'the visual network', 'visual', {'pretrained': '{imagenet}'}, minutes=11),
+    Experiment('fused', NETWORK, 'both, from their features', 'fused', _STARTS, minutes=11),
     Experiment('landmarks', TOOL, 'landmarks', minutes=6),
     Experiment(
       'geometric',
@@ -141,7 +141,7 @@ EXPERIMENTS = {
       {**_GEOMETRIC, 'init_from.speech': '{fused}', 'init_from.visual': '{fused}'},
       {'epochs': '2'},
       geometric=True,
-      minutes=2,
+      minutes=7,
     ),
     Experiment(
       'final_fused',
@@ -151,7 +151,7 @@ EXPERIMENTS = {
       {**_STARTS, **_FINAL, 'postprocessing_from': '{fused}'},
       validation_of='fused',
       twice_of='fused',
-      minutes=12,
+      minutes=8,
     ),
     Experiment(
       'final_geometric',
@@ -171,15 +171,15 @@ EXPERIMENTS = {
       minutes=5,
     ),
     Experiment('speech_mse', NETWORK, 'the speech network, MSE', 'speech', {'loss': 'mse'}, minutes=4.5),
-    _rival('svr_egemaps', 'svr:egemaps', 'SVR on eGeMAPS'),
+    _rival('svr_egemaps', 'svr:egemaps', 'SVR on eGeMAPS', minutes=1),
     _rival('svr_compare', 'svr:compare', 'SVR on ComParE', minutes=4),
     _blstm('egemaps', 'mse'),
     _blstm('compare', 'mse'),
     _blstm('egemaps', 'ccc'),
     _blstm('compare', 'ccc'),
-    _rival('rvm_egemaps', 'rvm:egemaps', 'RVM on eGeMAPS'),
+    _rival('rvm_egemaps', 'rvm:egemaps', 'RVM on eGeMAPS', minutes=1),
     _strength('egemaps', 'eGeMAPS'),
-    _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', minutes=4),
+    _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', minutes=6),
     _rival('svr_geometry', 'svr:geometry', 'SVR on geometry', True),
     _rival('rvm_geometry', 'rvm:geometry', 'RVM on geometry', True),
     _rival('rvm_appearance', 'rvm:appearance', 'RVM on appearance'),
@@ -206,7 +206,7 @@ EXPERIMENTS = {
       'both, either is missing at times in training',
       'fused',
       {**_STARTS, 'model.modality_dropout': '0.5'},
-      minutes=4,
+      minutes=11,
     ),
     *(
       _without(network, stream, what)
