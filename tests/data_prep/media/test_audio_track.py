@@ -410,6 +410,7 @@ def test_the_beep_of_odd_files_falls_into_its_step(name, steps):
   assert beeps(audio_track.read_audio(odd(name))) == steps
 
 
+@pytest.mark.slow
 def test_a_long_recording_whose_clock_drifts_is_read_to_its_end():
   audio = audio_track.read_audio(odd('h03_drift_minus0.1pc.webm'))
   assert audio.end == pytest.approx(119.88, abs=0.01)  # 120 s of samples, a thousandth slower

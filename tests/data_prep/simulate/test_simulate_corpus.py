@@ -63,6 +63,7 @@ def test_split_lists_are_recolas():
   assert all(set(avec[p]) <= set(full[p]) for p in avec)
 
 
+@pytest.mark.slow
 def test_layout(folder):
   ids = [subject for partition in corpus.subject_ids(SUBJECTS).values() for subject in partition]
   expected = {'simulation.json'}
@@ -80,6 +81,7 @@ def test_layout(folder):
   assert set(_sums(folder)) == expected
 
 
+@pytest.mark.slow
 def test_tables(folder):
   files = corpus.files(folder, 'P25')
   lines = files['arousal'].read_text().splitlines()
@@ -97,6 +99,7 @@ def test_tables(folder):
   assert 0 <= x and x + width <= 320 and 0 <= y and y + height <= 240 and width == height and 90 < width < 125
 
 
+@pytest.mark.slow
 def test_media(folder):
   files = corpus.files(folder, 'P54')
   samples, rate = soundfile.read(files['audio'], dtype='int16')

@@ -125,6 +125,7 @@ def test_an_export_travels(tmp_path):
     exported.load(tmp_path / 'net')
 
 
+@pytest.mark.slow
 def test_a_clip_without_a_face(tmp_path):
   """Grey pictures: 1/7 each, and every output says on whom the network was trained."""
   path = tmp_path / 'grey.mkv'

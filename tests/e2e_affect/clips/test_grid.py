@@ -85,6 +85,7 @@ def test_a_sound(network, tmp_path):
   np.testing.assert_allclose(traces['arousal'], expected[:, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stream(network):
   samples = (np.random.default_rng(1).normal(size=SAMPLES) * 3000).astype(np.int16)
   online = stream.Stream(network, statistics(samples))

@@ -285,6 +285,7 @@ def test_all_folders_may_begin_with_a_tilde_and_an_unwritable_one_is_not_called_
     atomic.write(tmp_path / 'a.wav' / 'b', 'text')
 
 
+@pytest.mark.slow
 def test_an_ascii_terminal_and_a_closed_pipe_do_not_end_the_batch(tmp_path):
   network = small_network('speech')
   exported.save(network, tmp_path / 'net')

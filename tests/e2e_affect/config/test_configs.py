@@ -21,8 +21,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 FILES = sorted(p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem not in ('__init__', 'classes'))
 
 
-@pytest.mark.parametrize('argument', ['', 'demo'])
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize(
+  'name, argument',
+  [
+    pytest.param(name, argument, marks=[pytest.mark.slow] * (name in ('fused', 'released', 'visual') and not argument))
+    for name in FILES
+    for argument in ('', 'demo')
+  ],
+)
 def test_every_config_builds_and_traces(name, argument):
   module = importlib.import_module(f'configs.{name}')
   assert f'python -m e2e_affect.main --config=configs/{name}.py' in module.__doc__
@@ -53,7 +59,7 @@ def test_every_blstm_builds_and_traces(features, loss):
     blstm.get_config('egemaps')
 
 
-@pytest.mark.parametrize('argument', ['', 'visual', 'fused'])
+@pytest.mark.parametrize('argument', ['', *(pytest.param(of, marks=pytest.mark.slow) for of in ('visual', 'fused'))])
 def test_the_config_of_classes_builds_and_traces(argument):
   assert 'python -m e2e_affect.main --config=configs/classes.py' in classes.__doc__
   config = classes.get_config(argument)

@@ -82,6 +82,7 @@ def test_cross_entropy_of_recordings_equals_numpy():
   np.testing.assert_array_equal(sums['counts'], counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('wrapped', [False, True])
 def test_two_devices_have_the_loss_and_gradient_of_one(wrapped):
   logits, target, mask = (np.nan_to_num(np.concatenate([values, values[:3]])) for values in batch())

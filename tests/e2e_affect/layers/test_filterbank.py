@@ -94,6 +94,7 @@ def test_network_equals_its_description_in_float64():
     np.testing.assert_allclose(ours[b], x, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_step_depends_on_the_sound_within_its_reach_and_on_no_other():
   reach, steps = filterbank.reach(S), 15
   assert reach == 23 * HOP

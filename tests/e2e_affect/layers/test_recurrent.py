@@ -244,6 +244,7 @@ def bidirectional(layers=2, **settings):
   return network, jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape) * 0.5, jnp.float32), params), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('peepholes, cell_clip', [(False, 0.0), (True, 0.2)])
 def test_run_backwards_in_time_a_bidirectional_network_equals_itself_mirrored(peepholes, cell_clip):
   network, params, x = bidirectional(peepholes=peepholes, cell_clip=cell_clip)
@@ -265,6 +266,7 @@ def test_run_backwards_in_time_a_bidirectional_network_equals_itself_mirrored(pe
   )
 
 
+@pytest.mark.slow
 def test_what_fills_a_sequence_up_does_not_reach_the_backward_reading():
   network, params, x = bidirectional()
   apply = jax.jit(network.apply)
@@ -330,6 +332,7 @@ def test_without_backward_reading_the_tree_is_as_it_was():
     names(bidirectional=True, restart_steps=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layers', [0, 1])
 def test_the_mean_of_pooled_outputs_is_the_head_of_mean_and_maximum(layers):
   """In one piece and in chunks, against NumPy in float64."""

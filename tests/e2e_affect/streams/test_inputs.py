@@ -84,6 +84,7 @@ def test_tf1_resize_equals_tensorflows(source, target):
     assert 0.01 < np.abs(np.einsum('ys,bstc,xt->byxc', usual, face, usual) - theirs).mean()
 
 
+@pytest.mark.slow
 def test_the_authors_augmentation_equals_tensorflows_of_every_frame(batch):
   """Their order: resize, crop, saturation, brightness, clip, drawn anew for every frame."""
   tf = pytest.importorskip('tensorflow')

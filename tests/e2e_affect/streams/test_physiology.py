@@ -88,6 +88,7 @@ def test_chunks_give_what_the_whole_recording_gives(config):
   assert np.ptp(whole[0], axis=0).min() > 1e-3  # it says something
 
 
+@pytest.mark.slow
 def test_features_of_who_wears_no_sensor_are_zero(config):
   of_data = layout(config)
   variables, batch = random_variables(config, of_data), batch_of(50)

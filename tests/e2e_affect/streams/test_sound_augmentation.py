@@ -131,6 +131,7 @@ def test_a_gap_lies_in_the_recording_and_is_no_longer_than_asked(sound):
   np.testing.assert_array_equal(cut[~silent], audio[~silent])
 
 
+@pytest.mark.slow
 def test_a_sequence_gets_the_same_whatever_the_others_of_its_batch(sound):
   """As dropout and faces: one device or eight, the draws are those of the sequence's key."""
   audio, valid = sound

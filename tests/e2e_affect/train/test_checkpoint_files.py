@@ -232,6 +232,7 @@ assert equal(checkpoint_files.restore_newest(manager, make_state(8)), at(make_st
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path('/proc/self/fd').is_dir(), reason='no /proc here')
 def test_too_many_open_files_sets_no_checkpoint_aside(tmp_path):
   done = subprocess.run(
@@ -293,6 +294,7 @@ def test_3_a_step_that_is_damaged_again_is_set_aside_again(manager, state):
     assert (folder / aside).is_dir()
 
 
+@pytest.mark.slow
 def test_45_what_cannot_be_read_leaves_no_tracebacks_of_other_arrays(tmp_path):
   script = """
 import pathlib, sys

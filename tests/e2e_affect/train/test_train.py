@@ -103,6 +103,7 @@ def uninterrupted(tmp_path_factory, data_dir):
   return workdir, done.stderr, arguments
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_the_readme_promises(uninterrupted):
   workdir, log, _ = uninterrupted
   for name in (
