@@ -58,7 +58,7 @@ def test_the_folder_is_that_of_a_run(tmp_path, config):
   assert 'SVR on told: 4 tried' in page and 'Training. The dotted line' not in page
   said = table.read_csv(folder / 'predictions' / 'test.csv', ['arousal', 'valence'])
   assert said['E'].shape == (70, 2)
-  report.main(report._parse(['report', str(folder), '--out', str(tmp_path / 'both.html')]))
+  report.report([str(folder)], str(tmp_path / 'both.html'))
   assert 'svr' in (tmp_path / 'both.html').read_text()
 
 

@@ -90,7 +90,7 @@ def test_targets_go_by_name_and_the_postprocessing_is_the_runs(run, tmp_path):
   assert [row[0] for row in table] == ['', 'speech on its own data', 'speech on other', 'speech on same']
   page = comparison.comparison(runs, [run], tmp_path / 'page.html')
   assert 'Across corpora, raw' in page and 'speech on other' in page
-  report.main(report._parse(['report', str(run)]))
+  report.report([str(run)])
 
 
 def moved(manifest):
