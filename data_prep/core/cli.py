@@ -123,6 +123,8 @@ def help_text(doc: str, rows: Iterable[tuple[str, str]], title: str = 'flags') -
     title: of the rows.
   """
   rows = list(rows)
+  if not rows:
+    return _as_called(doc.strip())
   lines = [doc.strip(), '', f'{title}:']
   column = 2 + min(max(len(name) for name, _ in rows), _NAME_WIDTH) + 2
   width = min(shutil.get_terminal_size((_HELP_WIDTH, 0)).columns, _HELP_WIDTH)
