@@ -71,6 +71,8 @@ def test_a_mistyped_flag_is_one_line_with_the_nearest_name_and_waits_for_nothing
 
 
 def test_a_command_without_flags_has_help_too():
-  done = subprocess.run([sys.executable, '-m', 'e2e_affect.paper', '--help'], capture_output=True, text=True, check=False)
+  done = subprocess.run(
+    [sys.executable, '-m', 'e2e_affect.paper', '--help'], capture_output=True, text=True, check=False
+  )
   assert (done.returncode, done.stderr) == (0, '') and done.stdout.startswith('The page of the paper')
   assert 'flags:' not in done.stdout
