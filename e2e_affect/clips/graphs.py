@@ -66,15 +66,16 @@ def check(config: ml_collections.ConfigDict, to: str) -> None:
   Raises:
     UserError: they cannot.
   """
-  others = set(config.model.modalities) - {'speech', 'visual'}
+  others = set(config.model.modalities) - set(_INPUTS)
   if others:
     raise UserError(
-      f'the network reads {", ".join(sorted(others))}, and --to={to} takes networks of speech, visual or both; leave '
-      '--to out'
+      f'the network reads {", ".join(sorted(others))}, and --to={to} takes networks of {", ".join(_INPUTS)} or both; '
+      'leave --to out'
     )
   for field, wanted in _WANTED.items():
     found = operator.attrgetter(field)(config)
-    if found != wanted and ('speech' in config.model.modalities or not field.startswith('model.speech')):
+    stream = field.removeprefix('model.').partition('.')[0]
+    if found != wanted and (stream not in streams.STREAMS or stream in config.model.modalities):
       raise UserError(
         f'config.{field} = {found!r} of the network, and --to={to} takes networks of {wanted!r}; leave --to out'
       )
@@ -143,21 +144,10 @@ def context_steps(network: Network) -> int:
 
 def signature(network: Network) -> tuple[dict, dict]:
   """Names of inputs and outputs -> type and shape, in which `batch` and `steps` stand for any number."""
-  layout, options, context = network.layout, network.config.model.recurrent, context_steps(network)
+  options, context = network.config.model.recurrent, context_steps(network)
   inputs: dict[str, tuple[str, tuple]] = {}
-  if 'speech' in network.modalities:
-    wide = f'steps + {2 * context}'
-    inputs |= {
-      'audio': ('int16', ('batch', wide, layout.grid.samples_per_step)),
-      'audio_mean': ('float32', ('batch',)),
-      'audio_std': ('float32', ('batch',)),
-      'valid': ('float32', ('batch', wide)),
-    }
-  if 'visual' in network.modalities:
-    inputs |= {
-      'face': ('uint8', ('batch', 'steps', *layout.streams['visual'][0].shape)),
-      'face_found': ('float32', ('batch', 'steps')),
-    }
+  for name in network.modalities:
+    inputs |= _INPUTS[name](network.layout, context)
   state = ('float32', (options.layers, 'batch', options.units))
   outputs = {
     'traces': ('float32', ('batch', 'steps', len(network.targets))),
@@ -165,6 +155,27 @@ def signature(network: Network) -> tuple[dict, dict]:
     'next_hidden': state,
   }
   return inputs | {'cell': state, 'hidden': state}, outputs
+
+
+def _heard(layout, context):
+  wide = f'steps + {2 * context}'
+  return {
+    'audio': ('int16', ('batch', wide, layout.grid.samples_per_step)),
+    'audio_mean': ('float32', ('batch',)),
+    'audio_std': ('float32', ('batch',)),
+    'valid': ('float32', ('batch', wide)),
+  }
+
+
+def _seen(layout, context):
+  del context  # no filter looks beside a step
+  return {
+    'face': ('uint8', ('batch', 'steps', *layout.streams['visual'][0].shape)),
+    'face_found': ('float32', ('batch', 'steps')),
+  }
+
+
+_INPUTS = {'speech': _heard, 'visual': _seen}  # of a stream, for graphs
 
 
 def sizes(shape: tuple, context: int, steps: int) -> tuple[int, ...]:

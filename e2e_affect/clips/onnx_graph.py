@@ -69,16 +69,11 @@ def model(network: Network, inputs: dict, outputs: dict, context: int, descripti
     description: a sentence or two, kept in the file.
   """
   graph, settled = _Graph(), switches.settled(network.config.model)
-  params, statistics = (_numpy(network.variables[kind]) for kind in ('params', 'batch_stats'))
-  features = []
-  if 'speech' in network.modalities:
-    samples_per_step = network.layout.grid.samples_per_step
-    features.append(_speech(graph, params['speech'], settled.speech, context, samples_per_step))
-  if 'visual' in network.modalities:
-    source = inputs['face'][1][2]
-    features.append(
-      _visual(graph, params['visual'], statistics['visual'], settled.visual, network.config.augment, source)
-    )
+  params, statistics = (_numpy(network.variables.get(kind, {})) for kind in ('params', 'batch_stats'))
+  features = [
+    _PARTS[name](graph, params[name], statistics.get(name, {}), settled[name], network, context)
+    for name in network.modalities
+  ]
   x = graph('Concat', *features, axis=2) if len(features) > 1 else features[0]
   _recurrent(graph, params['recurrent'], settled.recurrent.layers, x, list(outputs))
   value = lambda name, kind, shape: helper.make_tensor_value_info(
@@ -106,9 +101,10 @@ def _numpy(tree):
   return {name: _numpy(value) if isinstance(value, dict) else np.asarray(value) for name, value in tree.items()}
 
 
-def _speech(graph: _Graph, params: dict, options, context: int, samples: int) -> str:
+def _speech(graph: _Graph, params: dict, statistics: dict, options, network: Network, context: int) -> str:
   """`Speech.inputs`, `SpeechNetwork` and the mask: `audio` [B, C+T+C, S] -> [B, T, D]."""
-  filters, half = options.filters, samples // _POOL_TIME
+  del statistics  # nothing is normalised by batches
+  filters, half = options.filters, network.layout.grid.samples_per_step // _POOL_TIME
   std = graph.reshape('audio_std', -1, 1, 1)
   found = graph('Cast', graph('Greater', std, np.zeros(1, np.float32)), to=onnx.TensorProto.FLOAT)
   gain = graph('Div', found, graph('Max', std, np.ones(1, np.float32)))
@@ -168,11 +164,12 @@ def _transforms(block):
   return forward.astype(np.float32), backward.astype(np.float32)
 
 
-def _visual(graph: _Graph, params: dict, statistics: dict, options, augment, source: int) -> str:
+def _visual(graph: _Graph, params: dict, statistics: dict, options, network: Network, context: int) -> str:
   """`Visual.inputs` in evaluation, `ResNet50` and the mask: `face` [B, T, H, W, 3] -> [B, T, D]."""
-  size = options.image_size
+  del context  # no filter looks beside a step
+  size, source = options.image_size, network.layout.streams['visual'][0].shape[0]
   x = graph('Cast', graph.reshape('face', -1, source, source * 3), to=onnx.TensorProto.FLOAT)
-  matrix = visual.seen_in_evaluation(options, augment, source)
+  matrix = visual.seen_in_evaluation(options, network.config.augment, source)
   if matrix is not None:  # rows, then columns
     x = graph('MatMul', matrix, x)
   x = graph.transposed(graph.reshape(x, -1, size, source, 3), 0, 3, 1, 2)
@@ -213,6 +210,9 @@ def _visual(graph: _Graph, params: dict, statistics: dict, options, augment, sou
   x = graph('Reshape', graph('ReduceMean', x, axes=[2, 3], keepdims=0), shape)
   found = graph('Greater', graph.reshape('face_found', 0, 0, 1), np.zeros(1, np.float32))
   return graph('Mul', x, graph('Cast', found, to=onnx.TensorProto.FLOAT))
+
+
+_PARTS = {'speech': _speech, 'visual': _visual}  # of a stream: its features
 
 
 def _recurrent(graph: _Graph, params: dict, layers: int, x: str, outputs: list[str]) -> None:

@@ -32,13 +32,13 @@ from data_prep.core.errors import DataError, UserError
 from data_prep.face import cropping
 from data_prep.recordings import live
 from data_prep.schema.grid import Grid
+from e2e_affect import streams
 from e2e_affect.clips import live_page, pcm
 from e2e_affect.clips.network import Network
 from e2e_affect.config import switches
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.recurrent import initial_carry, RecurrentNetwork
 from e2e_affect.run.origin import SIMULATED
-from e2e_affect.streams import STREAMS
 
 _POOLED = 2  # samples into one, after the short filter
 
@@ -64,7 +64,8 @@ class Stream:
     """
     options, self.grid = network.config.model.speech, network.layout.grid
     per_step = self.grid.samples_per_step
-    self.hears, self.sees = 'speech' in network.modalities, 'visual' in network.modalities
+    own = streams.of(network.config.model)
+    self.hears, self.sees = any(s.track and not s.picture for s in own), any(s.picture for s in own)
     if network.shows != 'numbers' or network.config.head != 'regression':
       raise UserError(
         f'--stream writes numbers as they come, and the head of this network is {network.config.head!r}; use one of '
@@ -195,8 +196,8 @@ def _step(params, state, samples, statistics, valid, face, found, emit, *, confi
   if sizes is not None:
     heard, after = _hear(params, state, samples, statistics, valid, config, sizes)
     features.append(heard)
-  if 'visual' in params:
-    features.append(_see(params['visual'], face, found, config))
+  if sight := params.get('visual'):
+    features.append(_see(sight, face, found, config))
   recurrent = config.model.recurrent
   network = RecurrentNetwork(
     num_targets,
@@ -217,7 +218,7 @@ def _step(params, state, samples, statistics, valid, face, found, emit, *, confi
 def _hear(params, state, samples, statistics, valid, config, sizes):
   """One step through `SpeechNetwork`: features [1, 1, D] of the step `ahead` before it, and the new state."""
   options = config.model.speech
-  inputs = STREAMS['speech'].inputs(
+  inputs = streams.STREAMS['speech'].inputs(
     {
       'audio': samples[None, None],
       'audio_mean': statistics[:1],
@@ -254,7 +255,7 @@ class _Sight(nn.Module):
   def __call__(self, inputs):
     dtype = jnp.dtype(self.config.dtype)
     norm = functools.partial(MaskedBatchNorm, dtype=dtype)
-    return STREAMS['visual'].features(
+    return streams.STREAMS['visual'].features(
       inputs, self.config.model, core=slice(None), norm=norm, dtype=dtype, train=False, keys=None
     )
 
@@ -264,7 +265,7 @@ def _see(variables, face, found, config):
   batch = {'face': face[None, None], 'face_found': found[None, None]}
 
   def features(batch):
-    inputs = STREAMS['visual'].inputs(batch, config.model, config.augment, keys=None)
+    inputs = streams.STREAMS['visual'].inputs(batch, config.model, config.augment, keys=None)
     return _Sight(config).apply(variables, {**inputs, 'valid': jnp.ones((1, 1))})
 
   of = jax.eval_shape(features, batch)
