@@ -21,7 +21,8 @@ from data_prep.simulate import corpus
 from e2e_affect import heads
 from e2e_affect.config import experiments as built_in
 from e2e_affect.layers import resnet
-from e2e_affect.paper import plan, reproduce
+from e2e_affect.paper import plan, reproduce, times
+from e2e_affect.paper.experiments import EXPERIMENTS
 from e2e_affect.run import workdir
 from e2e_affect.traces import band
 from e2e_affect.train import checkpoint_files, init_from, loop, train_state
@@ -97,12 +98,14 @@ def test_a_plan_says_what_goes_on_and_how_long_it_takes(run, tmp_path):
   (tmp_path / 'runs' / 'visual').mkdir(parents=True)
   (tmp_path / 'runs' / 'speech').mkdir()
   (tmp_path / 'runs' / 'speech' / 'results.json').touch()
-  (tmp_path / 'runs' / 'times.json').write_text('{"speech": {"seconds": 540, "ended": true}}')
+  usual = {name: 60 * experiment.minutes for name, experiment in EXPERIMENTS.items()}  # seconds
+  past = {'speech': {'seconds': 2 * usual['speech'], 'ended': True}}
+  (tmp_path / 'runs' / 'times.json').write_text(json.dumps(past))
   code, out, _ = run('--demo', '--tables=V', '--figures=3')
   assert code == 0
-  assert re.search('^speech +done +9 min ', out, re.MULTILINE)
-  # The demo's speech network takes 4.5 minutes usually and 9 here: all else takes twice as long, too.
-  assert re.search('^visual +goes on +about 16 min ', out, re.MULTILINE), out
+  assert re.search(f'^speech +done +{times.in_words(past["speech"]["seconds"])} ', out, re.MULTILINE)
+  # The speech network took twice as long as usual: all else takes twice as long, too.
+  assert re.search(f'^visual +goes on +about {times.in_words(2 * usual["visual"])} ', out, re.MULTILINE), out
   assert re.search(r'^1 of \d+ done, about .* left$', out, re.MULTILINE)
 
 

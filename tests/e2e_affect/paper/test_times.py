@@ -5,6 +5,9 @@ import pathlib
 import pytest
 
 from e2e_affect.paper import plan, times
+from e2e_affect.paper.experiments import EXPERIMENTS
+
+USUAL = {name: 60 * experiment.minutes for name, experiment in EXPERIMENTS.items()}  # seconds
 
 
 @pytest.fixture
@@ -23,19 +26,19 @@ def test_times_add_up_over_starts(tmp_path):
 
 def test_another_seed_tells_best_and_the_pace_of_the_others_next(steps):
   every = list(steps.values())
-  # Speech takes 4.5 minutes usually, 270 s: here it took twice as long.
-  past = {'speech': {'seconds': 540.0, 'ended': True}, 'visual': {'seconds': 100.0, 'ended': False}}
-  assert times.estimate(steps['seed1/speech'], every, past, demo=True) == 540
-  assert times.estimate(steps['fused'], every, past, demo=True) == 2 * 60 * 4
-  assert times.estimate(steps['fused'], every, {}, demo=True) == 60 * 4
+  took = 2 * USUAL['speech']
+  past = {'speech': {'seconds': took, 'ended': True}, 'visual': {'seconds': 100.0, 'ended': False}}
+  assert times.estimate(steps['seed1/speech'], every, past, demo=True) == took
+  assert times.estimate(steps['fused'], every, past, demo=True) == 2 * USUAL['fused']
+  assert times.estimate(steps['fused'], every, {}, demo=True) == USUAL['fused']
   assert times.estimate(steps['fused'], every, past, demo=False) is None
 
 
 def test_what_an_interrupted_step_has_done_is_not_left(steps):
   every = list(steps.values())
-  past = {'speech': {'seconds': 270.0, 'ended': True}, 'visual': {'seconds': 100.0, 'ended': False}}
+  past = {'speech': {'seconds': USUAL['speech'], 'ended': True}, 'visual': {'seconds': 100.0, 'ended': False}}
   missing = [steps['visual'], steps['fused']]
-  assert times.left(missing, every, past, demo=True) == (8 * 60 - 100 + 4 * 60, 0)
+  assert times.left(missing, every, past, demo=True) == (USUAL['visual'] - 100 + USUAL['fused'], 0)
   assert times.left(missing, every, past, demo=False) == (0, 2)
 
 
