@@ -194,7 +194,7 @@ class Parser(argparse.ArgumentParser):
   def parse_args(self, args=None, namespace=None):
     names = [name.lstrip('-') for action in self._actions for name in action.option_strings]
     try:
-      refuse_unknown(sys.argv, names, names)
+      refuse_unknown(sys.argv if args is None else ['', *args], names, names)
     except UserError as e:
       self.error(str(e))
     return super().parse_args(args, namespace)

@@ -13,7 +13,7 @@ def serialized(path) -> Iterator[bytes]:
   """Yields the records of a shard as they are stored; raises `tf.errors.OpError` where it is absent or damaged."""
   from data_prep.core.quiet_tf import tf
 
-  # A tf.data.Dataset of one file takes 20 ms to begin with, half a minute of 1,440 short recordings; this a tenth of 1.
+  # Setting up a tf.data.Dataset of one file takes 20 ms: half a minute for 1,440 recordings. This takes 0.1 ms.
   yield from tf.compat.v1.io.tf_record_iterator(os.fsencode(path))
 
 
