@@ -20,6 +20,8 @@ from e2e_affect.streams import absence
 from e2e_affect.traces import postprocess
 from e2e_affect.traces.traces import Trace
 
+_USUAL_SECONDS = 10.0  # of a chunk, as in the configs
+
 
 class Predictor(Protocol):
   """Turns a partition into traces; `results.evaluate_traces` scores them whatever made them."""
@@ -108,7 +110,12 @@ class NetworkPredictor:
 
 
 def _together(config, manifest, most) -> int:
-  """How many of at most `most` recordings a device takes at a time: as many steps at once as training has."""
-  chunk = recordings.records_per_chunk(config, manifest) * manifest.grid.steps_per_record
+  """How many of at most `most` recordings a device takes at a time: as many steps at once as training has.
+
+  Chunks shorter than usual are no reason for more: who lowers `evaluate_chunk_seconds` lacks memory.
+  """
+  usual = round(_USUAL_SECONDS / manifest.grid.record_seconds)
+  records = max(recordings.records_per_chunk(config, manifest), min(recordings.longest_records(manifest), usual), 1)
+  chunk = records * manifest.grid.steps_per_record
   of_device = config.batch_size * config.data.sequence_steps // jax.device_count()
   return max(1, min(of_device // chunk, most))

@@ -99,13 +99,18 @@ def records_per_chunk(config: ml_collections.ConfigDict, manifest: Manifest) -> 
   A network that reads backwards, too, takes every recording whole: as many records as the longest of all has, so that
   partitions share what is compiled. No network takes more than that.
   """
-  records = collections.Counter[str]()
-  for shard in manifest.shards:
-    records[shard.recording] += shard.records
-  longest = max(records.values())
+  longest = longest_records(manifest)
   if config.model.recurrent.bidirectional:
     return longest
   return max(1, min(longest, round(config.evaluate_chunk_seconds / manifest.grid.record_seconds)))
+
+
+def longest_records(manifest: Manifest) -> int:
+  """How many records the longest recording has."""
+  records = collections.Counter[str]()
+  for shard in manifest.shards:
+    records[shard.recording] += shard.records
+  return max(records.values())
 
 
 def windows(config: ml_collections.ConfigDict, manifest: Manifest) -> list[tuple[StoredRecording, int]]:

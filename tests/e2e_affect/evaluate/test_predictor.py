@@ -77,7 +77,7 @@ def test_traces_do_not_depend_on_how_many_recordings_a_device_takes_at_a_time(sm
     small_config.batch_size = sequences * jax.device_count()
     return predictor.NetworkPredictor(variables, eval_step, small_config, manifest).predict('validation')
 
-  alone, together = predict(1), predict(2)
+  alone, together = predict(1), predict(5)  # 250 steps a device: two recordings of up to 125
   assert [trace.recording for trace in together] == list('ABCDEFGHIJK')
   assert [len(trace.prediction) for trace in together] == steps
   for a, b in zip(alone, together, strict=True):
