@@ -19,6 +19,7 @@ from data_prep.media import audio_track
 from data_prep.simulate import corpus
 from e2e_affect.clips import analyse, stream
 from e2e_affect.clips.network import Network
+from e2e_affect.clips.online import OnlineNetwork
 from e2e_affect.streams import layout_of_paper
 from e2e_affect.train import train_state
 
@@ -71,7 +72,7 @@ def streamed(network, path):
   """A row: one step of sound at a time."""
   samples = audio_track.read_audio(path).samples
   costs = []
-  online = stream.Stream(network)
+  online = OnlineNetwork(network)
   step_seconds = online.grid.step_seconds
   count = len(list(stream.predictions(online, io.BytesIO(samples.tobytes()), costs)))
   costs = np.array(costs[online.ahead :])  # before that nothing is waited for

@@ -52,19 +52,17 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
   notes = list(found.notes)
   chosen = streams.recorded(settings.streams)
   tracks = {stream.name: stream.read(recording, settings) for stream in chosen}
-  sound, picture = tracks.get('speech'), tracks.get('visual')  # `lengths` has rules of their own for the two
   ends = {stream.word: tracks[stream.name].end for stream in chosen if tracks[stream.name] is not None}
+  sound, picture = tracks.get('speech'), tracks.get('visual')  # have columns of their own in the summary
   seconds = lengths.common_length(
     recording.recording,
     found.end,
     found.interval,
-    sound and sound.end,
-    picture and picture.end,
+    {stream.word: ends.get(stream.word) for stream in chosen if not stream.ends_early},
     one_file=recording.audio is None,
     annotated_seconds=settings.annotated_seconds,
     max_difference=settings.max_difference,
     held=settings.labels == 'hold',
-    others={stream.word: ends[stream.word] for stream in chosen if _is_other(stream) and stream.word in ends},
     grid=grid,
   )
   notes += _cut_notes(seconds, found.end, ends, settings)
@@ -102,10 +100,6 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     seconds=time.perf_counter() - begin,
     notes=notes,
   )
-
-
-def _is_other(stream) -> bool:
-  return stream.name not in ('speech', 'visual') and not stream.ends_early
 
 
 def _cut_notes(seconds, label_end, ends, settings) -> list[str]:

@@ -227,9 +227,8 @@ def _length(recording, audio_end, video_end, one_file, grid) -> float:
     return video_end if audio_end is None else audio_end
   if one_file and audio_end > video_end + step:
     return audio_end
-  return lengths.common_length(
-    recording.recording, None, grid.step_seconds, audio_end, video_end, one_file=one_file, grid=grid
-  )
+  ends = {'sound': audio_end, 'picture': video_end}
+  return lengths.common_length(recording.recording, None, grid.step_seconds, ends, one_file=one_file, grid=grid)
 
 
 def _notes(sound, video, video_end, seconds, std, step):

@@ -8,17 +8,15 @@ def common_length(
   name,
   label_end,
   interval,
-  audio_end,
-  video_end,
+  ends,
   *,
   one_file,
   annotated_seconds=None,
   max_difference=None,
   held=False,
-  others=None,
   grid=PAPER,
 ) -> float:
-  """The length that labels, sound and picture share, seconds: the shortest, if they differ by `max_difference` at most.
+  """The length that labels and media share, seconds: the shortest, if they differ by `max_difference` at most.
 
   A file of half a length decodes without an error, so differing lengths are an error, with three exceptions:
   * without labels, the sound track of a video may end before the picture, as its container says (silence follows);
@@ -28,26 +26,28 @@ def common_length(
 
   Args:
     name: of the recording, for messages.
-    label_end, audio_end, video_end: seconds; None where there is none.
+    label_end: seconds; None where there are no labels.
     interval: seconds between two labels.
+    ends: of each medium that may not end early, seconds: 'sound', 'picture' and others; None where there is none.
     one_file: the sound is the video's own track.
     annotated_seconds: see `Corpus`.
     max_difference: seconds; None: one step.
     held: the last label holds to the end.
-    others: name -> end of every other stream that may not end early, seconds.
     grid: whose steps count.
   """
   step = grid.step_seconds + LENGTH_SLACK_SECONDS
   allowed = (max_difference or grid.step_seconds) + LENGTH_SLACK_SECONDS
-  ends = {'labels': label_end, 'audio': audio_end, 'video': video_end, **(others or {})}
+  ends = {'labels': label_end, **ends}
   present = {kind: end for kind, end in ends.items() if end is not None}
   if not present:
     raise DataError(f'{name}: no sound, no picture and no labels; expected one of them')
   if set(present) == {'labels'}:
     return label_end
   media_end = min(end for kind, end in present.items() if kind != 'labels')
-  if label_end is None and one_file and None not in (audio_end, video_end) and audio_end <= video_end + step:
-    return video_end if audio_end < video_end - step else media_end
+  if label_end is None and one_file and {'sound', 'picture'} <= set(present):
+    sound, picture = present['sound'], present['picture']
+    if sound <= picture + step:
+      return picture if sound < picture - step else media_end
   if (
     label_end is not None
     and annotated_seconds is not None

@@ -58,8 +58,8 @@ class RecordedStream(Stream, Protocol):
   Attributes:
     word: what its track is called in messages.
     absent: the note where a recording has none.
-    ends_early: whether it may end before the recording does, as what is missing then is masked; of sound and picture
-      `lengths` has rules.
+    ends_early: whether it may end before the recording does, as what is missing then is masked. The ends of the others
+      must agree, see `recordings.lengths`.
   """
 
   word: str

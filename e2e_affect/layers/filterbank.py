@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_prep.schema.grid import PAPER
 from e2e_affect.layers.batch_norm import MaskedBatchNorm
 from e2e_affect.layers.dropout import dropout
 from e2e_affect.layers.speech import WaveformNetwork
 
 _FRAMES = 4  # of the spectrogram a step: one every 10 ms on the paper's grid
 _WINDOW = 3  # frames that a window is long
-_RATE = 16000  # samples a second that the mel scale is for
+_RATE = PAPER.sample_rate  # that the mel scale is for; at another rate the network starts from other bands
 _FLOOR = 1e-7  # of a band's power; a sine of full scale has 1, and the quietest rooms are below −70 dB
 _TAPS = 5  # of the convolutions over frames
 _POOLS = (2, 2, 1, 1)  # of each; together _FRAMES

@@ -112,8 +112,8 @@ def test_sound_that_leads_by_more_than_a_step_stays_where_its_timestamps_are(tmp
 @pytest.mark.parametrize(
   'name, flash, beep, ends',
   [
-    ('g01_mkv_audio_plus0.3.mkv', PLAIN, None, 'audio 9.30 s, video 9.01 s'),
-    ('m03_vfr_hold.webm', [50], PLAIN, 'audio 9.00 s, video 7.61 s'),
+    ('g01_mkv_audio_plus0.3.mkv', PLAIN, None, 'sound 9.30 s, picture 9.01 s'),
+    ('m03_vfr_hold.webm', [50], PLAIN, 'sound 9.00 s, picture 7.61 s'),
   ],
 )
 def test_sound_that_runs_on_after_the_picture_is_predicted_and_refused_with_both_lengths(

@@ -282,38 +282,38 @@ def test_own_data_with_and_without_modalities(recola_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'ends, expected',
+  'given, expected',
   [
-    (dict(label_end=300, audio_end=300.03, video_end=300.01), 300),  # within one step: the shortest
-    (dict(label_end=None, audio_end=2.978, video_end=3.0), 2.978),
-    (dict(label_end=300, audio_end=412.0, video_end=380.0), 300),  # RECOLA: five minutes used of each
-    (dict(label_end=None, audio_end=3.9, video_end=6.4, one_file=True), 6.4),  # the container says so
-    (dict(label_end=None, audio_end=6.38, video_end=6.4, one_file=True), 6.38),
-    (dict(label_end=None, audio_end=None, video_end=2.0), 2.0),
-    (dict(label_end=9.5, interval=0.5, audio_end=10.0, video_end=10.02), 10.0),  # labels every half second
+    (dict(label_end=300, ends={'sound': 300.03, 'picture': 300.01}), 300),  # within one step: the shortest
+    (dict(label_end=None, ends={'sound': 2.978, 'picture': 3.0}), 2.978),
+    (dict(label_end=300, ends={'sound': 412.0, 'picture': 380.0}), 300),  # RECOLA: five minutes used of each
+    (dict(label_end=None, ends={'sound': 3.9, 'picture': 6.4}, one_file=True), 6.4),  # the container says so
+    (dict(label_end=None, ends={'sound': 6.38, 'picture': 6.4}, one_file=True), 6.38),
+    (dict(label_end=None, ends={'sound': None, 'picture': 2.0}), 2.0),
+    (dict(label_end=9.5, interval=0.5, ends={'sound': 10.0, 'picture': 10.02}), 10.0),  # labels every half second
   ],
 )
-def test_common_length(ends, expected):
-  ends = {'interval': 0.04, 'one_file': False, **ends}
-  assert lengths.common_length('a', annotated_seconds=300.0, **ends) == expected
+def test_common_length(given, expected):
+  given = {'interval': 0.04, 'one_file': False, **given}
+  assert lengths.common_length('a', annotated_seconds=300.0, **given) == expected
 
 
 @pytest.mark.parametrize(
-  'ends, numbers',
+  'given, numbers',
   [
-    (dict(label_end=10, audio_end=5, video_end=10), 'labels 10.00 s, audio 5.00 s, video 10.00 s'),
-    (dict(label_end=10, audio_end=10, video_end=10.05), 'labels 10.00 s, audio 10.00 s, video 10.05 s'),
-    (dict(label_end=300, audio_end=250, video_end=400), 'labels 300.00 s, audio 250.00 s'),
-    (dict(label_end=20, audio_end=30, video_end=30), 'labels 20.00 s, audio 30.00 s'),
-    (dict(label_end=None, audio_end=5, video_end=10), 'no labels, audio 5.00 s, video 10.00 s'),
-    (dict(label_end=None, audio_end=7, video_end=6, one_file=True), 'no labels, audio 7.00 s, video 6.00 s'),
-    (dict(label_end=6.4, audio_end=3.9, video_end=6.4, one_file=True), 'labels 6.40 s, audio 3.90 s'),
+    (dict(label_end=10, ends={'sound': 5, 'picture': 10}), 'labels 10.00 s, sound 5.00 s, picture 10.00 s'),
+    (dict(label_end=10, ends={'sound': 10, 'picture': 10.05}), 'labels 10.00 s, sound 10.00 s, picture 10.05 s'),
+    (dict(label_end=300, ends={'sound': 250, 'picture': 400}), 'labels 300.00 s, sound 250.00 s'),
+    (dict(label_end=20, ends={'sound': 30, 'picture': 30}), 'labels 20.00 s, sound 30.00 s'),
+    (dict(label_end=None, ends={'sound': 5, 'picture': 10}), 'no labels, sound 5.00 s, picture 10.00 s'),
+    (dict(label_end=None, ends={'sound': 7, 'picture': 6}, one_file=True), 'no labels, sound 7.00 s, picture 6.00 s'),
+    (dict(label_end=6.4, ends={'sound': 3.9, 'picture': 6.4}, one_file=True), 'labels 6.40 s, sound 3.90 s'),
   ],
 )
-def test_differing_lengths_are_refused_with_the_three_numbers(ends, numbers):
-  ends = {'interval': 0.04, 'one_file': False, **ends}
+def test_differing_lengths_are_refused_with_the_three_numbers(given, numbers):
+  given = {'interval': 0.04, 'one_file': False, **given}
   with pytest.raises(DataError, match='a: the lengths differ by more than one step of 0.04 s: ' + numbers):
-    lengths.common_length('a', annotated_seconds=300.0, **ends)
+    lengths.common_length('a', annotated_seconds=300.0, **given)
 
 
 def test_a_channel_and_a_quiet_sound_get_into_the_records(tmp_path):

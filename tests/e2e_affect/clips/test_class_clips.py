@@ -12,7 +12,8 @@ from data_prep import streams as prepared
 from data_prep.core.errors import UserError
 from data_prep.schema.grid import PAPER
 from e2e_affect import heads
-from e2e_affect.clips import analyse, exported, model_card, network, stream
+from e2e_affect.clips import analyse, exported, model_card, network
+from e2e_affect.clips.online import OnlineNetwork
 from tests import clips, networks
 
 NAMES = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
@@ -143,7 +144,7 @@ def test_prediction_is_the_mean_of_the_logits():
 
 def test_classes_are_not_streamed():
   with pytest.raises(UserError, match="--stream writes numbers as they come.*'clip_classes'; use one of regression"):
-    stream.Stream(class_network('clip_classes'))
+    OnlineNetwork(class_network('clip_classes'))
 
 
 def test_a_clip_gets_one_number_for_the_whole():

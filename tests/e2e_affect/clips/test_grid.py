@@ -15,6 +15,7 @@ from data_prep.schema.grid import Grid
 from data_prep.streams.speech import statistics
 from e2e_affect.clips import analyse, exported, stream
 from e2e_affect.clips.clip_files import PAGE_MARK
+from e2e_affect.clips.online import OnlineNetwork
 from e2e_affect.models import affect
 from tests import clips
 from tests.data_prep.recordings.test_clip import portrait
@@ -88,7 +89,7 @@ def test_a_sound(network, tmp_path):
 @pytest.mark.slow
 def test_a_stream(network):
   samples = (np.random.default_rng(1).normal(size=SAMPLES) * 3000).astype(np.int16)
-  online = stream.Stream(network, statistics(samples))
+  online = OnlineNetwork(network, statistics(samples))
   found = list(stream.predictions(online, io.BytesIO(samples.tobytes()), []))
   traces = network(audio=samples)
   np.testing.assert_allclose(found, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)

@@ -13,8 +13,9 @@ from scipy import ndimage
 from data_prep.core.errors import CheckpointError, UserError, WorkdirError
 from data_prep.streams.speech import statistics
 import e2e_affect
-from e2e_affect.clips import exported, stream
+from e2e_affect.clips import exported
 from e2e_affect.clips import network as networks
+from e2e_affect.clips.online import OnlineNetwork
 from e2e_affect.clips.signals import ClipSignals
 from e2e_affect.streams.speech import InSteps
 from tests import networks as networks_of_tests
@@ -303,7 +304,7 @@ def test_prediction_does_not_depend_on_the_chunk_whatever_the_filters(fields):
     and 1 < config.model.speech.taps <= 640
     and (config.model.speech.long_taps < 20_000)
   ):  # a minute, there
-    online = stream.Stream(network, statistics(samples))
+    online = OnlineNetwork(network, statistics(samples))
     ahead = [online(piece) for piece in [*samples.reshape(-1, 640), *[None] * online.ahead]]
     np.testing.assert_allclose([prediction for prediction in ahead if prediction is not None], whole, atol=2e-5)
 

@@ -17,7 +17,8 @@ from data_prep.face import tracker
 from data_prep.recordings import clip, live
 from data_prep.schema.grid import PAPER
 from data_prep.streams.speech import statistics
-from e2e_affect.clips import exported, live_page, model_card, stream
+from e2e_affect.clips import exported, incoming, live_page, model_card, stream
+from e2e_affect.clips.online import OnlineNetwork
 from tests import clips
 from tests.e2e_affect.clips.test_network import sound
 from tests.networks import small_network
@@ -26,7 +27,7 @@ REPO = __file__.rsplit('/tests/', 1)[0]
 
 
 def streamed(network, samples, **options):
-  return np.array(list(stream.predictions(stream.Stream(network, **options), io.BytesIO(samples.tobytes()), [])))
+  return np.array(list(stream.predictions(OnlineNetwork(network, **options), io.BytesIO(samples.tobytes()), [])))
 
 
 @pytest.mark.parametrize('modalities', [('speech',), pytest.param(('speech', 'visual'), marks=pytest.mark.slow)])
@@ -41,7 +42,7 @@ def test_the_stream_is_the_whole_recording_where_its_loudness_is_known(modalitie
 
 def test_delay_and_running_loudness():
   network = small_network('speech')
-  running = stream.Stream(network)
+  running = OnlineNetwork(network)
   # 600 taps at 8 kHz after the middle and 4 at 16 kHz: 602 samples, of which a step has 320.
   assert running.ahead == 2
   samples = sound(40).reshape(40, 640)
@@ -53,7 +54,7 @@ def test_delay_and_running_loudness():
   # A prediction never changes with what comes later than `ahead`.
   other = samples.copy()
   other[20:] = 0
-  again = stream.Stream(network)
+  again = OnlineNetwork(network)
   np.testing.assert_array_equal([again(piece) for piece in other[:20]][-1], outputs[19])
 
 
@@ -75,7 +76,7 @@ def test_silence_and_errors():
 def test_pcm_is_nothing_to_a_network_that_only_sees():
   sees = types.SimpleNamespace(hears=False, sees=True, grid=PAPER)
   with pytest.raises(DataError, match='standard input is no container, and the network takes a picture; send Matroska'):
-    list(stream.steps(sees, live.Source(io.BytesIO(bytes(2 * 1280)))))
+    list(incoming.steps(sees, live.Source(io.BytesIO(bytes(2 * 1280)))))
 
 
 def test_the_command(capsys):
@@ -181,7 +182,7 @@ def test_a_container_is_heard_and_seen_as_its_file(modalities, tmp_path, faces_e
   file = clip.read(recording, tmp_path, picture=True)
   heard = {'audio': np.array(file.samples)} if 'speech' in modalities else {}
   traces = network(faces=file.crops[:], face_found=file.face_found, **heard)
-  online = stream.Stream(network, statistics=(file.audio_mean, file.audio_std))
+  online = OnlineNetwork(network, statistics=(file.audio_mean, file.audio_std))
   assert online.ahead == (2 if heard else 0)
   costs = []
   said = np.array(list(stream.predictions(online, io.BytesIO(data), costs)))
@@ -192,7 +193,7 @@ def test_a_container_is_heard_and_seen_as_its_file(modalities, tmp_path, faces_e
 def test_a_container_for_a_network_that_hears(tmp_path):
   network = small_network('speech')
   data = container(tmp_path, 5, sound(12))
-  assert len(list(stream.predictions(stream.Stream(network), io.BytesIO(data), []))) == 12
+  assert len(list(stream.predictions(OnlineNetwork(network), io.BytesIO(data), []))) == 12
   data = container(tmp_path, 5)
   with pytest.raises(DataError, match='with no sound and no picture that is wanted'):
     stream.run(network, io.BytesIO(data), io.StringIO())
