@@ -10,7 +10,7 @@ import sys
 from data_prep.core import cli
 from data_prep.core.errors import UserError
 
-# Command -> its module, and what it does in a line.
+# Command -> what `python -m` runs, and what it does in a line.
 COMMANDS = {
   'simulate': ('data_prep.simulate', 'makes a corpus of drawn faces and voices, to try it with'),
   'prepare': ('data_prep.prepare', 'recordings and labels of a corpus -> shards'),
@@ -19,6 +19,7 @@ COMMANDS = {
   'landmarks': ('data_prep.landmarks', 'adds landmarks of the face to a data folder'),
   'features': ('data_prep.features', 'adds hand-crafted features to a data folder'),
   'train': ('e2e_affect.main', 'trains a network and evaluates it'),
+  'evaluate': ('e2e_affect.main --mode=evaluate', 'evaluates a trained network, on another corpus or partition too'),
   'baseline': ('e2e_affect.baseline', "fits one of the paper's rivals and evaluates it"),
   'report': ('e2e_affect.report', 'pages of runs, and a table that compares them'),
   'predict': ('e2e_affect.predict', 'clips, or a stream of sound -> traces and pages'),
@@ -34,9 +35,10 @@ def main() -> None:
   name, *arguments = sys.argv[1:] or ['--help']
   if name not in COMMANDS:
     cli.script(lambda: _answer(name))
-  cli.called_as({f'python -m {module}': f'e2e-affect {command}' for command, (module, _) in COMMANDS.items()})
-  sys.argv = [f'e2e-affect {name}', *arguments]
-  runpy.run_module(COMMANDS[name][0], run_name='__main__', alter_sys=True)
+  cli.called_as({f'python -m {line}': f'e2e-affect {command}' for command, (line, _) in COMMANDS.items()})
+  module, *given = COMMANDS[name][0].split()
+  sys.argv = [f'e2e-affect {name}', *given, *arguments]
+  runpy.run_module(module, run_name='__main__', alter_sys=True)
 
 
 def _answer(name):

@@ -75,8 +75,8 @@ _CALLED: dict[str, str] = {}
 
 
 def _as_called(text):
-  for module, name in _CALLED.items():
-    text = text.replace(module, name)
+  for line in sorted(_CALLED, key=len, reverse=True):  # one may be the beginning of another
+    text = text.replace(line, _CALLED[line])
   return text
 
 

@@ -15,7 +15,7 @@ import ml_collections
 
 from data_prep.core.errors import DataError
 from data_prep.schema.fields import Layout
-from data_prep.schema.manifest import Manifest, PARTITIONS
+from data_prep.schema.manifest import MANIFEST, Manifest, PARTITIONS
 from e2e_affect import heads, streams
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.heads.base import Head, Shared
@@ -25,6 +25,8 @@ from e2e_affect.run import hold, memory, origin
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
 from e2e_affect.train import finish
+
+_NAMED = 5  # people, in a warning
 
 
 def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
@@ -44,6 +46,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
   """
   config, dataset = workdirs.read_config(workdir), workdirs.read_dataset(workdir)
   head, learnt = heads.of(config), list(dataset['targets'])
+  trained = config.data.copy_and_resolve_references()
   with config.unlocked():
     config.data.dir, config.data.fold = data_dir, ''
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
@@ -52,6 +55,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     begun = workdirs.layout_of(dataset, config, learnt)
     shared = _shared(folder, data_dir, head, heads.Targets.of(begun), heads.Targets.of(manifest))
     targets = shared.targets
+    _warn_of_the_same_people(folder, trained, data_dir, manifest, partition)
     layout = _layout(folder, data_dir, config, begun, manifest)
     suffix = f'_on_{re.sub("[^A-Za-z0-9_.-]", "_", os.path.basename(os.path.realpath(data_dir)))}'
     before = results.read_results(folder, suffix=suffix) if (folder / f'results{suffix}.json').exists() else {}
@@ -85,6 +89,31 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
 
 def _corpus(manifest: Manifest) -> str:
   return str(manifest.preparation.get('corpus', ''))
+
+
+def _warn_of_the_same_people(folder, trained, data_dir, manifest, partition) -> None:
+  """Says which people of the partition the network has seen; names of people are those of a corpus."""
+  if not (pathlib.Path(trained.dir) / MANIFEST).exists():
+    logging.warning(
+      '%s is not there: whether %s has people whom %s learnt from is not known', trained.dir, data_dir, folder
+    )
+    return
+  own = Manifest.read(trained.dir).of_fold(trained.fold)
+  if _corpus(own) != _corpus(manifest):
+    return
+  subjects = lambda of, partitions: {shard.subject for shard in of.shards if shard.partition in partitions}
+  both = sorted(subjects(own, trained.train_on) & subjects(manifest, [partition]))
+  if both:
+    names = ', '.join(both[:_NAMED]) + ', …' * (len(both) > _NAMED)
+    logging.warning(
+      '%s learnt from %d of the people that %s has in its %s partition, if names mean the same there: %s. Their scores '
+      'say nothing of new people',
+      folder,
+      len(both),
+      data_dir,
+      partition,
+      names,
+    )
 
 
 def _shared(folder: pathlib.Path, data_dir: str, head: Head, learnt: heads.Targets, others: heads.Targets) -> Shared:

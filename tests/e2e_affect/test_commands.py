@@ -52,7 +52,7 @@ def test_help_is_in_one_style_and_imports_nothing_heavy(command):
   done = run(command, '--help', python=('-X', 'importtime'))
   assert done.returncode == 0
   doc, flags = done.stdout.split('\n\nflags:\n')
-  assert re.match(rf'.+\.\n\n    e2e-affect {command} .+\n', f'{doc}\n') and 'python -m' not in doc
+  assert re.match(rf'.+\.\n\n(    .+\n)*    e2e-affect {command} .+\n', f'{doc}\n') and 'python -m' not in doc
   assert all(re.match(r'  (--[a-z_]+(=\S+)?( |$)| +\S)', line) for line in flags.splitlines())
   assert max(map(len, flags.splitlines())) <= 120 and len(done.stdout.splitlines()) <= 50
   imported = set(re.findall(r'\| +(\S+)$', done.stderr, re.MULTILINE))

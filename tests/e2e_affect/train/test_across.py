@@ -174,6 +174,22 @@ def test_classes_go_by_name(class_run, tmp_path):
   assert 'classes on other' in comparison.comparison(runs, [run], tmp_path / 'page.html')
 
 
+@pytest.mark.slow
+def test_people_of_the_training_are_named(run, data_dir, tmp_path, caplog):
+  same = shutil.copytree(data_dir, tmp_path / 'same')
+  manifest = Manifest.read(same)
+  # Whom the network learnt from are to be evaluated.
+  shards = [dataclasses.replace(shard, partition='test') for shard in manifest.shards]
+  dataclasses.replace(manifest, shards=shards).write(same)
+  across.evaluate_on(str(run), str(same), 'test')
+  learnt = sorted({s.subject for s in Manifest.read(data_dir).shards if s.partition == 'train'})
+  (said,) = [r.getMessage() for r in caplog.records if 'say nothing of new people' in r.getMessage()]
+  assert f'learnt from {len(learnt)} of the people' in said and all(name in said for name in learnt[:5])
+  caplog.clear()
+  across.evaluate_on(str(run), other_data(tmp_path / 'other'), 'test')  # other people
+  assert not any('new people' in record.getMessage() for record in caplog.records)
+
+
 def test_fewer_than_two_classes_in_common_are_refused(class_run, tmp_path):
   run, data = class_run
   reason = r'predicts emotion \(calm, happy, angry\), and .*has labels of emotion \(joy, rage, calm\); .*two at least'
