@@ -32,6 +32,7 @@ def _define_flags():
     tuple(gold_standard.RECIPES),
     'Recipe: raters -> one trace. ewe weighs a rater by the correlation with the mean of the others.',
   )
+  flags.DEFINE_bool('spread', False, 'Learn how far the raters are apart, too: a further target for each that has any.')
   flags.DEFINE_list('label_range', None, 'LOW,HIGH of the labels of own data; default: -1,1.')
   flags.DEFINE_enum(
     'labels',
@@ -77,6 +78,7 @@ def main() -> None:
     split=values.split,
     split_file=values.split_file,
     targets=values.targets,
+    spread=values.spread,
     gold_standard=values.gold_standard,
     label_range=label_range,
     labels=values.labels,

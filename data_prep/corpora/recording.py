@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.labels.label_files import Table
 from data_prep.physiology.signal_files import Signal
 from data_prep.schema.grid import Grid, PAPER
@@ -36,6 +36,7 @@ class LabelSource:
       `functools.partial` of one, as it goes to other processes. None: `label_files.read_table`.
     beside: further columns of what `parse` reads, kept beside the labels at their own times.
     files: what `path` is read from besides; a change of one prepares the recording again.
+    spread_of: target of whose raters this one is the spread; '': it is their gold standard.
   """
 
   target: str
@@ -44,6 +45,7 @@ class LabelSource:
   parse: Callable[[pathlib.Path], Table] | None = None
   beside: tuple[str, ...] = ()
   files: tuple[pathlib.Path, ...] = ()
+  spread_of: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +128,40 @@ class Corpus:
   target_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
   scorer: Scorer | None = None
   prediction_format: str = ''
+
+
+def with_spread(corpus: Corpus) -> Corpus:
+  """The corpus with a further target `NAME_spread` for each that several raters rated: how far they are apart.
+
+  Han et al. (ACM Multimedia 2017) learn it beside the gold standard. It has the unit of its target, from 0 to half the
+  width of the scale.
+
+  Raises:
+    UserError: no target has raters.
+  """
+  sources = [source for recording in corpus.recordings for source in recording.labels]
+  with_raters = {source.target for source in sources} - {source.target for source in sources if source.column}
+  rated = [target for target in corpus.targets if target in with_raters]
+  if not rated:
+    raise UserError('--spread: no label file of this corpus has raters; leave it out')
+  ranges = {target: corpus.target_ranges.get(target, corpus.label_range) for target in rated}
+  halves = {f'{target}_spread': (high - low) / 2 for target, (low, high) in ranges.items()}
+
+  def both(recording: Recording) -> Recording:
+    spreads = [
+      dataclasses.replace(source, target=f'{source.target}_spread', spread_of=source.target)
+      for source in recording.labels
+      if source.target in rated
+    ]
+    return dataclasses.replace(recording, labels=(*recording.labels, *spreads))
+
+  return dataclasses.replace(
+    corpus,
+    recordings=[both(recording) for recording in corpus.recordings],
+    targets=(*corpus.targets, *halves),
+    # Around 0, so that what is stored has the unit of the stored target.
+    target_ranges={**corpus.target_ranges, **{name: (-half, half) for name, half in halves.items()}},
+  )
 
 
 def streams_of(recordings: list[Recording]) -> tuple[str, ...]:

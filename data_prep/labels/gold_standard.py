@@ -1,4 +1,4 @@
-"""Several raters' traces -> one gold standard.
+"""Several raters' traces -> one gold standard, and how far the raters are apart.
 
 The paper does not state its recipe; the folder that the authors' code reads is named "CCC centred", which is the
 recipe of the AVEC challenges and our default. An evaluator weighted estimator (EWE) and the plain mean are options.
@@ -40,6 +40,18 @@ def gold_standard(ratings, recipe: str = 'ccc_centred') -> np.ndarray:
   if ratings.shape[1] == 1:
     return ratings[:, 0]
   return RECIPES[recipe](ratings)
+
+
+def spread(ratings) -> np.ndarray:
+  """[N, R] ratings -> [N] float64, their standard deviation over the raters (ddof 0): at most half of their scale.
+
+  Raises:
+    DataError: there is one rater alone.
+  """
+  ratings = np.asarray(ratings, np.float64)
+  if ratings.shape[1] < 2:
+    raise DataError(f'{ratings.shape[1]} rater; expected two or more, whose spread is to be learnt: leave --spread out')
+  return ratings.std(axis=1)
 
 
 def _ccc_centred(x):

@@ -157,7 +157,7 @@ def _notes(recording, labels, settings, steps, labelled) -> list[str]:
 
 def read_trace(source, settings):
   """(times, [N] trace in the corpus's own scale, notes) of one target; NaN where the corpus says there is no label."""
-  low, high = settings.range_of(source.target)
+  low, high = settings.range_of(source.spread_of or source.target)
   if source.parse is not None:
     return _parsed_trace(source, settings, low, high)
   table = label_files.read_table(
@@ -194,7 +194,12 @@ def _parsed_trace(source, settings, low, high):
 
 
 def _of_raters(source, values, settings, low, high):
-  """([N] gold standard of ratings [N, R], notes)."""
+  """([N] gold standard of ratings [N, R], or their spread; notes)."""
+  if source.spread_of:
+    try:
+      return gold_standard.spread(values), []
+    except DataError as e:
+      raise DataError(f'{source.path}: {e}') from None
   trace = gold_standard.gold_standard(values, settings.recipe)
   raters = values.shape[1]
   furthest = trace[np.argmax(np.abs(trace - (low + high) / 2))]

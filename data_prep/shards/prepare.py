@@ -16,6 +16,7 @@ import tqdm
 from data_prep import corpora
 from data_prep.core import atomic, cli, lock, pool
 from data_prep.core.errors import DataError, UserError
+from data_prep.corpora.recording import with_spread
 from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, Settings
 from data_prep.face import tracker
 from data_prep.labels import gold_standard as gold_standards
@@ -53,6 +54,7 @@ def prepare(
   split: str | None = None,
   split_file=None,
   targets=(),
+  spread: bool = False,
   gold_standard: str = 'ccc_centred',
   label_range=None,
   labels: str = 'linear',
@@ -71,6 +73,7 @@ def prepare(
     split: of RECOLA: 'full' (the default) or 'avec'.
     split_file: CSV `recording,partition` that replaces the corpus's own split.
     targets: of a corpus that offers several sets of them; (): its first.
+    spread: see `corpora.recording.with_spread`.
     gold_standard: recipe where there are several raters: 'ccc_centred', 'ewe' or 'mean'.
     label_range: (low, high) of the label files of a csv corpus, default (−1, 1); stored scaled to [−1, 1].
     labels: 'linear' or 'hold', what is between two labels, see `resample.on_grid`.
@@ -89,6 +92,8 @@ def prepare(
     _check_label_range(label_range)
   chosen = pathlib.Path(split_file) if split_file else split
   found = corpora.read(corpus, source, split=chosen, label_range=label_range, targets=targets)
+  if spread:
+    found = with_spread(found)
   settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel)
   if jobs is not None and jobs < 1:
     raise UserError(f'--jobs={jobs}; expected at least 1')
