@@ -66,6 +66,101 @@ def follow(
     yield frame, data, confidence, box
 
 
+class Detector:
+  """The cascade."""
+
+  def __init__(self, min_face: float = MIN_FACE):
+    """
+    Args:
+      min_face: of the shorter side of the image, the smallest face.
+    """
+    self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
+    self._min_face = min_face
+
+  def find(self, grey):
+    """Boxes [centre x, centre y, side] of the cascade, and how many of its windows agree on each."""
+    smallest = max(20, round(self._min_face * min(grey.shape)))
+    found, neighbours = self._cascade.detectMultiScale2(
+      grey, scaleFactor=SCALE_FACTOR, minNeighbors=MIN_NEIGHBOURS, minSize=(smallest, smallest)
+    )
+    return [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found], neighbours
+
+
+class Face:
+  """A face that is being followed, in pixels of the grey image.
+
+  Attributes:
+    box: [centre x, centre y, side].
+  """
+
+  def __init__(self, box, grey, failures: int = 0):
+    """
+    Args:
+      box: where it is in `grey`.
+      grey: uint8 [H, W].
+      failures: detections in a row that missed it.
+    """
+    self.box = np.array(box, np.float64)
+    self._correction = np.zeros(3)  # the rest of the last detection's correction, by which the box has not moved yet
+    self._failures = failures
+    self._seed(grey)
+
+  def _seed(self, grey) -> None:
+    """Chooses the corners to follow, inside the box."""
+    x, y, side = self.box
+    # The box of the cascade holds background in its corners; an ellipse leaves it out.
+    mask = np.zeros_like(grey)
+    cv2.ellipse(mask, (round(x), round(y)), (max(2, round(0.4 * side)), max(2, round(0.5 * side))), 0, 0, 360, 255, -1)
+    self._points = cv2.goodFeaturesToTrack(grey, NUM_POINTS, 0.01, max(2, side / 14), mask=mask, blockSize=5)
+
+  def follow(self, before, grey) -> float:
+    """Moves the box with the flow of its corners; returns the share of corners that agree on one motion, 0: none."""
+    if self._points is None or len(self._points) < MIN_POINTS:
+      return 0.0
+    ahead, ok, _ = cv2.calcOpticalFlowPyrLK(before, grey, self._points, **_FLOW)
+    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, before, ahead, **_FLOW)
+    miss = np.linalg.norm((back - self._points)[:, 0], axis=1)
+    good = (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (miss < MAX_ROUND_TRIP)
+    if good.sum() < MIN_POINTS:
+      return 0.0
+    matrix, inliers = cv2.estimateAffinePartial2D(self._points[good], ahead[good], ransacReprojThreshold=1.5)
+    if matrix is None:
+      return 0.0
+    share = float(inliers.sum()) / len(self._points)
+    x, y, side = self.box
+    x, y = matrix @ (x, y, 1)
+    self.box[:] = x, y, side * np.hypot(*matrix[:, 0])
+    self._points = ahead[good][inliers[:, 0] == 1]
+    height, width = grey.shape
+    inside = _inside(self.box, width, height)
+    if inside < MIN_INSIDE or not 0.5 * MIN_FACE * min(grey.shape) < self.box[2] < 2 * max(grey.shape):
+      return 0.0
+    if len(self._points) < NUM_POINTS // 2:
+      self._seed(grey)
+    # Corners die one by one on a face that talks and turns; half of them in one frame is another scene.
+    return min(1.0, 1.4 * share) * min(1.0, 2 * inside - 0.8)
+
+  def correct(self, box, grey) -> None:
+    """A detection confirms it at a box, to which it moves in the next frames."""
+    self._failures = 0
+    self._correction = TRUST * (box - self.box)
+    self._seed(grey)
+
+  def miss(self) -> None:
+    """A detection found nothing there."""
+    self._failures += 1
+
+  def trusted(self, confidence: float) -> float:
+    """Of a confidence, what the last detections leave of it."""
+    return confidence * (1 - self._failures / MAX_FAILURES)
+
+  def settle(self) -> np.ndarray:
+    """Moves by the next part of the correction; returns the box."""
+    self.box += CORRECTION * self._correction
+    self._correction *= 1 - CORRECTION
+    return self.box
+
+
 class FaceTracker:
   """Follows one face through a video, one frame at a time.
 
@@ -78,15 +173,12 @@ class FaceTracker:
       first_box: (x, y, width, height) of the face in the first frame, pixels; None: the largest face found.
       crop: `cropping.Crop`, what is cut out.
     """
-    self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
+    self._detector = Detector()
     self._first_box = first_box
-    self._box = None  # [centre x, centre y, side], pixels of the grey image
-    self._correction = np.zeros(3)  # the rest of the last detection's correction, by which the box has not moved yet
+    self._face: Face | None = None
     self._candidate = None  # a doubtful detection that waits for a second
-    self._points = None
     self._grey = None
     self._wait = 0  # frames until the next detection
-    self._failures = 0
     self._cut_out = crop
     self._crop = cropping.grey(crop)
 
@@ -105,18 +197,14 @@ class FaceTracker:
     if frame is None:
       self._lose()
       return self._crop, 0.0, None
-    scale = min(1.0, WORK_SIZE / max(frame.shape[:2]))
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    if scale < 1:
-      grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
+    grey, scale = grey_image(frame)
     confidence = 1.0
     if self._first_box is not None:
       self._begin([value * scale for value in self._first_box], grey)
       self._first_box = None
     else:
-      if self._box is not None:
-        confidence = self._follow(grey)
+      if self._face is not None:
+        confidence = self._face.follow(self._grey, grey)
         if confidence < MIN_CONFIDENCE:
           self._lose()
           confidence = 1.0  # of another face, if one is found in this frame already
@@ -124,16 +212,14 @@ class FaceTracker:
       if self._wait < 0:
         self._detect(grey)
     self._grey = grey
-    if self._box is None:
+    if self._face is None:
       return self._crop, 0.0, None
 
-    confidence *= 1 - self._failures / MAX_FAILURES
+    confidence = self._face.trusted(confidence)
     if confidence < MIN_CONFIDENCE:
       self._lose()
       return self._crop, 0.0, None
-    self._box += CORRECTION * self._correction
-    self._correction *= 1 - CORRECTION
-    x, y, side = self._box / scale
+    x, y, side = self._face.settle() / scale
     self._crop = cropping.cut(frame, x, y, side, self._cut_out)
     return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
 
@@ -141,97 +227,53 @@ class FaceTracker:
     """Begins with the cascade's box of the given face, as one drawn by hand may be wider; else with the given."""
     x, y, width, height = first_box
     given = np.array([x + width / 2, y + height / 2, (width + height) / 2])
-    agreeing = [box for box in self._find(grey)[0] if _same(box, given) > SAME_FACE]
-    self._take(max(agreeing, key=lambda box: _same(box, given), default=given), grey)
-    self._failures = 0 if agreeing else 1
+    agreeing = [box for box in self._detector.find(grey)[0] if overlap(box, given) > SAME_FACE]
+    box = max(agreeing, key=lambda box: overlap(box, given), default=given)
+    self._face = Face(box, grey, failures=0 if agreeing else 1)
     self._wait = DETECT_EVERY if agreeing else RETRY_EVERY
-
-  def _take(self, box, grey) -> None:
-    """Starts following a new box."""
-    self._box = np.array(box, np.float64)
-    self._correction[:] = 0
-    self._failures = 0
-    self._candidate = None
-    self._seed(grey)
 
   def _lose(self) -> None:
     """Gives the face up, and looks for one at once."""
-    self._box = self._points = self._candidate = None
+    self._face = self._candidate = None
     self._wait = 0
-
-  def _seed(self, grey) -> None:
-    """Chooses the corners to follow, inside the box."""
-    x, y, side = self._box
-    # The box of the cascade holds background in its corners; an ellipse leaves it out.
-    mask = np.zeros_like(grey)
-    cv2.ellipse(mask, (round(x), round(y)), (max(2, round(0.4 * side)), max(2, round(0.5 * side))), 0, 0, 360, 255, -1)
-    self._points = cv2.goodFeaturesToTrack(grey, NUM_POINTS, 0.01, max(2, side / 14), mask=mask, blockSize=5)
-
-  def _follow(self, grey) -> float:
-    """Moves the box with the flow of its corners; returns the share of corners that agree on one motion, 0: none."""
-    if self._points is None or len(self._points) < MIN_POINTS:
-      return 0.0
-    ahead, ok, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, **_FLOW)
-    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, ahead, **_FLOW)
-    miss = np.linalg.norm((back - self._points)[:, 0], axis=1)
-    good = (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (miss < MAX_ROUND_TRIP)
-    if good.sum() < MIN_POINTS:
-      return 0.0
-    matrix, inliers = cv2.estimateAffinePartial2D(self._points[good], ahead[good], ransacReprojThreshold=1.5)
-    if matrix is None:
-      return 0.0
-    share = float(inliers.sum()) / len(self._points)
-    x, y, side = self._box
-    x, y = matrix @ (x, y, 1)
-    self._box[:] = x, y, side * np.hypot(*matrix[:, 0])
-    self._points = ahead[good][inliers[:, 0] == 1]
-    height, width = grey.shape
-    inside = _inside(self._box, width, height)
-    if inside < MIN_INSIDE or not 0.5 * MIN_FACE * min(grey.shape) < self._box[2] < 2 * max(grey.shape):
-      return 0.0
-    if len(self._points) < NUM_POINTS // 2:
-      self._seed(grey)
-    # Corners die one by one on a face that talks and turns; half of them in one frame is another scene.
-    return min(1.0, 1.4 * share) * min(1.0, 2 * inside - 0.8)
-
-  def _find(self, grey):
-    """Boxes [centre x, centre y, side] of the cascade, and how many of its windows agree on each."""
-    smallest = max(20, round(MIN_FACE * min(grey.shape)))
-    found, neighbours = self._cascade.detectMultiScale2(
-      grey, scaleFactor=SCALE_FACTOR, minNeighbors=MIN_NEIGHBOURS, minSize=(smallest, smallest)
-    )
-    return [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found], neighbours
 
   def _detect(self, grey) -> None:
     """Looks for faces; confirms, corrects, or begins to doubt the box."""
-    boxes, neighbours = self._find(grey)
+    boxes, neighbours = self._detector.find(grey)
     self._wait = RETRY_EVERY
-    if self._box is None:
+    if self._face is None:
       if not boxes:
         self._candidate = None
         return
       best = max(range(len(boxes)), key=lambda i: boxes[i][2])
       if neighbours[best] >= SURE_NEIGHBOURS or (
-        self._candidate is not None and _same(boxes[best], self._candidate) > SAME_FACE
+        self._candidate is not None and overlap(boxes[best], self._candidate) > SAME_FACE
       ):
-        self._take(boxes[best], grey)
+        self._face, self._candidate = Face(boxes[best], grey), None
         self._wait = DETECT_EVERY
       else:
         self._candidate = boxes[best]
         self._wait = 1
       return
-    agreeing = [box for box in boxes if _same(box, self._box) > SAME_FACE]
+    near = self._face.box
+    agreeing = [box for box in boxes if overlap(box, near) > SAME_FACE]
     if not agreeing:
-      self._failures += 1
+      self._face.miss()
       return
-    box = max(agreeing, key=lambda box: _same(box, self._box))
-    self._failures = 0
-    self._correction = TRUST * (box - self._box)
-    self._seed(grey)
+    self._face.correct(max(agreeing, key=lambda box: overlap(box, near)), grey)
     self._wait = DETECT_EVERY
 
 
-def _same(a, b) -> float:
+def grey_image(frame: np.ndarray, size: int = WORK_SIZE) -> tuple[np.ndarray, float]:
+  """The grey image in which faces are found, its longer side at most `size` pixels, and its scale."""
+  scale = min(1.0, size / max(frame.shape[:2]))
+  grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+  if scale < 1:
+    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+  return grey, scale
+
+
+def overlap(a, b) -> float:
   """Intersection over union of two squares [centre x, centre y, side]."""
   width, height = (min(a[i] + a[2] / 2, b[i] + b[2] / 2) - max(a[i] - a[2] / 2, b[i] - b[2] / 2) for i in (0, 1))
   common = max(0.0, width) * max(0.0, height)
