@@ -69,7 +69,7 @@ def follow(
 class Detector:
   """The cascade."""
 
-  def __init__(self, min_face: float = MIN_FACE):
+  def __init__(self, min_face=MIN_FACE):
     """
     Args:
       min_face: of the shorter side of the image, the smallest face.
