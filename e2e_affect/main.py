@@ -43,7 +43,10 @@ def _define_flags():
     'Another data folder that --mode=evaluate evaluates on, by the targets that both have. The results are '
     'results_on_NAME.json.',
   )
-  flags.DEFINE_bool('distributed', False, 'Several hosts: call jax.distributed.initialize() first.')
+  flags.DEFINE_bool('distributed', False, 'Several processes, which Cloud TPU, SLURM or Open MPI started.')
+  flags.DEFINE_string('coordinator', None, 'Several processes of any other kind: HOST:PORT of the first one.')
+  flags.DEFINE_integer('num_processes', None, 'With --coordinator: how many there are.', lower_bound=1)
+  flags.DEFINE_integer('process_id', None, 'With --coordinator: which this is, from 0.', lower_bound=0)
 
 
 def main() -> None:
@@ -59,6 +62,12 @@ def main() -> None:
     raise UserError('--without belongs to --mode=evaluate; config.model.modalities says what a network is trained on')
   if asked.on and (asked.mode == 'train' or asked.without):
     raise UserError('--on belongs to --mode=evaluate, without --without; --config.data.dir says what to train on')
+  by_hand = (asked.coordinator, asked.num_processes, asked.process_id)
+  if any(value is not None for value in by_hand) and (None in by_hand or asked.process_id >= asked.num_processes):
+    raise UserError(
+      '--coordinator, --num_processes and --process_id go together; the processes count from 0 to --num_processes − 1'
+    )
+  several = asked.distributed or asked.coordinator is not None
   workdir = asked.workdir or (asked.config and os.path.join('runs', asked.config.name))
   if not workdir:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
@@ -66,11 +75,11 @@ def main() -> None:
     hold.check(workdir)  # the imports below take seconds, the corpus minutes
   from e2e_affect.run import hosts
 
-  if asked.distributed:
-    hosts.initialize()
+  if several:
+    hosts.initialize(*by_hand)
   from e2e_affect.train import across, loop  # they import TensorFlow
 
-  with hosts.together() if asked.distributed else contextlib.nullcontext():
+  with hosts.together() if several else contextlib.nullcontext():
     if asked.mode == 'evaluate' and asked.on:
       across.evaluate_on(workdir, asked.on, asked.partition)
     elif asked.mode == 'evaluate':

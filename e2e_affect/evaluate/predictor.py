@@ -3,9 +3,11 @@
 from collections.abc import Callable
 import dataclasses
 import math
+import pickle
 from typing import Protocol
 
 import jax
+from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
@@ -52,7 +54,7 @@ class NetworkPredictor:
     """Predicts every step of every recording of a partition, whole and in order.
 
     Each device takes some recordings at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
-    the chunks' length changes nothing. Every host predicts the whole partition: there is nothing to gather.
+    the chunks' length changes nothing. Each host predicts some of the recordings, and gets the traces of all.
 
     Args:
       partition: 'train', 'validation' or 'test'.
@@ -62,51 +64,68 @@ class NetworkPredictor:
     """
     config, manifest = self.config, self.manifest
     of_partition = recordings.recordings(manifest, config.data.dir, partition)
-    devices_here = jax.local_device_count()
-    each = _together(config, manifest, -(-len(of_partition) // devices_here))
-    places = devices_here * each
-    options, head = config.model.recurrent, heads.of(config)
-    on_devices = lambda value: value.reshape(devices_here, each, *value.shape[1:])
+    each = _together(config, manifest, -(-len(of_partition) // jax.device_count()))
+    places = jax.local_device_count() * each
     by_length = sorted(of_partition, key=lambda recording: recording.records)
+    groups = [by_length[start : start + places] for start in range(0, len(by_length), places)]
+    mine = groups[jax.process_index() :: jax.process_count()]
+    traces = [trace for group in mine for trace in self._of_group(group, partition, each)]
+    return sorted(_of_all_hosts(traces), key=lambda trace: trace.recording)
+
+  def _of_group(self, group, partition, each) -> list[Trace]:
+    """Traces of recordings that the devices of this host take at once, `each` on every one of them."""
+    config, manifest, devices_here = self.config, self.manifest, jax.local_device_count()
+    places, options, head = devices_here * each, config.model.recurrent, heads.of(config)
+    on_devices = lambda value: value.reshape(devices_here, each, *value.shape[1:])
+    carry = devices.replicate(recurrent.initial_carry(each, options.layers + options.pool, options.units))
+    rows: list[dict[str, np.ndarray]] = []
+    loudness: list[float] = []
+
+    def inputs():
+      context = chunks.context_steps(config.model, manifest.grid)
+      for batch in pipeline.evaluation_batches(config, manifest, group, places, context):
+        network_inputs, core = chunks.split(batch, context, config.model, manifest)
+        if not rows and 'audio_std' in network_inputs:  # of whole recordings: later chunks repeat it
+          level = (network_inputs['audio_std'], network_inputs['audio_gain'])
+          loudness.extend(speech.loudness(float(std), float(gain)) for std, gain in zip(*level, strict=True))
+        network_inputs = absence.without(network_inputs, self.without)
+        rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
+        yield {name: on_devices(value) for name, value in network_inputs.items()}
+
+    prediction = np.concatenate(list(chunks.predict(self.eval_step, self.variables, inputs(), carry)), axis=2)
+    whole = {
+      'prediction': prediction.reshape(places, *prediction.shape[2:]),
+      **{name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]},
+    }
     traces = []
-    for start in range(0, len(by_length), places):
-      group = by_length[start : start + places]
-      carry = devices.replicate(recurrent.initial_carry(each, options.layers + options.pool, options.units))
-      rows: list[dict[str, np.ndarray]] = []
-      loudness: list[float] = []
-
-      def inputs():
-        context = chunks.context_steps(config.model, manifest.grid)
-        for batch in pipeline.evaluation_batches(config, manifest, group, places, context):
-          network_inputs, core = chunks.split(batch, context, config.model, manifest)
-          if not rows and 'audio_std' in network_inputs:  # of whole recordings: later chunks repeat it
-            level = (network_inputs['audio_std'], network_inputs['audio_gain'])
-            loudness.extend(speech.loudness(float(std), float(gain)) for std, gain in zip(*level, strict=True))
-          network_inputs = absence.without(network_inputs, self.without)
-          rows.append({name: core[name] for name in ('label', 'mask', 'face_found')})
-          yield {name: on_devices(value) for name, value in network_inputs.items()}
-
-      prediction = np.concatenate(list(chunks.predict(self.eval_step, self.variables, inputs(), carry)), axis=2)
-      whole = {
-        'prediction': prediction.reshape(places, *prediction.shape[2:]),
-        **{name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]},
-      }
-      for place, recording in enumerate(group):
-        of = {name: value[place, : recording.steps] for name, value in whole.items()}
-        traces.append(
-          Trace(
-            recording=recording.name,
-            subject=recording.subject,
-            partition=partition,
-            prediction=head.prediction(postprocess.time_shift(of['prediction'], config.data.label_delay_steps)),
-            gold=of['label'],
-            mask=of['mask'],
-            face_found=of['face_found'],
-            grid=manifest.grid,
-            loudness=loudness[place] if loudness else math.nan,
-          )
+    for place, recording in enumerate(group):
+      of = {name: value[place, : recording.steps] for name, value in whole.items()}
+      traces.append(
+        Trace(
+          recording=recording.name,
+          subject=recording.subject,
+          partition=partition,
+          prediction=head.prediction(postprocess.time_shift(of['prediction'], config.data.label_delay_steps)),
+          gold=of['label'],
+          mask=of['mask'],
+          face_found=of['face_found'],
+          grid=manifest.grid,
+          loudness=loudness[place] if loudness else math.nan,
         )
-    return sorted(traces, key=lambda trace: trace.recording)
+      )
+    return traces
+
+
+def _of_all_hosts(traces: list[Trace]) -> list[Trace]:
+  """The traces of all hosts, each of which has its own; the same list on all of them."""
+  if jax.process_count() == 1:
+    return traces
+  mine = np.frombuffer(pickle.dumps(traces), np.uint8)
+  sizes = multihost_utils.process_allgather(np.array(len(mine)))
+  filled = np.zeros(sizes.max(), np.uint8)
+  filled[: len(mine)] = mine
+  of_hosts = multihost_utils.process_allgather(filled)
+  return [trace for data, size in zip(of_hosts, sizes, strict=True) for trace in pickle.loads(data[:size].tobytes())]
 
 
 def _together(config, manifest, most) -> int:

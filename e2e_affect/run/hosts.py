@@ -1,6 +1,6 @@
 """Several hosts that train together: where one is lost, the others end soon, each with one line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import ctypes
 import faulthandler
@@ -10,12 +10,16 @@ import socket
 import sys
 import threading
 import time
+from typing import TypeVar
 
 from absl import logging
 import jax
 from jax._src import distributed  # the client has no public name
+from jax.experimental import multihost_utils
 
 from data_prep.core.errors import HostLostError, UserError
+
+T = TypeVar('T')
 
 HEARTBEAT_SECONDS = 30  # a host that gave no sign of life for so long is lost
 # JAX's own limit comes later.
@@ -25,9 +29,24 @@ _FOLDER = 'e2e_affect/alive/'
 _WORDS = ('Gloo', 'NCCL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED', 'heartbeat', 'Connection closed')
 
 
-def initialize() -> None:
-  """`jax.distributed.initialize()`, and a watch over the other hosts."""
-  jax.distributed.initialize(heartbeat_timeout_seconds=_JAX_HEARTBEAT_SECONDS)
+def initialize(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+  """`jax.distributed.initialize()`, and a watch over the other hosts.
+
+  Args:
+    coordinator: HOST:PORT of the first process; None: Cloud TPU, SLURM or Open MPI say it and the rest.
+    processes: how many there are.
+    process: which this is, from 0.
+
+  Raises:
+    UserError: nothing says where the others are.
+  """
+  try:
+    jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_JAX_HEARTBEAT_SECONDS)
+  except ValueError as e:
+    raise UserError(
+      f'--distributed: {e}; expected a start by Cloud TPU, SLURM or Open MPI, or --coordinator=HOST:PORT, '
+      '--num_processes and --process_id'
+    ) from None
   ctypes.CDLL(None).signal(signal.SIGABRT, _ON_ABORT)
   threading.Thread(target=_watch, args=(distributed.global_state,), daemon=True).start()
 
@@ -58,6 +77,18 @@ def together() -> Iterator[None]:
       logging.exception('this host fails')
       _end('error: this host fails, and the others with it', 1)
     _lost(str(e).strip().split('\n')[0][:200])
+
+
+def first_host_first(make: Callable[[], T]) -> T:
+  """What `make` returns, once it has run on the first host alone: what it puts on the disk is there for the others."""
+  if jax.process_count() == 1:
+    return make()
+  if jax.process_index() == 0:
+    made = make()
+    multihost_utils.sync_global_devices('first_host_first')
+    return made
+  multihost_utils.sync_global_devices('first_host_first')
+  return make()
 
 
 def _watch(state):

@@ -5,6 +5,7 @@ scale to the same ends, so that predictions and labels meet there; scores in the
 Nothing is fitted on the other corpus: the post-processing is that of the run.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -21,7 +22,7 @@ from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.heads.base import Head, Shared
 from e2e_affect.input import corpus
 from e2e_affect.report import comparison
-from e2e_affect.run import hold, memory, origin
+from e2e_affect.run import hold, hosts, memory, origin
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
 from e2e_affect.train import finish
@@ -51,7 +52,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     config.data.dir, config.data.fold = data_dir, ''
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
-    manifest = corpus.read(config)
+    manifest = hosts.first_host_first(functools.partial(corpus.read, config))
     begun = workdirs.layout_of(dataset, config, learnt)
     shared = _shared(folder, data_dir, head, heads.Targets.of(begun), heads.Targets.of(manifest))
     targets = shared.targets

@@ -19,7 +19,7 @@ from e2e_affect.config import on_resume, ranges, schedule
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.input import checks, corpus, feed, labels, recordings
 from e2e_affect.models import devices
-from e2e_affect.run import hold, memory, stop
+from e2e_affect.run import hold, hosts, memory, stop
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.run.metric_writer import MetricWriter
 from e2e_affect.train import checkpoint_files, finish, init_from, resume, train_state, update
@@ -60,7 +60,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
   first_host = jax.process_index() == 0
   with hold.held(workdir, writes=first_host) as folder, memory.told(_LESS_MEMORY):
     memory.refuse_absurd_batch(config, layout)
-    embedded.make_if_absent(config.data.dir)  # minutes of work, and so after what may refuse the run
+    # Minutes of work, and so after what may refuse the run.
+    hosts.first_host_first(functools.partial(embedded.make_if_absent, config.data.dir))
     # Devices. A batch that they do not divide is filled up with masked sequences, which change no number.
     per_round = jax.local_device_count() * jax.process_count()
     batch_size = -(-config.batch_size // per_round) * per_round
@@ -75,7 +76,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       )
 
     # Data.
-    manifest = corpus.read(config)
+    manifest = hosts.first_host_first(functools.partial(corpus.read, config))
     if config.postprocessing_from:
       finish.read_postprocessing(config, manifest)  # now, not after hours of training
     sequences = len(recordings.windows(config, manifest))
@@ -201,7 +202,7 @@ def evaluate_only(workdir: str, partition: str, without: Collection[str] = ()) -
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     try:
-      manifest = corpus.read(config)
+      manifest = hosts.first_host_first(functools.partial(corpus.read, config))
     except DataError as e:
       raise DataError(
         f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data was moved'

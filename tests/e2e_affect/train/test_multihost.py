@@ -1,6 +1,6 @@
 """Two processes on one machine train one network, as two hosts would."""
 
-import json
+import csv
 import os
 import signal
 import socket
@@ -8,64 +8,56 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from e2e_affect.run import hosts
 from e2e_affect.run.metric_writer import read_metrics
+from tests.conftest import make_data
 from tests.e2e_affect.train.test_train import SMALL
 
-_PROGRAM = """
-import json, sys
-import jax
-port, index, workdir, data_dir, fields, total_steps = sys.argv[1:]
-jax.distributed.initialize(f'localhost:{port}', 2, int(index), heartbeat_timeout_seconds=20)
-from absl import logging
-from configs import speech
-from e2e_affect.train import loop
-logging.set_verbosity(logging.INFO)
-config = speech.get_config()
-config.update_from_flattened_dict(json.loads(fields))
-config.data.dir, config.total_steps = data_dir, int(total_steps)
-loop.train_and_evaluate(config, workdir)
-"""
 
-
-def start(workdir, data_dir, total_steps):
-  with socket.socket() as s:
-    s.bind(('localhost', 0))
-    port = s.getsockname()[1]
-  environment = {**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu'}
+def command(workdir, data_dir, *flags):
   return [
-    subprocess.Popen(
-      [
-        sys.executable,
-        '-c',
-        _PROGRAM,
-        str(port),
-        str(index),
-        str(workdir),
-        data_dir,
-        json.dumps(SMALL),
-        str(total_steps),
-      ],
-      stderr=subprocess.PIPE,
-      text=True,
-      env=environment,
-    )
-    for index in range(2)
+    sys.executable,
+    '-m',
+    'e2e_affect.main',
+    '--config=configs/speech.py',
+    f'--workdir={workdir}',
+    f'--config.data.dir={data_dir}',
+    *(f'--config.{k}={v}' for k, v in SMALL.items()),
+    *flags,
   ]
 
 
-def start_through_slurm(workdir, data_dir):
-  """The command itself, as `srun` starts it on two nodes."""
+def environment(**more):
+  """One device for each process, as on a user's CPU."""
+  return {**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', **more}
+
+
+def free_port():
   with socket.socket() as s:
     s.bind(('localhost', 0))
-    port = s.getsockname()[1]
-  environment = {
-    **os.environ,
-    'XLA_FLAGS': '',
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_COORDINATOR_ADDRESS': f'localhost:{port}',
+    return s.getsockname()[1]
+
+
+def start(workdir, data_dir, *flags, environment_of=lambda index: environment()):
+  return [
+    subprocess.Popen(command(workdir, data_dir, *of), stderr=subprocess.PIPE, text=True, env=environment_of(index))
+    for index, of in enumerate(flags)
+  ]
+
+
+def start_by_hand(workdir, data_dir, total_steps):
+  """As a user starts them where no cluster does."""
+  flags = ['--num_processes=2', f'--coordinator=localhost:{free_port()}', f'--config.total_steps={total_steps}']
+  return start(workdir, data_dir, *([*flags, f'--process_id={index}'] for index in range(2)))
+
+
+def start_through_slurm(workdir, data_dir):
+  """As `srun` starts them on two nodes."""
+  slurm = {
+    'JAX_COORDINATOR_ADDRESS': f'localhost:{free_port()}',
     'SLURM_JOB_ID': '7',
     'SLURM_STEP_NODELIST': 'localhost',
     'SLURM_NTASKS': '2',
@@ -73,25 +65,10 @@ def start_through_slurm(workdir, data_dir):
     'SLURM_STEP_NUM_NODES': '2',
     'JAX_LOCAL_DEVICE_IDS': '0',
   }
-  return [
-    subprocess.Popen(
-      [
-        sys.executable,
-        '-m',
-        'e2e_affect.main',
-        '--distributed',
-        '--config=configs/speech.py',
-        f'--workdir={workdir}',
-        f'--config.data.dir={data_dir}',
-        '--config.total_steps=100000',
-        *(f'--config.{k}={v}' for k, v in SMALL.items()),
-      ],
-      stderr=subprocess.PIPE,
-      text=True,
-      env={**environment, 'SLURM_PROCID': str(index)},
-    )
-    for index in range(2)
-  ]
+  flags = ['--distributed', '--config.total_steps=100000']
+  return start(
+    workdir, data_dir, flags, flags, environment_of=lambda index: environment(**slurm, SLURM_PROCID=str(index))
+  )
 
 
 def finish(processes):
@@ -99,34 +76,46 @@ def finish(processes):
   return [process.returncode for process in processes], logs
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path, data_dir):
-  """The batch of 3 is filled up to 4, two sequences a host; losses equal those of one process."""
-  codes, logs = finish(start(tmp_path / 'two', data_dir, 4))
-  assert codes == [0, 0], logs[0][-3000:] + logs[1][-3000:]
-  one = subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'e2e_affect.main',
-      '--config=configs/speech.py',
-      f'--workdir={tmp_path / "one"}',
-      f'--config.data.dir={data_dir}',
-      '--config.total_steps=4',
-      *(f'--config.{k}={v}' for k, v in SMALL.items()),
-    ],
-    capture_output=True,
-    text=True,
-    env={**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu'},
-    check=False,
+def alone(workdir, data_dir, *flags):
+  done = subprocess.run(
+    command(workdir, data_dir, *flags), capture_output=True, text=True, env=environment(), check=False
   )
-  assert one.returncode == 0, one.stderr[-3000:]
+  assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+  """The batch of 3 is filled up to 4, two sequences a host; losses and traces equal those of one process."""
+  recordings = [('A', 'train', 100), ('B', 'train', 60), ('C', 'train', 49), ('D', 'validation', 110)]
+  data_dir = make_data(tmp_path / 'data', [*recordings, ('E', 'test', 70), ('F', 'test', 30), ('G', 'test', 110)])
+  codes, logs = finish(start_by_hand(tmp_path / 'two', data_dir, 4))
+  assert codes == [0, 0], logs[0][-3000:] + logs[1][-3000:]
+  alone(tmp_path / 'one', data_dir, '--config.total_steps=4')
   rows = lambda run: [row for row in read_metrics(tmp_path / run) if row['kind'] == 'train']
   assert [row['step'] for row in rows('two')] == [1, 2, 3, 4]
   # The first loss is the same sum in another order; later ones follow Adam, which amplifies rounding.
   assert rows('two')[0]['loss'] == pytest.approx(rows('one')[0]['loss'], rel=1e-5)
   assert rows('two')[3]['loss'] == pytest.approx(rows('one')[3]['loss'], rel=1e-2)
-  assert (tmp_path / 'two' / 'results.json').exists()
+  # Each host predicted some recordings of test, and the first one none but those of validation: all came together.
+  table = tmp_path / 'two' / 'predictions' / 'test.csv'
+  of_two = list(csv.reader(table.open(newline='')))
+  alone(tmp_path / 'two', data_dir, '--mode=evaluate')
+  of_one = list(csv.reader(table.open(newline='')))
+  assert len(of_two) == len(of_one) == 1 + 70 + 30 + 110 and of_two[0] == of_one[0]
+  number = of_one[0].index('arousal')
+  np.testing.assert_allclose(
+    [float(row[number]) for row in of_two[1:]], [float(row[number]) for row in of_one[1:]], rtol=0, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  'flags', [['--coordinator=a:1'], ['--process_id=0'], ['--coordinator=a:1', '--num_processes=2', '--process_id=2']]
+)
+def test_flags_that_belong_together(tmp_path, flags):
+  done = subprocess.run(
+    command(tmp_path / 'run', tmp_path, *flags), capture_output=True, text=True, env=environment(), check=False
+  )
+  assert done.returncode == 64 and done.stderr.startswith('error: --coordinator, --num_processes and --process_id go')
 
 
 @pytest.mark.slow
@@ -156,7 +145,7 @@ def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, 
 
 @pytest.mark.slow
 def test_sigterm_to_one_stops_both_at_the_same_step(tmp_path, data_dir):
-  processes = start(tmp_path / 'run', data_dir, 100_000)
+  processes = start_by_hand(tmp_path / 'run', data_dir, 100_000)
   for line in processes[0].stderr:
     if 'update 2 ' in line:
       processes[1].send_signal(signal.SIGTERM)
