@@ -112,9 +112,9 @@ def _decision(name, of, what):
   return Experiment(name, RIVAL, what, 'strength:decision', {'strength.first': f'({first})'})
 
 
-def _blstm(features, loss, **kwargs):
+def _blstm(features, words, loss):
   of = f'{features}_{loss}'
-  return Experiment(f'blstm_{of}', NETWORK, f'BLSTM on {features}, {loss.upper()}', f'blstm:{of}', **kwargs)
+  return Experiment(f'blstm_{of}', NETWORK, f'BLSTM on {words}, {loss.upper()}', f'blstm:{of}')
 
 
 def _without(network, stream, what):
@@ -173,10 +173,10 @@ EXPERIMENTS = {
     Experiment('speech_mse', NETWORK, 'the speech network, MSE', 'speech', {'loss': 'mse'}, minutes=4.5),
     _rival('svr_egemaps', 'svr:egemaps', 'SVR on eGeMAPS', minutes=1),
     _rival('svr_compare', 'svr:compare', 'SVR on ComParE', minutes=4),
-    _blstm('egemaps', 'mse'),
-    _blstm('compare', 'mse'),
-    _blstm('egemaps', 'ccc'),
-    _blstm('compare', 'ccc'),
+    _blstm('egemaps', 'eGeMAPS', 'mse'),
+    _blstm('compare', 'ComParE', 'mse'),
+    _blstm('egemaps', 'eGeMAPS', 'ccc'),
+    _blstm('compare', 'ComParE', 'ccc'),
     _rival('rvm_egemaps', 'rvm:egemaps', 'RVM on eGeMAPS', minutes=1),
     _strength('egemaps', 'eGeMAPS'),
     _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', minutes=6),

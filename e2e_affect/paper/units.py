@@ -205,7 +205,7 @@ def _caption(shown, rows, recordings):
   )
   of_sets = {name: acoustic.FEATURES[name].defaults for _, name, _ in FEATURES}
   windows = ' and '.join(sorted({f'{options["window_seconds"]:g} s' for options in of_sets.values()}))
-  hops = ', '.join(f'{name} every {options["hop_seconds"]:g} s' for name, options in of_sets.items())
+  hops = ', '.join(f'a window of {name} every {options["hop_seconds"]:g} s' for name, options in of_sets.items())
   return (
     f'Units of the last LSTM layer and acoustic features, over test recording {shown.recording}, the first by name of '
     f'{recordings}. The units were chosen by correlation on validation. {of_units}. Features are by openSMILE over '
