@@ -51,7 +51,12 @@ def _define_flags():
     'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
   )
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
-  flags.DEFINE_integer('jobs', None, 'Processes; default: one per core.')
+  flags.DEFINE_integer('jobs', None, 'Processes; default: one per core. 0: this one, without limits.')
+  flags.DEFINE_float(
+    'max_minutes',
+    settings.MAX_MINUTES,
+    "Minutes of the processor's time above which a recording is refused; by the clock it may take twice as long.",
+  )
 
 
 def main() -> None:
@@ -87,6 +92,7 @@ def main() -> None:
     channel=values.channel,
     allow_rejects=values.allow_rejects,
     jobs=values.jobs,
+    max_minutes=values.max_minutes,
   )
 
 

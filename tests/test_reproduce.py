@@ -280,7 +280,7 @@ def test_all_stages(tmp_path, monkeypatch, capsys):
   pytest.importorskip('mtcnn', reason='the detector of landmarks is not installed: `pip install mtcnn`')
   monkeypatch.setattr(resnet, '_BLOCKS', (1, 1, 1, 1))
   corpus.simulate(tmp_path / 'recordings', 3, 6, 0, 1)
-  prepare.prepare(corpus='recola', source=tmp_path / 'recordings', out=tmp_path / 'data', jobs=1)
+  prepare.prepare(corpus='recola', source=tmp_path / 'recordings', out=tmp_path / 'data', jobs=0)
   out, ran = tmp_path / 'runs', []
 
   def run_step(step):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_prctl = getattr(ctypes.CDLL(None), 'prctl', None) if sys.platform == 'linux' else None  # now: not after a fork
 
 
 def start(command: list[str], **kwargs) -> subprocess.Popen:
@@ -17,15 +18,20 @@ def start(command: list[str], **kwargs) -> subprocess.Popen:
     **kwargs: of `subprocess.Popen`.
   """
   parent = os.getpid()
-  prctl = getattr(ctypes.CDLL(None), 'prctl', None) if sys.platform == 'linux' else None
+  return subprocess.Popen(command, preexec_fn=lambda: follow(parent, signal.SIGTERM), **kwargs)
 
-  def follow():
-    if prctl is not None:
-      prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it has just ended
-      os._exit(128 + signal.SIGTERM)
 
-  return subprocess.Popen(command, preexec_fn=follow, **kwargs)
+def follow(parent: int, number: int) -> None:
+  """Has this process get a signal when its parent ends; on Linux, elsewhere nothing happens then.
+
+  Args:
+    parent: its number, to notice that it has just ended.
+    number: of the signal.
+  """
+  if _prctl is not None:
+    _prctl(_PR_SET_PDEATHSIG, number)
+  if os.getppid() != parent:
+    os._exit(128 + number)
 
 
 def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:

@@ -17,7 +17,7 @@ from data_prep import corpora
 from data_prep.core import atomic, cli, lock, pool
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import with_spread
-from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, Settings
+from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, MAX_MINUTES, Settings
 from data_prep.face import tracker
 from data_prep.labels import gold_standard as gold_standards
 from data_prep.labels import label_files
@@ -63,6 +63,7 @@ def prepare(
   channel: int | None = None,
   allow_rejects: bool = False,
   jobs: int | None = None,
+  max_minutes: float = MAX_MINUTES,
 ) -> Result:
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
@@ -82,7 +83,8 @@ def prepare(
       0.12, or one step where that is longer.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     allow_rejects: return normally even if recordings were refused.
-    jobs: processes; None: one per core. 1 works in this process.
+    jobs: processes; None: one per core. 0 works in this process, which a decoder that crashes then takes along.
+    max_minutes: of the processor's time above which a recording is refused; by the clock it may take twice as long.
 
   Raises:
     DataError: recordings were refused (the others are prepared), or nothing at all could be prepared.
@@ -95,10 +97,12 @@ def prepare(
   if spread:
     found = with_spread(found)
   settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel)
-  if jobs is not None and jobs < 1:
-    raise UserError(f'--jobs={jobs}; expected at least 1')
+  if jobs is not None and jobs < 0:
+    raise UserError(f'--jobs={jobs}; expected at least 1, or 0 to work in this process')
+  if not max_minutes > 0:
+    raise UserError(f'--max_minutes={max_minutes}; expected a number above 0')
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
-  jobs = jobs or pool.cores()
+  jobs = pool.cores() if jobs is None else jobs
   out = pathlib.Path(out)
   begin = time.perf_counter()
   with locked(out):
@@ -111,7 +115,7 @@ def prepare(
       else:
         done[recording.recording] = before
     fresh = set()
-    with contextlib.closing(workers.run(todo, out, settings, parameters, jobs)) as results:
+    with contextlib.closing(workers.run(todo, out, settings, parameters, jobs, max_minutes)) as results:
       for recording, result in tqdm.tqdm(results, total=len(todo), unit='recording', disable=not sys.stderr.isatty()):
         if 'reason' in result:
           rejects.append(

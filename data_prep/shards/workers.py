@@ -1,4 +1,8 @@
-"""The work of `prepare.py`: one recording a task, on as many processes as are asked for."""
+"""The work of `prepare.py`: one recording a task, on as many processes as are asked for, each within limits.
+
+Decoders are large programs in C that read files of strangers. One that crashes, hangs or takes the memory of the
+machine costs its recording, with the reason, and nothing else.
+"""
 
 import contextlib
 import dataclasses
@@ -13,6 +17,8 @@ from data_prep.corpora.settings import Settings
 from data_prep.recordings import assemble
 from data_prep.schema.fields import Layout
 from data_prep.shards import own_labels, sidecars, write
+
+_SHARE_OF_MEMORY = 0.9  # of the machine's that all processes may take together
 
 
 def layout(settings: Settings) -> Layout:
@@ -45,7 +51,7 @@ def _work(out, settings, parameters, recording) -> dict:
     return {'reason': f'{recording.video or recording.audio}: {type(e).__name__}: {" ".join(str(e).split())}'}
 
 
-def run(todo, out, settings, parameters, jobs):
+def run(todo, out, settings, parameters, jobs, max_minutes):
   """Prepares recordings; yields (recording, result) as they are done, see `_work`.
 
   Args:
@@ -53,15 +59,21 @@ def run(todo, out, settings, parameters, jobs):
     out: data folder.
     settings: of the corpus.
     parameters: all that the bytes depend on beside the files, for the sidecars.
-    jobs: processes; 1 works in this one.
+    jobs: processes; 0 works in this one, without limits.
+    max_minutes: of the processor's time for a recording; by the clock it may take twice as long.
   """
   work = functools.partial(_work, out, settings, parameters)
-  jobs = min(jobs, len(todo))
-  if jobs > 1:
-    with contextlib.closing(pool.run(work, todo, jobs=jobs)) as results:
-      for recording, result in results:
-        crashed = isinstance(result, pool.Crashed)
-        yield recording, {'reason': f'{recording.recording}: the decoder crashed'} if crashed else result
-  else:
+  if not jobs:
     for recording in todo:
       yield recording, work(recording)
+    return
+  jobs = min(jobs, len(todo)) or 1
+  limits = pool.Limits(
+    memory=_SHARE_OF_MEMORY * pool.memory() / jobs, processor_seconds=60 * max_minutes, seconds=120 * max_minutes
+  )
+  with contextlib.closing(pool.run(work, todo, jobs=jobs, limits=limits)) as results:
+    for recording, result in results:
+      if isinstance(result, pool.Crashed):
+        advice = '; a longer one passes with --max_minutes' if 'minutes' in str(result) else ''
+        result = {'reason': f'{recording.video or recording.audio}: {result}{advice}'}
+      yield recording, result

@@ -54,7 +54,7 @@ def test_a_worker_whose_parent_ends_while_it_begins_ends_without_a_word():
     'from data_prep.core import pool, signals\n'
     'def begin(): raise signals.Stopped(15)\n'
     'signals.in_worker = begin\n'
-    'pool._serve(None, None)'
+    'pool._serve(None, None, 0)'
   )
   done = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, check=False)
   assert (done.returncode, done.stdout, done.stderr) == (0, '', '')

@@ -310,7 +310,7 @@ def test_the_reader_of_contributing_prepares_a_corpus(tmp_path, monkeypatch):
       path.parent.mkdir(parents=True, exist_ok=True)
       soundfile.write(path, clips.tone(0.5 + k, 8_000), 8_000)
   out = tmp_path / 'out'
-  result = prepare.prepare(corpus='mine', source=tmp_path / 'mine', out=out, jobs=1, allow_rejects=True)
+  result = prepare.prepare(corpus='mine', source=tmp_path / 'mine', out=out, jobs=0, allow_rejects=True)
   assert [(s.recording, s.partition) for s in result.manifest.shards] == [
     ('cleo_joy_0', 'train'),
     ('ben_anger_1', 'validation'),

@@ -34,7 +34,7 @@ def test_ravdess_has_1440_clips_of_24_actors():
 def test_emodb_has_54_clips_of_which_47_have_numbers(tmp_path):
   corpus = corpora.read('emodb', DATA / 'emodb')
   assert len(corpus.recordings) == 54 and len(corpus.folds) == 10
-  result = prepare.prepare(corpus='emodb', source=DATA / 'emodb', out=tmp_path, targets=('arousal', 'valence'), jobs=1)
+  result = prepare.prepare(corpus='emodb', source=DATA / 'emodb', out=tmp_path, targets=('arousal', 'valence'), jobs=0)
   assert len(result.manifest.shards) == 47 and len(result.absent) == 7 and verify.verify(tmp_path) == []
 
 
@@ -57,7 +57,7 @@ def test_functionals_of_a_whole_recording_are_those_of_its_file(tmp_path, name, 
     (tmp_path / 'files' / f'Actor_{actor}').mkdir(parents=True)
     path = sorted((DATA / 'ravdess' / f'Actor_{actor}').glob('*.flac'))[7]
     paths.append(shutil.copy(path, tmp_path / 'files' / f'Actor_{actor}' / path.name))
-  made = prepare.prepare(corpus='ravdess', source=tmp_path / 'files', out=tmp_path / 'data', jobs=1)
+  made = prepare.prepare(corpus='ravdess', source=tmp_path / 'files', out=tmp_path / 'data', jobs=0)
   features = store.load(tmp_path / 'data', made.manifest, name, jobs=1)
   command = [sys.executable, '-c', _PLAIN, plain, *map(str, paths)]
   done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -309,7 +309,7 @@ def test_an_own_corpus_of_labels_of_four_programs(tmp_path):
   assert len(corpus.recordings[1].labels[0].files) == 2 and len(corpus.recordings[2].labels[0].files) == 1
 
   out = tmp_path / 'out'
-  result = prepare.prepare(corpus='csv', source=tmp_path / 'm.csv', out=out, jobs=1, allow_rejects=True)
+  result = prepare.prepare(corpus='csv', source=tmp_path / 'm.csv', out=out, jobs=0, allow_rejects=True)
   ((reject, reason),) = ((row['recording'], row['reason']) for row in result.rejects)
   assert reject == 'emil' and 'emil.eaf: no document of ELAN' in reason
   stored = {}
@@ -331,6 +331,6 @@ def test_an_own_corpus_of_labels_of_four_programs(tmp_path):
   # What was prepared is left; a rater's file that changes prepares its recording again.
   before = {path.name: path.stat().st_mtime_ns for path in out.glob('labels/*.csv')}
   (tmp_path / 'ben' / 'arousal' / 'max.csv').write_text('time,x\n0,0\n1,0\n2,0\n')
-  prepare.prepare(corpus='csv', source=tmp_path / 'm.csv', out=out, jobs=1, allow_rejects=True)
+  prepare.prepare(corpus='csv', source=tmp_path / 'm.csv', out=out, jobs=0, allow_rejects=True)
   after = {path.name: path.stat().st_mtime_ns for path in out.glob('labels/*.csv')}
   assert {name for name in before if before[name] != after[name]} == {pathlib.Path(clock.files['ben'].file).name}

@@ -26,7 +26,7 @@ def own_corpus(folder, files):
 def test_grid(tmp_path):
   files = sorted((DATA / 'grid').glob('*.mpg'))
   assert len(files) == 4
-  result = prepare.prepare(corpus='csv', source=own_corpus(tmp_path, files), out=tmp_path / 'out', jobs=1)
+  result = prepare.prepare(corpus='csv', source=own_corpus(tmp_path, files), out=tmp_path / 'out', jobs=0)
   assert verify.verify(tmp_path / 'out') == []
   assert [(shard.steps, shard.records) for shard in result.manifest.shards] == [(75, 3)] * 4
   for file in files:
@@ -42,7 +42,7 @@ def test_the_short_last_step_of_a_labelled_recording_is_masked_not_dropped(tmp_p
   source = own_corpus(tmp_path, [DATA / 'grid' / 'bbaf2n.mpg'])
   test_prepare.label_file(tmp_path / 'l.csv', 75)
   source.write_text(source.read_text().replace('bbaf2n.mpg,,', 'bbaf2n.mpg,,l.csv'))
-  prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1)
+  prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=0)
   data = test_prepare.read_back(tmp_path / 'out', 'bbaf2n')
   np.testing.assert_array_equal(data['valid'], [1] * 75)
   np.testing.assert_array_equal(data['label_mask'], [1] * 74 + [0])
@@ -53,12 +53,12 @@ def test_confidence_follows_the_face(tmp_path):
   files = [DATA / 'clips' / name for name in ('face_noface.mov', 'noface_face.mov', 'single_face.mp4', 'no_face.mp4')]
   source = own_corpus(tmp_path, files)
   with pytest.raises(DataError, match='1 of 4 recordings refused'):
-    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1)
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=0)
   assert (
     'no face in 100 % of the steps, at most 75 % are allowed (--max_lost)'
     in (tmp_path / 'out' / 'rejects.jsonl').read_text()
   )
-  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=1, max_lost=1)
+  result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=0, max_lost=1)
   found = {name: test_prepare.read_back(tmp_path / 'out', name) for name in result.summaries}
   steps = {shard.recording: shard.steps for shard in Manifest.read(tmp_path / 'out').shards}
   assert steps == {'face_noface': 160, 'noface_face': 160, 'single_face': 60, 'no_face': 101}

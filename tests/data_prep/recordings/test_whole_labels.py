@@ -42,7 +42,7 @@ def source(tmp_path, monkeypatch):
 
 
 def prepared(source, out, corpus='classes'):
-  return prepare.prepare(corpus=corpus, source=source, out=out, jobs=1)
+  return prepare.prepare(corpus=corpus, source=source, out=out, jobs=0)
 
 
 def test_a_class_is_repeated_in_every_step(source, tmp_path):

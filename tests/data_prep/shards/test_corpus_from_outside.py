@@ -85,7 +85,7 @@ def source(tmp_path, face, monkeypatch):
 @pytest.mark.slow
 def test_it_is_prepared_verified_and_previewed(source, tmp_path):
   out = tmp_path / 'out'
-  result = prepare.prepare(corpus='outside', source=source, out=out, jobs=1)
+  result = prepare.prepare(corpus='outside', source=source, out=out, jobs=0)
   manifest = Manifest.read(out)
   assert manifest.grid == GRID and manifest.targets == ['liking'] and result.rejects == []
   assert list(manifest.streams) == ['speech', 'visual', 'pulse']  # in the order of registration
@@ -113,7 +113,7 @@ def test_it_is_prepared_verified_and_previewed(source, tmp_path):
   assert [path.name for path in sheets] == ['A.png', 'B.png'] and min(Image.open(sheets[0]).size) > 450
 
   before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-  again = prepare.prepare(corpus='outside', source=source, out=out, jobs=1)
+  again = prepare.prepare(corpus='outside', source=source, out=out, jobs=0)
   assert again.manifest == manifest and before == {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
 
 
@@ -129,7 +129,7 @@ def test_another_grid_is_prepared_anew(source, tmp_path, monkeypatch):
     corpora.Entry(lambda *a, **k: dataclasses.replace(corpora.READERS['sound'].read(*a, **k), grid=PAPER)),
   )
   for name, steps in (('sound', 15), ('paper', 188)):  # of 40 ms; the last is half a step
-    result = prepare.prepare(corpus=name, source=source, out=tmp_path / 'out', jobs=1)
+    result = prepare.prepare(corpus=name, source=source, out=tmp_path / 'out', jobs=0)
     assert [shard.steps for shard in result.manifest.shards] == [steps] * 2
     assert verify.verify(tmp_path / 'out') == []
     # Of a corpus without pictures a sheet shows the rest.
@@ -149,4 +149,4 @@ def test_what_is_registered_already_or_not_at_all_is_said(source, tmp_path, monk
   with pytest.raises(
     UserError, match='recordings yield no stream geometric; expected some of speech, visual, physiology, pulse'
   ):
-    prepare.prepare(corpus='points', source=source, out=tmp_path / 'out', jobs=1)
+    prepare.prepare(corpus='points', source=source, out=tmp_path / 'out', jobs=0)

@@ -19,7 +19,7 @@ from tests.data_prep.corpora.test_continuous_corpora import case_file
 
 def make(tmp_path, corpus, source=None, **options):
   out = tmp_path / 'out'
-  result = prepare.prepare(corpus=corpus, source=source or tmp_path / corpus, out=out, jobs=1, max_lost=1.0, **options)
+  result = prepare.prepare(corpus=corpus, source=source or tmp_path / corpus, out=out, jobs=0, max_lost=1.0, **options)
   assert verify.verify(out) == [] and Manifest.read(out) == result.manifest
   return out, result
 

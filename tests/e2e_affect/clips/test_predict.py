@@ -340,7 +340,7 @@ def simulated(tmp_path_factory):
   """Three simulated subjects of 6 s in RECOLA's layout, one in each partition, and their shards."""
   folder = tmp_path_factory.mktemp('simulated')
   corpus.simulate(folder / 'source', 3, 6, 1, 1)
-  prepare.prepare(corpus='recola', source=folder / 'source', out=folder / 'shards', jobs=1)
+  prepare.prepare(corpus='recola', source=folder / 'source', out=folder / 'shards', jobs=0)
   return folder
 
 
@@ -390,7 +390,7 @@ def test_a_run_predicts_its_own_test_video_and_travels(simulated, tmp_path, caps
   source = videos[0].with_name('own.csv')
   source.write_text('\n'.join(manifest) + '\n')
   shards, run = tmp_path / 'shards', tmp_path / 'run'
-  manifest = prepare.prepare(corpus='csv', source=source, out=shards, jobs=1).manifest
+  manifest = prepare.prepare(corpus='csv', source=source, out=shards, jobs=0).manifest
 
   network = small_network('visual')
   config = small_config('visual')

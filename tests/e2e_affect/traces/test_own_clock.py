@@ -28,7 +28,7 @@ VARIABLE = [0.0, 0.013, 0.055, 0.08, 0.121, 0.135, 0.17, 0.2, 0.22, 0.25]
 
 
 def prepared(tmp_path, corpus):
-  prepare.prepare(corpus=corpus, source=tmp_path / corpus, out=tmp_path / 'out', jobs=1, max_lost=1.0)
+  prepare.prepare(corpus=corpus, source=tmp_path / corpus, out=tmp_path / 'out', jobs=0, max_lost=1.0)
   return Manifest.read(tmp_path / 'out')
 
 
