@@ -45,13 +45,13 @@ class Field:
     if not isinstance(field.name, str) or not sizes or len(field.shape) > 8:
       raise TypeError(f'field {str(content)[:80]}')
     if field.dtype not in DTYPES or field.per not in ('step', 'recording'):
-      raise ValueError(f'field {field.name!r}: dtype {field.dtype!r}, per {field.per!r}')
+      raise ValueError(f'field {field.name[:50]!r}: dtype {str(field.dtype)[:30]!r}, per {str(field.per)[:30]!r}')
     if field.per == 'recording' and field.dtype != 'float32':
-      raise ValueError(f'field {field.name!r}: {field.dtype} per recording, expected float32')
+      raise ValueError(f'field {field.name[:50]!r}: {field.dtype} per recording, expected float32')
     if field.dtype == 'jpeg' and field.shape[2:] != (3,):
-      raise ValueError(f'field {field.name!r}: a picture of {list(field.shape)}, expected [height, width, 3]')
+      raise ValueError(f'field {field.name[:50]!r}: a picture of {list(field.shape)}, expected [height, width, 3]')
     if field.default is not None and type(field.default) not in (int, float):
-      raise TypeError(f'field {field.name!r}: default {field.default!r}')
+      raise TypeError(f'field {field.name[:50]!r}: default {str(field.default)[:30]!r}')
     return field
 
 

@@ -171,7 +171,7 @@ class Manifest(Layout):
         content |= _of_version_1(content.pop('num_landmarks'))
       elif version != FORMAT_VERSION:
         raise DataError(
-          f'{path}: format version {version}, this program reads 1 and {FORMAT_VERSION}; '
+          f'{path}: format version {str(version)[:30]}, this program reads 1 and {FORMAT_VERSION}; '
           'run `python -m data_prep.prepare` again'
         )
       content['grid'] = Grid(**content['grid'])

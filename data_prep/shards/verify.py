@@ -72,7 +72,7 @@ def _verify_shard(folder, manifest, shard):
     for data in read.serialized(path):
       offsets.append(offset)
       offset += write.HEADER_BYTES + len(data) + write.FOOTER_BYTES
-      fault, valid = _verify_record(data, manifest, shard, count)
+      fault, valid = verify_record(data, manifest, shard, count)
       if fault:
         yield f'record {count}: {fault}'
       count, steps = count + 1, steps + valid
@@ -100,7 +100,7 @@ def first_fault(folder, manifest, shard, first, stop) -> str | None:
   try:
     for data in itertools.islice(read.serialized(path), stop):
       if index >= first:
-        fault, _ = _verify_record(data, manifest, shard, index)
+        fault, _ = verify_record(data, manifest, shard, index)
       if fault:
         break
       index, offset = index + 1, offset + write.HEADER_BYTES + len(data) + write.FOOTER_BYTES
@@ -112,7 +112,7 @@ def first_fault(folder, manifest, shard, first, stop) -> str | None:
   return fault and f'{path}: record {index} (byte {offset}; from {begin:.2f} s of {shard.recording}): {fault}'
 
 
-def _verify_record(data, manifest, shard, index):
+def verify_record(data, manifest, shard, index):
   """Returns (what is wrong with one record or None, its valid steps)."""
   try:
     record = records.decode(data, manifest)

@@ -54,7 +54,7 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
     serialized = [records.encode(record, layout) for record in chunk]
     path = parts / name
     with atomic.whole(path) as temporary:
-      _write(temporary, serialized)
+      write_serialized(temporary, serialized)
     sizes = [HEADER_BYTES + len(data) + FOOTER_BYTES for data in serialized]
     shards.append(
       Shard(
@@ -73,7 +73,8 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
   return shards
 
 
-def _write(path, serialized) -> None:
+def write_serialized(path, serialized) -> None:
+  """Writes records as a TFRecord file; raises OSError."""
   from data_prep.core.quiet_tf import tf
 
   try:

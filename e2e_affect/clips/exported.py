@@ -59,7 +59,7 @@ def load(folder) -> Network:
   about = _read_json(folder / ABOUT_FILE)
   if about.get('format_version') != FORMAT_VERSION:
     raise UserError(
-      f'{folder}: format version {about.get("format_version")}, this program reads {FORMAT_VERSION}; export it again'
+      f'{folder}: format version {str(about.get("format_version"))[:30]}, this program reads {FORMAT_VERSION}; export it again'
     )
   for field, kind in _FIELDS.items():
     if not isinstance(about.get(field), kind):
@@ -77,9 +77,17 @@ def load(folder) -> Network:
   except (OSError, KeyError, safetensors.SafetensorError) as e:
     raise CheckpointError(f'{path}: cannot be read ({e}); export the run again') from None
   kind = _kind_of(folder / ABOUT_FILE, about)
-  _check_shapes(path, flat, traverse_util.flatten_dict(kind.shapes(config, about), sep='/'))
-  variables = traverse_util.unflatten_dict(flat, sep='/')
-  network = kind(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
+  try:
+    _check_shapes(path, flat, traverse_util.flatten_dict(kind.shapes(config, about), sep='/'))
+    variables = traverse_util.unflatten_dict(flat, sep='/')
+    network = kind(config, {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}, about)
+  except UserError:
+    raise
+  except Exception as e:  # whatever the layers make of sizes that fit no network
+    reason = f'{type(e).__name__}: {" ".join(str(e).split())[:200]}'
+    raise CheckpointError(
+      f'{folder}: {CONFIG_FILE} and {ABOUT_FILE} describe no network ({reason}); copy the folder again'
+    ) from None
   try:
     traces = np.zeros((3, len(network.targets)), np.float32)
     network.postprocess(traces)

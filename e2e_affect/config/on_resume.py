@@ -11,7 +11,8 @@ import ml_collections
 
 from data_prep.core.errors import UserError
 
-# They say where things lie, how long and how fast it goes, and how much is logged.
+# They say where things lie, how long and how fast it goes, how much is logged, and what is left out of data that were
+# damaged meanwhile.
 MAY_CHANGE = (
   'name',
   'log_every_steps',
@@ -22,6 +23,7 @@ MAY_CHANGE = (
   'data.dir',
   'data.cache',
   'data.read_threads',
+  'data.max_bad_records',
   'model.visual.remat',
 )
 _FOLDERS = ('pretrained', 'init_from.speech', 'init_from.visual', 'init_from.physiology')

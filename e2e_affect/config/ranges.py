@@ -61,6 +61,7 @@ _RANGES = {
   'evaluate_chunk_seconds': (1, 3600),
   'data.label_delay_steps': (0, 10_000),
   'data.read_threads': (1, 256),
+  'data.max_bad_records': (0, 1_000_000),
   'augment.brightness': (0, 1),
   'augment.saturation': (0, 1),
   'augment.speed': (0, 0.5),

@@ -42,6 +42,7 @@ class NetworkPredictor:
     config: the whole config.
     manifest: of `config.data.dir`.
     without: streams that are taken away from every recording.
+    look: called before each chunk; what it raises ends the prediction.
   """
 
   variables: dict
@@ -49,6 +50,7 @@ class NetworkPredictor:
   config: ml_collections.ConfigDict
   manifest: Manifest
   without: tuple[str, ...] = ()
+  look: Callable[[], None] = lambda: None
 
   def predict(self, partition: str) -> list[Trace]:
     """Predicts every step of every recording of a partition, whole and in order.
@@ -84,6 +86,7 @@ class NetworkPredictor:
     def inputs():
       context = chunks.context_steps(config.model, manifest.grid)
       for batch in pipeline.evaluation_batches(config, manifest, group, places, context):
+        self.look()
         network_inputs, core = chunks.split(batch, context, config.model, manifest)
         if not rows and 'audio_std' in network_inputs:  # of whole recordings: later chunks repeat it
           level = (network_inputs['audio_std'], network_inputs['audio_gain'])

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import pathlib
 
+from absl import logging
 import ml_collections
 import numpy as np
 
@@ -10,9 +12,12 @@ from data_prep.core.errors import UserError
 from data_prep.features import FEATURES, store
 from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
+from data_prep.shards import mend
 from e2e_affect.input import first_runs
 from e2e_affect.input.recordings import read_manifest, StoredRecording
 from e2e_affect.streams.features import FIRST_RUNS
+
+_MENDED = 'mended'  # folder in a workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +33,26 @@ class ManifestWithFeatures(Manifest):
   features: Mapping[str, store.Features | first_runs.FirstRuns]
 
 
-def read(config: ml_collections.ConfigDict) -> Manifest:
+def read(config: ml_collections.ConfigDict, workdir) -> Manifest:
   """The manifest of `config.data.dir`, with the feature sets of the network, which are made where they are not there.
 
   Args:
-    config: `data.dir`, `data.fold`, `features` and `model.modalities` are read.
+    config: `data.dir`, `data.fold`, `data.max_bad_records`, `features` and `model.modalities` are read.
+    workdir: of the run; copies of damaged shards lie there, see `data_prep.shards.mend`.
 
   Raises:
+    DataError: more than `data.max_bad_records` records are damaged, where that is above 0.
     UserError: `config.features` has an option that no set of the network takes, or runs that it does not see.
     DataError, UserError: as `recordings.read_manifest`, `store.load` and `first_runs.read`.
   """
   manifest = read_manifest(config.data.dir, config.data.fold)
+  if config.data.max_bad_records:
+    manifest, faults = mend.mended(
+      config.data.dir, manifest, config.data.max_bad_records, pathlib.Path(workdir) / _MENDED
+    )
+    for fault in faults:
+      logging.warning('left out: %s', fault)
+    logging.info('%d bad records left out, at most %d may be', len(faults), config.data.max_bad_records)
   runs = config.features.first_runs
   if bool(runs) != (FIRST_RUNS in config.model.modalities):
     raise UserError(

@@ -132,6 +132,12 @@ def read_metrics(workdir) -> list[dict]:
   return rows
 
 
+def elapsed_seconds(workdir, step: int) -> float:
+  """Seconds that a run took up to this update, over all its starts; 0 where its record does not say."""
+  values = [row.get('elapsed_seconds') for row in read_metrics(workdir) if row['step'] <= step]
+  return max((value for value in values if isinstance(value, float) and math.isfinite(value)), default=0.0)
+
+
 def _line(row):
   row = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
   return json.dumps(row, allow_nan=False) + '\n'
@@ -140,11 +146,17 @@ def _line(row):
 def _log_line(row, seconds_left):
   parts = [f'update {row["step"]}', row['kind']]
   for name, value in row.items():
-    if name not in ('step', 'kind', 'steps_per_second'):
+    if name not in ('step', 'kind', 'steps_per_second', 'elapsed_seconds'):
       parts.append(f'{name} {value}' if isinstance(value, int) else f'{name} {value:.4g}')
   if 'steps_per_second' in row:
     parts.append(f'{row["steps_per_second"]:.3g} updates/s')
+  if 'elapsed_seconds' in row:
+    parts.append(f'{_hours(row["elapsed_seconds"])} elapsed')
   if seconds_left is not None:
-    minutes = math.ceil(seconds_left / 60)
-    parts.append(f'{minutes // 60} h {minutes % 60:02d} min left')
+    parts.append(f'{_hours(seconds_left)} left')
   return '  '.join(parts)
+
+
+def _hours(seconds):
+  minutes = math.ceil(seconds / 60)
+  return f'{minutes // 60} h {minutes % 60:02d} min'

@@ -13,6 +13,10 @@ from data_prep.core import signals
 _AGAIN_SECONDS = 0.5  # `timeout` sends a signal to a process and to its group: it arrives twice
 
 
+class Asked(Exception):
+  """This process was asked to stop."""
+
+
 class Request:
   """While it is entered, signals do not interrupt; a second Ctrl-C ends the program at once.
 
@@ -47,6 +51,11 @@ class Request:
   def on_all_hosts(self, step: int) -> bool:
     """Whether any host was asked to stop; all hosts learn it at the same step."""
     return self._number is not None if self._alone else multihost_utils.reached_preemption_sync_point(step)
+
+  def look(self) -> None:
+    """Raises `Asked` where this process was asked to stop; not of several hosts, which go on together."""
+    if self._alone and self._number is not None:
+      raise Asked
 
   @property
   def exit_code(self) -> int:

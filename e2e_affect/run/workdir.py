@@ -62,13 +62,15 @@ def read_dataset(workdir: str | pathlib.Path) -> dict:
       and all(isinstance(content.get(name), dict) for name in ('label_scale', 'preparation', 'partitions'))
     ):
       raise ValueError('expected targets, label_scale, preparation and partitions')
+    if 'grid' in content:
+      _stored_layout(content, content['targets'])
     return content
   except FileNotFoundError:
     data = read_config(workdir).data
     return describe(Manifest.read(data.dir).of_fold(data.fold))
   except OSError as e:
     raise DataError(f'{path}: cannot be read ({e.strerror}); mend that, and run again') from None
-  except ValueError as e:
+  except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
     raise DataError(f'{path}: damaged ({e}); remove it, and the data folder will be asked') from None
 
 
@@ -113,6 +115,10 @@ def layout_of(dataset: dict, config: ml_collections.ConfigDict, targets: Sequenc
   """
   if 'grid' not in dataset:
     return streams.layout_of_paper(config.model, targets)
+  return _stored_layout(dataset, targets)
+
+
+def _stored_layout(dataset, targets):
   fields = {name: tuple(map(Field.parse, stored)) for name, stored in dataset['streams'].items()}
   classes = {target: tuple(names) for target, names in dataset.get('classes', {}).items()}
   return Layout(list(targets), grid_of(dataset), fields, classes=classes)

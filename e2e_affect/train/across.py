@@ -52,7 +52,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     config.data.dir, config.data.fold = data_dir, ''
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
-    manifest = hosts.first_host_first(functools.partial(corpus.read, config))
+    manifest = hosts.first_host_first(functools.partial(corpus.read, config, folder))
     begun = workdirs.layout_of(dataset, config, learnt)
     shared = _shared(folder, data_dir, head, heads.Targets.of(begun), heads.Targets.of(manifest))
     targets = shared.targets

@@ -115,7 +115,8 @@ def has_any(workdir: pathlib.Path) -> bool:
 def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, float] | None) -> None:
   """Saves the state of one device under its step; `metrics` of the validation partition, if it was evaluated.
 
-  A state saved without metrics (on SIGTERM) is a place to resume from, never the best.
+  A state saved without metrics (on SIGTERM) is a place to resume from, never the best. With metrics it may be saved
+  again, and without them it is not.
 
   The first checkpoint of a run is read back, so that a folder that does not keep what is written to it is known after
   minutes, not at the end.
@@ -127,6 +128,10 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
   """
   host = jax.tree.map(np.asarray, state)
   step = int(host.step)
+  if step in manager.all_steps():
+    if metrics is None:
+      return
+    manager.delete(step)
   is_first = not manager.all_steps()
   arguments = ocp.args.Composite(
     state=ocp.args.StandardSave(host),
@@ -153,6 +158,11 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
         f'{manager.directory}/{step}: was just saved, and is not what is read back ({e}); the '
         'training ends here, before more is lost: look at the disk, or choose another --workdir'
       ) from None
+
+
+def was_evaluated(manager: ocp.CheckpointManager, step: int) -> bool:
+  """Whether the checkpoint of this step was saved with metrics."""
+  return bool(manager.metrics(step))
 
 
 @contextlib.contextmanager

@@ -9,9 +9,16 @@ from e2e_affect import heads
 
 
 class Log:
-  """Gathers what updates report and writes it now and then, so that the device need not wait for the host."""
+  """Gathers what updates report and writes it now and then, so that the device need not wait for the host.
 
-  def __init__(self, writer, config, total_steps, targets):
+  Args:
+    writer: of the record, on the first host.
+    config, total_steps, targets: of the training.
+    elapsed: seconds that the run took before it was started again.
+  """
+
+  def __init__(self, writer, config, total_steps, targets, elapsed=0.0):
+    self._began = time.perf_counter() - elapsed
     self._writer, self._rate, self._total_steps, self._targets = writer, config.learning_rate, total_steps, targets
     self._head = heads.of(config)
     self._pending = []
@@ -45,10 +52,11 @@ class Log:
       'steps_per_second': self._counted / seconds,
       'input_wait': self._waited / seconds,
       'skipped': int(last['skipped']),
+      'elapsed_seconds': time.perf_counter() - self._began,
     }
-    left = (self._total_steps - step) * seconds / self._counted
     if self._writer:
-      self._writer.write(step, 'train', values, left)
+      # Evaluations, saving and compilation are a part of what is left, too.
+      self._writer.write(step, 'train', values, values['elapsed_seconds'] * (self._total_steps - step) / step)
     self._pending = []
     self.restart_clock()
 

@@ -1,6 +1,7 @@
 """Training from start to results; reads top to bottom."""
 
 from collections.abc import Callable, Collection
+import contextlib
 import functools
 import pathlib
 import time
@@ -19,9 +20,8 @@ from e2e_affect.config import on_resume, ranges, schedule
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.input import checks, corpus, feed, labels, recordings
 from e2e_affect.models import devices
-from e2e_affect.run import hold, hosts, memory, stop
+from e2e_affect.run import hold, hosts, memory, metric_writer, stop
 from e2e_affect.run import workdir as workdirs
-from e2e_affect.run.metric_writer import MetricWriter
 from e2e_affect.train import checkpoint_files, finish, init_from, resume, train_state, update
 from e2e_affect.train.log import Log
 from e2e_affect.train.train_state import TrainState
@@ -76,7 +76,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       )
 
     # Data.
-    manifest = hosts.first_host_first(functools.partial(corpus.read, config))
+    manifest = hosts.first_host_first(functools.partial(corpus.read, config, folder))
     if config.postprocessing_from:
       finish.read_postprocessing(config, manifest)  # now, not after hours of training
     sequences = len(recordings.windows(config, manifest))
@@ -130,7 +130,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     if first_host:
       workdirs.write_config(folder, config)
       workdirs.write_dataset(folder, manifest)
-      writer = MetricWriter(folder)
+      writer = metric_writer.MetricWriter(folder)
       writer.truncate_after(first_step)
     else:
       writer = None
@@ -140,7 +140,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     eval_step = chunks.over_devices(config, manifest)
     state = devices.replicate(state)
     batches = feed.device_batches(config, manifest, first_step, total_steps, batch_size)
-    log = Log(writer, config, total_steps, targets)
+    log = Log(writer, config, total_steps, targets, metric_writer.elapsed_seconds(folder, first_step))
     before = logged = None
     on_cpu = jax.default_backend() == 'cpu'
     if not total_steps and resumed is None:  # published weights as they are
@@ -148,6 +148,19 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         manager, jax_utils.unreplicate(state), _validate(state, eval_step, config, manifest) or None
       )
     with stop.Request() as asked:
+
+      def evaluate_and_save(step):
+        scores = {}
+        with contextlib.suppress(stop.Asked):  # the state is saved all the same, and evaluated when the run goes on
+          scores = _validate(state, eval_step, config, manifest, asked.look)
+        if scores:
+          log.write_validation(step, scores | {'epoch': step / epoch_steps})
+        checkpoint_files.save(manager, jax_utils.unreplicate(state), scores or None)
+        log.restart_clock()
+
+      is_due = lambda step: step % evaluate_every == 0 or step == total_steps
+      if first_step and is_due(first_step) and not checkpoint_files.was_evaluated(manager, first_step):
+        evaluate_and_save(first_step)
       for step in range(first_step + 1, total_steps + 1):
         fetched = time.perf_counter()
         batch = next(batches)
@@ -162,12 +175,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         if step % config.log_every_steps == 0 or step == total_steps:
           log.write(step)
           _stop_if_all_are_skipped(logged, step, total_steps)
-        if step % evaluate_every == 0 or step == total_steps:
-          scores = _validate(state, eval_step, config, manifest)
-          if scores:
-            log.write_validation(step, scores | {'epoch': step / epoch_steps})
-          checkpoint_files.save(manager, jax_utils.unreplicate(state), scores or None)
-          log.restart_clock()
+        if is_due(step):
+          evaluate_and_save(step)
         if asked.on_all_hosts(step):
           if manager.latest_step() != step:
             checkpoint_files.save(manager, jax_utils.unreplicate(state), None)
@@ -202,7 +211,7 @@ def evaluate_only(workdir: str, partition: str, without: Collection[str] = ()) -
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     try:
-      manifest = hosts.first_host_first(functools.partial(corpus.read, config))
+      manifest = hosts.first_host_first(functools.partial(corpus.read, config, folder))
     except DataError as e:
       raise DataError(
         f'{e}; the folder is data.dir of {folder / workdirs.CONFIG_FILE}: change it there if the data was moved'
@@ -235,14 +244,23 @@ def _stop_if_all_are_skipped(logged, step, total_steps):
     )
 
 
-def _validate(state: TrainState, eval_step: Callable, config: ml_collections.ConfigDict, manifest: Manifest) -> dict:
-  """Scores of the head on the whole validation partition, and the best of them; {} without labels, or if trained on."""
+def _validate(
+  state: TrainState,
+  eval_step: Callable,
+  config: ml_collections.ConfigDict,
+  manifest: Manifest,
+  look: Callable[[], None] = lambda: None,
+) -> dict:
+  """Scores of the head on the whole validation partition, and the best of them; {} without labels, or if trained on.
+
+  `look` is called between chunks, and may raise.
+  """
   if 'validation' in config.data.train_on:
     return {}
   head = heads.of(config)
   targets = heads.Targets.of(manifest)
   metric = head.metric(targets)
-  network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
+  network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest, look=look)
   for trace in network.predict('validation'):
     metric = metric.update(trace.prediction, trace.gold, trace.mask)
   if not metric.count:

@@ -294,7 +294,7 @@ def test_a_name_that_cannot_be_written_is_not_called_a_full_disk(tmp_path, monke
       path.write_bytes(b'half')
       raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(write, '_write', fail)
+    monkeypatch.setattr(write, 'write_serialized', fail)
     with pytest.raises(error, match=os.strerror(number)):
       write.write_recording(tmp_path / 'b', make_records('a', 1), LAYOUT, partition='train')
     assert not list((tmp_path / 'b' / write.PARTS).iterdir())

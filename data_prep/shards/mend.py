@@ -1,0 +1,87 @@
+"""Copies of damaged shards in which a blank record stands for each that cannot be read: nothing in it counts."""
+
+import dataclasses
+import itertools
+import pathlib
+
+from data_prep.core import atomic
+from data_prep.core.errors import DataError
+from data_prep.schema import records
+from data_prep.schema.manifest import Manifest, Shard
+from data_prep.shards import read, verify, write
+
+
+def mended(folder, manifest: Manifest, most: int, out) -> tuple[Manifest, list[str]]:
+  """A manifest of the same data, in which mended copies stand for shards whose SHA-256 is not the manifest's.
+
+  A damaged byte hides every later record from readers that go from record to record. The manifest knows where each
+  begins, so all but the damaged ones are kept.
+
+  Args:
+    folder: data folder; it is not changed.
+    manifest: of it; each shard has the manifest's number of bytes.
+    most: records that may be bad.
+    out: folder for the copies, made where there are any.
+
+  Returns:
+    The manifest, and a line for each bad record.
+
+  Raises:
+    DataError: more records are bad; the first is named.
+    WorkdirError, DiskFullError: `out` cannot be written.
+  """
+  folder, out = pathlib.Path(folder), pathlib.Path(out)
+  blank = records.encode(records.blank(manifest), manifest)
+  shards: list[Shard] = []
+  faults: list[str] = []
+  for shard in manifest.shards:
+    if write.sha256(folder / shard.file) == shard.sha256:
+      shards.append(shard)
+      continue
+    kept, bad = _records(folder, manifest, shard, out, blank)
+    faults += bad
+    if len(faults) <= most:
+      shards.append(_write(shard, kept, out))
+  if len(faults) > most:
+    raise DataError(
+      f'{folder}: {len(faults)} records cannot be read, at most {most} may (config.data.max_bad_records); the first: '
+      f'{faults[0]}; make the shards again with `python -m data_prep.prepare`'
+    )
+  return dataclasses.replace(manifest, shards=shards), faults
+
+
+def _records(folder, manifest, shard, out, blank):
+  """The serialized records of a shard, blank where they are bad, and what is wrong with these."""
+  from data_prep.core.quiet_tf import tf
+
+  data = (folder / shard.file).read_bytes()
+  kept, faults = [], []
+  alone = out / '.record'  # for the reader of TensorFlow, which checks both sums
+  with atomic.writing(out):
+    out.mkdir(parents=True, exist_ok=True)
+    for index, (begin, end) in enumerate(itertools.pairwise([*shard.offsets, shard.bytes])):
+      alone.write_bytes(data[begin:end])
+      try:
+        (serialized,) = read.serialized(alone)
+        fault, _ = verify.verify_record(serialized, manifest, shard, index)
+      except (tf.errors.OpError, ValueError) as e:
+        fault = f'damaged ({write.reason(e) if isinstance(e, tf.errors.OpError) else "no one record"})'
+      if fault:
+        faults.append(f'{folder / shard.file}: record {index} of {shard.recording}: {fault}')
+      kept.append(blank if fault else serialized)
+    alone.unlink()
+  return kept, faults
+
+
+def _write(shard, serialized, out):
+  path = (out / shard.file).absolute()
+  with atomic.whole(path) as temporary:
+    write.write_serialized(temporary, serialized)
+  sizes = [write.HEADER_BYTES + len(data) + write.FOOTER_BYTES for data in serialized]
+  return dataclasses.replace(
+    shard,
+    file=str(path),
+    bytes=sum(sizes),
+    sha256=write.sha256(path),
+    offsets=[0, *itertools.accumulate(sizes[:-1])],
+  )
