@@ -24,6 +24,8 @@ from data_prep import streams
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.shards import write
+from e2e_affect.layers import resnet
+from tests import trainings
 
 
 def pytest_collection_modifyitems(items):
@@ -113,3 +115,29 @@ def small_config(data_dir):
   c.model.visual.image_size = 32
   c.model.recurrent.units = 8
   return c
+
+
+@pytest.fixture(scope='session')
+def uninterrupted(tmp_path_factory, data_dir):
+  """A speech run of 9 updates; 5 sequences in batches of 3: an epoch is 1.67 updates, rounded to 2.
+
+  Its workdir, log and command; whoever changes the workdir takes a copy.
+  """
+  workdir = tmp_path_factory.mktemp('whole') / 'run'
+  arguments = trainings.command('speech.py', workdir, data_dir, total_steps=9)
+  done = trainings.run(arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return workdir, done.stderr, arguments
+
+
+@pytest.fixture
+def copy(small_config, tmp_path):
+  shutil.copytree(small_config.data.dir, tmp_path / 'data')
+  small_config.data.dir = str(tmp_path / 'data')
+  return tmp_path / 'data'
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+  """One unit in each of two stages: compiling fifty layers takes most of a test's time and shows nothing more."""
+  monkeypatch.setattr(resnet, '_BLOCKS', (1, 1))

@@ -210,41 +210,6 @@ def test_an_error_that_may_pass_sets_no_checkpoint_aside(manager, state, error, 
   assert equal(checkpoint_files.restore_newest(manager, state), at(state, 1))
 
 
-_FEW_FILES = """
-import pathlib, resource, sys
-sys.path.insert(0, '.')
-from data_prep.core.errors import CheckpointError
-from e2e_affect.heads.regression import Regression
-from e2e_affect.train import checkpoint_files
-from tests.e2e_affect.train.test_checkpoint_files import at, equal, make_state
-manager = checkpoint_files.open_manager(pathlib.Path(sys.argv[1]), Regression())
-checkpoint_files.save(manager, at(make_state(8), 1), None)
-limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-import os
-resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
-try:
-  checkpoint_files.restore_newest(manager, make_state(8))
-except CheckpointError as e:
-  error = str(e)
-resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-assert 'Too many open files' in error and 'nothing was changed' in error, error
-assert equal(checkpoint_files.restore_newest(manager, make_state(8)), at(make_state(8), 1))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not pathlib.Path('/proc/self/fd').is_dir(), reason='no /proc here')
-def test_too_many_open_files_sets_no_checkpoint_aside(tmp_path):
-  done = subprocess.run(
-    [sys.executable, '-c', _FEW_FILES, str(tmp_path)],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=pathlib.Path(__file__).resolve().parents[3],
-  )
-  assert done.returncode == 0, done.stderr[-2000:]
-
-
 @pytest.mark.parametrize('how', ['digit flipped', 'empty', 'absent', 'no JSON'])
 def test_damaged_metrics_set_their_step_aside_and_choose_no_best(tmp_path, state, how, caplog):
   manager = checkpoint_files.open_manager(tmp_path, HEAD)
@@ -344,43 +309,6 @@ def test_another_type_is_an_error(manager, state):
   half = dataclasses.replace(state, params=jax.tree.map(lambda x: x.astype('float16'), state.params))
   with pytest.raises(CheckpointError, match='is float32.* in the checkpoint and float16'):
     checkpoint_files.restore_newest(manager, half)
-
-
-_FULL_DISK = """
-import json, pathlib, resource, sys
-import numpy as np
-from absl import logging
-from e2e_affect.heads.regression import Regression
-from e2e_affect.train import checkpoint_files
-from e2e_affect.run.log import ours_or_warning
-from e2e_affect.train.train_state import TrainState
-logging.use_absl_handler()
-logging.get_absl_handler().addFilter(ours_or_warning)
-def state(step):
-  rng = np.random.default_rng(step)
-  zero = np.zeros((), np.int32)
-  params = {f'w{k}': rng.normal(size=15_000).astype(np.float32) for k in range(20)}
-  return TrainState(np.int32(step), params, {}, (), zero, zero, {})
-manager = checkpoint_files.open_manager(pathlib.Path(sys.argv[1]), Regression())
-checkpoint_files.save(manager, state(1), None)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-try:
-  checkpoint_files.save(manager, state(2), None)
-except Exception as e:
-  print(json.dumps([type(e).__name__, str(e)]))
-manager = checkpoint_files.open_manager(pathlib.Path(sys.argv[1]), Regression())
-print(int(checkpoint_files.restore_newest(manager, state(0)).step))
-"""
-
-
-def test_a_full_disk_loses_that_step_alone(tmp_path):
-  done = subprocess.run([sys.executable, '-c', _FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
-  assert done.returncode == 0, done.stderr[-2000:]
-  error, step = done.stdout.strip().splitlines()[-2:]
-  assert json.loads(error)[0] == 'DiskFullError' and 'older ones are intact' in json.loads(error)[1]
-  assert step == '1'
-  assert 'Traceback' not in done.stderr and 'Event loop' not in done.stderr
 
 
 def test_the_first_checkpoint_is_read_back_and_what_cannot_be_read_is_known_at_once(manager, state, monkeypatch):

@@ -6,15 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from e2e_affect.run import hosts
 from e2e_affect.run.metric_writer import read_metrics
 from tests.conftest import make_data
-from tests.e2e_affect.train.test_train import SMALL
+from tests.trainings import SMALL
 
 
 def command(workdir, data_dir, *flags):
@@ -116,31 +114,6 @@ def test_flags_that_belong_together(tmp_path, flags):
     command(tmp_path / 'run', tmp_path, *flags), capture_output=True, text=True, env=environment(), check=False
   )
   assert done.returncode == 64 and done.stderr.startswith('error: --coordinator, --num_processes and --process_id go')
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('victim', [0, 1])
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
-def test_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, data_dir, victim, number):
-  processes = start_through_slurm(tmp_path / 'run', data_dir)
-  try:
-    log = ''
-    for line in processes[0].stderr:
-      log += line
-      if 'update 2  train' in line:
-        break
-    processes[victim].send_signal(number)
-    struck = time.monotonic()
-    log = processes[1 - victim].communicate(timeout=150)[1]
-    assert processes[1 - victim].returncode == 69, log[-3000:]
-    assert time.monotonic() - struck < 2 * hosts.HEARTBEAT_SECONDS
-    assert log.splitlines()[-1].startswith('error: another host is lost (') and 'goes on from the newest' in log
-    assert 'Traceback' not in log
-    # JAX's client cannot be kept from its own dump where the first host has gone; the last line is ours nevertheless.
-    assert 'stack trace' not in log or (victim, number) == (0, signal.SIGKILL)
-  finally:
-    for process in processes:
-      process.kill()
 
 
 @pytest.mark.slow

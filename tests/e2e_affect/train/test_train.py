@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -24,83 +23,9 @@ from e2e_affect.run import hold, memory, workdir
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.train import checkpoint_files, init_from, loop, train_state
 from tests.conftest import make_data
+from tests.faults import driver
 from tests.networks import layout
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-SMALL = {
-  'data.sequence_steps': 50,
-  'batch_size': 3,
-  'learning_rate': 1e-3,
-  'log_every_steps': 1,
-  'evaluate_chunk_seconds': 2,
-  'evaluate_every_epochs': 1.0,
-  'model.speech.filters': 10,
-  'model.speech.taps': 9,
-  'model.speech.long_taps': 400,
-  'model.speech.pool_channels': 5,
-  'model.visual.width': 4,
-  'model.visual.image_size': 32,
-  'model.recurrent.units': 8,
-}
-
-
-def command(config, workdir, data_dir, **overrides):
-  fields = {**SMALL, 'data.dir': data_dir, **{k.replace('__', '.'): v for k, v in overrides.items()}}
-  return [
-    sys.executable,
-    '-m',
-    'e2e_affect.main',
-    f'--config=configs/{config}',
-    f'--workdir={workdir}',
-    *(f'--config.{name}={value}' for name, value in fields.items()),
-  ]
-
-
-def environment():
-  """One device, as on a user's CPU; not the eight of the tests in this process."""
-  return {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', 'TF_CPP_MIN_LOG_LEVEL': '3'}
-
-
-def run(arguments, cwd=None):
-  return subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=cwd, check=False)
-
-
-def run_until(arguments, text, send):
-  """Starts a run, waits until its log says `text`, sends the signal; returns the exit code and the log."""
-  # A shell in the background ignores SIGINT for its children.
-  process = subprocess.Popen(
-    arguments,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=environment(),
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-  )
-  log = ''
-  for line in process.stderr:
-    log += line
-    if text in line:
-      process.send_signal(send)
-      break
-  log += process.stderr.read()
-  return process.wait(), log
-
-
-def final_digest(workdir):
-  """SHA-256 of parameters, optimiser state and statistics after the last step."""
-  folder = max(
-    (p for p in (pathlib.Path(workdir) / 'checkpoints').iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
-  )
-  return folder.name, json.loads((folder / 'digest' / 'metadata').read_text())['sha256']
-
-
-@pytest.fixture(scope='module')
-def uninterrupted(tmp_path_factory, data_dir):
-  """A speech run of 9 updates; 5 sequences in batches of 3: an epoch is 1.67 updates, rounded to 2."""
-  workdir = tmp_path_factory.mktemp('whole') / 'run'
-  arguments = command('speech.py', workdir, data_dir, total_steps=9)
-  done = run(arguments)
-  assert done.returncode == 0, done.stderr[-3000:]
-  return workdir, done.stderr, arguments
+from tests.trainings import command, environment, final_digest, last_line, ROOT, run
 
 
 @pytest.mark.slow
@@ -140,58 +65,6 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
 
 
 @pytest.mark.slow
-def test_kill_9_and_restart_end_bit_identical(uninterrupted, tmp_path, data_dir):
-  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
-  for text in ('update 3  train', 'update 8  train'):  # in the middle, and while or after step 8 is being saved
-    code, _ = run_until(arguments, text, signal.SIGKILL)
-    assert code == -signal.SIGKILL
-  done = run(arguments)
-  assert done.returncode == 0, done.stderr[-3000:]
-  assert 'resuming from update' in done.stderr
-  assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
-  results = lambda workdir: json.loads((workdir / 'results.json').read_text())
-  assert results(tmp_path / 'run') == results(uninterrupted[0])
-  # The record has every step once.
-  assert [row['step'] for row in read_metrics(tmp_path / 'run') if row['kind'] == 'train'] == list(range(1, 10))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_exits_with_its_code_and_the_run_goes_on_exactly(
-  uninterrupted, tmp_path, data_dir, number, expected
-):
-  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=9)
-  code, log = run_until(arguments, 'update 3  train', number)
-  assert code == expected, log[-2000:]
-  assert 'is saved; start the same command again' in log.splitlines()[-1] and 'Traceback' not in log
-  step, _ = final_digest(tmp_path / 'run')
-  assert 3 <= int(step) <= 5
-  assert run(arguments).returncode == 0
-  assert final_digest(tmp_path / 'run') == final_digest(uninterrupted[0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_final_evaluation_exits_at_once_and_leaves_nothing(uninterrupted, tmp_path, number, expected):
-  workdir = tmp_path / 'run'
-  shutil.copytree(uninterrupted[0], workdir)
-  (workdir / 'results.json').unlink()
-  arguments = [
-    sys.executable,
-    '-m',
-    'e2e_affect.main',
-    '--config=configs/speech.py',
-    f'--workdir={workdir}',
-    *(a for a in uninterrupted[2] if a.startswith('--config.')),
-  ]
-  code, log = run_until(arguments, 'evaluating the checkpoint', number)
-  assert code == expected, log[-2000:]
-  assert log.splitlines()[-1].startswith('stopped by SIG') and 'Traceback' not in log
-  assert not list(workdir.rglob('*.tmp'))
-  assert run(arguments).returncode == 0 and (workdir / 'results.json').exists()
-
-
-@pytest.mark.slow
 def test_evaluate_mode(uninterrupted, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(uninterrupted[0], workdir)
@@ -201,56 +74,6 @@ def test_evaluate_mode(uninterrupted, tmp_path):
   assert done.returncode == 0, done.stderr[-3000:]
   assert json.loads((workdir / 'results.json').read_text()) == before
   assert (workdir / 'predictions' / 'test.csv').exists()
-
-
-@pytest.mark.slow
-def test_a_second_trainer_is_locked_out(tmp_path, data_dir):
-  arguments = command('speech.py', tmp_path / 'run', data_dir, total_steps=10_000)
-  first = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment())
-  try:
-    lock = tmp_path / 'run' / 'lock'
-    while not (lock.exists() and lock.read_text()):
-      assert first.poll() is None
-      time.sleep(0.1)
-    second = run(arguments)
-    assert second.returncode == 75
-    assert f'in use by process {first.pid} on ' in second.stderr and 'Traceback' not in second.stderr
-  finally:
-    first.kill()
-    first.wait()
-
-
-def test_an_unwritable_workdir_is_refused_early(tmp_path, data_dir):
-  (tmp_path / 'file').write_text('')
-  done = run(command('speech.py', tmp_path / 'file' / 'run', data_dir))
-  assert done.returncode == 73
-  assert last_line(done).startswith('error: ') and 'choose another --workdir' in done.stderr
-  assert 'parameters' not in done.stderr  # before the network is built
-
-
-@pytest.mark.parametrize(
-  'override, named',
-  [
-    ('batch_size=0', 'config.batch_size = 0, expected 1 to 100000'),
-    ('bach_size=3', 'configs/speech.py has no such field; did you mean batch_size?'),
-    ('batch_size=many', 'batch_size'),
-  ],
-)
-def test_absurd_configs_are_refused_in_one_line(tmp_path, override, named):
-  done = run(
-    [
-      sys.executable,
-      '-m',
-      'e2e_affect.main',
-      f'--config={ROOT}/configs/speech.py',
-      '--workdir=run',
-      f'--config.{override}',
-    ],
-    cwd=tmp_path,
-  )
-  assert done.returncode == 64, done.stderr[-2000:]
-  assert last_line(done).startswith('error: ') and named in last_line(done)
-  assert 'Traceback' not in done.stderr and not any(tmp_path.iterdir())  # no run, and no data made for it
 
 
 @pytest.mark.parametrize(
@@ -305,16 +128,6 @@ def test_usage_errors(arguments, named):
   done = run([sys.executable, '-m', 'e2e_affect.main', *arguments])
   assert done.returncode == 64
   assert last_line(done).startswith('error: ') and named in last_line(done) and 'Traceback' not in done.stderr
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_another_config_is_refused(uninterrupted, data_dir):
-  done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, model__recurrent__units=9))
-  assert done.returncode == 66
-  assert 'params/recurrent/head/kernel is float32[8, 2] in the checkpoint and float32[9, 2]' in last_line(done)
-  done = run(command('speech.py', uninterrupted[0], data_dir, total_steps=9, learning_rate=0.5))
-  assert done.returncode == 64
-  assert 'was begun with config.learning_rate = 0.001, now 0.5' in last_line(done)
 
 
 def test_missing_data_is_named(tmp_path, small_config):
@@ -389,7 +202,8 @@ def test_fused_starts_from_both_networks_and_is_bit_identical_after_a_kill(unint
     assert f'{modality}: features of ' in whole.stderr
   assert whole.stderr.count('its recurrent part is discarded') == 2
   killed = command('fused.py', tmp_path / 'killed', data_dir, **extra)
-  assert run_until(killed, 'update 3  train', signal.SIGKILL)[0] == -signal.SIGKILL
+  end = driver.strike(killed, driver.says('update 3  train'), signal.SIGKILL, tmp_path)
+  assert end.code == -signal.SIGKILL
   assert run(killed).returncode == 0
   assert final_digest(tmp_path / 'killed') == final_digest(tmp_path / 'whole')
 
@@ -401,10 +215,6 @@ def test_features_of_another_size_are_refused(uninterrupted, tmp_path, data_dir)
   )
   assert done.returncode == 64
   assert 'speech/conv/kernel is (9, 1, 10), expected (11, 1, 10)' in last_line(done)
-
-
-def last_line(done):
-  return done.stderr.strip().splitlines()[-1]
 
 
 def test_the_embedded_corpus_is_made_after_what_may_refuse_the_config(small_config, tmp_path, monkeypatch):
@@ -452,27 +262,6 @@ def test_a_training_without_one_update_is_refused_before_the_corpus_is_made(smal
   with pytest.raises(UserError, match='over 256 sequences'):  # 16 people of 16 times 6 s
     loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
   assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_ten_bad_updates_in_a_row_stop_the_run_whatever_is_logged(small_config, tmp_path, monkeypatch):
-  small_config.model.modalities = ('speech',)
-  small_config.total_steps, small_config.log_every_steps, small_config.evaluate_every_epochs = 40, 500, 100.0
-  seen, over_devices = [], loop.update.over_devices
-
-  def bad_from_the_fourth(*args):
-    train_step = over_devices(*args)
-
-    def step(state, batch, seed):
-      seen.append(1)
-      return train_step(state, batch if len(seen) < 4 else {**batch, 'label': batch['label'] * float('nan')}, seed)
-
-    return step
-
-  monkeypatch.setattr(loop.update, 'over_devices', bad_from_the_fourth)
-  with pytest.raises(DataError, match='update 13: the loss or its gradient was not finite 10 times in a row'):
-    loop.train_and_evaluate(small_config, str(tmp_path / 'run'))
-  assert len(seen) == 13
 
 
 @pytest.mark.slow
@@ -686,8 +475,7 @@ def fused_run(tmp_path_factory, data_dir):
 def test_a_run_with_delay_and_modality_dropout_is_bit_identical_after_a_kill(fused_run, tmp_path):
   whole, arguments = fused_run
   arguments = [a.replace(str(whole), str(tmp_path / 'run')) for a in arguments]
-  code, _ = run_until(arguments, 'update 3', signal.SIGKILL)
-  assert code == -signal.SIGKILL
+  assert driver.strike(arguments, driver.says('update 3'), signal.SIGKILL, tmp_path).code == -signal.SIGKILL
   done = run(arguments)
   assert done.returncode == 0 and 'resuming from update 2' in done.stderr, done.stderr[-3000:]
   assert final_digest(tmp_path / 'run') == final_digest(whole)
@@ -824,33 +612,6 @@ def test_a_disk_without_a_byte_for_the_lock_is_one_line_and_one_without_place_fo
   done = run([sys.executable, '-c', _HELD, tmp_path / 'run', str(limit)])
   assert re.match(said, done.stdout) and done.stdout.count('\n') == 1, done
   assert 'Traceback' not in done.stderr and 'Logging error' not in done.stderr
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system of 1.4 MB and a function that makes it larger."""
-  disk = tmp_path / 'disk'
-  disk.mkdir()
-  if subprocess.run(
-    ['mount', '-t', 'tmpfs', '-o', 'size=1400k', 'tmpfs', disk], check=False, capture_output=True
-  ).returncode:
-    pytest.skip('no permission to mount a file system of a size')
-  yield disk, lambda: subprocess.run(['mount', '-o', 'remount,size=99m', disk], check=True)
-  subprocess.run(['umount', disk], check=True)
-
-
-@pytest.mark.slow
-def test_a_full_disk_ends_in_one_line_and_74_and_the_run_goes_on_exactly(uninterrupted, small_disk, data_dir):
-  disk, enlarge = small_disk
-  (disk / 'fill').write_bytes(bytes(2**20 - 2**17))
-  arguments = command('speech.py', disk / 'run', data_dir, total_steps=9)
-  done = run(arguments)
-  assert done.returncode == 74, done.stderr[-2000:]
-  assert last_line(done).startswith('error: ') and 'no space left' in last_line(done)
-  assert 'Traceback' not in done.stderr and 'Event loop' not in done.stderr
-  enlarge()
-  assert run(arguments).returncode == 0
-  assert final_digest(disk / 'run') == final_digest(uninterrupted[0])
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from e2e_affect.config import stored
 from e2e_affect.evaluate import chunks
 from e2e_affect.heads import losses
 from e2e_affect.input import pipeline, recordings
-from e2e_affect.layers import recurrent, resnet
+from e2e_affect.layers import recurrent
 from e2e_affect.models import affect
 from e2e_affect.models.affect import AffectNetwork
 from e2e_affect.models.devices import AXIS
@@ -52,12 +52,6 @@ def count(config):
 def test_parameter_counts(name):
   module, _, argument = name.partition(':')
   assert count(importlib.import_module(f'configs.{module}').get_config(argument)) == COUNTS[name]
-
-
-@pytest.fixture
-def shallow(monkeypatch):
-  """One unit in each of two stages: compiling fifty layers takes most of a test's time and shows nothing more."""
-  monkeypatch.setattr(resnet, '_BLOCKS', (1, 1))
 
 
 def resnet_count(width):
@@ -475,21 +469,6 @@ def test_evaluation_in_chunks_equals_one_piece(small_config):
   whole = predict(5)
   np.testing.assert_allclose(predict(2), whole, atol=1e-5)
   np.testing.assert_allclose(predict(1), whole, atol=1e-5)
-
-
-@pytest.mark.usefixtures('shallow')
-def test_missing_modalities_give_finite_predictions(small_config):
-  state = fresh(small_config)
-  model = affect.make_model(small_config, layout(small_config), None)
-  evaluated = jax.jit(functools.partial(model.apply, train=False))
-  batch = one_batch(small_config)
-  for change in (
-    {'audio': np.zeros_like(batch['audio']), 'audio_std': np.zeros(3, np.float32)},
-    {'face_found': np.zeros_like(batch['face_found'])},
-  ):
-    inputs = affect.inputs_of(batch | change, model.config, small_config.augment, None)
-    prediction, _ = evaluated(state.evaluated(), inputs)
-    assert np.isfinite(prediction).all()
 
 
 @pytest.mark.slow
