@@ -14,8 +14,10 @@ EXTRAS ?= test
 PY = .venv/bin/python
 RUNS ?= runs/demo
 SEED ?= 0
+KILLS ?= 50
+MINUTES ?= 30
 
-.PHONY: install demo test fast-test lint docs wheel benchmarks clean
+.PHONY: install demo test fast-test faults kills fuzz soak lint docs wheel benchmarks clean
 
 install: .venv/installed.$(EXTRAS)
 
@@ -37,10 +39,26 @@ demo: install
 	$(PY) -m e2e_affect.report $(RUNS)/speech $(RUNS)/visual $(RUNS)/fused --out=$(RUNS)/report.html
 
 fast-test: install
-	$(PY) -m pytest -q -m 'not slow' -n 2 --dist worksteal
+	$(PY) -m pytest -q -m 'not slow and not long' -n 2 --dist worksteal
 
 test: fast-test
-	$(PY) -m pytest -q -m slow -n 2 --dist worksteal
+	$(PY) -m pytest -q -m 'slow and not long' -n 2 --dist worksteal
+
+# Each row of the fault table by a real fault, with its result and time: a quarter of an hour on two cores.
+faults: install
+	$(PY) -m pytest -q tests/faults -p tests.faults.table -n 2 --dist worksteal
+
+# KILLS seeded SIGKILLs over trainings, and as many over preparations.
+kills: install
+	KILLS=$(KILLS) $(PY) -m pytest -q tests/faults -k row_01
+
+# Files of all kinds with faults, thousands of each, and fixed seeds.
+fuzz: .venv/installed.test,dev
+	$(PY) -m tests.fuzz
+
+# Half an hour of training, prediction and streaming side by side; the picture of their memory is build/soak.png.
+soak: install
+	$(PY) -m tests.soak --minutes=$(MINUTES)
 
 lint: install
 	$(PY) -m ruff check .
