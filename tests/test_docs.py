@@ -23,7 +23,7 @@ import pytest
 from e2e_affect.config import defaults, experiments
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'SECURITY.md', *sorted((ROOT / 'docs').glob('*.md'))]
 LIVE = [ROOT / 'README.md'] + [
   ROOT / 'docs' / f'{n}.md' for n in 'index own_corpus recola training label_times paper clips formats'.split()
 ]

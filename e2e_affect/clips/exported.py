@@ -57,10 +57,9 @@ def load(folder) -> Network:
   """
   folder = pathlib.Path(folder)
   about = _read_json(folder / ABOUT_FILE)
-  if about.get('format_version') != FORMAT_VERSION:
-    raise UserError(
-      f'{folder}: format version {str(about.get("format_version"))[:30]}, this program reads {FORMAT_VERSION}; export it again'
-    )
+  found = about.get('format_version')
+  if found != FORMAT_VERSION:
+    raise UserError(f'{folder}: format version {str(found)[:30]}, this program reads {FORMAT_VERSION}; export it again')
   for field, kind in _FIELDS.items():
     if not isinstance(about.get(field), kind):
       raise CheckpointError(
