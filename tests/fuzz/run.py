@@ -80,7 +80,9 @@ def main() -> int:
     counts = collections.Counter(tried=sum(last - first for _, first, last in of_kind))
     with tempfile.TemporaryDirectory(prefix='fuzz-', ignore_cleanup_errors=True) as folder:
       # Fresh processes for each kind: the libraries of all together would be most of the memory.
-      with contextlib.closing(pool.run(functools.partial(work, folder), of_kind, jobs=2, limits=LIMITS)) as results:
+      of_folder = functools.partial(work, folder)
+      list(pool.run(of_folder, [(of_kind[0][0], 0, 0)], jobs=1))  # makes files that all processes take
+      with contextlib.closing(pool.run(of_folder, of_kind, jobs=2, limits=LIMITS)) as results:
         for (kind, first, _), result in results:
           if isinstance(result, pool.Crashed):
             at = pathlib.Path(folder) / f'{kind}_{first}'
