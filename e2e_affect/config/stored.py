@@ -38,11 +38,11 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
   for field in ('data', 'data.dir', 'model', 'model.modalities'):  # every version wrote them
     if field in added:
       raise damaged(path, f'without {field}')
-  config = ml_collections.ConfigDict(_with_tuples(content)).lock()
   try:
+    config = ml_collections.ConfigDict(_with_tuples(content)).lock()
     ranges.check(config)
-  except (UserError, TypeError) as e:
-    raise damaged(path, str(e).split('; set it')[0]) from None
+  except (UserError, TypeError, ValueError, AttributeError) as e:  # names with points, or those of methods, too
+    raise damaged(path, str(e).split('; set it')[0][:300]) from None
   if added:
     logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
   return config

@@ -7,6 +7,7 @@ it: lines that begin with `#` are left out, and times are hours:minutes:seconds,
 milliseconds. Tracks with an offset or a derivative are refused: what ELAN draws then is not in the file.
 """
 
+import contextlib
 import pathlib
 from urllib.parse import unquote
 import warnings
@@ -24,7 +25,9 @@ _READ_FOR_FORMAT = 20  # rows that tell how times are written, as in ELAN's CSVR
 
 def beside(path: pathlib.Path) -> list[pathlib.Path]:
   """The linked files that lie beside the document."""
-  files = [inside(path.parent, _name(link['LINK_URL']), path) for link in _document(path).linked_file_descriptors]
+  with _pympi(path):
+    names = [_name(link['LINK_URL']) for link in _document(path).linked_file_descriptors]
+  files = [inside(path.parent, name, path) for name in names]
   return [file for file in dict.fromkeys(files) if file.is_file()]
 
 
@@ -38,7 +41,8 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
   document = _document(path)
   ratings = []
   for tier in document.get_tier_names():
-    found = document.get_annotation_data_for_tier(tier)
+    with _pympi(path):
+      found = document.get_annotation_data_for_tier(tier)
     try:
       segments = [(begin, end, float(text)) for begin, end, text, *_ in found]
     except ValueError:
@@ -56,12 +60,20 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
 def _document(path):
   import pympi
 
+  with _pympi(path), warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # of versions of the format that the library does not know
+    return pympi.Eaf(str(path))
+
+
+@contextlib.contextmanager
+def _pympi(path):
+  """Turns whatever the library raises where a document is not as it expects; it has no error of its own."""
   try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # of versions of the format that the library does not know
-      return pympi.Eaf(str(path))
-  except Exception as e:  # whatever is not as it expects; it has no error of its own
-    raise DataError(f'{path}: no document of ELAN ({e!r})') from None
+    yield
+  except DataError:
+    raise
+  except Exception as e:
+    raise DataError(f'{path}: no document of ELAN ({repr(e)[:200]})') from None
 
 
 def _name(url):
