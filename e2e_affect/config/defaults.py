@@ -32,8 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.label_delay_steps = 0  # steps; 0 as in the paper, which shifts predictions in post-processing instead
   c.data.cache = ''  # train partition decoded once, into 'host' or 'device' memory (RECOLA: 4 GB); '': every epoch
   c.data.read_threads = 2  # sequences that are read and decoded at once, per host
-  # Records whose bytes are damaged that are left out, with a warning each; above 0 all shards are read at the start.
-  c.data.max_bad_records = 0
+  c.data.max_bad_records = 0  # damaged records that are left out and named; above 0 all shards are read at the start
 
   c.features = ml_collections.ConfigDict()
   c.features.window_seconds = 0.0  # that a step's hand-crafted features are taken over; 0: each set's own length
