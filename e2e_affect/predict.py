@@ -43,6 +43,13 @@ def _define_flags():
     'the loudest.',
     lower_bound=1,
   )
+  flags.DEFINE_string(
+    'faces',
+    'largest',
+    'Whose traces: largest, one face; all, every person; the number of a person, from 1 as they appear; or '
+    'x,y,width,height in pixels, near where a face appears first.',
+  )
+  cli.define_path('speakers', None, 'RTTM file that says who speaks when, by the numbers of --faces=all.')
   flags.DEFINE_list(
     'format', [], f'Further files for other programs, a folder for each format; some of {", ".join(formats.FORMATS)}.'
   )
@@ -61,10 +68,11 @@ def main(*arguments) -> None:
   """Analyses the clips, or the stream of standard input, as the flags say."""
   logging.get_absl_handler().addFilter(ours_or_warning)
   if flags.FLAGS.stream:
-    if arguments or flags.FLAGS.out or flags.FLAGS.embed or flags.FLAGS.channel or flags.FLAGS.format:
+    of_files = ('out', 'embed', 'channel', 'format', 'speakers')
+    if arguments or any(getattr(flags.FLAGS, name) for name in of_files) or flags.FLAGS.faces != 'largest':
       raise UserError(
-        '--stream reads standard input and writes standard output; leave out --out, --embed, --channel, --format and '
-        'files'
+        '--stream reads standard input and writes standard output; leave out --out, --embed, --channel, --format, '
+        '--faces, --speakers and files'
       )
     from e2e_affect.clips import stream
 
@@ -82,6 +90,7 @@ def main(*arguments) -> None:
     raise UserError('no clip given; expected `python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…`')
   if not flags.FLAGS.out:
     raise UserError('--out is missing: the folder to write to')
+  from data_prep.recordings import who
   from e2e_affect.clips import analyse
 
   analyse.analyse(
@@ -91,6 +100,7 @@ def main(*arguments) -> None:
     flags.FLAGS.embed,
     flags.FLAGS.channel,
     flags.FLAGS.format,
+    who.wanted(flags.FLAGS.faces, flags.FLAGS.speakers),
   )
 
 

@@ -6,7 +6,7 @@ sees at prediction what it saw in training; only the storage differs: records in
 
 import array
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import pathlib
 import time
@@ -15,11 +15,13 @@ import numpy as np
 
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_box, Recording
-from data_prep.face import cropping, jpeg, tracker
+from data_prep.face import cropping, jpeg, people, tracker
 from data_prep.media import audio_track, video_track
-from data_prep.recordings import lengths
+from data_prep.recordings import lengths, who
 from data_prep.schema.grid import Grid, LENGTH_SLACK_SECONDS, PAPER
 from data_prep.streams import speech
+
+MIN_SEEN_SECONDS = 1.0  # a face that is seen for less is nobody: so long a false one of the cascade may be followed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Clip:
     frame_size: (width, height) of the upright frames; None without a picture.
     notes: what a person should know, for instance 'no sound'.
     cost: seconds of work: 'decoding', 'faces', 'preview'.
+    person: whose face it is, where there may be several people: a number, from 1 in the order of appearance.
+    speaks: (begin, end) in seconds of all that is heard of this person; None: the sound is everybody's.
+    people: where all are wanted, a clip for each, with a face and notes of its own; this one has no crops then.
   """
 
   grid: Grid
@@ -54,6 +59,9 @@ class Clip:
   frame_size: tuple[int, int] | None
   notes: list[str]
   cost: dict[str, float]
+  person: int | None = None
+  speaks: list[tuple[float, float]] | None = None
+  people: 'tuple[Clip, ...]' = ()
 
 
 class Crops:
@@ -99,6 +107,33 @@ class Crops:
     self._file.close()
 
 
+class _Spool:
+  """What is seen of a face, written while the clip is read."""
+
+  def __init__(self, path, crop):
+    self.crops = Crops(path, crop.size)
+    self._data = jpeg.encode(cropping.grey(crop))
+    self._found, self._boxes = array.array('f'), array.array('f')
+
+  def add(self, data, confidence, box) -> None:
+    """A step: crop, confidence and box of the face, or None where it is lost."""
+    self._data = data
+    self.crops.append(data)
+    self._found.append(confidence)
+    self._boxes.extend(box or (np.nan,) * 3)
+
+  def lose(self, steps) -> None:
+    """Steps up to this one without the face; the crop before is repeated."""
+    while len(self.crops) < steps:
+      self.add(self._data, 0.0, None)
+
+  def arrays(self, steps) -> dict:
+    """Fields of a `Clip` of so many steps."""
+    self.lose(steps)
+    found, boxes = np.frombuffer(self._found, np.float32), np.frombuffer(self._boxes, np.float32)
+    return {'crops': self.crops, 'face_found': found[:steps], 'boxes': boxes.reshape(-1, 3)[:steps]}
+
+
 def read(
   recording: Recording,
   spool: pathlib.Path,
@@ -108,6 +143,7 @@ def read(
   crop: cropping.Crop = cropping.STORED,
   channel: int | None = None,
   watch: Callable[[np.ndarray | None], None] | None = None,
+  wanted: who.Wanted = who.Wanted(),  # noqa: B008, it is frozen
 ) -> Clip:
   """Reads a clip.
 
@@ -122,9 +158,11 @@ def read(
     crop: that the network takes.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     watch: called with the frame of every step, or None where nothing is shown, in order.
+    wanted: whose face, and who speaks.
 
   Raises:
-    DataError: a file is bad, neither sound nor picture is in it, the lengths of two files differ, or no step is begun.
+    DataError: a file is bad, neither sound nor picture is in it, the lengths of two files differ, no step is begun, or
+      the person that is wanted is not there.
   """
   cost: dict[str, float] = collections.defaultdict(float)
   begin = time.perf_counter()
@@ -138,20 +176,11 @@ def read(
   sound, samples = _spool_sound(audio_path, spool / 'sound', grid, channel) if audio_path else (None, None)
   cost['decoding'] += time.perf_counter() - begin
 
-  video, crops, found, boxes, size, video_end = None, None, [], [], None, None
+  video, spools, size, video_end = None, None, None, None
   if video_path is not None and picture:
     video = video_track.Video(video_path, grid)
-    crops = Crops(spool / 'crops', crop.size)
-    first_box = read_box(recording.boxes) if recording.boxes else None
     begin, other = time.perf_counter(), sum(cost.values())
-    for frame, data, confidence, box in tracker.follow(_timed(video, cost), first_box, grid, crop):
-      if watch is not None:
-        watching = time.perf_counter()
-        watch(frame)
-        cost['preview'] += time.perf_counter() - watching
-      crops.append(data)
-      found.append(confidence)
-      boxes.append(box or (np.nan,) * 3)
+    spools = _follow(_watched(_timed(video, cost), cost, watch, grid), recording, spool, grid, crop, wanted)
     cost['faces'] += time.perf_counter() - begin - (sum(cost.values()) - other)
     video_end, size = video.end, video.size
   elif video_path is not None:
@@ -160,25 +189,12 @@ def read(
   seconds = _length(recording, sound and sound.end, video_end, one_file, grid)
   steps = grid.steps_begun(seconds)
   lengths.check_begun(str(recording.video or recording.audio), seconds, steps)
-  if crops is not None:
-    if not len(crops):  # a picture that ends before the sound begins
-      data = jpeg.encode(cropping.grey(crop))
-    for _ in range(len(crops), steps):
-      crops.append(data)
-      found.append(0.0)
-      boxes.append((np.nan,) * 3)
   mean = std = 0.0
   if samples is not None:
     samples = samples[: grid.samples(seconds)]
     mean, std = speech.statistics(samples)
-  face_found = np.array(found[:steps], np.float32) if crops is not None else np.zeros(steps, np.float32)
-  boxes = np.array(boxes[:steps], np.float32) if crops is not None else np.full((steps, 3), np.nan, np.float32)
-  notes = _notes(sound, video, video_end, seconds, std, grid.step_seconds) + ['no face'] * (
-    crops is not None and not face_found.any()
-  )
-  for track in (sound, video):
-    notes += [] if track is None else [note for note in track.notes if note not in notes]
-  return Clip(
+  notes = _notes(sound, video, video_end, seconds, std, grid.step_seconds)
+  clip = Clip(
     grid=grid,
     steps=steps,
     seconds=seconds,
@@ -186,13 +202,130 @@ def read(
     audio_mean=mean,
     audio_std=std,
     audio_gain=1.0 if sound is None else sound.gain,
-    crops=crops,
-    face_found=face_found,
-    boxes=boxes,
+    crops=None,
+    face_found=np.zeros(steps, np.float32),
+    boxes=np.full((steps, 3), np.nan, np.float32),
     frame_size=size,
     notes=notes,
     cost=dict(cost),
   )
+  if spools is not None:
+    clip = _with_faces(clip, spools, recording, spool, crop, wanted)
+  elif wanted.speakers is not None or wanted.faces not in (who.LARGEST, who.ALL):
+    raise DataError(f'{recording.video}: no picture, so that nobody is found in it; leave out --faces and --speakers')
+  for track in (sound, video):
+    notes += [] if track is None else [note for note in track.notes if note not in notes]
+  return clip
+
+
+def _follow(frames, recording, spool, grid, crop, wanted) -> dict[int, _Spool]:
+  """Person -> spool, in the order of appearance; of the largest face alone it is one."""
+  first_box = read_box(recording.boxes) if recording.boxes else None
+  if wanted.faces == who.LARGEST:
+    spools = {1: _Spool(spool / 'crops', crop)}
+    for _, data, confidence, box in tracker.follow(frames, first_box, grid, crop):
+      spools[1].add(data, confidence, box)
+    return spools
+  spools = {}
+  for step, (_, seen) in enumerate(people.follow(frames, grid, crop)):
+    for sighting, data in seen:
+      number = sighting.person
+      if number not in spools:
+        spools[number] = _Spool(spool / f'crops{number}', crop)
+      spools[number].lose(step)
+      spools[number].add(data, sighting.confidence, sighting.box)
+  return spools
+
+
+def _with_faces(clip, spools, recording, spool, crop, wanted) -> Clip:
+  """The clip with the face that is wanted, or with all people."""
+  if wanted.faces == who.LARGEST:
+    return _with_face(clip, spools[1])
+  enough = min(MIN_SEEN_SECONDS, clip.seconds / 2)
+  everybody: list[Clip] = []
+  for spooled in spools.values():
+    one = dataclasses.replace(clip, **spooled.arrays(clip.steps), notes=[], person=len(everybody) + 1)
+    if np.count_nonzero(one.face_found) * clip.grid.step_seconds >= enough:
+      everybody.append(one)
+    else:
+      spooled.crops.close()
+  if len(everybody) < len(spools):
+    clip.notes.append(f'faces seen for less than {enough:g} s, left out: {len(spools) - len(everybody)}')
+  if recording.boxes:
+    clip.notes.append(f'the box of {recording.boxes.name} is not used: --faces says whose faces are')
+  if wanted.speakers is not None:
+    everybody = _with_speakers(clip, everybody, recording, spool, wanted.speakers)
+  if wanted.faces != who.ALL:
+    picked = _picked(everybody, recording, wanted.faces)
+    for one in everybody:
+      if one is not picked and one.crops is not None:
+        one.crops.close()
+    clip.notes.extend(picked.notes)
+    return dataclasses.replace(picked, notes=clip.notes)
+  if not everybody:
+    return _with_face(clip, _Spool(spool / 'crops', crop))
+  return dataclasses.replace(clip, people=tuple(everybody))
+
+
+def _with_face(clip, spool):
+  clip = dataclasses.replace(clip, **spool.arrays(clip.steps))
+  if not clip.face_found.any():
+    clip.notes.append('no face')
+  return clip
+
+
+def _picked(everybody, recording, faces):
+  """The person of a number, or whose first box overlaps most with the given one."""
+  first = {one.person: one.boxes[np.flatnonzero(one.face_found)[0]] for one in everybody}
+  if isinstance(faces, int):
+    chosen = faces if faces in first else None
+  else:
+    x, y, width, height = faces
+    given = np.array([x + width / 2, y + height / 2, (width + height) / 2])
+    common = {
+      number: tracker.overlap([x + side / 2, y + side / 2, side], given) for number, (x, y, side) in first.items()
+    }
+    chosen = max(common, key=lambda number: common[number], default=None)
+    chosen = chosen if chosen is not None and common[chosen] > 0 else None
+  if chosen is None:
+    text = faces if isinstance(faces, int) else ','.join(f'{value:g}' for value in faces)
+    known = '; '.join(f'{number} at {",".join(f"{v:.0f}" for v in (*box, box[2]))}' for number, box in first.items())
+    raise DataError(f'{recording.video}: nobody is --faces={text}; the people in it: {known or "none"}')
+  return everybody[chosen - 1]
+
+
+def _with_speakers(clip, everybody, recording, spool, path):
+  """People who are heard in their own turns alone."""
+  turns = who.turns(path, recording.video.stem)
+  spoken: dict[int, list] = {one.person: [] for one in everybody}
+  strangers = []
+  for name, spans in turns.items():
+    number = who.number_of(name)
+    if number in spoken:
+      spoken[number] += spans
+    else:
+      strangers.append(name)
+  if strangers and len(strangers) == len(turns):
+    known = ', '.join(map(str, spoken)) or 'nobody'
+    raise DataError(
+      f'{path}: speakers {", ".join(strangers[:5])}; expected numbers of the people in the picture: {known}'
+    )
+  if strangers:
+    clip.notes.append(f'{path.name}: not in the picture: {", ".join(strangers)}')
+  heard = []
+  for one in everybody:
+    spans = sorted((begin, min(end, clip.seconds)) for begin, end in spoken[one.person] if begin < clip.seconds)
+    if not spans:
+      one.notes.append(f'{path.name}: never speaks')
+    sound = {}
+    if clip.samples is not None:
+      own = np.memmap(spool / f'sound{one.person}', np.int16, 'w+', shape=clip.samples.shape)
+      for first, last in ((round(clip.grid.sample_rate * t) for t in span) for span in spans):
+        own[first:last] = clip.samples[first:last]
+      mean, std = speech.statistics(own)
+      sound = {'samples': own, 'audio_mean': mean, 'audio_std': std}
+    heard.append(dataclasses.replace(one, speaks=spans, **sound))
+  return heard
 
 
 def _spool_sound(path, place, grid, channel):
@@ -217,6 +350,16 @@ def _timed(video, cost) -> Iterator[np.ndarray | None]:
       return
     finally:
       cost['decoding'] += time.perf_counter() - begin
+    yield frame
+
+
+def _watched(frames: Iterable, cost, watch, grid) -> Iterator[np.ndarray | None]:
+  """The same frames; that of each step is shown to `watch`, whose time is 'preview'."""
+  for i, frame in enumerate(frames):
+    if watch is not None and i % grid.pictures_per_step == grid.pictures_per_step // 2:
+      begin = time.perf_counter()
+      watch(frame)
+      cost['preview'] += time.perf_counter() - begin
     yield frame
 
 

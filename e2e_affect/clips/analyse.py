@@ -6,6 +6,8 @@ import sys
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
+from data_prep.recordings import who
+from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
 from e2e_affect.clips.network import Network
 from e2e_affect.run.origin import SIMULATED
@@ -18,6 +20,7 @@ def analyse(
   embed: bool = False,
   channel: int | None = None,
   further: Sequence[str] = (),
+  wanted: who.Wanted = who.Wanted(),  # noqa: B008, it is frozen
 ) -> list[dict]:
   """Analyses clips one after the other and writes their files.
 
@@ -31,18 +34,24 @@ def analyse(
     embed: whether a clip lies inside its page, not beside it.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     further: names of formats in which traces are written, too; see `formats`.
+    wanted: whose faces, and who speaks.
 
   Returns:
     The summaries, as in the JSON files.
 
   Raises:
     DataError: at least one clip was refused; the others are done.
-    UserError: a format cannot hold what the network says, is unknown, or its library is absent.
+    UserError: a format cannot hold what the network says, is unknown, or its library is absent; or faces are wanted of
+      a network that does not see.
     LockedError: another analysis is writing to `out`.
     WorkdirError, DiskFullError: `out` cannot be written, or holds another program's index.html or rejects.jsonl.
   """
   out = pathlib.Path(out)
   formats.check(further, network.targets, network.shows)
+  if wanted.faces != who.LARGEST and not any(stream.picture for stream in streams.of(network.config.model)):
+    raise UserError(
+      f'--faces is for networks that see, and this is a {" + ".join(network.modalities)} network; leave it out'
+    )
   found = sources.find(arguments, out, cli.say)
   if network.simulated:
     cli.warn(SIMULATED)
@@ -52,10 +61,10 @@ def analyse(
     places, said = out_folder.places(out, found, refused)
     for line in said:
       cli.say(line)
-    return _analyse(network, places, out, embed, channel, further, refused, own_index)
+    return _analyse(network, places, out, embed, channel, further, wanted, refused, own_index)
 
 
-def _analyse(network, places, out, embed, channel, further, refused, own_index):
+def _analyse(network, places, out, embed, channel, further, wanted, refused, own_index):
   summaries, sparklines, reasons = [], {}, []
   for number, place in enumerate(places, 1):
     recording = place.recording
@@ -64,7 +73,7 @@ def _analyse(network, places, out, embed, channel, further, refused, own_index):
       cli.say(f'{recording.video}: named {name}: {place.why}')
     try:
       label = f'{number}/{len(places)} {name}' if len(places) > 1 else name
-      content, traces = one_clip.analyse(network, recording, out, embed, channel, further, label)
+      content, traces = one_clip.analyse(network, recording, out, embed, channel, further, wanted, label)
     except (WorkdirError, DiskFullError):
       raise  # the next clip would fare no better
     except Exception as e:  # one malformed file must not end the batch
@@ -76,7 +85,9 @@ def _analyse(network, places, out, embed, channel, further, refused, own_index):
       rejects.write(out, refused)
     else:
       summaries.append(content)
-      sparklines[name] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(network.targets)}
+      for one, final in zip(clip_files.by_person(content), traces, strict=True):
+        lines = {target: index_page.sparkline(final[:, k]) for k, target in enumerate(network.targets)}
+        sparklines[one['clip']] = lines
       if refused.pop(key, None):
         rejects.write(out, refused)
       line = _line(out, content, recording)
@@ -114,20 +125,24 @@ def _check_index(out, needed):
 
 def _write_index(out, sparklines, refused, batch):
   """Writes the index of all results in the folder, unless that is one clip alone. Returns whether it was written."""
-  summaries, lines = [], []
+  summaries, lines, clips = [], [], 0
   for name, content in clip_files.read_summaries(out).items():
     try:
-      targets = list(content['targets'])
-      if name not in sparklines:
-        traces = clip_csv.read_traces(out / f'{name}.csv', targets)
-        sparklines[name] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(targets)}
-      index_page.row(content, sparklines[name], targets, 1.0)
+      people = clip_files.by_person({**content, 'clip': name})
+      for one in people:
+        targets = list(one['targets'])
+        if one['clip'] not in sparklines:
+          table = clip_files.table_of(name, one['person'] if 'page' in one else None)
+          traces = clip_csv.read_traces(out / table, targets)
+          sparklines[one['clip']] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(targets)}
+        index_page.row(one, sparklines[one['clip']], targets, 1.0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
       cli.say(f'{out / name}.json: not in the index, no whole result ({type(e).__name__}: {e}); analyse the clip again')
       continue
-    summaries.append({**content, 'clip': name})
-    lines.append(sparklines[name])
-  if not batch and len(summaries) + len(refused) < 2:
+    clips += 1
+    summaries += people
+    lines += [sparklines[one['clip']] for one in people]
+  if not batch and clips + len(refused) < 2:
     return False
   of_numbers = (content for content in summaries if 'most_probable' not in content)
   targets = list(dict.fromkeys(target for content in of_numbers for target in content['targets']))
@@ -137,6 +152,18 @@ def _write_index(out, sparklines, refused, batch):
 
 def _line(out, content, recording):
   """The line that is printed for a clip; ASCII, except names and notes."""
+  parts = []
+  for one in clip_files.by_person(content):
+    of = f'person {one["person"]}: ' if content.get('people') else ''
+    parts += [of + said for said in _said(one)[:1]] + _said(one)[1:]
+  parts += content['notes']
+  parts += ['by a network of drawings, not of people'] if content['model']['simulated'] else []
+  source = '' if content['clip'] == sources.safe(recording.video.stem) else f' ({recording.video})'
+  return f'{content["clip"]}{source}: {content["seconds"]:.2f} s; {"; ".join(parts)} -> {out / content["clip"]}.html'
+
+
+def _said(content):
+  """What the line tells of one face, or of a sound."""
   parts, stages = [], set()
   for target, of in content['targets'].items():
     stages.add('post-processed' if of['postprocessed'] else 'raw')
@@ -147,7 +174,4 @@ def _line(out, content, recording):
     parts = [f'most probable: {content["most_probable"]["class"]} ({content["most_probable"]["probability"]:.2f})']
   if content['face']:
     parts.append(f'face in {100 * content["face"]["share_of_steps"]:.0f} %')
-  parts += content['notes']
-  parts += ['by a network of drawings, not of people'] if content['model']['simulated'] else []
-  source = '' if content['clip'] == sources.safe(recording.video.stem) else f' ({recording.video})'
-  return f'{content["clip"]}{source}: {content["seconds"]:.2f} s; {"; ".join(parts)} -> {out / content["clip"]}.html'
+  return parts

@@ -21,6 +21,7 @@ MEDIA_FOLDER = 'media'
 FURTHER = 'formats'  # folder of the spool: what is below it goes to the folder of results
 PAGE_MARK = '<script type="application/json" id="data">'  # every page of a clip has it
 _SUFFIXES = ('json', 'csv', 'html')
+Traces = tuple[Clip, np.ndarray, np.ndarray | None]  # what a network was given; raw and post-processed [T, K] of it
 _LARGEST_JSON = 4 << 20  # bytes; ours have some thousands
 
 
@@ -31,37 +32,23 @@ def summary(
   clip: Clip,
   targets: Sequence[str],
   shows: str,
-  raw: np.ndarray,
-  post: np.ndarray | None,
+  traces: Sequence[Traces],
   about: dict,
   cost: dict,
 ) -> dict:
-  """The content of the JSON file.
+  """The content of the JSON file; see `by_person`.
 
   Args:
     name: of the clip.
     source: its files, resolved.
     digest: bytes, time and SHA-256 of each.
-    clip, targets, raw, post: as in `clip_csv.write`.
+    clip, targets: as in `clip_csv.write`.
     shows: what the traces are, see `Head`.
+    traces: of the clip, or of each of its people.
     about: what the network is: model, checkpoint, label scale, post-processing, commit, settings.
     cost: seconds of work by kind.
   """
-
-  def numbers(values):
-    return {
-      name: round(float(f(values)), 6)
-      for name, f in (('mean', np.mean), ('std', np.std), ('min', np.min), ('max', np.max))
-    }
-
-  total = sum(cost.values())
-  face = None
-  if clip.crops is not None:
-    face = {
-      'share_of_steps': round(float(np.mean(clip.face_found > 0)), 6),
-      'mean_confidence': round(float(clip.face_found.mean()), 6),
-      'frame_size': clip.frame_size,
-    }
+  parts = [_of_one(one, targets, shows, raw, post) for one, raw, post in traces]
   return {
     'clip': name,
     'files': source,
@@ -69,22 +56,79 @@ def summary(
     'steps': clip.steps,
     'seconds': round(clip.seconds, 3),
     'step_seconds': clip.grid.step_seconds,
+    **({'people': parts} if clip.people else parts[0]),
+    'sound': None
+    if clip.samples is None
+    else {'mean_int16': clip.audio_mean / clip.audio_gain, 'std_int16': clip.audio_std / clip.audio_gain},
+    'notes': clip.notes,
+    **about,
+    'cost': {
+      'seconds': {kind: round(value, 3) for kind, value in cost.items()},
+      'real_time_factor': round(sum(cost.values()) / clip.seconds, 4),
+    },
+  }
+
+
+def _of_one(clip, targets, shows, raw, post):
+  """What is said of one face, and where there may be several people, of whom."""
+
+  def numbers(values):
+    return {
+      name: round(float(f(values)), 6)
+      for name, f in (('mean', np.mean), ('std', np.std), ('min', np.min), ('max', np.max))
+    }
+
+  face = None
+  if clip.crops is not None:
+    face = {
+      'share_of_steps': round(float(np.mean(clip.face_found > 0)), 6),
+      'mean_confidence': round(float(clip.face_found.mean()), 6),
+      'frame_size': clip.frame_size,
+    }
+  person = {}
+  if clip.person is not None:
+    first = np.flatnonzero(clip.face_found)[0]
+    person = {
+      'person': clip.person,
+      'first_seen': float(clip.grid.time(first)),
+      'first_box': [round(float(value), 1) for value in clip.boxes[first]],
+      'speaks': clip.speaks,
+      'notes': clip.notes,
+    }
+  return {
+    **person,
     'targets': {
       target: {'raw': numbers(raw[:, k]), 'postprocessed': numbers(post[:, k]) if post is not None else None}
       for k, target in enumerate(targets)
     },
     **({} if shows == 'numbers' else {'most_probable': _most_probable(targets, shows, raw if post is None else post)}),
-    'sound': None
-    if clip.samples is None
-    else {'mean_int16': clip.audio_mean / clip.audio_gain, 'std_int16': clip.audio_std / clip.audio_gain},
     'face': face,
-    'notes': clip.notes,
-    **about,
-    'cost': {
-      'seconds': {kind: round(value, 3) for kind, value in cost.items()},
-      'real_time_factor': round(total / clip.seconds, 4),
-    },
   }
+
+
+def by_person(content: dict) -> list[dict]:
+  """The content of a JSON file as one clip's, or that of each person as if it were a clip's own.
+
+  `clip` then names the person, too, and `page` is the clip's name.
+
+  Raises:
+    KeyError, TypeError: it is no content of ours.
+  """
+  return [
+    {
+      **content,
+      **one,
+      'clip': f'{content["clip"]}, person {one["person"]:d}',
+      'page': content['clip'],
+      'notes': content['notes'] + one['notes'],
+    }
+    for one in content.get('people', ())
+  ] or [content]
+
+
+def table_of(name: str, person: int | None) -> str:
+  """Name of the CSV of a clip, or of one of its people."""
+  return f'{name}.csv' if person is None else f'{name}.person{person:d}.csv'
 
 
 def _most_probable(classes, shows, probabilities):
@@ -159,7 +203,8 @@ def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
   they are. The JSON comes first: whatever lies there, it tells the source. Files in further formats are known by their
   digests in it: the earlier ones are gone before it is replaced, the new ones come after it.
   """
-  earlier = [path for path in _ours(out, name) if path.parent == out / MEDIA_FOLDER]
+  ours = _ours(out, name)
+  earlier = [path for path in ours if path.parent == out / MEDIA_FOLDER]
   for path in _known_further(out, name):
     path.unlink()
   media = sorted((spool / MEDIA_FOLDER).iterdir()) if (spool / MEDIA_FOLDER).is_dir() else []
@@ -168,7 +213,10 @@ def commit(spool: pathlib.Path, out: pathlib.Path, name: str) -> None:
     (out / MEDIA_FOLDER / path.name).unlink(missing_ok=True)  # a link may lie there, of the same file
     path.replace(out / MEDIA_FOLDER / path.name)
   for suffix in _SUFFIXES:
-    (spool / f'{name}.{suffix}').replace(out / f'{name}.{suffix}')
+    if (spool / f'{name}.{suffix}').exists():
+      (spool / f'{name}.{suffix}').replace(out / f'{name}.{suffix}')
+    elif out / f'{name}.{suffix}' in ours:  # the table of an earlier analysis: now each person has one
+      (out / f'{name}.{suffix}').unlink()
   for file in further(spool):
     (out / file).parent.mkdir(parents=True, exist_ok=True)
     (spool / FURTHER / file).replace(out / file)

@@ -5,6 +5,7 @@ gathers what they need, and keeps it small for recordings of any length.
 """
 
 import base64
+from collections.abc import Sequence
 import mimetypes
 import pathlib
 from urllib.parse import quote
@@ -13,24 +14,25 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.recordings.clip import Clip
-from e2e_affect.clips.clip_files import PAGE_MARK
+from e2e_affect.clips import clip_files
+from e2e_affect.clips.clip_files import PAGE_MARK, Traces
 from e2e_affect.clips.network import Network
 from e2e_affect.report.page import render, text_rows
 from e2e_affect.traces import band
 
-MAX_CROPS = 750  # of some 5 KB each; a recording of over 30 s shows every second, every third, … crop
+MAX_CROPS = 750  # of all people, some 5 KB each; of one over 30 s every second, every third, … crop is shown
 MAX_PIECES = 4000  # of the waveform
 _PIECE_SECONDS = 0.005  # the shortest piece
 _PLANE = ('arousal', 'valence')
 CLASS_COLOURS = 8  # of colours.css; a ninth class would have the colour of the first
+PERSON_COLOURS = 6  # the same of people
 
 
 def write_page(
   path: pathlib.Path,
   content: dict,
   clip: Clip,
-  raw: np.ndarray,
-  post: np.ndarray | None,
+  traces: Sequence[Traces],
   network: Network,
   media: str | pathlib.Path,
 ) -> None:
@@ -40,7 +42,7 @@ def write_page(
     path: the file.
     content: of the clip's JSON file.
     clip: what the network was given.
-    raw, post: [T, K] traces; post may be None.
+    traces: of the clip, or of each of its people.
     network: that made them.
     media: what to play: a path relative to the page (str), or a file to put inside it (Path).
 
@@ -48,8 +50,10 @@ def write_page(
     WorkdirError, DiskFullError: it cannot be written.
   """
   fitted = network.about['postprocessing']
-  face = content['face']
-  summary_head, summary = _summary(content)
+  own_notes = [one['notes'] for one in content.get('people', ())] or [[]]
+  people = [
+    _person(one, notes, network.shows) for one, notes in zip(clip_files.by_person(content), own_notes, strict=True)
+  ]
   html = render(
     'clips/assets/clip.html',
     title=content['clip'],
@@ -57,31 +61,28 @@ def write_page(
     warning=content['model'].get('warning'),
     origin=content['model']['trained_on'],
     media=_media(media),
-    crops=clip.crops is not None,
+    crops=traces[0][0].crops is not None,
+    several=bool(clip.people),
+    people=people,
     ratio='{}/{}'.format(*(clip.frame_size or (16, 9))),
     published=bool(network.origin.network),
     plane=set(_PLANE) <= set(network.targets),
     shows=network.shows,
     targets={target: _colour(network.shows, k, target) for k, target in enumerate(network.targets)},
-    bars=_bars(content) if network.shows == 'recording' else None,
-    most_probable=content.get('most_probable'),
     legend={
-      'raw': network.shows == 'numbers' and any(of['postprocessed'] for of in content['targets'].values()),
+      'raw': network.shows == 'numbers' and traces[0][2] is not None,
       'band': f'{100 * network.band["level"]:g} % band' if 'half_width' in network.band else None,
       'sound': bool(content['sound'] and content['sound']['std_int16']),
-      'lost': bool(face and face['share_of_steps'] < 1),
+      'lost': any(person['face'] and not person['always'] for person in people),
     },
     step=_milliseconds(content),
     end=f'{content["steps"] * content["step_seconds"]:.2f}',
-    summary_head=summary_head,
-    summary=summary,
-    face=face and {'share': f'{100 * face["share_of_steps"]:.1f}', 'confidence': f'{face["mean_confidence"]:.2f}'},
     kept=_kept(network, fitted, clip.grid) if fitted.get('fitted_on') else None,
     reason=fitted.get('reason'),
     band=band.in_words(network.band, network.targets),
     settings=text_rows({key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')}),
     page_mark=PAGE_MARK,
-    data=_data(content, clip, raw, post, network),
+    data=_data(clip, traces, network),
   )
   atomic.write(path, html)
 
@@ -104,38 +105,67 @@ def lost_spans(found: np.ndarray) -> list[list[int]]:
   return edges.reshape(-1, 2).tolist()
 
 
-def _data(content, clip, raw, post, network) -> dict:
+def _person(content, notes, shows) -> dict:
+  """What the page says of one person, with notes of the person's own, or of a clip of one."""
+  face = content['face']
+  head, rows = _summary(content)
+  return {
+    'number': content['person'] if 'page' in content else None,
+    'notes': notes,
+    'first_seen': f'{content.get("first_seen", 0.0):.2f}',
+    'colour': f'var(--person-{(content.get("person", 1) - 1) % PERSON_COLOURS})',
+    'face': face and {'share': f'{100 * face["share_of_steps"]:.1f}', 'confidence': f'{face["mean_confidence"]:.2f}'},
+    'always': bool(face and face['share_of_steps'] == 1),
+    'bars': _bars(content) if shows == 'recording' else None,
+    'most_probable': content.get('most_probable'),
+    'head': head,
+    'rows': rows,
+  }
+
+
+def _data(clip, traces, network) -> dict:
   """All that clip.js reads; numbers are rounded to what a screen can show."""
-  rounded = lambda values: [round(float(v), 4) for v in values]
   data = {
     'shows': network.shows,
     'steps': clip.steps,
     'step_seconds': clip.grid.step_seconds,
-    'targets': {
-      target: {'raw': rounded(raw[:, k]), 'post': None if post is None else rounded(post[:, k])}
-      for k, target in enumerate(network.targets)
-    },
     'band': network.band.get('half_width'),
     'wave': None,
-    'lost': [],
+    'frame_size': clip.frame_size,
+    'people': [_data_of_one(clip, one, raw, post, network) for one, raw, post in traces],
   }
   if clip.samples is not None and clip.audio_std:
     low, high = waveform(clip.samples, clip.grid.sample_rate)
     data['wave'] = {'low': low.tolist(), 'high': high.tolist(), 'seconds': len(clip.samples) / clip.grid.sample_rate}
-  if clip.crops is not None:
+  return data
+
+
+def _data_of_one(clip, one, raw, post, network):
+  """What clip.js reads of one person, or of a clip of one."""
+  rounded = lambda values: [round(float(v), 4) for v in values]
+  data = {
+    'number': one.person if clip.people else None,
+    'targets': {
+      target: {'raw': rounded(raw[:, k]), 'post': None if post is None else rounded(post[:, k])}
+      for k, target in enumerate(network.targets)
+    },
+    'speaks': one.speaks,
+    'lost': [],
+    'crops': None,
+  }
+  if one.crops is not None:
     data |= {
-      'lost': lost_spans(clip.face_found),
-      'found': [round(float(v), 2) for v in clip.face_found],
-      'frame_size': clip.frame_size,
-      'crops': _crops(clip, network.config),
-      'boxes': [None if np.isnan(box).any() else [round(float(v)) for v in box] for box in clip.boxes],
+      'lost': lost_spans(one.face_found),
+      'found': [round(float(v), 2) for v in one.face_found],
+      'crops': _crops(one, network.config, MAX_CROPS // max(1, len(clip.people))),
+      'boxes': [None if np.isnan(box).any() else [round(float(v)) for v in box] for box in one.boxes],
     }
   return data
 
 
-def _crops(clip, config):
-  """The crops of every n-th step, each picture once."""
-  every = -(-clip.steps // MAX_CROPS)
+def _crops(clip, config, most):
+  """The crops of every n-th step, each picture once, and at most so many."""
+  every = -(-clip.steps // most)
   images, index, last = [], [], None
   for step in range(0, clip.steps, every):
     if last is None or not clip.crops.same(step, last):

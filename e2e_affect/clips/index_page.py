@@ -92,7 +92,7 @@ def row(
   name, face, notes = content['clip'], content['face'] and content['face']['share_of_steps'], list(content['notes'])
   notes = '; '.join(notes + ['by a network of drawings, not of people'] * ('warning' in content['model']))
   cells = [
-    Cell(name.lower(), name, link=f'{quote(name)}.html'),
+    Cell(name.lower(), name, link=f'{quote(content.get("page", name))}.html'),
     Cell(content['seconds'], f'{content["seconds"]:.1f}'),
     Cell('', '–') if face is None else Cell(face, f'{100 * face:.0f} %'),
   ]

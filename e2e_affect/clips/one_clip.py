@@ -16,6 +16,7 @@ from data_prep.core.errors import DataError
 from data_prep.corpora.recording import Recording
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
+from data_prep.recordings import who
 from data_prep.streams import speech
 from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, clip_page, formats, out_folder
@@ -36,19 +37,20 @@ def analyse(
   embed: bool,
   channel: int | None,
   further: Sequence[str],
+  wanted: who.Wanted,
   label: str,
-) -> tuple[dict, np.ndarray]:
+) -> tuple[dict, list[np.ndarray]]:
   """Analyses one clip and writes its files, all of them or none.
 
   Args:
     network: trained.
     recording: the clip's files; `recording` is its name among the results.
     out: folder, held.
-    embed, channel, further: as in `analyse.analyse`.
+    embed, channel, further, wanted: as in `analyse.analyse`.
     label: of the progress bars.
 
   Returns:
-    Its summary, and its final traces [T, K].
+    Its summary, and the final traces [T, K] of it, or of each of its people.
 
   Raises:
     DataError: the clip cannot be analysed, or its files would replace others.
@@ -59,7 +61,7 @@ def analyse(
     folder = tempfile.TemporaryDirectory(prefix=out_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
   with folder as spool:  # not in /tmp, which may be memory
     try:
-      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, further, label)
+      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, further, wanted, label)
     except Exception as e:
       fault = out_folder.fault_of_output(out, pathlib.Path(spool), e)
       if fault:
@@ -67,7 +69,7 @@ def analyse(
       raise
 
 
-def _analyse_in(spool, network, recording, out, embed, channel, further, label):
+def _analyse_in(spool, network, recording, out, embed, channel, further, wanted, label):
   name = recording.recording
   suffix = playback.playable_as(recording.video) if recording.audio is None else None
   if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
@@ -75,9 +77,10 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
   if not embed:
     clip_files.check_replaceable(out, name, [f'{name}{end}' for end in ([suffix] if suffix else ['.mp4', '.m4a'])])
   copy = None if suffix else playback.Copy(spool, network.layout.grid)
-  clip = read(network, recording, spool, channel, label, copy)
+  clip = read(network, recording, spool, channel, label, copy, wanted)
   content_now = out_folder.content_of(recording)
-  raw, post = traces(network, recording, clip, label)
+  found = [(one, *traces(network, recording, one, label)) for one in clip.people or (clip,)]
+  _share_notes(network, clip)
   cost = dict(clip.cost)
 
   begin = time.perf_counter()
@@ -98,35 +101,36 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, label):
     clip,
     network.targets,
     network.shows,
-    raw,
-    post,
-    _about(network),
+    found,
+    _about(network, wanted),
   )
-  ends = {} if post is None else band.ends(network.band, post, network.targets)
-  clip_csv.write(spool / f'{name}.csv', clip, network.targets, raw, post, ends, network.simulated)
-  if further:  # of the table, so that e2e_affect.convert makes the same of it
-    prediction = table.read_clip(
-      spool / f'{name}.csv', network.targets, network.shows, network.layout.grid, recording.video.resolve()
-    )
-    formats.write(further, spool / clip_files.FURTHER, prediction)
+  folder = spool / clip_files.FURTHER if clip.people else spool
+  folder.mkdir(exist_ok=True)
+  for one, raw, post in found:
+    path = folder / clip_files.table_of(name, one.person if clip.people else None)
+    ends = {} if post is None else band.ends(network.band, post, network.targets)
+    clip_csv.write(path, one, network.targets, raw, post, ends, network.simulated)
+    if further:  # of the table, so that e2e_affect.convert makes the same of it
+      prediction = table.read_clip(path, network.targets, network.shows, network.layout.grid, recording.video.resolve())
+      formats.write(further, spool / clip_files.FURTHER, prediction)
   written = clip_files.further(spool)
   clip_files.check_replaceable(out, name, [], written)
   clip_page.write_page(
     spool / f'{name}.html',
     describe(cost),
     clip,
-    raw,
-    post,
+    found,
     network,
     media if embed else f'{clip_files.MEDIA_FOLDER}/{media.name}',
   )
   cost['writing'] = time.perf_counter() - begin
   content = describe(cost) | {'formats': written}
   clip_files.write_json(spool / f'{name}.json', content)
-  if clip.crops is not None:
-    clip.crops.close()
+  for one, *_ in found:
+    if one.crops is not None:
+      one.crops.close()
   clip_files.commit(spool, out, name)
-  return content, raw if post is None else post
+  return content, [raw if post is None else post for _, raw, post in found]
 
 
 def read(
@@ -136,6 +140,7 @@ def read(
   channel: int | None,
   label: str,
   watch: Callable[[np.ndarray | None], None] | None = None,
+  wanted: who.Wanted = who.Wanted(),  # noqa: B008, it is frozen
 ) -> clips.Clip:
   """Reads of a clip what a network takes; arguments as `analyse`, errors as `data_prep.recordings.clip.read`."""
   with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -153,6 +158,7 @@ def read(
       crop=network.crop,
       channel=channel,
       watch=each,
+      wanted=wanted,
     )
 
 
@@ -174,8 +180,22 @@ def traces(
   post = network.postprocess(raw)
   face = None if clip.crops is None else float(clip.face_found.mean())
   clip.notes.extend(network.unlike(speech.loudness(clip.audio_std, clip.audio_gain), face, raw))
-  clip.cost['network'] = time.perf_counter() - begin
+  clip.cost['network'] = clip.cost.get('network', 0.0) + time.perf_counter() - begin
   return raw, post
+
+
+def _share_notes(network, clip) -> None:
+  """Says once what holds for all people of a clip, and whose its sound is."""
+  if not clip.people:
+    return
+  first, *others = (one.notes for one in clip.people)
+  common = [note for note in first if all(note in notes for notes in others)]
+  clip.notes.extend(common)
+  for notes in (first, *others):
+    notes[:] = [note for note in notes if note not in common]
+  heard = any('audio' in stream.arrays for stream in streams.of(network.config.model))
+  if others and heard and clip.samples is not None and clip.people[0].speaks is None:
+    clip.notes.append('the sound is taken for everybody’s: --speakers=FILE says who speaks when')
 
 
 def _signals(network, recording, clip) -> ClipSignals:
@@ -192,7 +212,7 @@ def _signals(network, recording, clip) -> ClipSignals:
   return ClipSignals(clip.steps, {name: value for values in found for name, value in values.items()})
 
 
-def _about(network) -> dict:
+def _about(network, wanted) -> dict:
   fitted = network.about['postprocessing']
   return {
     'model': {
@@ -210,6 +230,8 @@ def _about(network) -> dict:
       'dtype': network.config.dtype,
       'device': jax.devices()[0].device_kind,
       'chunk_seconds': network.config.evaluate_chunk_seconds,
+      'faces': wanted.faces,
+      'speakers': str(wanted.speakers.resolve()) if wanted.speakers else None,
     },
     'commit': version.commit(),
   }

@@ -6,21 +6,25 @@ const element = id => document.getElementById(id);
 const steps = data.steps, STEP = data.step_seconds, length = steps * STEP;
 // Numbers of every step, probabilities of every step, or nothing but sound: bars stand beside it.
 const SHARES = data.shows !== 'numbers';
-const names = data.shows === 'recording' ? [] : Object.keys(data.targets);
-const shown = name => data.targets[name].post || data.targets[name].raw;  // what the reader came for
+const people = data.people, several = people[0].number !== null;  // of one alone nobody says who it is
+const names = data.shows === 'recording' ? [] : Object.keys(people[0].targets);
+const shown = (name, of = people[0]) => of.targets[name].post || of.targets[name].raw;  // what the reader came for
 const halfOf = name => data.band ? data.band[name] : 0;  // of the band around what is shown
 const TAIL = Math.max(1, Math.round(3 / STEP));  // steps of the point's tail: 3 s
 const PLOT = { left: 44, right: 12, top: 10, bottom: 26 };
+const LANE_GAP = 18;
 
 // The smallest of these that holds every trace, and its band as far as the scale reaches; the same for the plane, so
 // that both tell the same.
-const largest = SHARES ? 1 : names.reduce((most, name) => shown(name).concat(data.targets[name].raw).reduce(
-  (a, v) => Math.max(a, Math.abs(v), Math.min(1, Math.abs(v) + halfOf(name))), most), 0);
+const largest = SHARES ? 1 : people.reduce((of_all, of) => names.reduce(
+  (most, name) => shown(name, of).concat(of.targets[name].raw).reduce(
+    (a, v) => Math.max(a, Math.abs(v), Math.min(1, Math.abs(v) + halfOf(name))), most), of_all), 0);
 const limit = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6].find(x => x >= largest) || Math.ceil(largest);
 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colourOf = name => css(SHARES ? '--class-' + names.indexOf(name) % 8 :
   ['arousal', 'valence'].includes(name) ? '--' + name : '--other');
+const ownColour = of => several ? css('--person-' + (of.number - 1) % 6) : css('--accent');
 const signed = v => SHARES ? v.toFixed(2) : (v < 0 ? '−' : '+') + Math.abs(v).toFixed(2);
 // In whole tenths: 59.96 s is 1:00.0, where minutes and seconds rounded apart would be 0:60.0.
 const clock = t => {
@@ -77,22 +81,31 @@ const traces = element('traces');
 let plotWidth = 0;
 const xOf = t => PLOT.left + (plotWidth - PLOT.left - PLOT.right) * t / length;
 
+// A lane for each person, one above the other, with the time below all of them.
 function drawTraces() {
   const { context: c, width, height } = prepared(traces);
   plotWidth = width;
-  const bottom = height - PLOT.bottom, middle = (PLOT.top + bottom) / 2, half = (bottom - PLOT.top) / 2;
-  const yOf = v => SHARES ? bottom - 2 * half * v : middle - half * v / limit;
-  for (const [first, end] of data.lost) hatch(c, xOf(first * STEP), PLOT.top, xOf(end * STEP), bottom);
-  // Sound: lowest and highest sample of each piece.
-  if (data.wave) {
-    const pieces = data.wave.low.length, w = (xOf(data.wave.seconds) - xOf(0)) / pieces;
-    const peak = data.wave.low.reduce((most, v, i) => Math.max(most, -v, data.wave.high[i]), 1) / 0.85;
-    c.fillStyle = css('--wave');
-    for (let i = 0; i < pieces; i++) {
-      const top = middle - half * data.wave.high[i] / peak, low = middle - half * data.wave.low[i] / peak;
-      c.fillRect(xOf(0) + i * w, top, Math.max(w, 0.6), Math.max(low - top, 0.8));
-    }
+  const lane = (height - PLOT.top - PLOT.bottom + LANE_GAP) / people.length;
+  people.forEach((of, k) => drawLane(c, of, width, PLOT.top + k * lane, PLOT.top + (k + 1) * lane - LANE_GAP));
+  const bottom = height - PLOT.bottom;
+  [c.textBaseline, c.textAlign, c.fillStyle] = ['alphabetic', 'center', css('--soft')];
+  const spacings = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200];
+  const every = spacings.find(s => (width - PLOT.left) * s / length > 58) || 3600;
+  for (let i = 0; i * every <= length + 1e-9; i++) {
+    const t = i * every, x = xOf(t);
+    c.fillText(every < 1 ? t.toFixed(1) + ' s' : length < 60 ? t + ' s' : clock(t).replace(/\.\d$/, ''),
+      Math.min(x, width - PLOT.right - 14), height - 8);
+    c.strokeStyle = css('--grid');
+    c.lineWidth = 1;
+    c.beginPath(); c.moveTo(x, bottom); c.lineTo(x, bottom + 5); c.stroke();
   }
+}
+
+function drawLane(c, of, width, top, bottom) {
+  const middle = (top + bottom) / 2, half = (bottom - top) / 2;
+  const yOf = v => SHARES ? bottom - 2 * half * v : middle - half * v / limit;
+  for (const [first, end] of of.lost) hatch(c, xOf(first * STEP), top, xOf(end * STEP), bottom);
+  drawSound(c, of, middle, half);
   // Grid and numbers.
   c.lineWidth = 1;
   [c.textBaseline, c.textAlign] = ['middle', 'right'];
@@ -103,29 +116,51 @@ function drawTraces() {
     c.beginPath(); c.moveTo(PLOT.left, y); c.lineTo(width - PLOT.right, y); c.stroke();
     c.globalAlpha = 1;
     c.fillStyle = css('--soft');
-    c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
-  }
-  [c.textBaseline, c.textAlign, c.fillStyle] = ['alphabetic', 'center', css('--soft')];
-  const spacings = [0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200];
-  const every = spacings.find(s => (width - PLOT.left) * s / length > 58) || 3600;
-  for (let i = 0; i * every <= length + 1e-9; i++) {
-    const t = i * every, x = xOf(t);
-    c.fillText(every < 1 ? t.toFixed(1) + ' s' : length < 60 ? t + ' s' : clock(t).replace(/\.\d$/, ''),
-      Math.min(x, width - PLOT.right - 14), height - 8);
-    c.strokeStyle = css('--grid');
-    c.beginPath(); c.moveTo(x, bottom); c.lineTo(x, bottom + 5); c.stroke();
+    if (!several || part * 2 % 2 === 0) {  // lanes have room for three numbers
+      c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
+    }
   }
   // Bands, then traces: post-processed strong, raw faint below it.
-  for (const name of names) if (halfOf(name)) shade(c, shown(name), halfOf(name), yOf, PLOT.top, bottom, colourOf(name));
+  for (const name of names) if (halfOf(name)) shade(c, shown(name, of), halfOf(name), yOf, top, bottom, colourOf(name));
   c.lineJoin = 'round';
   for (const name of names) {
-    const { raw, post } = data.targets[name];
+    const { raw, post } = of.targets[name];
     c.strokeStyle = colourOf(name);
     if (SHARES && names.indexOf(name) > 3) c.setLineDash([6, 3]);  // as in the legend: colours alone tell too few apart
     if (post && !SHARES) { c.globalAlpha = 0.5; line(c, raw, yOf, 1); c.globalAlpha = 1; }
     line(c, post || raw, yOf, 2.2);
     c.setLineDash([]);
   }
+  if (!several) return;
+  // Whose lane it is, in the colour of the frame around the face.
+  const text = 'Person ' + of.number;
+  [c.textBaseline, c.textAlign] = ['middle', 'left'];
+  c.fillStyle = css('--card');
+  c.globalAlpha = 0.8;
+  c.fillRect(PLOT.left + 3, top + 2, c.measureText(text).width + 8, 17);
+  c.globalAlpha = 1;
+  c.fillStyle = ownColour(of);
+  c.fillText(text, PLOT.left + 7, top + 11);
+  c.fillRect(0, top, 4, bottom - top);
+}
+
+// Lowest and highest sample of each piece, where the person speaks.
+function drawSound(c, of, middle, half) {
+  if (!data.wave) return;
+  const pieces = data.wave.low.length, w = (xOf(data.wave.seconds) - xOf(0)) / pieces;
+  const peak = data.wave.low.reduce((most, v, i) => Math.max(most, -v, data.wave.high[i]), 1) / 0.85;
+  c.save();
+  if (of.speaks) {
+    c.beginPath();
+    for (const [begin, end] of of.speaks) c.rect(xOf(begin), middle - half, xOf(end) - xOf(begin), 2 * half);
+    c.clip();
+  }
+  c.fillStyle = css('--wave');
+  for (let i = 0; i < pieces; i++) {
+    const top = middle - half * data.wave.high[i] / peak, low = middle - half * data.wave.low[i] / peak;
+    c.fillRect(xOf(0) + i * w, top, Math.max(w, 0.6), Math.max(low - top, 0.8));
+  }
+  c.restore();
 }
 
 // Steps without a face: stripes, so that sound and traces stay visible on them.
@@ -169,18 +204,24 @@ function drawPlane(step) {
   if (!ground) return;  // not laid out yet
   const { context: c, width } = prepared(plane);
   c.drawImage(ground, 0, 0, width, width);
-  const [x, y] = planeAxes(width), v = shown('valence'), a = shown('arousal');
+  const [x, y] = planeAxes(width);
   c.lineCap = 'round';
-  c.strokeStyle = css('--accent');
-  for (let k = Math.max(1, step - TAIL + 1); k <= step; k++) {
-    const age = (step - k) / TAIL;
-    c.globalAlpha = 0.85 * (1 - age) ** 1.6;
-    c.lineWidth = 1 + 3 * (1 - age);
-    c.beginPath(); c.moveTo(x(v[k - 1]), y(a[k - 1])); c.lineTo(x(v[k]), y(a[k])); c.stroke();
+  for (const of of people) {
+    const v = shown('valence', of), a = shown('arousal', of);
+    c.strokeStyle = ownColour(of);
+    for (let k = Math.max(1, step - TAIL + 1); k <= step; k++) {
+      const age = (step - k) / TAIL;
+      c.globalAlpha = 0.85 * (1 - age) ** 1.6;
+      c.lineWidth = 1 + 3 * (1 - age);
+      c.beginPath(); c.moveTo(x(v[k - 1]), y(a[k - 1])); c.lineTo(x(v[k]), y(a[k])); c.stroke();
+    }
+    c.globalAlpha = 1;
+    [c.fillStyle, c.strokeStyle, c.lineWidth] = [ownColour(of), css('--card'), 2];
+    c.beginPath(); c.arc(x(v[step]), y(a[step]), several ? 9 : 7, 0, 2 * Math.PI); c.fill(); c.stroke();
+    if (!several) continue;
+    [c.fillStyle, c.textAlign, c.textBaseline] = [css('--card'), 'center', 'middle'];
+    c.fillText(of.number, x(v[step]), y(a[step]) + 0.5);
   }
-  c.globalAlpha = 1;
-  [c.fillStyle, c.strokeStyle, c.lineWidth] = [css('--accent'), css('--card'), 2];
-  c.beginPath(); c.arc(x(v[step]), y(a[step]), 7, 0, 2 * Math.PI); c.fill(); c.stroke();
 }
 
 function planeAxes(width) {
@@ -206,9 +247,12 @@ function drawGround() {
   c.moveTo(x(0), y(-limit)); c.lineTo(x(0), y(limit)); c.moveTo(x(-limit), y(0)); c.lineTo(x(limit), y(0));
   c.stroke();
   // Where the whole clip has been.
-  c.fillStyle = css('--soft');
   c.globalAlpha = Math.max(0.03, Math.min(0.25, 40 / steps));
-  shown('valence').forEach((v, k) => { c.beginPath(); c.arc(x(v), y(shown('arousal')[k]), 2, 0, 7); c.fill(); });
+  for (const of of people) {
+    c.fillStyle = several ? ownColour(of) : css('--soft');
+    const a = shown('arousal', of);
+    shown('valence', of).forEach((v, k) => { c.beginPath(); c.arc(x(v), y(a[k]), 2, 0, 7); c.fill(); });
+  }
   c.globalAlpha = 1;
   c.fillStyle = css('--soft');
   c.textAlign = 'center';
@@ -229,38 +273,36 @@ function drawGround() {
   return canvas;
 }
 
-// ---- the face that the network saw, and its box in the picture
-const crop = element('crop');
-const pictures = new Map();
-let cropShown = -1;
+// ---- the faces that the network saw, and their boxes in the picture
+const seen = people.map(() => ({ shown: -1, pictures: new Map() }));
 
-function drawFace(step) {
-  if (!crop) return;
-  const lost = data.found[step] === 0;
-  element('seen').classList.toggle('lost', lost);
-  element('confidence').textContent = lost ? 'no face' : 'confidence ' + data.found[step].toFixed(2);
-  const box = element('box');
+function drawFace(of, k, step) {
+  if (!of.crops) return;
+  const crop = element('crop-' + k), lost = of.found[step] === 0;
+  element('seen-' + k).classList.toggle('lost', lost);
+  element('confidence-' + k).textContent = lost ? 'no face' : 'confidence ' + of.found[step].toFixed(2);
+  const box = element('box-' + k);
   if (box) {
-    const place = playable && data.boxes[step], [w, h] = data.frame_size;
+    const place = playable && of.boxes[step], [w, h] = data.frame_size;
     box.style.display = place ? 'block' : 'none';
     if (place) {
       const shares = { left: place[0] / w, top: place[1] / h, width: place[2] / w, height: place[2] / h };
       for (const [side, share] of Object.entries(shares)) box.style[side] = 100 * share + '%';
     }
   }
-  const wanted = data.crops.index[Math.floor(step / data.crops.every)];
-  if (wanted === cropShown) return;
-  cropShown = wanted;
-  let picture = pictures.get(wanted);
+  const wanted = of.crops.index[Math.floor(step / of.crops.every)];
+  if (wanted === seen[k].shown) return;
+  seen[k].shown = wanted;
+  let picture = seen[k].pictures.get(wanted);
   if (!picture) {
     picture = new Image();
-    picture.src = 'data:image/jpeg;base64,' + data.crops.images[wanted];
-    pictures.set(wanted, picture);
+    picture.src = 'data:image/jpeg;base64,' + of.crops.images[wanted];
+    seen[k].pictures.set(wanted, picture);
   }
   picture.decode().then(() => {
-    if (cropShown !== wanted) return;  // the clip has moved on meanwhile
+    if (seen[k].shown !== wanted) return;  // the clip has moved on meanwhile
     // The network sees the centre, at its own size.
-    const size = data.crops.size, side = picture.width / data.crops.zoom, edge = (picture.width - side) / 2;
+    const size = of.crops.size, side = picture.width / of.crops.zoom, edge = (picture.width - side) / 2;
     crop.width = crop.height = size;
     const c = crop.getContext('2d');
     c.imageSmoothingQuality = 'high';
@@ -274,10 +316,15 @@ function follow() {
   element('cursor').style.left = xOf(t) + 'px';
   element('time').textContent = clock(t) + ' / ' + clock(length);
   element('plot').setAttribute('aria-valuenow', t.toFixed(2));
-  element('plot').setAttribute('aria-valuetext', names.map(n => n + ' ' + signed(shown(n)[step])).join(', '));
-  for (const name of names) element('value-' + name).textContent = signed(shown(name)[step]);
+  const said = of => names.map(n => n + ' ' + signed(shown(n, of)[step])).join(', ');
+  element('plot').setAttribute('aria-valuetext',
+    people.map(of => (several ? 'person ' + of.number + ': ' : '') + said(of)).join('; '));
+  for (const of of people) for (const name of names) {
+    const value = element('value-' + name + (several ? '-' + of.number : ''));
+    if (value) value.textContent = signed(shown(name, of)[step]);
+  }
   drawPlane(step);
-  drawFace(step);
+  people.forEach((of, k) => drawFace(of, k, step));
 }
 
 function redraw() {

@@ -50,7 +50,7 @@ def read(path: pathlib.Path) -> list[Prediction]:
       ]
       media = pathlib.Path(about['files']['video'])
     except (KeyError, TypeError, ValueError, AttributeError) as e:
-      raise DataError(f'{path.with_suffix(".json")}: no summary of a clip ({e!r}); analyse the clip again') from None
+      raise DataError(f'{_json_of(path)[0]}: no summary of a clip ({e!r}); analyse the clip again') from None
     return [Prediction(path.stem, tuple(outputs), shows, _values(path, columns, outputs), grid, columns, media)]
   outputs = [name for name in columns if not _is_beside(name, columns)]
   if 'time' not in columns or not outputs:
@@ -89,11 +89,22 @@ def _columns(path) -> dict[str, list[str]]:
   return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
 
+def _json_of(path):
+  """Where the JSON of a clip's table is, and whose table it is of its people; '': of one alone."""
+  name, _, person = path.stem.rpartition('.person')
+  if name and person.isdecimal() and not path.with_suffix('.json').exists():
+    return path.with_name(f'{name}.json'), person
+  return path.with_suffix('.json'), ''
+
+
 def _about(path) -> Mapping | None:
-  """The JSON beside a clip's CSV, or None."""
+  """The JSON beside a clip's CSV, or beside that of one of its people, or None."""
+  beside, person = _json_of(path)
   try:
-    content = json_text.parse(path.with_suffix('.json').read_bytes())
-  except (OSError, ValueError):
+    content = json_text.parse(beside.read_bytes())
+    if person:
+      content |= next(one for one in content['people'] if one['person'] == int(person))
+  except (OSError, ValueError, KeyError, TypeError, StopIteration):
     return None
   return content if isinstance(content, dict) and {'clip', 'targets', 'step_seconds'} <= content.keys() else None
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_prep.recordings import who
 from e2e_affect.clips import analyse, clip_page
 from e2e_affect.report.page import asset
 from tests import browser, clips
 from tests.data_prep.recordings.test_clip import portrait
+from tests.data_prep.recordings.test_people import TURNS, two_people
 from tests.networks import BAND, network_with_band, small_network
 
 needs_browser = pytest.mark.skipif(browser.BINARY is None, reason='no Chromium in the PATH: the page is not tested')
@@ -98,15 +100,15 @@ def test_face_and_shading(pages, page):
   page.open(next((pages / 'beside').glob('*.html')))
   page.wait('media.readyState >= 2')
   page.run('seek(0.2)')
-  page.wait('document.getElementById("box").style.display === "block"')
-  assert page.run('document.getElementById("confidence").textContent').startswith('confidence')
-  page.wait('cropShown >= 0 && crop.width === 32')
+  page.wait('document.getElementById("box-0").style.display === "block"')
+  assert page.run('document.getElementById("confidence-0").textContent').startswith('confidence')
+  page.wait('seen[0].shown >= 0 && document.getElementById("crop-0").width === 32')
   page.run('seek(2.8)')
-  page.wait('document.getElementById("seen").classList.contains("lost")')
-  assert page.run('document.getElementById("box").style.display') == 'none'
+  page.wait('document.getElementById("seen-0").classList.contains("lost")')
+  assert page.run('document.getElementById("box-0").style.display') == 'none'
   rows = next((pages / 'beside').glob('*.csv')).read_text().splitlines()[1:]
   lost = [k for k, row in enumerate(rows) if row.endswith(',0.000,,,')]
-  assert page.run('data.lost') == [[lost[0], 75]] and lost == list(range(lost[0], 75)) and 8 < lost[0] < 53
+  assert page.run('people[0].lost') == [[lost[0], 75]] and lost == list(range(lost[0], 75)) and 8 < lost[0] < 53
   # A page whose clip has gone says so, and its traces can still be read.
   page.run('media.src = "media/gone.mp4"')
   page.wait('!document.getElementById("message").hidden')
@@ -149,6 +151,45 @@ def test_the_index_sorts(pages, page, tmp_path):
   assert page.run(names) == ['v', 'a']
   assert page.complaints() == [] and page.run('document.querySelectorAll("svg.spark").length') == 4
   assert page.run('document.querySelector(".scroll").scrollWidth <= document.querySelector(".scroll").clientWidth')
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize('width, height, scheme', [(1280, 900, 'light'), (390, 844, 'dark')])
+def test_several_people(page, tmp_path, face, width, height, scheme):
+  """A lane, a frame and a box for each, in one colour; the sound where the person speaks."""
+  noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+  clips.write_clip(tmp_path / 'duo.mp4', two_people(face), sound=noise, rate=16_000, codec='libx264', sound_codec='aac')
+  (tmp_path / 'duo.rttm').write_text(TURNS)
+  analyse.analyse(
+    small_network('speech', 'visual'),
+    [str(tmp_path / 'duo.mp4')],
+    tmp_path / 'out',
+    wanted=who.wanted('all', str(tmp_path / 'duo.rttm')),
+  )
+  page.size(width, height, scheme)
+  page.open(tmp_path / 'out' / 'duo.html')
+  page.wait('media.readyState >= 2')
+  assert page.run('document.documentElement.scrollWidth <= document.documentElement.clientWidth')
+  page.run('seek(0.4)')
+  page.wait('seen.every(one => one.shown >= 0) && document.getElementById("crop-1").width === 32')
+  colours = 'k => [["box-", "borderTopColor"], ["seen-", "borderTopColor"]].map(([id, of]) => '
+  colours += 'getComputedStyle(document.getElementById(id + k))[of])'
+  first, second = (page.run(f'({colours})({k})') for k in (0, 1))
+  assert len(set(first)) == len(set(second)) == 1 and first != second
+  assert page.run('people.map(of => of.speaks)') == [[[0.25, 0.75]], [[1, 1.5]]]
+  said = page.run('plot.getAttribute("aria-valuetext")')
+  assert re.fullmatch(r'person 1: arousal .0\.\d\d, valence .0\.\d\d; person 2: arousal .*', said), said
+  assert page.run('document.getElementById("value-valence-2").textContent') == said.split('valence ')[-1]
+  assert page.run('document.getElementById("crop-1").getAttribute("aria-label")') == 'Face crop of person 2'
+  page.run('seek(1.9)')  # the second has left
+  page.wait('document.getElementById("seen-1").classList.contains("lost")')
+  assert page.run('document.getElementById("box-1").style.display') == 'none'
+  assert page.run('document.getElementById("box-0").style.display') == 'block'
+  page.key('End')
+  page.wait('Math.abs(media.currentTime - 2) < 0.02')
+  assert page.complaints() == []
+  assert all(re.match('file:|data:|blob:', url) for url in page.requests())
 
 
 def test_waveform_and_spans():

@@ -113,7 +113,8 @@ def test_a_video(network, tmp_path):
   assert [float(row['face_found']) for row in table] == pytest.approx([0.6, 0, 0, 0, 0, 0])
   data = page_data(tmp_path / 'out' / 'v.html')
   assert (data['steps'], data['step_seconds']) == (6, 0.5)
-  assert len(data['found']) == len(data['boxes']) == len(data['crops']['index']) == 6
+  (seen,) = data['people']
+  assert len(seen['found']) == len(seen['boxes']) == len(seen['crops']['index']) == 6
   # What browsers do not play is copied: a picture every step, as long as the clip.
   with av.open(str(tmp_path / 'out' / 'media' / 'v.mp4')) as container:
     times = [frame.time for frame in container.decode(video=0)]

@@ -86,8 +86,8 @@ def test_names_on_the_page_of_a_clip(name, tmp_path, monkeypatch):
   def write(word, path):
     about = {'targets': [word, 'valence'], 'label_scale': {}, 'postprocessing': {'fitted_on': None, 'reason': word}}
     network = Network(plain.config, plain.variables, {**plain.about, **about})
-    wrapped = lambda path, content, clip, raw, post, network, media: real(
-      path, {**content, 'clip': word, 'notes': [word]}, clip, raw, post, network, f'media/{word}.wav'
+    wrapped = lambda path, content, clip, traces, network, media: real(
+      path, {**content, 'clip': word, 'notes': [word]}, clip, traces, network, f'media/{word}.wav'
     )
     monkeypatch.setattr(clip_page, 'write_page', wrapped)
     monkeypatch.setattr(clip_csv, 'write', lambda path, *_: path.write_text(''))
@@ -100,7 +100,7 @@ def test_names_on_the_page_of_a_clip(name, tmp_path, monkeypatch):
   assert document.all('p', **{'class': 'soft'})[0][2].endswith(f' · {name}')
   assert len(document.all('b', id=f'value-{name}')) == 1
   data = json.loads(document.all('script', id='data')[0][2])
-  assert list(data['targets']) == [name, 'valence']  # in the order of the network's
+  assert list(data['people'][0]['targets']) == [name, 'valence']  # in the order of the network's
   # What the folder of results looks for, byte for byte.
   content = (tmp_path / 'page.html').read_text(encoding='utf-8')
   assert content.count(clip_files.PAGE_MARK) == 1

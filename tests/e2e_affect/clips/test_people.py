@@ -1,0 +1,88 @@
+"""Several people in a clip: a table, a trace and a row of the index for each."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_prep.core.errors import DataError, UserError
+from data_prep.recordings import who
+from e2e_affect.clips import analyse, convert
+from tests import clips
+from tests.data_prep.recordings.test_people import TURNS, two_people
+from tests.e2e_affect.clips.test_predict import column, rows
+from tests.networks import small_network
+
+
+@pytest.fixture(scope='module')
+def duo(tmp_path_factory, face):
+  """A clip of two people; who speaks, beside it."""
+  path = tmp_path_factory.mktemp('duo') / 'duo.mp4'
+  noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+  clips.write_clip(path, two_people(face), sound=noise, rate=16_000, codec='libx264', sound_codec='aac')
+  path.with_suffix('.rttm').write_text(TURNS)
+  return path
+
+
+def analysed(duo, out, faces, speakers=None, **options):
+  wanted = who.wanted(faces, speakers and str(speakers))
+  analyse.analyse(small_network('speech', 'visual'), [str(duo)], out, wanted=wanted, **options)
+  return json.loads((out / f'{duo.stem}.json').read_text())
+
+
+def files(out):
+  return sorted(path.relative_to(out).as_posix() for path in out.rglob('*') if path.is_file())
+
+
+@pytest.mark.slow
+def test_each_person_has_a_table(duo, tmp_path, capsys):
+  content = analysed(duo, tmp_path, 'all', further=['textgrid'])
+  said = capsys.readouterr().out
+  assert re.search(r'duo: 2.00 s; person 1: post-processed means: .*; face in 100 %; person 2: .*; face in 7\d %', said)
+  assert 'the sound is taken for everybody’s: --speakers=FILE' in said and 'targets' not in content
+  assert content['settings']['faces'] == 'all' and [one['person'] for one in content['people']] == [1, 2]
+  tables = [f'duo.person{k}.csv' for k in (1, 2)]
+  formats = [f'textgrid/duo.person{k}.TextGrid' for k in (1, 2)]
+  assert files(tmp_path) == ['duo.html', 'duo.json', *tables, 'media/duo.mp4', *formats]
+  for one, table in zip(content['people'], tables):
+    found = column(tmp_path / table, 'face_found')
+    assert len(found) == 50 and one['face']['share_of_steps'] == pytest.approx((found > 0).mean(), abs=1e-6)
+    assert one['targets']['arousal']['raw']['mean'] == pytest.approx(
+      column(tmp_path / table, 'arousal').mean(), abs=1e-5
+    )
+  both = [column(tmp_path / table, 'arousal') for table in tables]
+  assert np.abs(both[0] - both[1]).max() > 1e-3
+  # One of them, picked by number or box, has the same trace; the tables of both are gone.
+  content = analysed(duo, tmp_path, '2')
+  assert files(tmp_path) == ['duo.csv', 'duo.html', 'duo.json', 'media/duo.mp4'] and content['person'] == 2
+  np.testing.assert_array_equal(column(tmp_path / 'duo.csv', 'arousal'), both[1])
+  # And with people again the table of one is gone. A table that somebody changed is kept.
+  content = analysed(duo, tmp_path, 'all', duo.with_suffix('.rttm'))
+  assert files(tmp_path) == ['duo.html', 'duo.json', *tables, 'media/duo.mp4']
+  assert content['notes'] == ['duo.rttm: not in the picture: SPEAKER_07']
+  assert [one['speaks'] for one in content['people']] == [[[0.25, 0.75]], [[1.0, 1.5]]]
+  assert np.abs(column(tmp_path / tables[0], 'arousal') - both[0]).max() > 1e-3
+  (prediction,) = convert.convert(tmp_path / tables[1], ['csv'], tmp_path / 'converted')
+  assert prediction.name == 'duo.person2.csv' and rows(prediction) == rows(tmp_path / tables[1])
+  (tmp_path / tables[0]).write_text('mine')
+  with pytest.raises(DataError, match='duo.person1.csv: is there already and no result of this program, or changed'):
+    analysed(duo, tmp_path, 'all')
+
+
+@pytest.mark.slow
+def test_the_index_has_a_row_for_each(duo, tmp_path):
+  soundfile.write(duo.with_name('a.wav'), np.random.default_rng(1).normal(0, 0.1, 8000), 16_000)
+  analysed(duo, tmp_path, 'all')
+  assert not (tmp_path / 'index.html').exists()  # it is one clip
+  analyse.analyse(small_network('speech'), [str(duo.with_name('a.wav'))], tmp_path)
+  index = (tmp_path / 'index.html').read_text()
+  for name, page in (('a', 'a'), ('duo, person 1', 'duo'), ('duo, person 2', 'duo')):
+    assert re.search(f'<a href="{page}.html">{name}</a>', index), name
+  assert index.count('<svg') == 6
+
+
+def test_faces_of_a_network_that_does_not_see(tmp_path):
+  with pytest.raises(UserError, match='--faces is for networks that see, and this is a speech network; leave it out'):
+    analyse.analyse(small_network('speech'), ['a.wav'], tmp_path, wanted=who.wanted('all', None))
