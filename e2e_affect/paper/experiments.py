@@ -28,7 +28,7 @@ class Experiment:
     demo_fields: those that --demo sets beside them.
     needs: experiments that must be there before.
     geometric: whether it reads the data with landmarks.
-    minutes: of the demo on two cores, for the first plan; later ones go by what was measured.
+    minutes: of the demo on two cores (Intel Xeon, 2026-11-30), for the first plan; later ones go by what was measured.
     validation_of: experiment whose validation scores stand beside this one's test scores, if not its own.
     twice_of: experiment whose epochs are doubled here; with --demo, halved.
   """
@@ -89,7 +89,7 @@ def _sequence_length(modality, steps):
   )
 
 
-def _rival(name, config, what, geometric=False, minutes=2.0):
+def _rival(name, config, what, geometric=False, minutes=1.0):
   return Experiment(name, RIVAL, what, config, geometric=geometric, minutes=minutes)
 
 
@@ -102,14 +102,14 @@ def _strength(features, words, geometric=False):
     f'strength:{features}',
     {'strength.first': f"('{{svr_{features}}}',)"},
     geometric=geometric,
-    minutes=2,
+    minutes=0.5,
   )
 
 
 def _decision(name, of, what):
   """Strength models joined at the level of decisions."""
   first = ','.join(f"'{{strength_{features}}}'" for features in of)
-  return Experiment(name, RIVAL, what, 'strength:decision', {'strength.first': f'({first})'})
+  return Experiment(name, RIVAL, what, 'strength:decision', {'strength.first': f'({first})'}, minutes=0.2)
 
 
 def _blstm(features, words, loss):
@@ -128,11 +128,11 @@ _FINAL = {'data.train_on': "('train','validation')"}
 EXPERIMENTS = {
   experiment.name: experiment
   for experiment in (
-    Experiment('speech', NETWORK, 'the speech network, from scratch', 'speech', minutes=4),
+    Experiment('speech', NETWORK, 'the speech network, from scratch', 'speech', minutes=6),
     Experiment('imagenet', TOOL, 'the weights of ImageNet, imported'),
-    Experiment('visual', NETWORK, 'the visual network', 'visual', {'pretrained': '{imagenet}'}, minutes=11),
+    Experiment('visual', NETWORK, 'the visual network', 'visual', {'pretrained': '{imagenet}'}, minutes=13),
     Experiment('fused', NETWORK, 'both, from their features', 'fused', _STARTS, minutes=11),
-    Experiment('landmarks', TOOL, 'landmarks', minutes=6),
+    Experiment('landmarks', TOOL, 'landmarks', minutes=4),
     Experiment(
       'geometric',
       NETWORK,
@@ -141,7 +141,7 @@ EXPERIMENTS = {
       {**_GEOMETRIC, 'init_from.speech': '{fused}', 'init_from.visual': '{fused}'},
       {'epochs': '2'},
       geometric=True,
-      minutes=7,
+      minutes=4.5,
     ),
     Experiment(
       'final_fused',
@@ -151,7 +151,7 @@ EXPERIMENTS = {
       {**_STARTS, **_FINAL, 'postprocessing_from': '{fused}'},
       validation_of='fused',
       twice_of='fused',
-      minutes=8,
+      minutes=6,
     ),
     Experiment(
       'final_geometric',
@@ -168,7 +168,7 @@ EXPERIMENTS = {
       geometric=True,
       validation_of='geometric',
       twice_of='geometric',
-      minutes=5,
+      minutes=3,
     ),
     Experiment('speech_mse', NETWORK, 'the speech network, MSE', 'speech', {'loss': 'mse'}, minutes=4.5),
     _rival('svr_egemaps', 'svr:egemaps', 'SVR on eGeMAPS', minutes=1),
@@ -177,17 +177,17 @@ EXPERIMENTS = {
     _blstm('compare', 'ComParE', 'mse'),
     _blstm('egemaps', 'eGeMAPS', 'ccc'),
     _blstm('compare', 'ComParE', 'ccc'),
-    _rival('rvm_egemaps', 'rvm:egemaps', 'RVM on eGeMAPS', minutes=1),
+    _rival('rvm_egemaps', 'rvm:egemaps', 'RVM on eGeMAPS', minutes=0.6),
     _strength('egemaps', 'eGeMAPS'),
-    _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', minutes=6),
-    _rival('svr_geometry', 'svr:geometry', 'SVR on geometry', True),
-    _rival('rvm_geometry', 'rvm:geometry', 'RVM on geometry', True),
-    _rival('rvm_appearance', 'rvm:appearance', 'RVM on appearance'),
+    _rival('svr_appearance', 'svr:appearance', 'SVR on appearance', minutes=5),
+    _rival('svr_geometry', 'svr:geometry', 'SVR on geometry', True, 0.3),
+    _rival('rvm_geometry', 'rvm:geometry', 'RVM on geometry', True, 0.3),
+    _rival('rvm_appearance', 'rvm:appearance', 'RVM on appearance', minutes=0.3),
     _strength('appearance', 'appearance'),
     _strength('geometry', 'geometry', True),
     _decision('strength_video', ('appearance', 'geometry'), 'strength modelling, video'),
     _decision('strength', ('egemaps', 'appearance', 'geometry'), 'strength modelling, sound and video'),
-    _rival('staircase', 'staircase:egemaps_geometry', 'OA RVM with staircase regression', True, 3),
+    _rival('staircase', 'staircase:egemaps_geometry', 'OA RVM with staircase regression', True, 1),
     *(_sequence_length(modality, steps) for modality in ('speech', 'visual') for steps in _SEQUENCES),
     *(
       Experiment(
