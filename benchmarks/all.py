@@ -2,7 +2,8 @@
 
     python -m benchmarks.all --out=benchmarks/results
 
-Needs the trainer and PyTorch; `input`, `prepare`, `predict` and `export` need more: on a bare GPU box the others run.
+Needs the trainer and PyTorch; `input`, `prepare`, `faces`, `predict` and `export` need more: on a bare GPU box the
+others run.
 """
 
 import importlib.util
@@ -18,6 +19,7 @@ _NEEDS = {
   'growth': (),
   'input': ('tensorflow', 'cv2'),
   'prepare': ('cv2', 'av'),
+  'faces': ('cv2', 'av'),
   'predict': ('cv2', 'av'),
   'export': ('cv2', 'av', 'onnx', 'onnxruntime'),
 }

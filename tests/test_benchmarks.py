@@ -160,7 +160,7 @@ def test_all_but_input_and_prepare_run_without_tensorflow(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['input', 'prepare', 'export'])
+@pytest.mark.parametrize('name', ['input', 'prepare', 'faces', 'export'])
 def test_benchmarks_run_as_commands(tmp_path, name):
   done = subprocess.run(
     [sys.executable, '-m', f'benchmarks.{name}', '--quick', '--repeats=1', f'--out={tmp_path}'],

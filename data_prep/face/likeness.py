@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.face import cropping
 
-ALIKE = 0.17  # distance below which two sights may be of one person; docs/speed.md has the distances
+ALIKE = 0.17  # distance below which two sights may be of one person; docs/clips.md has what was measured
 ALIKE_THERE = 0.25  # the same, of a face that was lost a moment ago at the same place
 GALLERY = 24  # sights of a person that are kept
 _BELOW = 0.35  # of the box's side, how far below the face's centre the view's is that holds the clothes

@@ -67,14 +67,15 @@ def follow(
 
 
 class Detector:
-  """The cascade."""
+  """A cascade that comes with OpenCV."""
 
-  def __init__(self, min_face=MIN_FACE):
+  def __init__(self, min_face=MIN_FACE, cascade='frontalface_alt2'):
     """
     Args:
       min_face: of the shorter side of the image, the smallest face.
+      cascade: its name.
     """
-    self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
+    self._cascade = cv2.CascadeClassifier(f'{cv2.data.haarcascades}haarcascade_{cascade}.xml')
     self._min_face = min_face
 
   def find(self, grey):
