@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import inspect
 import itertools
 import json
 import os
@@ -167,14 +168,16 @@ def was_evaluated(manager: ocp.CheckpointManager, step: int) -> bool:
 
 @contextlib.contextmanager
 def _no_late_callbacks():
-  """Hides what arrays report to an event loop that was closed because another array could not be written or read.
+  """Hides what arrays say that are written or read beside one that could not be: its error alone is told.
 
-  They report until the program ends. So after an exception the hook stays.
+  They report to an event loop that was closed, or are dropped half way, until the program ends. So after an exception
+  the hook stays.
   """
   before = sys.unraisablehook
 
   def hook(unraisable):
-    if unraisable.exc_type is not RuntimeError or str(unraisable.exc_value) != 'Event loop is closed':
+    is_late = unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == 'Event loop is closed'
+    if not is_late and not inspect.iscoroutine(unraisable.object):
       before(unraisable)
 
   sys.unraisablehook = hook
