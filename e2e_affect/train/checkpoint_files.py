@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from data_prep.core import json_text
-from data_prep.core.errors import CheckpointError, DiskFullError, write_error
+from data_prep.core.errors import CheckpointError, DiskFullError, WorkdirError, write_error
 from e2e_affect.heads import Head
 from e2e_affect.train.train_state import TrainState
 
@@ -124,9 +124,14 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
 
   Raises:
     DiskFullError: no space is left. Older checkpoints are untouched.
-    WorkdirError: the folder cannot be written any more.
+    WorkdirError: the folder cannot be written any more, or has vanished.
     CheckpointError: what was saved is not what is read back.
   """
+  if not manager.directory.is_dir():  # Orbax would make it anew, without what was in it
+    raise WorkdirError(
+      f'{manager.directory}: was there and has vanished; bring it back and start the same command again: it goes on from '
+      'the newest checkpoint'
+    )
   host = jax.tree.map(np.asarray, state)
   step = int(host.step)
   if step in manager.all_steps():
