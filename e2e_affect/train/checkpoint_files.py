@@ -129,8 +129,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, metrics: dict[str, f
   """
   if not manager.directory.is_dir():  # Orbax would make it anew, without what was in it
     raise WorkdirError(
-      f'{manager.directory}: was there and has vanished; bring it back and start the same command again: it goes on from '
-      'the newest checkpoint'
+      f'{manager.directory}: was there and has vanished; bring it back and start the same command again, which goes on '
+      'from the newest checkpoint'
     )
   host = jax.tree.map(np.asarray, state)
   step = int(host.step)
