@@ -8,6 +8,7 @@ Files there that no analysis wrote are left alone, and so are results of another
 gets a name of its own, the same each time. One analysis at a time writes to a folder.
 """
 
+import pathlib
 import sys
 
 from absl import flags, logging
@@ -50,6 +51,9 @@ def _define_flags():
     'x,y,width,height in pixels, near where a face appears first.',
   )
   cli.define_path('speakers', None, 'RTTM file that says who speaks when, by the numbers of --faces=all.')
+  cli.define_path(
+    'baseline', None, 'A neutral clip of the person in all others: values less its means are written, too.'
+  )
   flags.DEFINE_list(
     'format', [], f'Further files for other programs, a folder for each format; some of {", ".join(formats.FORMATS)}.'
   )
@@ -68,11 +72,11 @@ def main(*arguments) -> None:
   """Analyses the clips, or the stream of standard input, as the flags say."""
   logging.get_absl_handler().addFilter(ours_or_warning)
   if flags.FLAGS.stream:
-    of_files = ('out', 'embed', 'channel', 'format', 'speakers')
+    of_files = ('out', 'embed', 'channel', 'format', 'speakers', 'baseline')
     if arguments or any(getattr(flags.FLAGS, name) for name in of_files) or flags.FLAGS.faces != 'largest':
       raise UserError(
         '--stream reads standard input and writes standard output; leave out --out, --embed, --channel, --format, '
-        '--faces, --speakers and files'
+        '--faces, --speakers, --baseline and files'
       )
     from e2e_affect.clips import stream
 
@@ -101,6 +105,7 @@ def main(*arguments) -> None:
     flags.FLAGS.channel,
     flags.FLAGS.format,
     who.wanted(flags.FLAGS.faces, flags.FLAGS.speakers),
+    pathlib.Path(flags.FLAGS.baseline) if flags.FLAGS.baseline else None,
   )
 
 

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 import pathlib
 import sys
+import tempfile
+
+import numpy as np
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
+from data_prep.corpora.recording import Recording
 from data_prep.recordings import who
 from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
+from e2e_affect.clips.baseline import Baseline
 from e2e_affect.clips.network import Network
 from e2e_affect.run.origin import SIMULATED
 
@@ -21,6 +26,7 @@ def analyse(
   channel: int | None = None,
   further: Sequence[str] = (),
   wanted: who.Wanted = who.Wanted(),  # noqa: B008, it is frozen
+  neutral: pathlib.Path | None = None,
 ) -> list[dict]:
   """Analyses clips one after the other and writes their files.
 
@@ -35,14 +41,15 @@ def analyse(
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     further: names of formats in which traces are written, too; see `formats`.
     wanted: whose faces, and who speaks.
+    neutral: a calm clip of the person in all others, whose means are taken from their values; None: no such thing.
 
   Returns:
     The summaries, as in the JSON files.
 
   Raises:
     DataError: at least one clip was refused; the others are done.
-    UserError: a format cannot hold what the network says, is unknown, or its library is absent; or faces are wanted of
-      a network that does not see.
+    UserError: a format cannot hold what the network says, is unknown, or its library is absent; faces are wanted of a
+      network that does not see; or a neutral clip is given to one of classes.
     LockedError: another analysis is writing to `out`.
     WorkdirError, DiskFullError: `out` cannot be written, or holds another program's index.html or rejects.jsonl.
   """
@@ -55,16 +62,17 @@ def analyse(
   found = sources.find(arguments, out, cli.say)
   if network.simulated:
     cli.warn(SIMULATED)
+  baseline = None if neutral is None else _baseline(network, neutral, channel)
   with out_folder.held(out):
     refused = rejects.read(out)
     own_index = _check_index(out, len(found) > 1)
     places, said = out_folder.places(out, found, refused)
     for line in said:
       cli.say(line)
-    return _analyse(network, places, out, embed, channel, further, wanted, refused, own_index)
+    return _analyse(network, places, out, embed, channel, further, wanted, baseline, refused, own_index)
 
 
-def _analyse(network, places, out, embed, channel, further, wanted, refused, own_index):
+def _analyse(network, places, out, embed, channel, further, wanted, baseline, refused, own_index):
   summaries, sparklines, reasons = [], {}, []
   for number, place in enumerate(places, 1):
     recording = place.recording
@@ -73,7 +81,7 @@ def _analyse(network, places, out, embed, channel, further, wanted, refused, own
       cli.say(f'{recording.video}: named {name}: {place.why}')
     try:
       label = f'{number}/{len(places)} {name}' if len(places) > 1 else name
-      content, traces = one_clip.analyse(network, recording, out, embed, channel, further, wanted, label)
+      content, traces = one_clip.analyse(network, recording, out, embed, channel, further, wanted, baseline, label)
     except (WorkdirError, DiskFullError):
       raise  # the next clip would fare no better
     except Exception as e:  # one malformed file must not end the batch
@@ -108,6 +116,22 @@ def _analyse(network, places, out, embed, channel, further, wanted, refused, own
       else f'{len(reasons)} of {len(places)} clips refused, reasons in {out / rejects.REJECTS}; the first: {reasons[0]}'
     )
   return summaries
+
+
+def _baseline(network, path, channel) -> Baseline:
+  """What the network says of a neutral clip; of several faces it takes the largest."""
+  if network.shows != 'numbers':
+    raise UserError('--baseline subtracts numbers, and this network says probabilities of classes; leave it out')
+  recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
+  with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
+    clip = one_clip.read(network, recording, pathlib.Path(folder), channel, path.name)
+    try:
+      raw, post = one_clip.traces(network, recording, clip, path.name)
+    finally:
+      if clip.crops is not None:
+        clip.crops.close()
+  final = raw if post is None else post
+  return Baseline(path, clip.seconds, network.targets, final.mean(axis=0, dtype=np.float64))
 
 
 def _check_index(out, needed):

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.core import atomic
 from data_prep.recordings.clip import Clip
+from e2e_affect.clips.baseline import Baseline
 from e2e_affect.traces.table import SIMULATED_COLUMN
 
 _FACE_COLUMNS = ('face_found', 'face_x', 'face_y', 'face_size')
@@ -22,14 +23,15 @@ def write(
   post: np.ndarray | None,
   ends: Mapping[str, np.ndarray],
   simulated: bool,
+  baseline: Baseline | None = None,
 ) -> None:
   """One row per step.
 
   Columns: `time` (start of the step, seconds), each target raw, `<target>_post` where post-processing was fitted,
-  `<target>_low` and `<target>_high` where the run has a band, `trained_on` where the network learnt from simulated
-  people, `face_found` (0 … 1), `face_x`, `face_y`,
-  `face_size` (pixels of the upright frame; empty where the face is lost). The face's columns are empty where no picture
-  was analysed.
+  `<target>_low` and `<target>_high` where the run has a band, `<target>_relative` where there is a baseline,
+  `trained_on` where the network learnt from simulated people, `face_found` (0 … 1), `face_x`, `face_y`, `face_size`
+  (pixels of the upright frame; empty where the face is lost). The face's columns are empty where no picture was
+  analysed.
 
   Args:
     path: the file.
@@ -38,7 +40,9 @@ def write(
     raw, post: [T, K]; post may be None.
     ends: of the band, see `traces.band.ends`.
     simulated: whether the network learnt from a simulated corpus.
+    baseline: a neutral clip of the person, or None.
   """
+  relative = {} if baseline is None else baseline.columns(raw if post is None else post)
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(
@@ -47,6 +51,7 @@ def write(
       *targets,
       *(f'{target}_post' for target in targets if post is not None),
       *ends,
+      *relative,
       *SIMULATED_COLUMN[:simulated],
       *_FACE_COLUMNS,
     ]
@@ -55,7 +60,7 @@ def write(
   for traces in (raw, post):
     if traces is not None:
       columns += [traces[:, k].astype(str) for k in range(len(targets))]
-  columns += [values.astype(str) for values in ends.values()]
+  columns += [values.astype(str) for values in (*ends.values(), *relative.values())]
   if simulated:
     columns.append([SIMULATED_COLUMN[1]] * clip.steps)
   found = np.char.mod('%.3f', clip.face_found) if clip.crops is not None else np.full(clip.steps, '')

@@ -16,6 +16,7 @@ from data_prep.recordings.clip import Clip
 from data_prep.schema.grid import Grid
 from data_prep.schema.manifest import inside
 from e2e_affect.clips import clip_csv
+from e2e_affect.clips.baseline import Baseline
 
 MEDIA_FOLDER = 'media'
 FURTHER = 'formats'  # folder of the spool: what is below it goes to the folder of results
@@ -34,6 +35,7 @@ def summary(
   shows: str,
   traces: Sequence[Traces],
   about: dict,
+  baseline: Baseline | None,
   cost: dict,
 ) -> dict:
   """The content of the JSON file; see `by_person`.
@@ -46,9 +48,10 @@ def summary(
     shows: what the traces are, see `Head`.
     traces: of the clip, or of each of its people.
     about: what the network is: model, checkpoint, label scale, post-processing, commit, settings.
+    baseline: a neutral clip of the person, or None.
     cost: seconds of work by kind.
   """
-  parts = [_of_one(one, targets, shows, raw, post) for one, raw, post in traces]
+  parts = [_of_one(one, targets, shows, raw, post, baseline) for one, raw, post in traces]
   return {
     'clip': name,
     'files': source,
@@ -62,6 +65,7 @@ def summary(
     else {'mean_int16': clip.audio_mean / clip.audio_gain, 'std_int16': clip.audio_std / clip.audio_gain},
     'notes': clip.notes,
     **about,
+    **({'baseline': baseline.for_json()} if baseline else {}),
     'cost': {
       'seconds': {kind: round(value, 3) for kind, value in cost.items()},
       'real_time_factor': round(sum(cost.values()) / clip.seconds, 4),
@@ -69,7 +73,7 @@ def summary(
   }
 
 
-def _of_one(clip, targets, shows, raw, post):
+def _of_one(clip, targets, shows, raw, post, baseline):
   """What is said of one face, and where there may be several people, of whom."""
 
   def numbers(values):
@@ -95,10 +99,15 @@ def _of_one(clip, targets, shows, raw, post):
       'speaks': clip.speaks,
       'notes': clip.notes,
     }
+  relative = baseline.columns(raw if post is None else post) if baseline else {}
   return {
     **person,
     'targets': {
-      target: {'raw': numbers(raw[:, k]), 'postprocessed': numbers(post[:, k]) if post is not None else None}
+      target: {
+        'raw': numbers(raw[:, k]),
+        'postprocessed': numbers(post[:, k]) if post is not None else None,
+        **({'relative': numbers(relative[f'{target}_relative'])} if baseline else {}),
+      }
       for k, target in enumerate(targets)
     },
     **({} if shows == 'numbers' else {'most_probable': _most_probable(targets, shows, raw if post is None else post)}),

@@ -20,6 +20,7 @@ from data_prep.recordings import who
 from data_prep.streams import speech
 from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, clip_page, formats, out_folder
+from e2e_affect.clips.baseline import Baseline
 from e2e_affect.clips.formats import table
 from e2e_affect.clips.network import Network
 from e2e_affect.clips.signals import ClipSignals
@@ -38,6 +39,7 @@ def analyse(
   channel: int | None,
   further: Sequence[str],
   wanted: who.Wanted,
+  baseline: Baseline | None,
   label: str,
 ) -> tuple[dict, list[np.ndarray]]:
   """Analyses one clip and writes its files, all of them or none.
@@ -47,6 +49,7 @@ def analyse(
     recording: the clip's files; `recording` is its name among the results.
     out: folder, held.
     embed, channel, further, wanted: as in `analyse.analyse`.
+    baseline: a neutral clip of the person, or None.
     label: of the progress bars.
 
   Returns:
@@ -61,7 +64,7 @@ def analyse(
     folder = tempfile.TemporaryDirectory(prefix=out_folder.SPOOL, dir=out, ignore_cleanup_errors=True)
   with folder as spool:  # not in /tmp, which may be memory
     try:
-      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, further, wanted, label)
+      return _analyse_in(pathlib.Path(spool), network, recording, out, embed, channel, further, wanted, baseline, label)
     except Exception as e:
       fault = out_folder.fault_of_output(out, pathlib.Path(spool), e)
       if fault:
@@ -69,7 +72,7 @@ def analyse(
       raise
 
 
-def _analyse_in(spool, network, recording, out, embed, channel, further, wanted, label):
+def _analyse_in(spool, network, recording, out, embed, channel, further, wanted, baseline, label):
   name = recording.recording
   suffix = playback.playable_as(recording.video) if recording.audio is None else None
   if embed and recording.video.is_file() and recording.video.stat().st_size > _LARGEST_EMBEDDED:
@@ -81,6 +84,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
   content_now = out_folder.content_of(recording)
   found = [(one, *traces(network, recording, one, label)) for one in clip.people or (clip,)]
   _share_notes(network, clip)
+  clip.notes.extend([baseline.note] if baseline else [])
   cost = dict(clip.cost)
 
   begin = time.perf_counter()
@@ -103,13 +107,14 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
     network.shows,
     found,
     _about(network, wanted),
+    baseline,
   )
   folder = spool / clip_files.FURTHER if clip.people else spool
   folder.mkdir(exist_ok=True)
   for one, raw, post in found:
     path = folder / clip_files.table_of(name, one.person if clip.people else None)
     ends = {} if post is None else band.ends(network.band, post, network.targets)
-    clip_csv.write(path, one, network.targets, raw, post, ends, network.simulated)
+    clip_csv.write(path, one, network.targets, raw, post, ends, network.simulated, baseline)
     if further:  # of the table, so that e2e_affect.convert makes the same of it
       prediction = table.read_clip(path, network.targets, network.shows, network.layout.grid, recording.video.resolve())
       formats.write(further, spool / clip_files.FURTHER, prediction)

@@ -15,7 +15,7 @@ from e2e_affect.clips import sources
 from e2e_affect.clips.formats.base import Prediction
 
 _BESIDE = re.compile(r'recording|time|trained_on|face_.*|.*_gold')  # columns that are no outputs
-_OF_OUTPUT = re.compile(r'(.+)_(?:post|low|high)')  # columns that say more of an output
+_OF_OUTPUT = re.compile(r'(.+)_(?:post|low|high|relative)')  # columns that say more of an output
 _SUM_TOLERANCE = 1e-4  # of probabilities, which the file has as float32
 
 
