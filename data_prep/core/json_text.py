@@ -14,3 +14,5 @@ def parse(text: str | bytes) -> Any:
     return json.loads(text)
   except RecursionError:
     raise ValueError('nested too deeply') from None
+  except UnicodeDecodeError as e:  # its repr is the whole file
+    raise ValueError(str(e)) from None

@@ -102,7 +102,9 @@ def _tracks(path, configuration):
           raise DataError(f'{file}: the times do not increase')
         ratings.append(rating)
   except (OSError, ElementTree.ParseError, ValueError, KeyError, IndexError, AttributeError) as e:
-    raise DataError(f'{configuration}: no time series of ELAN ({getattr(e, "strerror", None) or e!r})') from None
+    raise DataError(
+      f'{configuration}: no time series of ELAN ({getattr(e, "strerror", None) or repr(e)[:200]})'
+    ) from None
   return ratings
 
 

@@ -39,7 +39,7 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
         ratings += [of_segments(path, *of) for of in _segments(path, annotation['result']).items()]
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
     raise DataError(
-      f'{path}: no export of Label Studio in its own JSON ({getattr(e, "strerror", None) or e!r}); export as JSON, not '
+      f'{path}: no export of Label Studio in its own JSON ({getattr(e, "strerror", None) or repr(e)[:200]}); export as JSON, not '
       'as JSON_MIN or CSV'
     ) from None
   return ratings
@@ -85,7 +85,10 @@ def _segments(path, result):
         'time column in seconds, without a format'
       )
     if not value.get('instant'):
-      segments[region['from_name']].append((float(begin), float(end), number))
+      target = region['from_name']
+      if not isinstance(target, str):
+        raise TypeError(f'from_name is {str(target)[:30]!r}')
+      segments[target].append((float(begin), float(end), number))
   return segments
 
 

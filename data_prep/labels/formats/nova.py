@@ -37,7 +37,7 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
     kind, form, name = scheme.attrib['type'].upper(), info.attrib['ftype'].upper(), scheme.attrib['name']
     rate = float(scheme.attrib.get('sr', 'nan'))
   except (OSError, ElementTree.ParseError, KeyError, ValueError) as e:
-    raise DataError(f'{path}: no annotation of NOVA ({getattr(e, "strerror", None) or e!r})') from None
+    raise DataError(f'{path}: no annotation of NOVA ({getattr(e, "strerror", None) or repr(e)[:200]})') from None
   if kind != 'CONTINUOUS' or not rate > 0:
     raise DataError(f'{path}: a {kind.lower()} scheme; expected a continuous one with its rate, `sr`')
   (data,) = beside(path)
