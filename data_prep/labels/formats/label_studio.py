@@ -38,9 +38,9 @@ def read(path: pathlib.Path, recording: str) -> list[Rating]:
       if not annotation.get('was_cancelled'):
         ratings += [of_segments(path, *of) for of in _segments(path, annotation['result']).items()]
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+    reason = getattr(e, 'strerror', None) or repr(e)[:200]
     raise DataError(
-      f'{path}: no export of Label Studio in its own JSON ({getattr(e, "strerror", None) or repr(e)[:200]}); export as JSON, not '
-      'as JSON_MIN or CSV'
+      f'{path}: no export of Label Studio in its own JSON ({reason}); export as JSON, not as JSON_MIN or CSV'
     ) from None
   return ratings
 

@@ -334,3 +334,18 @@ def test_an_own_corpus_of_labels_of_four_programs(tmp_path):
   prepare.prepare(corpus='csv', source=tmp_path / 'm.csv', out=out, jobs=0, allow_rejects=True)
   after = {path.name: path.stat().st_mtime_ns for path in out.glob('labels/*.csv')}
   assert {name for name in before if before[name] != after[name]} == {pathlib.Path(clock.files['ben'].file).name}
+
+
+def test_faults_that_fuzzing_found_are_short_lines(tmp_path):
+  path = elan(tmp_path / 'a.eaf', {'arousal': [(0, 500, '1')]})
+  path.write_text(path.read_text().replace('TIME_SLOT_REF2="', 'TIME_SLOT_REF2="no'))
+  with pytest.raises(DataError, match=r"a.eaf: no document of ELAN \(KeyError\('no"):
+    ratings.targets(path, 'a')
+  export = tmp_path / 'a.json'
+  export.write_text(json.dumps([task('a.csv', region(0, 1, 0.5, target=7))]))
+  with pytest.raises(DataError, match="from_name is '7'"):
+    ratings.targets(export, 'a')
+  export.write_bytes(b'[' + b' ' * 10_000 + b'\xff]')
+  with pytest.raises(DataError, match="can't decode byte 0xff") as error:
+    ratings.targets(export, 'a')
+  assert len(str(error.value)) < 500
