@@ -39,11 +39,12 @@ _STREAM = """
 import sys
 import numpy as np
 from e2e_affect.clips import exported, stream
+from e2e_affect.clips.online import OnlineNetwork
 class Endless:
   rng = np.random.default_rng(0)
   def read(self, size):
     return self.rng.integers(-99, 99, size, 'i1').tobytes()
-for _ in stream.predictions(stream.Stream(exported.load(sys.argv[1])), Endless(), []):
+for _ in stream.predictions(OnlineNetwork(exported.load(sys.argv[1])), Endless(), []):
   pass
 """
 

@@ -253,12 +253,13 @@ def read_csv(path, *, required, optional, further=False):
   header = [name.strip() for name in rows[0][1]]
   for name in required:
     if name not in header:
-      raise DataError(f'{path}, line 1: no column {name!r} among {", ".join(header)}; the delimiter is `,`, `;` or tab')
+      among = ' '.join(', '.join(header).split())[:200]  # a quoted name may have several lines
+      raise DataError(f'{path}, line 1: no column {name!r} among {among}; the delimiter is `,`, `;` or tab')
   known = (*required, *optional)
   for name in header:
     mistyped = name not in known and difflib.get_close_matches(name.lower(), known, 1, _NEARLY)
     if header.count(name) > 1 or (name not in known and (mistyped or not (further and name))):
-      raise DataError(f'{path}, line 1: column {name!r} is unknown or there twice; expected {", ".join(known)}')
+      raise DataError(f'{path}, line 1: column {name[:100]!r} is unknown or there twice; expected {", ".join(known)}')
   for line, row in rows[1:]:
     if not row:
       continue

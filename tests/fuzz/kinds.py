@@ -338,6 +338,7 @@ def lists(folder: pathlib.Path) -> Check:
 def stream(folder: pathlib.Path) -> Check:
   """Standard input of `predict --stream`: containers and PCM, whole or with faults."""
   from e2e_affect.clips import stream as streams
+  from e2e_affect.clips.online import OnlineNetwork
   from tests.networks import small_network
 
   network = small_network('speech')
@@ -351,7 +352,7 @@ def stream(folder: pathlib.Path) -> Check:
   def check(rng):
     data = of_bytes(rng.choice(seeds), rng)
     with contextlib.redirect_stderr(io.StringIO()):
-      for prediction in streams.predictions(streams.Stream(network), io.BufferedReader(io.BytesIO(data)), []):
+      for prediction in streams.predictions(OnlineNetwork(network), io.BufferedReader(io.BytesIO(data)), []):
         assert np.isfinite(prediction).all()
 
   return check
