@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import json
+import os
 import pathlib
 
 from data_prep.core import atomic, json_text
@@ -14,6 +15,7 @@ from data_prep.schema.label_clock import LabelClock
 PARTITIONS = ('train', 'validation', 'test')
 FORMAT_VERSION = 2
 MANIFEST = 'manifest.json'
+_LONGEST_NAME = 255  # bytes, of most file systems
 _IN_FILES = {'first': 'first_second'}
 _IN_CODE = {stored: name for name, stored in _IN_FILES.items()}
 
@@ -81,9 +83,11 @@ def inside(folder, text: str, where) -> pathlib.Path:
   folder = pathlib.Path(folder)
   try:
     path = pathlib.Path(text)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+      raise ValueError(f'a name of more than {_LONGEST_NAME} bytes')
     resolved, root = (folder / path).resolve(), folder.resolve()
   except (OSError, RuntimeError, ValueError, TypeError) as e:  # a NUL, links in a circle, no text
-    raise DataError(f'{where}: {text!r} is no path ({e}); expected a file inside {folder}') from None
+    raise DataError(f'{where}: {str(text)[:100]!r} is no path ({e}); expected a file inside {folder}') from None
   if path.is_absolute() or resolved == root or not resolved.is_relative_to(root):
     raise DataError(f'{where}: {text} leads out of {folder}; expected a path inside it: move the file there')
   return folder / path
