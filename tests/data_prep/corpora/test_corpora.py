@@ -209,6 +209,7 @@ def test_own_data_with_sensors(tmp_path):
     ('a,S,holdout,v.mp4,,', "partition 'holdout'"),
     (',S,train,v.mp4,,', 'no recording'),
     ('a,,train,v.mp4,,', 'no subject'),
+    (f'a,S,train,,{300 * "a"},', r'line 2: .a{100}. is no path [(]a name of more than 255 bytes[)]'),
     ('a,S,train,,circle.wav,', 'line 2: .circle.wav. is no path'),
     ('a,S,train,,a\0.wav,', 'line 2: .a.x00.wav. is no path'),
     ('a,S,train,,' + 200_000 * 'a' + ',', r'line 2: no CSV \(field larger than'),
