@@ -17,7 +17,8 @@ from data_prep.schema.grid import Grid, PAPER
 
 WORK_SIZE = 480  # pixels, as tracker.WORK_SIZE; faces of several people are smaller
 MIN_FACE = 1 / 12  # of the shorter side of the image
-CROSSING = 0.1  # overlap of two faces from which on one may hide the other
+CROSSING = 0.1  # overlap of two faces from which on one may hide a part of the other
+HIDDEN = 0.2  # the same, from which on a face that is not found is hidden: cheek to cheek it is about 0.14
 RECOGNISED = 3  # sights of a face that comes, before it is taken for a person who left
 NEW = 8  # sights after which it is somebody new, if it is like none of those who left
 BRIEFLY = 25  # pictures: who was lost for no longer may look more unlike, at the same place
@@ -150,7 +151,7 @@ class PeopleTracker:
         if neighbours[j] >= tracker.SURE_NEIGHBOURS and not self._absent():
           self._name(track, sight(j))
     self._note_crossings()
-    for track in [track for track in self._tracks if track.person is None and track in given and not track.crosses]:
+    for track in [track for track in self._tracks if track.person is None and track in given]:
       self._recognise(track, sight(given[track]))
     all_well = given.keys() >= set(self._tracks) and not self._absent()
     self._wait = tracker.DETECT_EVERY if self._tracks and all_well else tracker.RETRY_EVERY
@@ -172,7 +173,7 @@ class PeopleTracker:
 
   def _is_over(self, track, given, boxes) -> bool:
     """Whether a face without a box is given up: one that nobody knows, or that another hides."""
-    hidden = any(tracker.overlap(track.face.box, boxes[j]) > CROSSING for j in given.values())
+    hidden = any(tracker.overlap(track.face.box, boxes[j]) > HIDDEN for j in given.values())
     return track.person is None or hidden
 
   def _check(self, track, sight) -> None:
@@ -186,7 +187,8 @@ class PeopleTracker:
 
   def _recognise(self, track, sight) -> None:
     """One more sight of a face that came: who of the absent is it, or is it somebody new?"""
-    track.sights.append(sight)
+    # Nobody new is named on what was seen while another hid a part of it.
+    track.sights = [*track.sights, sight][-(RECOGNISED if track.crosses else NEW) :]
     absent = self._absent()
     if len(track.sights) < (RECOGNISED if absent else 2):
       return
@@ -197,7 +199,7 @@ class PeopleTracker:
     ]
     if min(ratios, default=1.0) < 1:
       track.person, track.sights = absent[int(np.argmin(ratios))], []
-    elif not absent or len(track.sights) >= NEW:
+    elif not track.crosses and (not absent or len(track.sights) == NEW):
       self._name(track, *track.sights)
 
   def _allowed(self, track, person) -> float:
