@@ -118,14 +118,14 @@ CASES = {
 def detectors():
   """Name -> function of a frame, uint8 [H, W, 3] RGB, to boxes [centre x, centre y, side] in it."""
 
-  def of_cascade(cascade, size=tracker.WORK_SIZE, min_face=tracker.MIN_FACE, sides=(1,)):
+  def of_cascade(cascade, size=tracker.WORK_SIZE, min_face=tracker.MIN_FACE, sides=(1,), lit=lambda grey: grey):
     detector = tracker.Detector(min_face, cascade)
 
     def detect(frame):
       grey, scale = tracker.grey_image(frame, size)
       boxes = []
       for side in sides:
-        found, _ = detector.find(np.ascontiguousarray(grey[:, ::side]))
+        found, _ = detector.find(lit(np.ascontiguousarray(grey[:, ::side])))
         boxes += [np.array([x if side > 0 else grey.shape[1] - x, y, width]) / scale for x, y, width in found]
       return boxes
 
@@ -135,7 +135,7 @@ def detectors():
   profiles = of_cascade('profileface', sides=(1, -1))
   found = {
     'ours: frontalface_alt2': ours,
-    'the same, of several people': of_cascade('frontalface_alt2', people.WORK_SIZE, people.MIN_FACE),
+    'the same, of several people': of_cascade('frontalface_alt2', people.WORK_SIZE, people.MIN_FACE, lit=people.lit),
     'frontalface_default': of_cascade('frontalface_default'),
     'frontalface_alt2 and profileface': lambda frame: ours(frame) + profiles(frame),
   }

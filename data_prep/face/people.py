@@ -9,6 +9,7 @@ behind is lost until it is seen again.
 from collections.abc import Iterable, Iterator
 import dataclasses
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -17,6 +18,7 @@ from data_prep.schema.grid import Grid, PAPER
 
 WORK_SIZE = 480  # pixels, as tracker.WORK_SIZE; faces of several people are smaller
 MIN_FACE = 1 / 12  # of the shorter side of the image
+DIM = 128  # level of the brightest hundredth of a frame, below which it is brightened for the cascade
 CROSSING = 0.1  # overlap of two faces from which on one may hide a part of the other
 HIDDEN = 0.2  # the same, from which on a face that is not found is hidden: cheek to cheek it is about 0.14
 RECOGNISED = 3  # sights of a face that comes, before it is taken for a person who left
@@ -123,7 +125,7 @@ class PeopleTracker:
 
   def _detect(self, frame, grey, scale) -> None:
     """Confirms the faces that are followed, and begins to follow others."""
-    boxes, neighbours = self._detector.find(grey)
+    boxes, neighbours = self._detector.find(lit(grey))
     sights: dict[int, np.ndarray] = {}
 
     def sight(j):
@@ -228,6 +230,12 @@ def follow(
     seen = people.step(frame)
     if i % per_step == per_step // 2:
       yield frame, [(sighting, jpeg.encode(_cut(frame, sighting.box, crop))) for sighting in seen]
+
+
+def lit(grey: np.ndarray) -> np.ndarray:
+  """A dim image brightened: OpenCV's cascades pass over windows whose grey levels deviate by less than 10."""
+  brightest = float(np.percentile(grey, 99))
+  return grey if brightest >= DIM else cv2.convertScaleAbs(grey, alpha=255 / max(brightest, 16))
 
 
 def _cut(frame, box, crop):

@@ -88,6 +88,15 @@ def test_faces_that_cross_are_not_swapped(face, behind, before):
   assert 5 < 101 - len(found[1]) < 40  # hidden by the other for 300 / 6 pictures at most
 
 
+def test_dim_light(face):
+  noise = np.random.default_rng(0).normal(0, 1.5, (HEIGHT, WIDTH, 3))
+  dim = (0.12 * scene(face, (RED, 110, 110), (GREEN, 360, 120)) + noise).clip(0, 255).astype(np.uint8)
+  found = run([dim] * 4)
+  assert set(found) == {1, 2} and set(found[1]) == {0, 1, 2, 3}
+  _, confidence, _ = tracker.FaceTracker().step(dim)
+  assert confidence == 0  # the cascade alone sees nothing there
+
+
 def test_nobody(face):
   rng = np.random.default_rng(0)
   noise = [rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(15)]
