@@ -3,8 +3,8 @@
     python -m e2e_affect.predict --workdir=RUN --out=DIR FILE_OR_FOLDER…
 
 For each clip DIR holds NAME.csv (a row per step), NAME.json (summary) and NAME.html (a page to watch); index.html
-lists all that lies there, of earlier runs too; rejects.jsonl names what could not be analysed, and why. With --faces=all
-each person has a table: NAME.person1.csv, ….
+lists all that lies there, of earlier runs too; rejects.jsonl names what could not be analysed, and why.
+With --faces=all each person has a table: NAME.person1.csv, ….
 Files there that no analysis wrote are left alone, and so are results of another source of the same name: the second
 gets a name of its own, the same each time. One analysis at a time writes to a folder.
 """
