@@ -44,7 +44,7 @@ fast-test: install
 test: fast-test
 	$(PY) -m pytest -q -m 'slow and not long' -n 2 --dist worksteal
 
-# Each row of the fault table by a real fault, with its result and time: a quarter of an hour on two cores.
+# Each row of the fault table by a real fault, with its result and time.
 faults: install
 	$(PY) -m pytest -q tests/faults -p tests.faults.table -n 2 --dist worksteal
 

@@ -9,7 +9,7 @@ from data_prep.schema.grid import Grid, PAPER
 # Codecs pad sound by up to a frame and the encoder's delay: 50 to 100 ms in ordinary files.
 MAX_DIFFERENCE_SECONDS = 0.12
 MAX_LOST = 0.75  # share of steps without a face
-MAX_MINUTES = 120.0  # of the processor's time for a recording; an hour of video takes about half an hour
+MAX_MINUTES = 120.0  # of the processor's time for a recording
 
 
 @dataclasses.dataclass(frozen=True)
