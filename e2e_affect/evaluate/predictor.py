@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 import dataclasses
+import io
 import math
-import pickle
 from typing import Protocol
 
 import jax
@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
+from data_prep.schema.grid import Grid
 from data_prep.schema.manifest import Manifest
 from data_prep.streams import speech
 from e2e_affect import heads
@@ -23,6 +24,7 @@ from e2e_affect.traces import postprocess
 from e2e_affect.traces.traces import Trace
 
 _USUAL_SECONDS = 10.0  # of a chunk, as in the configs
+_EXCHANGED = ('recording', 'subject', 'prediction', 'gold', 'mask', 'face_found', 'loudness')  # by hosts, of a trace
 
 
 class Predictor(Protocol):
@@ -72,7 +74,7 @@ class NetworkPredictor:
     groups = [by_length[start : start + places] for start in range(0, len(by_length), places)]
     mine = groups[jax.process_index() :: jax.process_count()]
     traces = [trace for group in mine for trace in self._of_group(group, partition, each)]
-    return sorted(_of_all_hosts(traces), key=lambda trace: trace.recording)
+    return sorted(_of_all_hosts(traces, partition, manifest.grid), key=lambda trace: trace.recording)
 
   def _of_group(self, group, partition, each) -> list[Trace]:
     """Traces of recordings that the devices of this host take at once, `each` on every one of them."""
@@ -119,16 +121,25 @@ class NetworkPredictor:
     return traces
 
 
-def _of_all_hosts(traces: list[Trace]) -> list[Trace]:
+def _of_all_hosts(traces: list[Trace], partition: str, grid: Grid) -> list[Trace]:
   """The traces of all hosts, each of which has its own; the same list on all of them."""
   if jax.process_count() == 1:
     return traces
-  mine = np.frombuffer(pickle.dumps(traces), np.uint8)
+  data = io.BytesIO()
+  np.savez(data, **{f'{i} {name}': getattr(trace, name) for i, trace in enumerate(traces) for name in _EXCHANGED})
+  mine = np.frombuffer(data.getvalue(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(mine)))
   filled = np.zeros(sizes.max(), np.uint8)
   filled[: len(mine)] = mine
-  of_hosts = multihost_utils.process_allgather(filled)
-  return [trace for data, size in zip(of_hosts, sizes, strict=True) for trace in pickle.loads(data[:size].tobytes())]
+  found = []
+  for whole, size in zip(multihost_utils.process_allgather(filled), sizes, strict=True):
+    with np.load(io.BytesIO(whole[:size].tobytes()), allow_pickle=False) as arrays:
+      for i in range(len(arrays.files) // len(_EXCHANGED)):
+        recording, subject, prediction, gold, mask, face, loudness = (arrays[f'{i} {name}'] for name in _EXCHANGED)
+        found.append(
+          Trace(str(recording), str(subject), partition, prediction, gold, mask, face, grid, float(loudness))
+        )
+  return found
 
 
 def _together(config, manifest, most) -> int:

@@ -62,7 +62,7 @@ def read_dataset(workdir: str | pathlib.Path) -> dict:
       and all(isinstance(content.get(name), dict) for name in ('label_scale', 'preparation', 'partitions'))
     ):
       raise ValueError('expected targets, label_scale, preparation and partitions')
-    if 'grid' in content:
+    if {'grid', 'streams'} <= set(content):
       _stored_layout(content, content['targets'])
     return content
   except FileNotFoundError:

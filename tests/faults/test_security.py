@@ -12,8 +12,6 @@ from tests import trainings
 from tests.fuzz import kinds
 
 PAGE = trainings.ROOT / 'SECURITY.md'
-# Hosts that train together trust each other.
-TRUSTED = [('e2e_affect/evaluate/predictor.py', 'pickle.loads')]
 # What runs or unpickles text, by the names that it is called by. `exec_module` runs config files, which are programs.
 FORBIDDEN = re.compile(
   r'(eval|exec|compile|(c?[pP]ickle|marshal|shelve|dill|joblib|torch)\.(load|loads|open|Unpickler)|os\.system|'
@@ -35,8 +33,6 @@ def test_no_source_file_loads_pickles_or_runs_text(package):
   for path in (trainings.ROOT / package).rglob('*.py'):
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
       if isinstance(node, ast.Call):
-        if (str(path.relative_to(trainings.ROOT)), ast.unparse(node.func)) in TRUSTED:
-          continue
         keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if (
           FORBIDDEN.fullmatch(ast.unparse(node.func))

@@ -470,7 +470,7 @@ def test_half_a_file_is_still_refused(tmp_path):
   label_file(tmp_path / 'a.csv', 25)
   source = own_corpus(tmp_path, 'a,A,train,,a.wav,a.csv')
   with pytest.raises(
-    DataError, match=r'differ by more than 0\.12 s \(--max_difference\): labels 1\.00 s, audio 0\.80 s'
+    DataError, match=r'differ by more than 0\.12 s \(--max_difference\): labels 1\.00 s, sound 0\.80 s'
   ):
     prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=0)
   result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', jobs=0, max_difference=0.3)

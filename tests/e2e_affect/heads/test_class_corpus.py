@@ -69,7 +69,7 @@ def test_a_class_for_each_recording_is_learnt_and_reported(folder, tmp_path):
     assert (run / 'figures' / f'{name}.png').exists(), name
 
   # The run predicts a sound of its test partition as its evaluation did.
-  manifest = corpus.read(c)
+  manifest = corpus.read(c, None)
   (first, *_) = recordings.recordings(manifest, c.data.dir, 'test')
   stored = [record for file in first.files for record in read.read_shard(file, manifest)]
   audio = np.concatenate([record.values['audio'] for record in stored])[: first.steps].ravel()
@@ -108,7 +108,7 @@ def test_a_number_for_each_recording_is_learnt(tmp_path):
 
 def test_labels_are_read_by_recording(folder):
   c = class_corpus.small_config(folder)
-  manifest = corpus.read(c)
+  manifest = corpus.read(c, None)
   found = labels.of_partition(c, manifest, 'train')
   assert len(found) == 4 * 3 * 2  # people, tones, takes
   assert [int(gold[0, 0]) for gold, _ in found[:6]] == [2, 2, 0, 0, 1, 1]  # by name: angry, calm, happy

@@ -29,18 +29,18 @@ def check_rows(batch, rows=slice(None)):
 
 @pytest.mark.usefixtures('features')
 def test_the_layout_has_the_set_and_the_records_do_not(small_config):
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   assert [(field.name, field.shape, field.dtype) for field in manifest.streams['egemaps']] == [
     ('egemaps', (3,), 'float32')
   ]
   assert corpus.of_records(manifest) == recordings.read_manifest(small_config.data.dir)
   small_config.model.modalities = ('speech',)
-  assert corpus.read(small_config) == recordings.read_manifest(small_config.data.dir)
+  assert corpus.read(small_config, None) == recordings.read_manifest(small_config.data.dir)
 
 
 @pytest.mark.usefixtures('features')
 def test_training_sequences_have_the_features_of_their_steps(small_config):
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   whole = list(pipeline.train_batches(small_config, manifest, pipeline.Updates(0, 5, batch_size=4)))
   for batch in whole:
     check_rows(batch)
@@ -62,7 +62,7 @@ def test_training_sequences_have_the_features_of_their_steps(small_config):
 @pytest.mark.usefixtures('features')
 @pytest.mark.parametrize('cache', ['host', 'device'])
 def test_a_cached_corpus_gives_the_same_batches(small_config, cache):
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   expected = list(pipeline.train_batches(small_config, manifest, pipeline.Updates(1, 4, batch_size=8)))
   small_config.data.cache = cache
   for ours, theirs in zip(feed.device_batches(small_config, manifest, 1, 4, batch_size=8), expected, strict=True):
@@ -72,7 +72,7 @@ def test_a_cached_corpus_gives_the_same_batches(small_config, cache):
 
 @pytest.mark.usefixtures('features')
 def test_evaluation_has_features_in_chunks_with_context(small_config):
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   group = recordings.recordings(manifest, small_config.data.dir, 'train')[:2]  # A: 100 steps, B: 60
   chunks = list(pipeline.evaluation_batches(small_config, manifest, group, 3, context=25))
   assert [chunk['egemaps'].shape for chunk in chunks] == [(3, 100, 3)] * 2  # (1 + 2 + 1) · 25 steps
@@ -85,7 +85,7 @@ def test_a_bidirectional_network_takes_recordings_whole(small_config, features):
   small_config.model.modalities = ('egemaps',)
   small_config.model.recurrent.bidirectional = True
   small_config.evaluate_chunk_seconds = 1
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   for partition, length in (('train', 100), ('validation', 110)):
     group = recordings.recordings(manifest, small_config.data.dir, partition)[:2]
     (batch,) = pipeline.evaluation_batches(small_config, manifest, group, 2, context=0)
@@ -94,7 +94,7 @@ def test_a_bidirectional_network_takes_recordings_whole(small_config, features):
 
 
 def test_single_records_have_their_features(small_config, features):
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   group = recordings.recordings(manifest, small_config.data.dir, 'train')
   rows = list(pipeline.read_records(small_config, manifest, group, ['egemaps'], 2))
   found = np.concatenate([row['egemaps'] for row in rows])
@@ -109,11 +109,11 @@ def test_single_records_have_their_features(small_config, features):
 
 
 def test_train_partitions_without_the_features_are_refused(small_config, features):
-  checks.check_streams(small_config, corpus.read(small_config))
+  checks.check_streams(small_config, corpus.read(small_config, None))
   for name in 'ABC':
     features[name][:] = 0
   with pytest.raises(DataError, match=r'train, to train on, has no egemaps features in any of 9 records'):
-    checks.check_streams(small_config, corpus.read(small_config))
+    checks.check_streams(small_config, corpus.read(small_config, None))
 
 
 @pytest.mark.usefixtures('features')
@@ -122,13 +122,13 @@ def test_options_that_no_set_takes_are_refused(small_config, monkeypatch):
   load = corpus.store.load
   monkeypatch.setattr(corpus.store, 'load', lambda *args: asked.append(args[3]) or load(*args))
   monkeypatch.setattr(corpus.FEATURES['egemaps'], 'defaults', {'window_seconds': 4.0})
-  corpus.read(small_config)
+  corpus.read(small_config, None)
   small_config.features.window_seconds = 2.5
-  corpus.read(small_config)
+  corpus.read(small_config, None)
   assert asked == [{}, {'window_seconds': 2.5}]
   small_config.features.hop_seconds = 0.5
   with pytest.raises(UserError, match=r'config.features.hop_seconds = 0.5, and egemaps have no such option'):
-    corpus.read(small_config)
+    corpus.read(small_config, None)
 
 
 def test_what_runs_said_is_a_set_of_the_network(small_config, tmp_path):
@@ -143,7 +143,7 @@ def test_what_runs_said_is_a_set_of_the_network(small_config, tmp_path):
     table.write_csv(tmp_path / 'svr' / table.FOLDER / f'{partition}.csv', traces, plain.targets, plain.targets)
   small_config.model.modalities = ('first_runs',)
   small_config.features.first_runs = (str(tmp_path / 'svr'),)
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   train = np.concatenate([said[name] for name in 'ABC']).astype(np.float64)
   group = recordings.recordings(manifest, small_config.data.dir, 'test')
   rows = list(pipeline.read_records(small_config, manifest, group, ['first_runs'], 1))
@@ -155,8 +155,8 @@ def test_what_runs_said_is_a_set_of_the_network(small_config, tmp_path):
 
   small_config.model.modalities = ('speech',)
   with pytest.raises(UserError, match='first_runs names 1 runs, and the modalities are speech; expected runs with'):
-    corpus.read(small_config)
+    corpus.read(small_config, None)
   small_config.model.modalities = ('first_runs',)
   small_config.features.first_runs = ()
   with pytest.raises(UserError, match='names 0 runs, and the modalities are first_runs'):
-    corpus.read(small_config)
+    corpus.read(small_config, None)

@@ -30,9 +30,9 @@ def names(manifest, config):
 
 
 def test_the_trainer_reads_the_fold_of_the_config(config):
-  assert names(corpus.read(config), config) == {'train': ['A', 'B', 'C'], 'validation': ['D']}
+  assert names(corpus.read(config, None), config) == {'train': ['A', 'B', 'C'], 'validation': ['D']}
   config.data.fold = '2'
-  manifest = corpus.read(config)
+  manifest = corpus.read(config, None)
   assert names(manifest, config) == {'train': ['C', 'D', 'E'], 'validation': ['B']}
   read = pipeline.read_corpus(config, manifest)
   assert len(read['label']) == 1 + 1 + 3 + 2  # of C, D, E, in sequences of 50 steps, and the blank one
@@ -40,7 +40,7 @@ def test_the_trainer_reads_the_fold_of_the_config(config):
   assert workdir.read_dataset(config.data.dir)['partitions']['train']['subjects'] == 3
   config.data.fold = '7'
   with pytest.raises(UserError, match="config.data.fold = '7'; the folds of these data are 2"):
-    corpus.read(config)
+    corpus.read(config, None)
 
 
 def test_rivals_read_it_too(config):
@@ -57,7 +57,7 @@ def test_clips_shorter_than_a_record_share_a_batch_with_longer_ones(small_config
   steps = {'a': 7, 'b': 25, 'c': 61}
   small_config.data.dir = make_data(tmp_path / 'clips', [(name, 'train', of) for name, of in steps.items()])
   small_config.data.sequence_steps = 75
-  manifest = corpus.read(small_config)
+  manifest = corpus.read(small_config, None)
   (batch,) = pipeline.train_batches(small_config, manifest, pipeline.Updates(0, 1, batch_size=3))
   assert sorted(batch['valid'].sum(axis=1)) == sorted(steps.values())
   for row in range(3):

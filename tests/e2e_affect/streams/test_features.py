@@ -137,7 +137,10 @@ def test_a_bidirectional_network_trains_evaluates_and_goes_on(blstm, tmp_path, c
   assert {partition: traces(whole, partition) for partition in before} == before
 
   # A network alone with one recording, not filled up, says the same.
-  state, manifest = loop.finish.replicated_best(whole, config, loop.corpus.read(config))[0], loop.corpus.read(config)
+  state, manifest = (
+    loop.finish.replicated_best(whole, config, loop.corpus.read(config, None))[0],
+    loop.corpus.read(config, None),
+  )
   model = affect.make_model(config, manifest, None)
   for partition, name, steps in (('validation', 'D', 110), ('test', 'E', 70)):
     x = manifest.features['egemaps'].standardised(name)
