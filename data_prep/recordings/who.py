@@ -88,8 +88,10 @@ def turns(path: pathlib.Path, recording: str) -> dict[str, list[tuple[float, flo
     else:
       others.add(cells[1])
   if not found:
-    names = ', '.join(sorted(others)[:5]) or 'no recording'
-    raise DataError(f'{path}: no SPEAKER of {recording!r} but of {names}; the second field names the recording')
+    if not others:
+      raise DataError(f'{path}: no line begins with SPEAKER; expected an RTTM file')
+    names = ', '.join(sorted(others)[:5])
+    raise DataError(f'{path}: has turns of {names}, and none of {recording!r}; the second field names the recording')
   return found
 
 

@@ -192,7 +192,7 @@ def _said(content):
   for target, of in content['targets'].items():
     stages.add('post-processed' if of['postprocessed'] else 'raw')
     of = of['postprocessed'] or of['raw']
-    parts.append(f'{target} {of["mean"]:+.2f} ({of["min"]:+.2f} to {of["max"]:+.2f})')
+    parts.append(f'{target} {of["mean"]:+z.2f} ({of["min"]:+z.2f} to {of["max"]:+z.2f})')
   parts = [f'{stages.pop()} means: {", ".join(parts)}']
   if 'most_probable' in content:
     parts = [f'most probable: {content["most_probable"]["class"]} ({content["most_probable"]["probability"]:.2f})']

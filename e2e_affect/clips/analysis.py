@@ -27,6 +27,7 @@ class Analysis:
     notes: what a person should know, for instance 'no sound'.
     prediction: what is written for other programs.
     raw, processed: the same as `Trace`s; `processed` is None where the run fitted no post-processing.
+    simulated: whether the network learnt from drawings of people.
   """
 
   arrays: Mapping[str, np.ndarray]
@@ -34,6 +35,7 @@ class Analysis:
   prediction: formats.Prediction
   raw: Trace
   processed: Trace | None
+  simulated: bool
 
   @property
   def traces(self) -> Any:
@@ -45,8 +47,16 @@ class Analysis:
     return pandas.DataFrame(self.arrays)
 
   def plot(self) -> Figure:
-    """The traces in time, a panel for each; grey where no face was found."""
+    """The traces in time, a panel for each; grey where no face was found, shaded the band."""
     figure = figures.recording(self.raw, self.processed, self.prediction.outputs)
+    for axes, name in zip(figure.axes, self.prediction.outputs, strict=True):
+      if f'{name}_low' in self.arrays:
+        ends = self.arrays[f'{name}_low'], self.arrays[f'{name}_high']
+        axes.fill_between(self.arrays['time'], *ends, color=figures.FINAL, alpha=0.15, lw=0)
+    if self.simulated:
+      figure.suptitle(
+        f'{self.raw.recording}: by a network of drawings, not of people', color='tab:red', parse_math=False
+      )
     if self.prediction.shows != 'numbers':
       for axes, name in zip(figure.axes, self.prediction.outputs, strict=True):
         axes.set(ylabel=f'probability of {name}', ylim=(0, 1))
@@ -102,4 +112,6 @@ def analyse(clip: str | os.PathLike, network: Network, channel: int | None = Non
   arrays = network.traces(raw, post)
   if read.crops is not None:
     arrays['face_found'] = read.face_found
-  return Analysis(arrays, tuple(read.notes), prediction, trace(raw), None if post is None else trace(post))
+  return Analysis(
+    arrays, tuple(read.notes), prediction, trace(raw), None if post is None else trace(post), network.simulated
+  )

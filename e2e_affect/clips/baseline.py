@@ -40,5 +40,5 @@ class Baseline:
   @property
   def note(self) -> str:
     """What a person should know of the numbers."""
-    means = ', '.join(f'{target} {mean:+.2f}' for target, mean in zip(self.targets, self.means, strict=True))
+    means = ', '.join(f'{target} {mean:+z.2f}' for target, mean in zip(self.targets, self.means, strict=True))
     return f'relative values: less the means of {self.file.name}, {means}'.replace('-', '−')

@@ -102,7 +102,7 @@ def row(
       continue
     of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
     cells += [
-      Cell(of['mean'], f'{of["mean"]:+.2f}'.replace('-', '−')),
+      Cell(of['mean'], f'{of["mean"]:+z.2f}'.replace('-', '−')),
       Cell(of['std'], '', path=_path(lines[target], largest)),
     ]
   if classes:

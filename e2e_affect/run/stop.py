@@ -71,6 +71,8 @@ class Request:
         continue
       if self._number is None:
         self._number, first = number, time.monotonic()
+        if number == signal.SIGINT:
+          os.write(2, b'stopping after this update, which is saved; Ctrl-C again stops at once and saves nothing\n')
         if not self._alone:
           os.kill(os.getpid(), signal.SIGTERM)
       elif number == signal.SIGINT and time.monotonic() - first > _AGAIN_SECONDS:

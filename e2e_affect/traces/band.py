@@ -145,7 +145,8 @@ def in_words(fitted: Mapping, targets: Sequence[str]) -> list[str]:
   low, high = (f'{100 * share:.0f}' for share in fitted['expected'])
   said = [
     f'The {level} band is {widths} around the post-processed values. It held {level} of the gold standard of the '
-    f'{fitted["subjects"]} people of {postprocess.FITTED_ON}, each weighing the same. A new person of their kind is '
+    f'{fitted["subjects"]} people of {postprocess.FITTED_ON}, each weighing the same, and each post-processed by what '
+    'was fitted to the others. A new person of their kind is '
     f'expected to have from {low} to {high} % of the steps inside; one given person may have far fewer or more.'
   ]
   for target in targets:

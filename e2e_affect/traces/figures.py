@@ -16,6 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 import numpy as np
 
+from data_prep.schema.manifest import PARTITIONS
 from e2e_affect.traces import metrics
 from e2e_affect.traces.traces import Trace
 
@@ -97,7 +98,7 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
     panels[-1].set_xlim(0, len(seconds) * step)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=4)
-    name = f'Recording {raw.recording} ({raw.partition})'
+    name = f'Recording {raw.recording}' + f' ({raw.partition})' * (raw.partition in PARTITIONS)
     figure.suptitle(name, x=0.01, ha='left', fontsize=13, parse_math=False)
   return figure
 

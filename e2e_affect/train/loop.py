@@ -172,7 +172,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         before = logged
         state, logged = train_step(state, batch, np.uint32(config.seed))
         log.add(logged, waited)
-        if step % config.log_every_steps == 0 or step == total_steps:
+        # The first one, too: whoever has one update an epoch would wait for ten of them.
+        if step % config.log_every_steps == 0 or step in (1, total_steps):
           log.write(step)
           _stop_if_all_are_skipped(logged, step, total_steps)
         if is_due(step):

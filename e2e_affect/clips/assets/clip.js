@@ -25,7 +25,7 @@ const css = name => getComputedStyle(document.documentElement).getPropertyValue(
 const colourOf = name => css(SHARES ? '--class-' + names.indexOf(name) % 8 :
   ['arousal', 'valence'].includes(name) ? '--' + name : '--other');
 const ownColour = of => several ? css('--person-' + (of.number - 1) % 6) : css('--accent');
-const signed = v => SHARES ? v.toFixed(2) : (v < 0 ? '−' : '+') + Math.abs(v).toFixed(2);
+const signed = v => SHARES ? v.toFixed(2) : (v < -0.005 ? '−' : '+') + Math.abs(v).toFixed(2);
 // In whole tenths: 59.96 s is 1:00.0, where minutes and seconds rounded apart would be 0:60.0.
 const clock = t => {
   const tenths = Math.round(10 * t);

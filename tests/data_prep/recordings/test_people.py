@@ -123,8 +123,8 @@ def test_turns(duo, tmp_path):
     ('SPEAKER duo 1 0.5 x <NA> <NA> 1', "line 1: 'SPEAKER duo 1 0.5 x <NA> <NA> 1'; expected SPEAKER, recording"),
     ('SPEAKER duo 1 -1 2 <NA> <NA> 1', 'line 1: .*; expected SPEAKER'),
     ('\nSPEAKER duo 1 1 2', 'line 2: .*; expected SPEAKER'),
-    ('SPEAKER other 1 1 2 <NA> <NA> 1', "no SPEAKER of 'duo' but of other; the second field names the recording"),
-    ('', "no SPEAKER of 'duo' but of no recording"),
+    ('SPEAKER other 1 1 2 <NA> <NA> 1', "has turns of other, and none of 'duo'; the second field names the recording"),
+    ('', 'no line begins with SPEAKER; expected an RTTM file'),
   ):
     bad.write_text(text)
     with pytest.raises(DataError, match=message):

@@ -47,6 +47,7 @@ def test_an_analysis_has_what_the_command_writes(network, tmp_path, monkeypatch)
 
   figure = talk.plot()
   assert isinstance(figure, Figure) and figure.axes[1].get_ylabel() == 'valence [−1, 1]'
+  assert talk.simulated and figure.get_suptitle() == 'a talk: by a network of drawings, not of people'
   (written,) = talk.write('vtt', tmp_path / 'for_others')
   assert written.read_bytes() == (tmp_path / 'out' / 'vtt' / 'a talk.vtt').read_bytes()
   assert any('unlike' in note or 'face' in note for note in talk.notes)
@@ -59,7 +60,7 @@ def test_classes_are_plotted_as_probabilities():
   values = np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]], np.float32)
   trace = Trace('a', '', 'new', values, np.zeros_like(values), np.zeros(2, np.float32), np.ones(2, np.float32))
   prediction = formats.Prediction('a', ('calm', 'happy', 'angry'), 'probabilities', values, PAPER, {})
-  panels = analysis.Analysis({}, (), prediction, trace, None).plot().axes
+  panels = analysis.Analysis({}, (), prediction, trace, None, simulated=False).plot().axes
   assert [axes.get_ylabel() for axes in panels] == [f'probability of {name}' for name in prediction.outputs]
   assert {axes.get_ylim() for axes in panels} == {(0, 1)}
 

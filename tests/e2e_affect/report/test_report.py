@@ -155,7 +155,7 @@ def test_band_and_groups_of_people(tmp_path):
     'in the band, validation',
     '0.871',
     '0.904',
-    'of the 9 people of validation, each weighing the same.',
+    'of the 9 people of validation, each weighing the same, and each post-processed by what was fitted to the others.',
     'A new person of their kind is expected to have from 81 to 91 % of the steps inside',
     'valence: wider than the band of always saying the mean, ±0.400: of a single moment nothing is known.',
     'Groups of people',
