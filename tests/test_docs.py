@@ -295,7 +295,7 @@ def _own_recordings(folder):
       (folder / 'my' / labels).write_text('time,arousal,valence\n' + ''.join(rows))
   (folder / 'my' / 'recordings.csv').write_text(table)
   (folder / 'my' / 'clips').mkdir()
-  for path in (folder / 'my/clips/talk.mp4', folder / 'talk.mp4'):
+  for path in (folder / 'my/clips/talk.mp4', folder / 'talk.mp4', folder / 'calm.mp4'):
     shutil.copy(videos[0], path)
   (folder / 'sound.raw').write_bytes(bytes(32_000))
   (folder / 'resnet_v1_50.ckpt').touch()  # for a plan it has to be there

@@ -77,7 +77,7 @@ def write(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, str]]:
   recording('absent', 'nowhere.wav: not found', audio='nowhere.wav')
 
   # 18: lengths that differ by much, and by less than a step.
-  recording('half', 'labels 1.00 s, audio 0.50 s, no video', audio=wav('half.wav', second[:8000]), labels='good.csv')
+  recording('half', 'labels 1.00 s, sound 0.50 s, no picture', audio=wav('half.wav', second[:8000]), labels='good.csv')
   recording('longer', audio=wav('longer.wav', clips.tone(1.03, 16_000)), labels='good.csv')
 
   # 19: label files.

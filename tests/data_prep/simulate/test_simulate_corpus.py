@@ -238,7 +238,8 @@ def test_processes_end_with_their_parent_and_leave_no_files(tmp_path, number, co
   while _processes(mark) and time.monotonic() < deadline:
     time.sleep(0.05)
   assert child.returncode == code and not _processes(mark)
-  assert not list(out.rglob('*.tmp')) and len(list(out.rglob('*.mp4'))) < 9
+  # Of a parent that is killed the workers are, too; what they had half written is swept by the next run.
+  assert (code < 0 or not list(out.rglob('*.tmp'))) and len(list(out.rglob('*.mp4'))) < 9
   assert err == (
     '' if code < 0 else f'stopped by {signal.Signals(number).name}: what is done is kept, the same command goes on\n'
   )
