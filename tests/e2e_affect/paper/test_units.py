@@ -116,7 +116,10 @@ def test_figure(two_of_each, tmp_path, monkeypatch):
   monkeypatch.setattr(figures, 'png', lambda figure, real=figures.png: drawn.append(figure) or real(figure))
   said = units.figure(run, tmp_path / 'figures' / 'figure_2.png')
   assert said['recording'] == 'T'
-  assert 'windows of 4 s that end at the step: a window of compare every 1 s, a window of egemaps every 0.2 s' in said['caption']
+  assert (
+    'windows of 4 s that end at the step: a window of compare every 1 s, a window of egemaps every 0.2 s'
+    in said['caption']
+  )
   assert [(row['unit'], row['turned_over']) for row in said['units']] == [(5, True), (2, False), (7, False)]
   assert [row['feature'] for row in said['units']] == ['Range of RMS energy', 'Loudness', 'Mean F0']
   load = made_features(states)
