@@ -9,7 +9,6 @@ import numpy as np
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
-from data_prep.corpora.recording import Recording
 from data_prep.recordings import who
 from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
@@ -122,14 +121,8 @@ def _baseline(network, path, channel) -> Baseline:
   """What the network says of a neutral clip; of several faces it takes the largest."""
   if network.shows != 'numbers':
     raise UserError('--baseline subtracts numbers, and this network says probabilities of classes; leave it out')
-  recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
-    clip = one_clip.read(network, recording, pathlib.Path(folder), channel, path.name)
-    try:
-      raw, post = one_clip.traces(network, recording, clip, path.name)
-    finally:
-      if clip.crops is not None:
-        clip.crops.close()
+    clip, raw, post = one_clip.of_file(network, path, pathlib.Path(folder), channel)
   final = raw if post is None else post
   return Baseline(path, clip.seconds, network.targets, final.mean(axis=0, dtype=np.float64))
 

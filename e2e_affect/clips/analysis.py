@@ -10,7 +10,6 @@ from typing import Any
 from matplotlib.figure import Figure
 import numpy as np
 
-from data_prep.corpora.recording import Recording
 from e2e_affect.clips import clip_csv, formats, one_clip, sources
 from e2e_affect.clips.formats import table
 from e2e_affect.clips.network import Network
@@ -94,21 +93,16 @@ def analyse(clip: str | os.PathLike, network: Network, channel: int | None = Non
     DataError: the clip cannot be analysed.
   """
   path = pathlib.Path(clip)
-  recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
+  name = sources.safe(path.stem)
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
-    read = one_clip.read(network, recording, pathlib.Path(folder), channel, path.name)
-    try:
-      raw, post = one_clip.traces(network, recording, read, path.name)
-    finally:
-      if read.crops is not None:
-        read.crops.close()
+    read, raw, post = one_clip.of_file(network, path, pathlib.Path(folder), channel)
     ends = {} if post is None else band.ends(network.band, post, network.targets)
-    written = pathlib.Path(folder) / f'{recording.recording}.csv'
+    written = pathlib.Path(folder) / f'{name}.csv'
     clip_csv.write(written, read, network.targets, raw, post, ends, network.simulated)
     prediction = table.read_clip(written, network.targets, network.shows, network.layout.grid, path.resolve())
   found = read.face_found if read.crops is not None else np.ones(read.steps, np.float32)
   still = np.zeros_like(raw)
-  trace = lambda values: Trace(recording.recording, '', 'new', values, still, still[:, 0], found, network.layout.grid)
+  trace = lambda values: Trace(name, '', 'new', values, still, still[:, 0], found, network.layout.grid)
   arrays = network.traces(raw, post)
   if read.crops is not None:
     arrays['face_found'] = read.face_found

@@ -19,7 +19,7 @@ from data_prep.recordings import clip as clips
 from data_prep.recordings import who
 from data_prep.streams import speech
 from e2e_affect import streams
-from e2e_affect.clips import clip_csv, clip_files, clip_page, formats, out_folder
+from e2e_affect.clips import clip_csv, clip_files, clip_page, formats, out_folder, sources
 from e2e_affect.clips.baseline import Baseline
 from e2e_affect.clips.formats import table
 from e2e_affect.clips.network import Network
@@ -165,6 +165,30 @@ def read(
       watch=each,
       wanted=wanted,
     )
+
+
+def of_file(
+  network: Network, path: pathlib.Path, folder: pathlib.Path, channel: int | None
+) -> tuple[clips.Clip, np.ndarray, np.ndarray | None]:
+  """A file alone, of whose faces the largest counts: what the network was given, and raw and post-processed traces.
+
+  Args:
+    network: trained.
+    path: of sound, of picture, or of both.
+    folder: for the crops of the face; it must outlast what is returned.
+    channel: as in `analyse.analyse`.
+
+  Raises:
+    DataError: the file cannot be analysed.
+  """
+  recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
+  clip = read(network, recording, folder, channel, path.name)
+  try:
+    raw, post = traces(network, recording, clip, path.name)
+  finally:
+    if clip.crops is not None:
+      clip.crops.close()
+  return clip, raw, post
 
 
 def traces(

@@ -16,7 +16,7 @@ import shutil
 import numpy as np
 import soundfile
 
-from data_prep.core.errors import CheckpointError, DataError
+from data_prep.core.errors import CheckpointError, DataError, UserError
 from data_prep.corpora import own
 from data_prep.corpora.recording import Recording
 from data_prep.labels import label_files, ratings, resample
@@ -84,6 +84,18 @@ def of_bytes(content: bytes, rng: random.Random) -> bytes:
       data[place:place] = rng.randbytes(length)
     data = data or bytearray(1)
   return bytes(data)
+
+
+def refusals(name: str, check, count: int) -> int:
+  """How many of so many files with faults are refused; each refusal is one line."""
+  refused = 0
+  for number in range(count):
+    try:
+      check(random.Random(f'{name}:{number}'))
+    except UserError as e:
+      refused += 1
+      assert '\n' not in str(e)
+  return refused
 
 
 def of_text(content: bytes, rng: random.Random) -> bytes:

@@ -25,6 +25,7 @@ from e2e_affect.weights.tensors import Stored
 from tests import reference_networks as reference
 from tests.e2e_affect.weights.test_weight_files import refused, tiny, zip_of
 from tests.e2e_affect.weights.test_weights import huggingface_names, weights
+from tests.fuzz import kinds
 
 # Of a processor, where an attack would take minutes and a refusal takes less than one; and for all files together.
 SECONDS, MEGABYTES = 20, 200
@@ -433,32 +434,6 @@ def bases(folder, torch):
   return {name: folder / name for name in names}
 
 
-def mutated(content, rng):
-  """Cut, flipped, spliced, zeroed or stretched, somewhere."""
-  content = bytearray(content)
-  for _ in range(rng.choice((1, 1, 2, 8))):
-    place, length = rng.randrange(len(content)), rng.choice((1, 2, 4, 8, 64))
-    kind = rng.randrange(7)
-    if kind == 0:
-      del content[place:]
-    elif kind == 1:
-      content[place] ^= 1 << rng.randrange(8)
-    elif kind == 2:
-      content[place : place + length] = rng.randbytes(length)
-    elif kind == 3:
-      other = rng.randrange(len(content))
-      content[place : place + length] = content[other : other + length]
-    elif kind == 4:
-      content[place : place + length] = rng.choice((b'\0', b'\xff', b'\x7f')) * length
-    elif kind == 5:
-      del content[place : place + length]
-    else:
-      content[place:place] = rng.randbytes(length)
-    if not content:
-      return b'\0'
-  return bytes(content)
-
-
 def read_whole(path):
   """Reads every array of a file, as an import would that wanted it."""
   container = detect.container_of(path)
@@ -489,7 +464,7 @@ def test_damaged_weight_files_are_one_line(tmp_path, torch, name, count=150, see
   rng = random.Random(seed)
   seen = 0
   for _ in range(count):
-    path.write_bytes(mutated(whole, rng))
+    path.write_bytes(kinds.of_bytes(whole, rng))
     for look in (read_whole, detect.import_file, *([store.read] if name.startswith('stored') else [])):
       try:
         look(path)
