@@ -4,45 +4,58 @@
 
 The clips are real ones where `../shared/data` is there, else one of the embedded simulator's. The right box is that of
 the tracker in the clip as it is, where it is sure. A box is right that overlaps with it by more than 0.3. Hard cases
-are drawn from the same frames: turned in the plane of the picture, small, dark, partly covered.
+are drawn from the same frames: turned in the plane of the picture, small, dark, partly covered. A second table follows
+whole clips, turned, by the tracker with each detector that `--detector` knows.
 """
 
 import importlib.util
 import pathlib
 import tempfile
+import time
 
 import cv2
 import numpy as np
 
 from benchmarks import measure
-from data_prep.core import quiet  # noqa: F401, before TensorFlow
-from data_prep.face import people, tracker
+from data_prep.face import detectors, people, tracker
 from data_prep.media import video_track
 from data_prep.simulate import corpus
 
 CLIPS = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 _LONGER_SIDE = 640  # pixels, of the frames that are taken
 _SURE = 0.6  # confidence of the tracker
-_MTCNN_BOX = 0.78, 1.11  # width and height of MTCNN's box over the side of the cascade's
 _GREY = 110
 
 
-def frames(paths, each):
-  """(frame, [centre x, centre y, side] of the face) of each clip, `each` of them, evenly over the time."""
-  found = []
-  for path in paths:
-    face, of_clip = tracker.FaceTracker(), []
-    for frame in video_track.Video(path):
-      _, confidence, box = face.step(frame)
-      if confidence > _SURE:
-        x, y, side = box
-        scale = min(1.0, _LONGER_SIDE / max(frame.shape[:2]))
-        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
-        of_clip.append((small, scale * np.array([x + side / 2, y + side / 2, side])))
-      if len(of_clip) == 100:  # 4 s at 25 frames a second
-        break
-    found += [of_clip[int(i)] for i in np.linspace(0, len(of_clip) - 1, each)] if of_clip else []
-  return found
+def clip_of(path):
+  """(frame, [centre x, centre y, side] of the face) of the first 100 frames, 4 s, in which the tracker is sure."""
+  face, of_clip = tracker.FaceTracker(), []
+  for frame in video_track.Video(path):
+    _, confidence, box = face.step(frame)
+    if confidence > _SURE:
+      x, y, side = box
+      scale = min(1.0, _LONGER_SIDE / max(frame.shape[:2]))
+      small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
+      of_clip.append((small, scale * np.array([x + side / 2, y + side / 2, side])))
+    if len(of_clip) == 100:
+      break
+  return of_clip
+
+
+def followed(of_clip, degrees, detector):
+  """(frames with the right box, seconds of the processor) of a clip that is turned, by the tracker."""
+  x, y, _ = np.median([box for _, box in of_clip], axis=0)
+  matrix = cv2.getRotationMatrix2D((x, y), degrees, 1)
+  face, right, taken = tracker.FaceTracker(detector=detector), 0, 0.0
+  for frame, box in of_clip:
+    made = cv2.warpAffine(frame, matrix, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    begin = time.process_time()
+    _, _, found = face.step(made)
+    taken += time.process_time() - begin
+    if found is not None:
+      truth = np.append(matrix @ (box[0], box[1], 1), box[2])
+      right += tracker.overlap([found[0] + found[2] / 2, found[1] + found[2] / 2, found[2]], truth) > tracker.SAME_FACE
+  return right, taken
 
 
 def turned(degrees):
@@ -115,55 +128,48 @@ CASES = {
 }
 
 
-def detectors():
+def finders():
   """Name -> function of a frame, uint8 [H, W, 3] RGB, to boxes [centre x, centre y, side] in it."""
 
-  def of_cascade(cascade, size=tracker.WORK_SIZE, min_face=tracker.MIN_FACE, sides=(1,), lit=lambda grey: grey):
-    detector = tracker.Detector(min_face, cascade)
-
-    def detect(frame):
+  def by(detector, size=tracker.WORK_SIZE, mirrored=(False,), prepared=lambda grey: grey):
+    def find(frame):
       grey, scale = tracker.grey_image(frame, size)
       boxes = []
-      for side in sides:
-        found, _ = detector.find(lit(np.ascontiguousarray(grey[:, ::side])))
-        boxes += [np.array([x if side > 0 else grey.shape[1] - x, y, width]) / scale for x, y, width in found]
+      for mirror in mirrored:
+        seen = (frame[:, ::-1], grey[:, ::-1]) if mirror else (frame, grey)
+        found, _ = detector.find(*map(np.ascontiguousarray, (seen[0], prepared(seen[1]))))
+        boxes += [np.array([grey.shape[1] - x if mirror else x, y, side]) / scale for x, y, side in found]
       return boxes
 
-    return detect
+    return find
 
-  ours = of_cascade('frontalface_alt2')
-  profiles = of_cascade('profileface', sides=(1, -1))
-  found = {
-    'ours: frontalface_alt2': ours,
-    'the same, of several people': of_cascade('frontalface_alt2', people.WORK_SIZE, people.MIN_FACE, lit=people.lit),
-    'frontalface_default': of_cascade('frontalface_default'),
+  cascade = lambda name: by(detectors.Cascade(tracker.MIN_FACE, name))
+  ours = by(detectors.make(detectors.CASCADE, tracker.MIN_FACE))
+  profiles = by(detectors.Cascade(tracker.MIN_FACE, 'profileface'), mirrored=(False, True))
+  people_s = by(detectors.Cascade(people.MIN_FACE), people.WORK_SIZE, prepared=detectors.lit)
+  known = {
+    'cascade: frontalface_alt2': ours,
+    'the same, of several people': people_s,
+    'frontalface_default': cascade('frontalface_default'),
     'frontalface_alt2 and profileface': lambda frame: ours(frame) + profiles(frame),
   }
   if importlib.util.find_spec('skimage'):
     from skimage import data, feature
 
-    cascade = feature.Cascade(data.lbp_frontal_face_cascade_filename())
+    patterns = feature.Cascade(data.lbp_frontal_face_cascade_filename())
 
     def by_patterns(frame):
       grey, scale = tracker.grey_image(frame)
       smallest = max(24, round(tracker.MIN_FACE * min(grey.shape)))
-      boxes = cascade.detect_multi_scale(
-        grey, tracker.SCALE_FACTOR, 1, min_size=(smallest, smallest), max_size=grey.shape
+      boxes = patterns.detect_multi_scale(
+        grey, detectors.SCALE_FACTOR, 1, min_size=(smallest, smallest), max_size=grey.shape
       )
       return [np.array([b['c'] + b['width'] / 2, b['r'] + b['height'] / 2, b['width']]) / scale for b in boxes]
 
-    found['LBP cascade of scikit-image'] = by_patterns
+    known['LBP cascade of scikit-image'] = by_patterns
   if importlib.util.find_spec('mtcnn'):
-    import mtcnn
-
-    network = mtcnn.MTCNN()
-
-    def detect(frame):
-      rows = np.asarray(network.detect_faces(frame, output_type='numpy')).reshape(-1, 16)
-      return [np.array([x + w / 2, y + h / 2, np.sqrt(w * h / np.prod(_MTCNN_BOX))]) for _, x, y, w, h in rows[:, :5]]
-
-    found['MTCNN'] = detect
-  return found
+    known['mtcnn'] = by(detectors.make(detectors.MTCNN, tracker.MIN_FACE))
+  return known
 
 
 def score(detect, pictures, case):
@@ -184,8 +190,10 @@ def main(out, repeats, quick):
     if quick or not paths:
       corpus.simulate(folder, 3, 5, 0, 1)
       paths = sorted(pathlib.Path(folder).rglob('*.mp4'))[:1]
-    pictures = frames(paths, 1 if quick else 3)
-  known = detectors()
+    of_clips = [of_clip for path in paths if (of_clip := clip_of(path))]
+  each = 1 if quick else 3  # frames of a clip, evenly over the time
+  pictures = [of_clip[int(i)] for of_clip in of_clips for i in np.linspace(0, len(of_clip) - 1, each)]
+  known = finders()
   print(f'| of {len(pictures)} pictures, right boxes in % | {" | ".join(known)} |')
   print(f'|---{"|---" * len(known)}|')
   scores = {}
@@ -194,13 +202,25 @@ def main(out, repeats, quick):
     print(f'| {case} | {" | ".join(f"{100 * right:.0f}" for right, _ in scores[case].values())} |', flush=True)
   wrong = {name: np.mean([of[name][1] for of in scores.values()]) for name in known}
   print(f'| boxes beside the face, a picture | {" | ".join(f"{value:.2f}" for value in wrong.values())} |')
+  names = [name for name in detectors.DETECTORS if name == detectors.CASCADE or importlib.util.find_spec(name)]
+  frames = sum(map(len, of_clips))
+  print(f'| of {frames} frames of {len(of_clips)} clips, followed with the right box in % | {" | ".join(names)} |')
+  print(f'|---{"|---" * len(names)}|')
+  tracked = {}
+  for degrees in (0, 15, 30, 45):
+    totals = {name: np.sum([followed(of_clip, degrees, name) for of_clip in of_clips], axis=0) for name in names}
+    tracked[str(degrees)] = {name: round(float(right) / frames, 4) for name, (right, _) in totals.items()}
+    cells = (f'{100 * right / frames:.0f}, {1000 * taken / frames:.1f} ms' for right, taken in totals.values())
+    print(f'| turned by {degrees}° | {" | ".join(cells)} |', flush=True)
   sample = [frame for frame, _ in pictures[:: max(1, len(pictures) // 8)]]
   sides = [
     measure.Side(name, lambda detect=detect: [detect(frame) for frame in sample]) for name, detect in known.items()
   ]
   times = measure.alternate(sides, min(repeats, 5))
   shares = {case: {name: round(right, 4) for name, (right, _) in of.items()} for case, of in scores.items()}
-  row = measure.row(f'faces found in {len(sample)} pictures', times, items=(len(sample), 'pictures'), right=shares)
+  row = measure.row(
+    f'faces found in {len(sample)} pictures', times, items=(len(sample), 'pictures'), right=shares, followed=tracked
+  )
   measure.write(out, 'faces', [row], measure.peak(quick))
 
 

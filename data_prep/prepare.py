@@ -14,6 +14,7 @@ from data_prep import corpora
 from data_prep.core import cli
 from data_prep.core.errors import UserError
 from data_prep.corpora import settings
+from data_prep.face import detectors
 from data_prep.labels import gold_standard, label_files
 
 _HELP = 'help'
@@ -49,6 +50,12 @@ def _define_flags():
   flags.DEFINE_float('max_lost', settings.MAX_LOST, 'Share of steps without a face above which a recording is refused.')
   flags.DEFINE_integer(
     'channel', None, 'Channel of the sound, from 1; default: the mean of all, or the loudest.', lower_bound=1
+  )
+  flags.DEFINE_enum(
+    'detector',
+    detectors.CASCADE,
+    tuple(detectors.DETECTORS),
+    'Of faces: a cascade, or MTCNN, which finds turned and covered ones, too, and takes longer.',
   )
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
   flags.DEFINE_integer('jobs', None, 'Processes; default: one per core. 0: this one, without limits.')
@@ -90,6 +97,7 @@ def main() -> None:
     max_lost=values.max_lost,
     max_difference=values.max_difference,
     channel=values.channel,
+    detector=values.detector,
     allow_rejects=values.allow_rejects,
     jobs=values.jobs,
     max_minutes=values.max_minutes,

@@ -16,6 +16,7 @@ from absl import flags, logging
 
 from data_prep.core import cli
 from data_prep.core.errors import UserError, write_error
+from data_prep.face import detectors
 from e2e_affect.clips import formats
 from e2e_affect.run.log import ours_or_warning
 
@@ -51,6 +52,12 @@ def _define_flags():
     'Whose traces: largest, one face; all, every person; the number of a person, from 1 as they appear; or '
     'x,y,width,height in pixels, near where a face appears first.',
   )
+  flags.DEFINE_enum(
+    'detector',
+    None,
+    tuple(detectors.DETECTORS),
+    'Of faces: a cascade, or MTCNN, which finds turned and covered ones, too; default: as in the training.',
+  )
   cli.define_path('speakers', None, 'RTTM file that says who speaks when, by the numbers of --faces=all.')
   cli.define_path(
     'baseline', None, 'A neutral clip of the person in all others: values less its means are written, too.'
@@ -73,11 +80,11 @@ def main(*arguments) -> None:
   """Analyses the clips, or the stream of standard input, as the flags say."""
   logging.get_absl_handler().addFilter(ours_or_warning)
   if flags.FLAGS.stream:
-    of_files = ('out', 'embed', 'channel', 'format', 'speakers', 'baseline')
+    of_files = ('out', 'embed', 'channel', 'format', 'speakers', 'baseline', 'detector')
     if arguments or any(getattr(flags.FLAGS, name) for name in of_files) or flags.FLAGS.faces != 'largest':
       raise UserError(
         '--stream reads standard input and writes standard output; leave out --out, --embed, --channel, --format, '
-        '--faces, --speakers, --baseline and files'
+        '--faces, --speakers, --baseline, --detector and files'
       )
     from e2e_affect.clips import stream
 
@@ -105,7 +112,7 @@ def main(*arguments) -> None:
     flags.FLAGS.embed,
     flags.FLAGS.channel,
     flags.FLAGS.format,
-    who.wanted(flags.FLAGS.faces, flags.FLAGS.speakers),
+    who.wanted(flags.FLAGS.faces, flags.FLAGS.speakers, flags.FLAGS.detector),
     pathlib.Path(flags.FLAGS.baseline) if flags.FLAGS.baseline else None,
   )
 

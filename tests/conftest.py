@@ -22,6 +22,7 @@ import pytest
 
 from configs import fused
 from data_prep import streams
+from data_prep.face import detectors
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.shards import write
@@ -164,3 +165,16 @@ def face():
   image += np.random.default_rng(0).normal(0, 6, image.shape[:2])[..., None]
   image = cv2.GaussianBlur(image, (0, 0), 2.5)
   return cv2.resize(image.clip(0, 255).astype(np.uint8), (236, 236), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture
+def fixed_detector(monkeypatch):
+  """The name of a detector that finds the same box everywhere: centre (70, 60), side 80, in the grey picture."""
+
+  class Fixed:
+    def find(self, frame, grey):
+      return [np.array([70.0, 60.0, 80.0])], [True]
+
+  monkeypatch.setattr(detectors, 'DETECTORS', dict(detectors.DETECTORS))
+  detectors.register('fixed', lambda min_face: Fixed())
+  return 'fixed'

@@ -28,6 +28,7 @@ class Settings:
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     grid: of the labels and of the records.
     streams: names of what is stored of every recording.
+    detector: of faces, of `face.detectors.DETECTORS`.
     classes: categorical target -> names of its classes.
     target_ranges: (low, high) of targets on another scale than `label_range`.
   """
@@ -43,6 +44,7 @@ class Settings:
   channel: int | None = None
   grid: Grid = PAPER
   streams: tuple[str, ...] = STREAMS
+  detector: str = 'cascade'
   classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   target_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 

@@ -14,10 +14,11 @@ import numpy as np
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora import own
 from data_prep.corpora.recording import read_csv
+from data_prep.face import detectors
 from data_prep.face.cropping import FACE_SIZE
+from data_prep.face.detectors import MTCNN
 from data_prep.schema.grid import Grid, PAPER
 
-MTCNN = 'mtcnn'
 _BATCH = 50  # crops that MTCNN takes at once: 5 ms a crop; one at a time it needs 43 ms
 _ENLARGED = 4 * FACE_SIZE  # pixels: dlib's, mediapipe's and YuNet's networks expect a face in a photograph
 
@@ -70,12 +71,7 @@ def open_provider(source: str, grid: Grid = PAPER) -> Provider:
 
 
 def _mtcnn():
-  from data_prep.core import quiet  # noqa: F401
-
-  mtcnn = _import('mtcnn', f'--source={MTCNN}')
-  from importlib import metadata
-
-  detector = mtcnn.MTCNN()
+  detector = detectors.mtcnn()
 
   def find(name, crops, steps):
     del name
@@ -94,7 +90,7 @@ def _mtcnn():
         flush(k)
     return points
 
-  return Provider(f'{MTCNN} {metadata.version("mtcnn")}', find, sees_crops=True)
+  return Provider(f'{MTCNN} {detectors.versions(MTCNN)[MTCNN]}', find, sees_crops=True)
 
 
 def _per_crop(words, num_points, detect):

@@ -9,16 +9,14 @@ behind is lost until it is seen again.
 from collections.abc import Iterable, Iterator
 import dataclasses
 
-import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from data_prep.face import cropping, jpeg, likeness, tracker
+from data_prep.face import cropping, detectors, jpeg, likeness, tracker
 from data_prep.schema.grid import Grid, PAPER
 
 WORK_SIZE = 480  # pixels, as tracker.WORK_SIZE; faces of several people are smaller
 MIN_FACE = 1 / 12  # of the shorter side of the image
-DIM = 128  # level of the brightest hundredth of a frame, below which it is brightened for the cascade
 CROSSING = 0.1  # overlap of two faces from which on one may hide a part of the other
 HIDDEN = 0.2  # the same, from which on a face that is not found is hidden: cheek to cheek it is about 0.14
 RECOGNISED = 3  # sights of a face that comes, before it is taken for a person who left
@@ -74,8 +72,12 @@ class _Track:
 class PeopleTracker:
   """Follows all faces of a video, one frame at a time."""
 
-  def __init__(self) -> None:
-    self._detector = tracker.Detector(MIN_FACE)
+  def __init__(self, detector: str = detectors.CASCADE):
+    """
+    Args:
+      detector: name, of `detectors.DETECTORS`.
+    """
+    self._detector = detectors.make(detector, MIN_FACE)
     self._tracks: list[_Track] = []
     self._people: list[_Person] = []
     self._grey: np.ndarray | None = None
@@ -125,7 +127,7 @@ class PeopleTracker:
 
   def _detect(self, frame, grey, scale) -> None:
     """Confirms the faces that are followed, and begins to follow others."""
-    boxes, neighbours = self._detector.find(lit(grey))
+    boxes, sure = self._detector.find(frame, detectors.lit(grey))
     sights: dict[int, np.ndarray] = {}
 
     def sight(j):
@@ -150,7 +152,7 @@ class PeopleTracker:
         track = _Track(tracker.Face(boxes[j], grey))
         self._tracks.append(track)
         given[track] = j
-        if neighbours[j] >= tracker.SURE_NEIGHBOURS and not self._absent():
+        if sure[j] and not self._absent():
           self._name(track, sight(j))
     self._note_crossings()
     for track in [track for track in self._tracks if track.person is None and track in given]:
@@ -216,7 +218,10 @@ class PeopleTracker:
 
 
 def follow(
-  frames: Iterable[np.ndarray | None], grid: Grid = PAPER, crop: cropping.Crop = cropping.STORED
+  frames: Iterable[np.ndarray | None],
+  grid: Grid = PAPER,
+  crop: cropping.Crop = cropping.STORED,
+  detector: str = detectors.CASCADE,
 ) -> Iterator[tuple[np.ndarray | None, list[tuple[Sighting, bytes]]]]:
   """Follows all faces through a video; yields for each step its own frame, and who is seen in it with the crop's JPEG.
 
@@ -224,18 +229,13 @@ def follow(
     frames: as for `tracker.follow`.
     grid: of the frames.
     crop: what is cut out.
+    detector: name, of `detectors.DETECTORS`.
   """
-  people, per_step = PeopleTracker(), grid.pictures_per_step
+  people, per_step = PeopleTracker(detector), grid.pictures_per_step
   for i, frame in enumerate(frames):
     seen = people.step(frame)
     if i % per_step == per_step // 2:
       yield frame, [(sighting, jpeg.encode(_cut(frame, sighting.box, crop))) for sighting in seen]
-
-
-def lit(grey: np.ndarray) -> np.ndarray:
-  """A dim image brightened: OpenCV's cascades pass over windows whose grey levels deviate by less than 10."""
-  brightest = float(np.percentile(grey, 99))
-  return grey if brightest >= DIM else cv2.convertScaleAbs(grey, alpha=255 / max(brightest, 16))
 
 
 def _cut(frame, box, crop):

@@ -1,6 +1,6 @@
 """Finds and follows one face, frame by frame, with a confidence for every step.
 
-A Haar cascade finds the face now and then; between detections Lucas–Kanade flow carries the box. Preparation and
+A detector finds the face now and then; between detections Lucas–Kanade flow carries the box. Preparation and
 prediction use the same `FaceTracker`, so that a network sees at prediction what it saw in training.
 
 # NOTE(paper): the paper follows the face by MDNet, a network whose weights may not be redistributed, from the first
@@ -13,16 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_prep.face import cropping, jpeg
+from data_prep.face import cropping, detectors, jpeg
 from data_prep.schema.grid import Grid, PAPER
 
 WORK_SIZE = 320  # pixels, the longer side of the grey image in which faces are found and followed
 DETECT_EVERY = 12  # frames between two detections while all is well: detection costs as much as ten frames of flow
 RETRY_EVERY = 4  # frames between two detections while searching, or after one that found nothing
 MIN_FACE = 1 / 9  # of the shorter side of the image
-SCALE_FACTOR = 1.15  # of the cascade's pyramid
-MIN_NEIGHBOURS = 3  # windows of the cascade that must agree before it is a candidate
-SURE_NEIGHBOURS = 8  # from here on one detection is enough; fewer wait for a second detection at the same place
 SAME_FACE = 0.3  # intersection over union above which two boxes are the same face
 MAX_FAILURES = 5  # detections in a row that find nothing before the face is given up
 NUM_POINTS = 40  # corners that the flow follows
@@ -34,9 +31,13 @@ TRUST = 0.4  # share of the difference to a detection that is corrected: flow is
 CORRECTION = 0.2  # share of the rest of that correction that a frame moves the box by, so that it does not jump
 REVISION = 2  # of the tracker: raise it when the same file gets other crops, so that earlier shards are made anew
 
-PARAMETERS = cropping.PARAMETERS | {
-  name.lower(): value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, (int, float))
-}
+PARAMETERS = (
+  cropping.PARAMETERS
+  | detectors.PARAMETERS
+  | {
+    name.lower(): value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, (int, float))
+  }
+)
 
 _FLOW: dict[str, Any] = dict(
   nextPts=None, winSize=(15, 15), maxLevel=3, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
@@ -44,7 +45,11 @@ _FLOW: dict[str, Any] = dict(
 
 
 def follow(
-  frames: Iterable[np.ndarray | None], first_box=None, grid: Grid = PAPER, crop: cropping.Crop = cropping.STORED
+  frames: Iterable[np.ndarray | None],
+  first_box=None,
+  grid: Grid = PAPER,
+  crop: cropping.Crop = cropping.STORED,
+  detector: str = detectors.CASCADE,
 ) -> Iterator[tuple[np.ndarray | None, bytes, float, tuple | None]]:
   """Follows the face through a video; yields for each step its own frame, the crop's JPEG, the confidence, the box.
 
@@ -55,8 +60,9 @@ def follow(
     first_box: (x, y, width, height) in the first frame, or None.
     grid: of the frames.
     crop: what is cut out.
+    detector: name, of `detectors.DETECTORS`.
   """
-  tracker, last, per_step = FaceTracker(first_box, crop), None, grid.pictures_per_step
+  tracker, last, per_step = FaceTracker(first_box, crop, detector), None, grid.pictures_per_step
   for i, frame in enumerate(frames):
     face, confidence, box = tracker.step(frame)
     if i % per_step != per_step // 2:
@@ -64,27 +70,6 @@ def follow(
     if face is not last:
       last, data = face, jpeg.encode(face)
     yield frame, data, confidence, box
-
-
-class Detector:
-  """A cascade that comes with OpenCV."""
-
-  def __init__(self, min_face=MIN_FACE, cascade='frontalface_alt2'):
-    """
-    Args:
-      min_face: of the shorter side of the image, the smallest face.
-      cascade: its name.
-    """
-    self._cascade = cv2.CascadeClassifier(f'{cv2.data.haarcascades}haarcascade_{cascade}.xml')
-    self._min_face = min_face
-
-  def find(self, grey):
-    """Boxes [centre x, centre y, side] of the cascade, and how many of its windows agree on each."""
-    smallest = max(20, round(self._min_face * min(grey.shape)))
-    found, neighbours = self._cascade.detectMultiScale2(
-      grey, scaleFactor=SCALE_FACTOR, minNeighbors=MIN_NEIGHBOURS, minSize=(smallest, smallest)
-    )
-    return [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found], neighbours
 
 
 class Face:
@@ -168,13 +153,14 @@ class FaceTracker:
   With several faces it keeps to the one in the first box; without a box, to the largest.
   """
 
-  def __init__(self, first_box=None, crop=cropping.STORED):
+  def __init__(self, first_box=None, crop=cropping.STORED, detector=detectors.CASCADE):
     """
     Args:
       first_box: (x, y, width, height) of the face in the first frame, pixels; None: the largest face found.
       crop: `cropping.Crop`, what is cut out.
+      detector: name, of `detectors.DETECTORS`.
     """
-    self._detector = Detector()
+    self._detector = detectors.make(detector, MIN_FACE)
     self._first_box = first_box
     self._face: Face | None = None
     self._candidate = None  # a doubtful detection that waits for a second
@@ -201,7 +187,7 @@ class FaceTracker:
     grey, scale = grey_image(frame)
     confidence = 1.0
     if self._first_box is not None:
-      self._begin([value * scale for value in self._first_box], grey)
+      self._begin([value * scale for value in self._first_box], frame, grey)
       self._first_box = None
     else:
       if self._face is not None:
@@ -211,7 +197,7 @@ class FaceTracker:
           confidence = 1.0  # of another face, if one is found in this frame already
       self._wait -= 1
       if self._wait < 0:
-        self._detect(grey)
+        self._detect(frame, grey)
     self._grey = grey
     if self._face is None:
       return self._crop, 0.0, None
@@ -224,11 +210,11 @@ class FaceTracker:
     self._crop = cropping.cut(frame, x, y, side, self._cut_out)
     return self._crop, float(confidence), (float(x - side / 2), float(y - side / 2), float(side))
 
-  def _begin(self, first_box, grey) -> None:
-    """Begins with the cascade's box of the given face, as one drawn by hand may be wider; else with the given."""
+  def _begin(self, first_box, frame, grey) -> None:
+    """Begins with the detector's box of the given face, as one drawn by hand may be wider; else with the given."""
     x, y, width, height = first_box
     given = np.array([x + width / 2, y + height / 2, (width + height) / 2])
-    agreeing = [box for box in self._detector.find(grey)[0] if overlap(box, given) > SAME_FACE]
+    agreeing = [box for box in self._detector.find(frame, grey)[0] if overlap(box, given) > SAME_FACE]
     box = max(agreeing, key=lambda box: overlap(box, given), default=given)
     self._face = Face(box, grey, failures=0 if agreeing else 1)
     self._wait = DETECT_EVERY if agreeing else RETRY_EVERY
@@ -238,18 +224,16 @@ class FaceTracker:
     self._face = self._candidate = None
     self._wait = 0
 
-  def _detect(self, grey) -> None:
+  def _detect(self, frame, grey) -> None:
     """Looks for faces; confirms, corrects, or begins to doubt the box."""
-    boxes, neighbours = self._detector.find(grey)
+    boxes, sure = self._detector.find(frame, grey)
     self._wait = RETRY_EVERY
     if self._face is None:
       if not boxes:
         self._candidate = None
         return
       best = max(range(len(boxes)), key=lambda i: boxes[i][2])
-      if neighbours[best] >= SURE_NEIGHBOURS or (
-        self._candidate is not None and overlap(boxes[best], self._candidate) > SAME_FACE
-      ):
+      if sure[best] or (self._candidate is not None and overlap(boxes[best], self._candidate) > SAME_FACE):
         self._face, self._candidate = Face(boxes[best], grey), None
         self._wait = DETECT_EVERY
       else:

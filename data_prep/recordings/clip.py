@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.core.errors import DataError
 from data_prep.corpora.recording import read_box, Recording
-from data_prep.face import cropping, jpeg, people, tracker
+from data_prep.face import cropping, detectors, jpeg, people, tracker
 from data_prep.media import audio_track, video_track
 from data_prep.recordings import lengths, who
 from data_prep.schema.grid import Grid, LENGTH_SLACK_SECONDS, PAPER
@@ -158,7 +158,7 @@ def read(
     crop: that the network takes.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     watch: called with the frame of every step, or None where nothing is shown, in order.
-    wanted: whose face, and who speaks.
+    wanted: whose face, found by what, and who speaks.
 
   Raises:
     DataError: a file is bad, neither sound nor picture is in it, the lengths of two files differ, no step is begun, or
@@ -221,13 +221,14 @@ def read(
 def _follow(frames, recording, spool, grid, crop, wanted) -> dict[int, _Spool]:
   """Person -> spool, in the order of appearance; of the largest face alone it is one."""
   first_box = read_box(recording.boxes) if recording.boxes else None
+  detector = wanted.detector or detectors.CASCADE
   if wanted.faces == who.LARGEST:
     spools = {1: _Spool(spool / 'crops', crop)}
-    for _, data, confidence, box in tracker.follow(frames, first_box, grid, crop):
+    for _, data, confidence, box in tracker.follow(frames, first_box, grid, crop, detector):
       spools[1].add(data, confidence, box)
     return spools
   spools = {}
-  for step, (_, seen) in enumerate(people.follow(frames, grid, crop)):
+  for step, (_, seen) in enumerate(people.follow(frames, grid, crop, detector)):
     for sighting, data in seen:
       number = sighting.person
       if number not in spools:

@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 
 from data_prep.core.errors import DataError
-from data_prep.face import cropping, jpeg, tracker
+from data_prep.face import cropping, detectors, jpeg, tracker
 from data_prep.media import audio_track, clock, containers, video_track
 from data_prep.schema.grid import Grid
 
@@ -94,7 +94,16 @@ class Live:
     lost: packets that could not be decoded, so far; silence, or the picture before, takes their place.
   """
 
-  def __init__(self, source: Source, kind: str, grid: Grid, *, picture: bool, crop: cropping.Crop = cropping.STORED):
+  def __init__(
+    self,
+    source: Source,
+    kind: str,
+    grid: Grid,
+    *,
+    picture: bool,
+    crop: cropping.Crop = cropping.STORED,
+    detector: str = detectors.CASCADE,
+  ):
     """
     Args:
       source: of the container's bytes.
@@ -102,6 +111,7 @@ class Live:
       grid: of the steps.
       picture: whether faces are wanted.
       crop: of the faces.
+      detector: of the faces.
 
     Raises:
       DataError: it is no container that can be read while it comes in, or has neither sound nor, if it is wanted, a
@@ -127,7 +137,7 @@ class Live:
     starts = {s.type: float(s.start_time * s.time_base) for s in self._tracks() if s.start_time is not None}
     self._origin = clock.common_origin(starts)
     self._ear: Any = _Ear(grid) if self.hears else None
-    self._eye: Any = _Eye(grid, crop, self._picture) if self.sees else None
+    self._eye: Any = _Eye(grid, tracker.FaceTracker(crop=crop, detector=detector), self._picture) if self.sees else None
 
   def _tracks(self):
     return [stream for stream in (self._sound, self._picture) if stream is not None]
@@ -259,9 +269,9 @@ class _Eye:
     seconds: that were seen: where the last picture begins, and at the end, where it ends.
   """
 
-  def __init__(self, grid, crop, stream):
+  def __init__(self, grid, follower, stream):
     stream.codec_context.options = {'max_pixels': str(containers.MAX_PIXELS)}
-    self._grid, self._stream, self._tracker = grid, stream, tracker.FaceTracker(crop=crop)
+    self._grid, self._stream, self._tracker = grid, stream, follower
     self._frame = None
     self._size = (0, 0)
     self._pictures = 0  # that the tracker took

@@ -18,21 +18,23 @@ class Wanted:
     faces: 'largest', one face, which may be another person's after a cut; 'all'; or one person: the number, from 1 in
       the order of appearance, or a box (x, y, width, height), pixels, near where the face appears first.
     speakers: RTTM file that says who speaks, by the people's numbers; None: the sound is everybody's.
+    detector: of faces, of `face.detectors.DETECTORS`; None: the network's own.
   """
 
   faces: str | int | Box = LARGEST
   speakers: pathlib.Path | None = None
+  detector: str | None = None
 
 
-def wanted(faces: str, speakers: str | None) -> Wanted:
-  """What the flags `--faces` and `--speakers` say.
+def wanted(faces: str, speakers: str | None, detector: str | None = None) -> Wanted:
+  """What the flags `--faces`, `--speakers` and `--detector` say.
 
   Raises:
     UserError: `--faces` is none of what it may be, or there are speakers without people.
   """
   if faces == LARGEST and speakers:
     raise UserError(f'--speakers={speakers} says who speaks by the numbers of people; give --faces=all, or a number')
-  return Wanted(_faces(faces), pathlib.Path(speakers) if speakers else None)
+  return Wanted(_faces(faces), pathlib.Path(speakers) if speakers else None, detector)
 
 
 def _faces(text):

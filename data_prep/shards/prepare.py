@@ -18,7 +18,7 @@ from data_prep.core import atomic, cli, lock, pool
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import with_spread
 from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, MAX_MINUTES, Settings
-from data_prep.face import tracker
+from data_prep.face import detectors, tracker
 from data_prep.labels import gold_standard as gold_standards
 from data_prep.labels import label_files
 from data_prep.recordings import assemble
@@ -61,6 +61,7 @@ def prepare(
   max_lost: float = MAX_LOST,
   max_difference: float | None = None,
   channel: int | None = None,
+  detector: str = detectors.CASCADE,
   allow_rejects: bool = False,
   jobs: int | None = None,
   max_minutes: float = MAX_MINUTES,
@@ -82,6 +83,7 @@ def prepare(
     max_difference: seconds by which labels, sound and picture may differ in length; the longer ones are cut. None:
       0.12, or one step where that is longer.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+    detector: of faces, of `detectors.DETECTORS`.
     allow_rejects: return normally even if recordings were refused.
     jobs: processes; None: one per core. 0 works in this process, which a decoder that crashes then takes along.
     max_minutes: of the processor's time above which a recording is refused; by the clock it may take twice as long.
@@ -96,7 +98,7 @@ def prepare(
   found = corpora.read(corpus, source, split=chosen, label_range=label_range, targets=targets)
   if spread:
     found = with_spread(found)
-  settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel)
+  settings = _settings(found, gold_standard, labels, max_lost, max_difference, channel, detector)
   if jobs is not None and jobs < 0:
     raise UserError(f'--jobs={jobs}; expected at least 1, or 0 to work in this process')
   if not max_minutes > 0:
@@ -157,7 +159,7 @@ def prepare(
   return Result(manifest=manifest, summaries=summaries, rejects=rejects, absent=found.absent)
 
 
-def _settings(found, recipe, labels, max_lost, max_difference, channel) -> Settings:
+def _settings(found, recipe, labels, max_lost, max_difference, channel, detector) -> Settings:
   """How the corpus is prepared; raises UserError where an argument has no meaning."""
   if recipe not in gold_standards.RECIPES:
     raise UserError(f'--gold_standard={recipe}; expected one of {", ".join(gold_standards.RECIPES)}')
@@ -182,6 +184,7 @@ def _settings(found, recipe, labels, max_lost, max_difference, channel) -> Setti
     labels=labels,
     grid=found.grid,
     streams=tuple(found.streams),
+    detector=detector,
     classes=found.classes,
     target_ranges=found.target_ranges,
   )
@@ -198,18 +201,19 @@ def _parameters(corpus, settings, simulated) -> dict:
   """All that the bytes depend on beside the files; no path, so that the same data made elsewhere is the same."""
   chosen, pictures = dataclasses.asdict(settings), settings.grid.pictures_per_step
   # What was prepared before there was a choice stays valid.
-  for name in ('channel', 'grid', 'streams'):
+  for name in ('channel', 'grid', 'streams', 'detector'):
     if getattr(settings, name) == getattr(Settings, name):
       del chosen[name]
   for name in ('classes', 'target_ranges'):
     if not chosen[name]:
       del chosen[name]
+  versions = detectors.versions(settings.detector)
   parameters = {
     'corpus': corpus,
     **({'simulated': True} if simulated else {}),
     **chosen,
     'faces': tracker.PARAMETERS | ({'pictures_per_step': pictures} if pictures > 1 else {}),
-    'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__},
+    'versions': {'av': av.__version__, 'opencv': cv2.__version__, 'soxr': soxr.__version__} | versions,
   }
   return json.loads(json.dumps(parameters))  # as it will be read back: lists, no tuples
 

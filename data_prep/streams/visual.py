@@ -58,11 +58,11 @@ class Visual:
     if recording.frames is not None:
       pictures = picture_folder.Pictures(path, recording.frames, settings.grid)
       cut_out = isinstance(recording.frames, pathlib.Path)
-      return _cut_out(pictures, settings.grid) if cut_out else _followed(pictures, first_box, settings.grid)
+      return _cut_out(pictures, settings.grid) if cut_out else _followed(pictures, first_box, settings)
     # A sound file has no picture but perhaps a cover: as in a prediction, the sound counts alone.
     if recording.audio is None and audio_track.has_audio(path) and not video_track.has_video(path):
       return None
-    return _followed(video_track.Video(path, settings.grid, max_lost=tracks.MAX_LOST_LEARNT), first_box, settings.grid)
+    return _followed(video_track.Video(path, settings.grid, max_lost=tracks.MAX_LOST_LEARNT), first_box, settings)
 
   def cut(self, recording: Recording, track: Faces | None, seconds: float, settings: Settings) -> dict[str, Any]:
     """See `Stream`.
@@ -83,9 +83,9 @@ class Visual:
     return {'face': track.crops[:steps], 'face_found': found}
 
 
-def _followed(video, first_box, grid) -> Faces:
+def _followed(video, first_box, settings) -> Faces:
   crops, found = [], []
-  for _, data, confidence, _ in tracker.follow(video, first_box, grid):
+  for _, data, confidence, _ in tracker.follow(video, first_box, settings.grid, detector=settings.detector):
     crops.append(data)
     found.append(confidence)
   return Faces(start=video.start, end=video.end, fps=video.fps, notes=video.notes, crops=crops, found=found)

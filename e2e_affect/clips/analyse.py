@@ -39,7 +39,7 @@ def analyse(
     embed: whether a clip lies inside its page, not beside it.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     further: names of formats in which traces are written, too; see `formats`.
-    wanted: whose faces, and who speaks.
+    wanted: whose faces, found by what, and who speaks.
     neutral: a calm clip of the person in all others, whose means are taken from their values; None: no such thing.
 
   Returns:
@@ -61,7 +61,7 @@ def analyse(
   found = sources.find(arguments, out, cli.say)
   if network.simulated:
     cli.warn(SIMULATED)
-  baseline = None if neutral is None else _baseline(network, neutral, channel)
+  baseline = None if neutral is None else _baseline(network, neutral, channel, wanted.detector)
   with out_folder.held(out):
     refused = rejects.read(out)
     own_index = _check_index(out, len(found) > 1)
@@ -117,12 +117,12 @@ def _analyse(network, places, out, embed, channel, further, wanted, baseline, re
   return summaries
 
 
-def _baseline(network, path, channel) -> Baseline:
+def _baseline(network, path, channel, detector) -> Baseline:
   """What the network says of a neutral clip; of several faces it takes the largest."""
   if network.shows != 'numbers':
     raise UserError('--baseline subtracts numbers, and this network says probabilities of classes; leave it out')
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
-    clip, raw, post = one_clip.of_file(network, path, pathlib.Path(folder), channel)
+    clip, raw, post = one_clip.of_file(network, path, pathlib.Path(folder), channel, detector)
   final = raw if post is None else post
   return Baseline(path, clip.seconds, network.targets, final.mean(axis=0, dtype=np.float64))
 

@@ -30,7 +30,7 @@ def steps(network: OnlineNetwork, source: live.Source) -> Iterator[live.Step]:
   # Two steps at once: enough to see two frames of every kind of file. It delays no line by more than a step.
   kind = pcm.container_of(source.peek(2 * wanted))
   if kind:
-    container = live.Live(source, kind, network.grid, picture=network.sees)
+    container = live.Live(source, kind, network.grid, picture=network.sees, detector=network.detector)
     if not (network.hears and container.hears or network.sees and container.sees):
       raise DataError(f'standard input is {kind} file without {_wanted(network)}, which the network takes')
     yield from container

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from data_prep.core.errors import UserError
-from data_prep.face import cropping
+from data_prep.face import cropping, detectors
 from e2e_affect import heads, streams
 from e2e_affect.clips import arrays
 from e2e_affect.clips.signals import ClipSignals
@@ -87,6 +87,11 @@ class Network:
   def crop(self) -> cropping.Crop:
     """What it sees of a frame."""
     return cropping.STORED
+
+  @property
+  def detector(self) -> str:
+    """That found the faces of its training; one of `data_prep.face.detectors`."""
+    return str((self.about.get('dataset') or {}).get('preparation', {}).get('detector', detectors.CASCADE))
 
   @property
   def origin(self) -> origin.Origin:

@@ -1,6 +1,7 @@
 """One clip, from its files to its results."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -148,6 +149,8 @@ def read(
   wanted: who.Wanted = who.Wanted(),  # noqa: B008, it is frozen
 ) -> clips.Clip:
   """Reads of a clip what a network takes; arguments as `analyse`, errors as `data_prep.recordings.clip.read`."""
+  sees = any(stream.picture for stream in streams.of(network.config.model))
+  detector = wanted.detector or network.detector
   with tqdm.tqdm(desc=f'{label}: reading', unit=' steps', leave=False, disable=not sys.stderr.isatty()) as bar:
 
     def each(frame):
@@ -155,20 +158,23 @@ def read(
       if watch is not None:
         watch(frame)
 
-    return clips.read(
+    clip = clips.read(
       recording,
       spool,
-      picture=any(stream.picture for stream in streams.of(network.config.model)),
+      picture=sees,
       grid=network.layout.grid,
       crop=network.crop,
       channel=channel,
       watch=each,
-      wanted=wanted,
+      wanted=dataclasses.replace(wanted, detector=detector),
     )
+  if sees and detector != network.detector:
+    clip.notes.append(f'faces are found by {detector} in place of {network.detector}')
+  return clip
 
 
 def of_file(
-  network: Network, path: pathlib.Path, folder: pathlib.Path, channel: int | None
+  network: Network, path: pathlib.Path, folder: pathlib.Path, channel: int | None, detector: str | None = None
 ) -> tuple[clips.Clip, np.ndarray, np.ndarray | None]:
   """A file alone, of whose faces the largest counts: what the network was given, and raw and post-processed traces.
 
@@ -177,12 +183,13 @@ def of_file(
     path: of sound, of picture, or of both.
     folder: for the crops of the face; it must outlast what is returned.
     channel: as in `analyse.analyse`.
+    detector: of faces; None: the network's own.
 
   Raises:
     DataError: the file cannot be analysed.
   """
   recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
-  clip = read(network, recording, folder, channel, path.name)
+  clip = read(network, recording, folder, channel, path.name, wanted=who.Wanted(detector=detector))
   try:
     raw, post = traces(network, recording, clip, path.name)
   finally:
@@ -260,6 +267,7 @@ def _about(network, wanted) -> dict:
       'device': jax.devices()[0].device_kind,
       'chunk_seconds': network.config.evaluate_chunk_seconds,
       'faces': wanted.faces,
+      'detector': wanted.detector or network.detector,
       'speakers': str(wanted.speakers.resolve()) if wanted.speakers else None,
     },
     'commit': version.commit(),

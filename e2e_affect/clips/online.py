@@ -38,6 +38,7 @@ class OnlineNetwork:
     ahead: L, steps of sound that must follow a step before it can be predicted; 0 of a network that does not hear.
     grid: of the sound and the steps.
     hears, sees: what the network takes.
+    detector: of the faces.
   """
 
   def __init__(self, network: Network, statistics: tuple[float, float] | None = None):
@@ -52,7 +53,7 @@ class OnlineNetwork:
     """
     options, self.grid = network.config.model.speech, network.layout.grid
     per_step = self.grid.samples_per_step
-    own = streams.of(network.config.model)
+    own, self.detector = streams.of(network.config.model), network.detector
     self.hears, self.sees = any(s.track and not s.picture for s in own), any(s.picture for s in own)
     if network.shows != 'numbers' or network.config.head != 'regression':
       raise UserError(

@@ -154,11 +154,14 @@ def test_sources_that_are_none(tmp_path, monkeypatch):
   (tmp_path / 'x.onnx').write_bytes(b'no network')
   with pytest.raises(UserError, match='no YuNet model'):
     landmark_providers.open_provider(str(tmp_path / 'x.onnx'))
-  for name, library in (('x.dat', 'dlib'), ('x.task', 'mediapipe'), ('mtcnn', 'mtcnn')):
+  for name, library in (('x.dat', 'dlib'), ('x.task', 'mediapipe')):
     (tmp_path / name).write_bytes(b'')
     monkeypatch.setitem(sys.modules, library, None)  # as if it were not installed
     with pytest.raises(UserError, match=f'pip install {library}'):
-      landmark_providers.open_provider('mtcnn' if name == 'mtcnn' else str(tmp_path / name))
+      landmark_providers.open_provider(str(tmp_path / name))
+  monkeypatch.setitem(sys.modules, 'mtcnn', None)
+  with pytest.raises(UserError, match=r"mtcnn: not installed; `pip install 'e2e_affect\[landmarks\]'` brings it"):
+    landmark_providers.open_provider('mtcnn')
 
 
 CROP = np.full((96, 96, 3), 100, np.uint8)

@@ -334,6 +334,18 @@ def test_a_channel_and_a_quiet_sound_get_into_the_records(tmp_path):
     prepare.prepare(corpus='csv', source=source, out=tmp_path / '3', channel=3, jobs=0)
 
 
+def test_the_detector_is_in_the_manifest_and_another_one_gives_other_crops(tmp_path, face, fixed_detector):
+  clips.write_clip(tmp_path / 'a.mp4', [face] * 25, sound=clips.tone(1, 16_000), rate=16_000, sound_codec='aac')
+  source, found = own_corpus(tmp_path, 'a,a,train,a.mp4,,'), []
+  for detector in ('cascade', fixed_detector):
+    result = prepare.prepare(corpus='csv', source=source, out=tmp_path / 'out', detector=detector, jobs=0)
+    found.append((result.manifest.preparation.get('detector'), read_back(tmp_path / 'out', 'a')['face'][0]))
+  # What was prepared without a choice stays valid.
+  assert [name for name, _ in found] == [None, fixed_detector] and found[0][1] != found[1][1]
+  with pytest.raises(UserError, match='--detector=eye; expected one of cascade, mtcnn'):
+    prepare.prepare(corpus='csv', source=source, out=tmp_path / 'none', detector='eye', jobs=0)
+
+
 def test_an_exception_is_a_row_of_the_rejects_and_not_the_end(tmp_path, monkeypatch):
   for name in ('good', 'odd'):
     soundfile.write(tmp_path / f'{name}.wav', clips.tone(1, 16_000), 16_000)

@@ -9,7 +9,7 @@ import soundfile
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.recordings import who
-from e2e_affect.clips import analyse, convert
+from e2e_affect.clips import analyse, convert, network
 from tests import clips
 from tests.data_prep.recordings.test_people import TURNS, two_people
 from tests.e2e_affect.clips.test_predict import column, rows
@@ -69,6 +69,21 @@ def test_each_person_has_a_table(duo, tmp_path, capsys):
   (tmp_path / tables[0]).write_text('mine')
   with pytest.raises(DataError, match='duo.person1.csv: is there already and no result of this program, or changed'):
     analysed(duo, tmp_path, 'all')
+
+
+def test_faces_are_found_as_in_the_training_or_by_the_detector_that_is_named(duo, tmp_path, fixed_detector):
+  cascade = small_network('speech', 'visual')
+  fixed = network.Network(
+    cascade.config, cascade.variables, cascade.about | {'dataset': {'preparation': {'detector': fixed_detector}}}
+  )
+  assert (cascade.detector, fixed.detector) == ('cascade', fixed_detector)
+  seen = {}
+  for name, of, asked in (('own', fixed, None), ('named', cascade, fixed_detector), ('default', cascade, None)):
+    (content,) = analyse.analyse(of, [str(duo)], tmp_path / name, wanted=who.wanted('largest', None, asked))
+    seen[name] = content['settings']['detector'], content['targets'], content['notes']
+  assert seen['own'] == (fixed_detector, seen['named'][1], [])
+  assert seen['named'] == (fixed_detector, seen['own'][1], ['faces are found by fixed in place of cascade'])
+  assert seen['default'][0] == 'cascade' and seen['default'][1:] != seen['own'][1:]
 
 
 @pytest.mark.slow
