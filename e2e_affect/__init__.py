@@ -33,11 +33,8 @@ def analyse(clip, network, channel=None):
       talk.plot()
       talk.write('eaf', 'for_elan')
 
-  Shapes, units and errors: see `e2e_affect.clips.analysis`. A network of a simulated corpus says so in a warning.
+  Shapes, units and errors: see `e2e_affect.clips.analysis`.
   """
   from e2e_affect.clips import analysis
-  from e2e_affect.run import origin
 
-  if network.simulated:
-    warnings.warn(origin.SIMULATED, stacklevel=2)
   return analysis.analyse(clip, network, channel)

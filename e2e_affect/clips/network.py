@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import functools
-import warnings
 
 import jax
 import ml_collections
@@ -106,7 +105,7 @@ class Network:
   def __call__(
     self, *, audio: np.ndarray | None = None, faces: np.ndarray | None = None, face_found: np.ndarray | None = None
   ) -> dict[str, np.ndarray]:
-    """Predicts a whole recording; warns where the network is `simulated`.
+    """Predicts a whole recording.
 
     Args:
       audio: [N] mono at the rate of `layout.grid` (the paper's: 16 kHz), int16, or float with full scale at 1 (up to 16
@@ -125,8 +124,6 @@ class Network:
       ValueError: an array has another shape or type; a modality that the network needs is missing; one that it has no
         part for is given; or `face_found` comes without `faces`.
     """
-    if self.simulated:
-      warnings.warn(origin.SIMULATED, stacklevel=2)
     given = {'audio': audio, 'faces': faces, 'face_found': face_found}
     raw = self.predict(arrays.signals(given, self.config.model, self.layout))
     return self.traces(raw, self.postprocess(raw))

@@ -244,8 +244,6 @@ def test_a_network_of_drawings_says_so_in_all_that_it_writes(tmp_path, capsys):
     assert f'<b>Not about people:</b> {origin.SIMULATED}.' in text and 'nobody: voices and faces drawn' in text
     assert re.search(r'\.warning \{[^}]*color: var\(--alarm\)', text) and '--alarm: #c00000' in text  # red
   assert (tmp_path / 'out' / 'index.html').read_text().count('by a network of drawings, not of people</td>') == 2
-  with pytest.warns(UserWarning, match='learnt from a simulated corpus'):
-    network(audio=np.ones(700, np.int16))
   # The field of an export, or the data set where an older one lacks the field.
   folder = tmp_path / 'net'
   exported.save(network, folder)
