@@ -25,16 +25,18 @@ def load(folder):
   return loaded
 
 
-def analyse(clip, network, channel=None):
+def analyse(clip, network, channel=None, faces='largest', speakers=None):
   """Analyses a clip; nothing is written.
 
       talk = e2e_affect.analyse('talk.mp4', network)
       talk.traces  # a pandas table, or arrays: time, arousal, valence, …
       talk.plot()
       talk.write('eaf', 'for_elan')
+      for one in e2e_affect.analyse('talk.mp4', network, faces='all'):
+        one.person, one.traces
 
   Shapes, units and errors: see `e2e_affect.clips.analysis`.
   """
   from e2e_affect.clips import analysis
 
-  return analysis.analyse(clip, network, channel)
+  return analysis.analyse(clip, network, channel, faces, speakers)

@@ -26,12 +26,13 @@ class Wanted:
   detector: str | None = None
 
 
-def wanted(faces: str, speakers: str | None, detector: str | None = None) -> Wanted:
-  """What the flags `--faces`, `--speakers` and `--detector` say.
+def wanted(faces: str | int | Box, speakers: str | None, detector: str | None = None) -> Wanted:
+  """What the flags `--faces`, `--speakers` and `--detector` say; in a notebook faces may be a number or a box, too.
 
   Raises:
     UserError: `--faces` is none of what it may be, or there are speakers without people.
   """
+  faces = ','.join(map(str, faces)) if isinstance(faces, (tuple, list)) else str(faces)
   if faces == LARGEST and speakers:
     raise UserError(f'--speakers={speakers} says who speaks by the numbers of people; give --faces=all, or a number')
   return Wanted(_faces(faces), pathlib.Path(speakers) if speakers else None, detector)

@@ -10,7 +10,6 @@ import numpy as np
 from data_prep.core import atomic, cli
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
 from data_prep.recordings import who
-from e2e_affect import streams
 from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
 from e2e_affect.clips.baseline import Baseline
 from e2e_affect.clips.network import Network
@@ -54,10 +53,7 @@ def analyse(
   """
   out = pathlib.Path(out)
   formats.check(further, network.targets, network.shows)
-  if wanted.faces != who.LARGEST and not any(stream.picture for stream in streams.of(network.config.model)):
-    raise UserError(
-      f'--faces is for networks that see, and this is a {" + ".join(network.modalities)} network; leave it out'
-    )
+  one_clip.check_sees(network, wanted)
   found = sources.find(arguments, out, cli.say)
   if network.simulated:
     cli.warn(SIMULATED)
@@ -122,7 +118,8 @@ def _baseline(network, path, channel, detector) -> Baseline:
   if network.shows != 'numbers':
     raise UserError('--baseline subtracts numbers, and this network says probabilities of classes; leave it out')
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
-    clip, raw, post = one_clip.of_file(network, path, pathlib.Path(folder), channel, detector)
+    whose = who.Wanted(detector=detector)
+    clip, [(_, raw, post)] = one_clip.of_file(network, path, pathlib.Path(folder), channel, whose)
   final = raw if post is None else post
   return Baseline(path, clip.seconds, network.targets, final.mean(axis=0, dtype=np.float64))
 

@@ -1,16 +1,17 @@
 """One clip in a notebook: `e2e_affect.analyse('talk.mp4', network)`, with the values of `e2e_affect.predict`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
 import tempfile
-from typing import Any
+from typing import Any, overload
 
 from matplotlib.figure import Figure
 import numpy as np
 
-from e2e_affect.clips import clip_csv, formats, one_clip, sources
+from data_prep.recordings import who
+from e2e_affect.clips import clip_csv, clip_files, formats, one_clip, sources
 from e2e_affect.clips.formats import table
 from e2e_affect.clips.network import Network
 from e2e_affect.traces import band, figures
@@ -19,7 +20,7 @@ from e2e_affect.traces.traces import Trace
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-  """What a network says of a clip.
+  """What a network says of a clip, or of one of the people in it.
 
   Attributes:
     arrays: name -> [T]: what calling the network returns, and `face_found` (0 … 1) where a picture was analysed.
@@ -27,6 +28,7 @@ class Analysis:
     prediction: what is written for other programs.
     raw, processed: the same as `Trace`s; `processed` is None where the run fitted no post-processing.
     simulated: whether the network learnt from drawings of people.
+    person: number of the person, from 1 in the order of appearance; None: one face, the largest, or none.
   """
 
   arrays: Mapping[str, np.ndarray]
@@ -35,6 +37,7 @@ class Analysis:
   raw: Trace
   processed: Trace | None
   simulated: bool
+  person: int | None = None
 
   @property
   def traces(self) -> Any:
@@ -48,18 +51,8 @@ class Analysis:
   def plot(self) -> Figure:
     """The traces in time, a panel for each; grey where no face was found, shaded the band."""
     figure = figures.recording(self.raw, self.processed, self.prediction.outputs)
-    for axes, name in zip(figure.axes, self.prediction.outputs, strict=True):
-      if f'{name}_low' in self.arrays:
-        ends = self.arrays[f'{name}_low'], self.arrays[f'{name}_high']
-        axes.fill_between(self.arrays['time'], *ends, color=figures.FINAL, alpha=0.15, lw=0)
-    if self.simulated:
-      figure.suptitle(
-        f'{self.raw.recording}: by a network of drawings, not of people', color='tab:red', parse_math=False
-      )
-    if self.prediction.shows != 'numbers':
-      for axes, name in zip(figure.axes, self.prediction.outputs, strict=True):
-        axes.set(ylabel=f'probability of {name}', ylim=(0, 1))
-    return figure
+    _add_band(figure, self, figures.FINAL)
+    return _labelled(figure, self)
 
   def write(self, format: str, folder: str | os.PathLike) -> list[pathlib.Path]:
     """Writes the traces for another program.
@@ -81,31 +74,105 @@ class Analysis:
     return sorted(path for path in (pathlib.Path(folder) / format).iterdir() if path.is_file())
 
 
-def analyse(clip: str | os.PathLike, network: Network, channel: int | None = None) -> Analysis:
-  """Analyses a clip in a temporary folder (`TMPDIR`), which holds a crop of the face for every step.
+class People(Sequence[Analysis]):
+  """What a network says of each person in a clip, in the order of appearance; of one `Analysis` where nobody is in it.
+
+  Attributes:
+    notes: what a person should know of the clip; those of each person have them, too.
+  """
+
+  def __init__(self, people: Sequence[Analysis], notes: Sequence[str]):
+    self._people, self.notes = tuple(people), tuple(notes)
+
+  @overload
+  def __getitem__(self, index: int) -> Analysis: ...
+
+  @overload
+  def __getitem__(self, index: slice) -> tuple[Analysis, ...]: ...
+
+  def __getitem__(self, index):
+    return self._people[index]
+
+  def __len__(self) -> int:
+    return len(self._people)
+
+  def plot(self) -> Figure:
+    """The final traces in time, a panel for each, a colour for each person, as on the page, and shaded the bands.
+
+    Lines are thin and dotted where a person's face was not found.
+    """
+    numbers = [one.person for one in self._people if one.person is not None]
+    if not numbers:
+      return self._people[0].plot()
+    final = (one.raw if one.processed is None else one.processed for one in self._people)
+    figure = figures.people(dict(zip(numbers, final, strict=True)), self._people[0].prediction.outputs)
+    for number, one in zip(numbers, self._people, strict=True):
+      _add_band(figure, one, figures.of_person(number))
+    return _labelled(figure, self._people[0])
+
+
+def _add_band(figure, analysis, colour):
+  for axes, name in zip(figure.axes, analysis.prediction.outputs, strict=True):
+    if f'{name}_low' in analysis.arrays:
+      ends = analysis.arrays[f'{name}_low'], analysis.arrays[f'{name}_high']
+      axes.fill_between(analysis.arrays['time'], *ends, color=colour, alpha=0.15, lw=0)
+
+
+def _labelled(figure, analysis):
+  """The figure with a warning where the network learnt from drawings, and axes of what the traces are."""
+  if analysis.simulated:
+    figure.suptitle(
+      f'{analysis.raw.recording}: by a network of drawings, not of people', color='tab:red', parse_math=False
+    )
+  if analysis.prediction.shows != 'numbers':
+    for axes, name in zip(figure.axes, analysis.prediction.outputs, strict=True):
+      axes.set(ylabel=f'probability of {name}', ylim=(0, 1))
+  return figure
+
+
+def analyse(
+  clip: str | os.PathLike,
+  network: Network,
+  channel: int | None = None,
+  faces: str | int | who.Box = who.LARGEST,
+  speakers: str | os.PathLike | None = None,
+) -> Analysis | People:
+  """Analyses a clip in a temporary folder (`TMPDIR`), which holds a crop of each face for every step.
 
   Args:
     clip: file of sound, of picture, or of both.
     network: trained.
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
+    faces: as `e2e_affect.predict --faces`: 'largest'; 'all', then there is an `Analysis` for each person; the number of
+      a person; or x, y, width and height in pixels, near where a face appears first.
+    speakers: RTTM file that says who speaks when, by the numbers of people; None: the sound is everybody's.
 
   Raises:
-    DataError: the clip cannot be analysed.
+    DataError: the clip cannot be analysed, or the person is not in it.
+    UserError: `faces` is none of these, or of a network that does not see.
   """
   path = pathlib.Path(clip)
   name = sources.safe(path.stem)
+  wanted = who.wanted(faces, None if speakers is None else os.fspath(speakers))
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
-    read, raw, post = one_clip.of_file(network, path, pathlib.Path(folder), channel)
-    ends = {} if post is None else band.ends(network.band, post, network.targets)
-    written = pathlib.Path(folder) / f'{name}.csv'
-    clip_csv.write(written, read, network.targets, raw, post, ends, network.simulated)
-    prediction = table.read_clip(written, network.targets, network.shows, network.layout.grid, path.resolve())
-  found = read.face_found if read.crops is not None else np.ones(read.steps, np.float32)
+    read, found = one_clip.of_file(network, path, pathlib.Path(folder), channel, wanted)
+    analyses = []
+    for one, raw, post in found:
+      ends = {} if post is None else band.ends(network.band, post, network.targets)
+      written = pathlib.Path(folder) / clip_files.table_of(name, one.person if read.people else None)
+      clip_csv.write(written, one, network.targets, raw, post, ends, network.simulated)
+      prediction = table.read_clip(written, network.targets, network.shows, network.layout.grid, path.resolve())
+      analyses.append(_analysis(network, name, read, one, raw, post, prediction))
+  return People(analyses, read.notes) if wanted.faces == who.ALL else analyses[0]
+
+
+def _analysis(network, name, read, one, raw, post, prediction):
+  found = one.face_found if one.crops is not None else np.ones(one.steps, np.float32)
   still = np.zeros_like(raw)
   trace = lambda values: Trace(name, '', 'new', values, still, still[:, 0], found, network.layout.grid)
   arrays = network.traces(raw, post)
-  if read.crops is not None:
-    arrays['face_found'] = read.face_found
-  return Analysis(
-    arrays, tuple(read.notes), prediction, trace(raw), None if post is None else trace(post), network.simulated
-  )
+  if one.crops is not None:
+    arrays['face_found'] = one.face_found
+  notes = [*read.notes, *one.notes] if read.people else one.notes
+  processed = None if post is None else trace(post)
+  return Analysis(arrays, tuple(notes), prediction, trace(raw), processed, network.simulated, one.person)

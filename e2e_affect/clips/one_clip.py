@@ -13,7 +13,7 @@ import numpy as np
 import tqdm
 
 from data_prep.core import atomic
-from data_prep.core.errors import DataError
+from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import Recording
 from data_prep.media import playback
 from data_prep.recordings import clip as clips
@@ -83,8 +83,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
   copy = None if suffix else playback.Copy(spool, network.layout.grid)
   clip = read(network, recording, spool, channel, label, copy, wanted)
   content_now = out_folder.content_of(recording)
-  found = [(one, *traces(network, recording, one, label)) for one in clip.people or (clip,)]
-  _share_notes(network, clip)
+  found = _of_people(network, recording, clip, label)
   clip.notes.extend([baseline.note] if baseline else [])
   cost = dict(clip.cost)
 
@@ -174,28 +173,48 @@ def read(
 
 
 def of_file(
-  network: Network, path: pathlib.Path, folder: pathlib.Path, channel: int | None, detector: str | None = None
-) -> tuple[clips.Clip, np.ndarray, np.ndarray | None]:
-  """A file alone, of whose faces the largest counts: what the network was given, and raw and post-processed traces.
+  network: Network,
+  path: pathlib.Path,
+  folder: pathlib.Path,
+  channel: int | None,
+  wanted: who.Wanted = who.Wanted(),  # noqa: B008, it is frozen
+) -> tuple[clips.Clip, list[clip_files.Traces]]:
+  """A file alone: what was read of it, and of it or of each of its people what the network was given and says.
 
   Args:
     network: trained.
     path: of sound, of picture, or of both.
-    folder: for the crops of the face; it must outlast what is returned.
-    channel: as in `analyse.analyse`.
-    detector: of faces; None: the network's own.
+    folder: for the crops of the faces; it must outlast what is returned.
+    channel, wanted: as in `analyse.analyse`.
 
   Raises:
     DataError: the file cannot be analysed.
+    UserError: faces are wanted of a network that does not see.
   """
+  check_sees(network, wanted)
   recording = Recording(recording=sources.safe(path.stem), subject='', partition='', video=path, audio=None)
-  clip = read(network, recording, folder, channel, path.name, wanted=who.Wanted(detector=detector))
+  clip = read(network, recording, folder, channel, path.name, wanted=wanted)
   try:
-    raw, post = traces(network, recording, clip, path.name)
+    return clip, _of_people(network, recording, clip, path.name)
   finally:
-    if clip.crops is not None:
-      clip.crops.close()
-  return clip, raw, post
+    for one in clip.people or (clip,):
+      if one.crops is not None:
+        one.crops.close()
+
+
+def check_sees(network: Network, wanted: who.Wanted) -> None:
+  """Raises UserError where some of the faces are wanted of a network that does not see."""
+  if wanted.faces != who.LARGEST and not any(stream.picture for stream in streams.of(network.config.model)):
+    raise UserError(
+      f'--faces is for networks that see, and this is a {" + ".join(network.modalities)} network; leave it out'
+    )
+
+
+def _of_people(network, recording, clip, label) -> list[clip_files.Traces]:
+  """Traces of a clip, or of each of its people; what holds for all of them is said once, in the clip's notes."""
+  found = [(one, *traces(network, recording, one, label)) for one in clip.people or (clip,)]
+  _share_notes(network, clip)
+  return found
 
 
 def traces(

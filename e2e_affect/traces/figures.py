@@ -4,7 +4,7 @@ Drawn on Figure objects, without pyplot and its global state. Colours: Okabe and
 what matters differs in width too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import io
 import logging
 import math
@@ -21,6 +21,7 @@ from e2e_affect.traces import metrics
 from e2e_affect.traces.traces import Trace
 
 GOLD, RAW, FINAL, NO_FACE = '#1a1a1a', '#E69F00', '#0072B2', '#d9d9d9'
+_PEOPLE = ('#00795c', '#a3338a', '#8a6d00', '#5a4fcf', '#c2183a', '#5c6470')  # as on the page of a clip, colours.css
 STYLE: dict[Any, Any] = {
   'font.family': ['DejaVu Sans', 'Last Resort High-Efficiency'],  # the latter: a box for what the first lacks
   'font.size': 11,
@@ -100,6 +101,43 @@ def recording(raw: Trace, processed: Trace | None, targets: Sequence[str]) -> Fi
     figure.legend(handles, labels, loc='outside lower center', ncols=4)
     name = f'Recording {raw.recording}' + f' ({raw.partition})' * (raw.partition in PARTITIONS)
     figure.suptitle(name, x=0.01, ha='left', fontsize=13, parse_math=False)
+  return figure
+
+
+def of_person(number: int) -> str:
+  """The colour of a person, whose number counts from 1."""
+  return _PEOPLE[(number - 1) % len(_PEOPLE)]
+
+
+def people(traces: Mapping[int, Trace], targets: Sequence[str]) -> Figure:
+  """Predictions of several people in time, a panel per target; thin and dotted where a person's face was not found.
+
+  Args:
+    traces: of one recording: number of the person, from 1 -> trace.
+    targets: K names, in the order of the traces' last axis.
+  """
+  with matplotlib.rc_context(STYLE):
+    figure = Figure(figsize=(10, 1.2 + 2.5 * len(targets)), layout='constrained')
+    panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
+    for number, trace in traces.items():
+      seconds = np.arange(len(trace.prediction)) * trace.grid.step_seconds
+      # A line goes on to the first step of what follows, so that both meet.
+      lost = trace.face_found <= 0
+      seen = ~lost | np.append(False, ~lost[:-1])
+      of = {'color': of_person(number)}
+      for k, axes in enumerate(panels):
+        axes.plot(seconds, trace.prediction[:, k], lw=0.8, ls=':', **of)
+        axes.plot(seconds, np.where(seen, trace.prediction[:, k], np.nan), lw=2.2, label=f'person {number}', **of)
+    for axes, target in zip(panels, targets, strict=True):
+      axes.set_title(target.capitalize())
+      axes.set_ylabel(f'{target} [−1, 1]')
+    panels[-1].set_xlabel('time [s]')
+    panels[-1].set_xlim(0, len(seconds) * trace.grid.step_seconds)
+    if any((trace.face_found <= 0).any() for trace in traces.values()):
+      panels[0].plot([], [], lw=0.8, ls=':', color=GOLD, label='no face found')
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside lower center', ncols=6)
+    figure.suptitle(f'Recording {trace.recording}', x=0.01, ha='left', fontsize=13, parse_math=False)
   return figure
 
 

@@ -1,6 +1,8 @@
 """A clip in a notebook has the values that the command writes; `import e2e_affect` stays cheap."""
 
 import csv
+import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -16,9 +18,10 @@ from data_prep.schema.grid import PAPER
 import e2e_affect
 from e2e_affect.clips import analyse, analysis, exported, formats
 from e2e_affect.run import origin
+from e2e_affect.traces import figures
 from e2e_affect.traces.traces import Trace
 from tests import clips
-from tests.networks import network_with_band
+from tests.networks import network_with_band, small_network
 
 
 @pytest.fixture(scope='module')
@@ -56,6 +59,30 @@ def test_an_analysis_has_what_the_command_writes(network, tmp_path, monkeypatch)
   with pytest.raises(UserError, match='--format=xyz; expected some of csv, eaf'):
     talk.write('xyz', tmp_path)
   assert not (tmp_path / 'xyz').exists()
+
+
+@pytest.mark.slow
+def test_nobody_among_all(network, tmp_path):
+  clips.write_clip(tmp_path / 'empty.mkv', clips.counted_frames(10, 96, 112))
+  (alone,) = everybody = e2e_affect.analyse(tmp_path / 'empty.mkv', network, faces='all')
+  assert alone.person is None and 'no face' in everybody.notes and len(alone.arrays['time']) == 10
+  assert isinstance(everybody.plot(), Figure)
+
+
+def test_faces_that_are_none(network, tmp_path):
+  with pytest.raises(UserError, match='--faces=biggest; expected largest, all'):
+    e2e_affect.analyse(tmp_path / 'a.mp4', network, faces='biggest')
+  with pytest.raises(UserError, match='give --faces=all'):
+    e2e_affect.analyse(tmp_path / 'a.mp4', network, speakers='a.rttm')
+  with pytest.raises(UserError, match='--faces is for networks that see'):
+    e2e_affect.analyse(tmp_path / 'a.mp4', small_network('speech'), faces='all')
+
+
+def test_people_have_the_colours_of_the_page():
+  css = (pathlib.Path(analysis.__file__).parent / 'assets' / 'colours.css').read_text()
+  light = dict(re.findall(r'--(class-\d): (#\w+)', css.partition('@media')[0]))
+  of_page = [light[of] for of in re.findall(r'--person-\d: var\(--(class-\d)\)', css)]
+  assert [figures.of_person(number) for number in range(1, 8)] == [*of_page, of_page[0]]
 
 
 def test_classes_are_plotted_as_probabilities():

@@ -20,7 +20,6 @@ from e2e_affect.clips import exported, graphs
 from tests.e2e_affect.clips.test_network import crops, sound
 from tests.networks import random_network, small_config, small_network
 
-
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 STEPS = 1500  # 60 s
 

@@ -9,11 +9,13 @@ import soundfile
 
 from data_prep.core.errors import DataError, UserError
 from data_prep.recordings import who
-from e2e_affect.clips import analyse, convert, network
+import e2e_affect
+from e2e_affect.clips import analyse, analysis, convert, network
+from e2e_affect.traces import figures
 from tests import clips
 from tests.data_prep.recordings.test_people import TURNS, two_people
 from tests.e2e_affect.clips.test_predict import column, rows
-from tests.networks import small_network
+from tests.networks import network_with_band, small_network
 
 
 @pytest.fixture(scope='module')
@@ -96,6 +98,35 @@ def test_the_index_has_a_row_for_each(duo, tmp_path):
   for name, page in (('a', 'a'), ('duo, person 1', 'duo'), ('duo, person 2', 'duo')):
     assert re.search(f'<a href="{page}.html">{name}</a>', index), name
   assert index.count('<svg') == 6
+
+
+@pytest.mark.slow
+def test_each_person_has_an_analysis(duo, tmp_path):
+  network, wanted = network_with_band('speech', 'visual'), who.wanted('all', str(duo.with_suffix('.rttm')))
+  analyse.analyse(network, [str(duo)], tmp_path, wanted=wanted)
+  everybody = e2e_affect.analyse(duo, network, faces='all', speakers=duo.with_suffix('.rttm'))
+  assert [one.person for one in everybody] == [1, 2]
+  assert everybody.notes[0] == 'duo.rttm: not in the picture: SPEAKER_07'
+  for one in everybody:
+    assert set(everybody.notes) <= set(one.notes)
+    for name in ('arousal_post', 'valence_low', 'face_found'):
+      written = column(tmp_path / f'duo.person{one.person}.csv', name)
+      np.testing.assert_allclose(one.arrays[name], written, atol=1e-3)
+    (written,) = one.write('csv', tmp_path / str(one.person))
+    assert written.name == f'duo.person{one.person}.csv'
+  second = e2e_affect.analyse(duo, network, faces=2)
+  assert isinstance(second, analysis.Analysis) and second.person == 2
+  assert np.abs(second.arrays['arousal'] - everybody[1].arrays['arousal']).max() > 1e-3  # it hears everybody
+  boxed = e2e_affect.analyse(duo, network, faces=[330, 90, 50, 50])
+  np.testing.assert_array_equal(boxed.arrays['arousal'], second.arrays['arousal'])
+
+  panels = everybody.plot().axes
+  assert [axes.get_ylabel() for axes in panels] == ['arousal [−1, 1]', 'valence [−1, 1]']
+  thin, strong = panels[0].lines[2:4]  # of the second, who leaves
+  assert thin.get_color() == strong.get_color() == figures.of_person(2) and strong.get_label() == 'person 2'
+  lost = everybody[1].arrays['face_found'] == 0
+  np.testing.assert_array_equal(np.isnan(strong.get_ydata())[1:], (lost[1:] & lost[:-1]))
+  assert not np.isnan(thin.get_ydata()).any()
 
 
 def test_faces_of_a_network_that_does_not_see(tmp_path):
