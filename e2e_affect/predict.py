@@ -69,7 +69,7 @@ def _define_flags():
     'stream',
     False,
     'Read a container (Matroska, MPEG-TS, …), or mono signed 16-bit little-endian PCM, 16 kHz for most networks, from '
-    'standard input; write a line per step to standard output.',
+    'standard input; write a line per step, with --faces=all per step and person, to standard output.',
   )
   flags.DEFINE_integer(
     'serve', None, 'With --stream: port of this machine where a page grows with the traces; 0: any.', 0, 65535
@@ -81,15 +81,17 @@ def main(*arguments) -> None:
   logging.get_absl_handler().addFilter(ours_or_warning)
   if flags.FLAGS.stream:
     of_files = ('out', 'embed', 'channel', 'format', 'speakers', 'baseline', 'detector')
-    if arguments or any(getattr(flags.FLAGS, name) for name in of_files) or flags.FLAGS.faces != 'largest':
+    if arguments or any(getattr(flags.FLAGS, name) for name in of_files):
       raise UserError(
         '--stream reads standard input and writes standard output; leave out --out, --embed, --channel, --format, '
-        '--faces, --speakers, --baseline, --detector and files'
+        '--speakers, --baseline, --detector and files'
       )
+    from data_prep.recordings import who
     from e2e_affect.clips import stream
 
+    faces = who.wanted(flags.FLAGS.faces, None).faces
     try:
-      stream.run(_network(), sys.stdin.buffer, sys.stdout, flags.FLAGS.serve)
+      stream.run(_network(), sys.stdin.buffer, sys.stdout, flags.FLAGS.serve, faces)
     except BrokenPipeError:
       cli.drop_output()
     except OSError as e:

@@ -9,7 +9,7 @@ files are read to their end first:
 * Where one track falls behind the other by more than `_PATIENCE_SECONDS`, its silence, or the picture before, counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import dataclasses
 import time
 from typing import Any, BinaryIO
@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 
 from data_prep.core.errors import DataError
-from data_prep.face import cropping, detectors, jpeg, tracker
+from data_prep.face import cropping, detectors, jpeg, people, tracker
 from data_prep.media import audio_track, clock, containers, video_track
 from data_prep.schema.grid import Grid
 
@@ -27,6 +27,7 @@ NAME = 'standard input'
 ADVICE = 'send Matroska: ffmpeg -i FILE -f matroska - | …'
 _OFF_SECONDS = 0.1
 _PATIENCE_SECONDS = 1.0
+_SILENCE = np.zeros(0, np.int16)
 # How much FFmpeg reads before it says what tracks there are: nothing comes out until then.
 _PROBE = {'probesize': str(1 << 17), 'analyzeduration': '500000', 'fpsprobesize': '0'}
 
@@ -40,11 +41,13 @@ class Step:
       zeros.
     face: uint8 [size, size, 3] RGB, as `FaceTracker.step` gives it, behind JPEG as in files; None without a picture.
     found: confidence that there is a face.
+    people: where everybody is wanted: number of the person -> face and confidence of all who are seen.
   """
 
   samples: np.ndarray
   face: np.ndarray | None = None
   found: float = 0.0
+  people: Mapping[int, tuple[np.ndarray, float]] = dataclasses.field(default_factory=dict)
 
 
 class Source:
@@ -103,6 +106,7 @@ class Live:
     picture: bool,
     crop: cropping.Crop = cropping.STORED,
     detector: str = detectors.CASCADE,
+    everybody: bool = False,
   ):
     """
     Args:
@@ -112,6 +116,7 @@ class Live:
       picture: whether faces are wanted.
       crop: of the faces.
       detector: of the faces.
+      everybody: whether all faces are wanted, as `people.follow` follows them, and not the largest alone.
 
     Raises:
       DataError: it is no container that can be read while it comes in, or has neither sound nor, if it is wanted, a
@@ -137,7 +142,8 @@ class Live:
     starts = {s.type: float(s.start_time * s.time_base) for s in self._tracks() if s.start_time is not None}
     self._origin = clock.common_origin(starts)
     self._ear: Any = _Ear(grid) if self.hears else None
-    self._eye: Any = _Eye(grid, tracker.FaceTracker(crop=crop, detector=detector), self._picture) if self.sees else None
+    eye = _EyeForAll if everybody else _Eye
+    self._eye: Any = eye(grid, crop, detector, self._picture) if self.sees else None
 
   def _tracks(self):
     return [stream for stream in (self._sound, self._picture) if stream is not None]
@@ -197,7 +203,7 @@ class Live:
 
   def _step(self, step):
     samples = self._ear.take(step) if self._ear else np.zeros(self._grid.samples_per_step, np.int16)
-    return Step(samples, *self._eye.take(step)) if self._eye else Step(samples)
+    return dataclasses.replace(self._eye.take(step), samples=samples) if self._eye else Step(samples)
 
 
 class _Ear:
@@ -269,13 +275,14 @@ class _Eye:
     seconds: that were seen: where the last picture begins, and at the end, where it ends.
   """
 
-  def __init__(self, grid, follower, stream):
+  def __init__(self, grid, crop, detector, stream):
     stream.codec_context.options = {'max_pixels': str(containers.MAX_PIXELS)}
-    self._grid, self._stream, self._tracker = grid, stream, follower
+    self._grid, self._crop, self._stream = grid, crop, stream
+    self._tracker = self._tracker_of(crop, detector)
     self._frame = None
     self._size = (0, 0)
     self._pictures = 0  # that the tracker took
-    self._faces: dict[int, tuple[np.ndarray, float]] = {}  # step -> its face
+    self._seen: dict[int, Step] = {}  # without sound
     self._last: tuple[np.ndarray | None, np.ndarray | None] = (None, None)  # a crop, and the same behind JPEG
     self.seconds = 0.0
 
@@ -302,16 +309,38 @@ class _Eye:
       self._show()
 
   def _show(self):
-    face, found, _ = self._tracker.step(self._frame)
+    tracked = self._tracker.step(self._frame)
     step, picture = divmod(self._pictures, self._grid.pictures_per_step)
     if picture == self._grid.pictures_per_step // 2:
-      if face is not self._last[0]:
-        self._last = face, jpeg.decode(jpeg.encode(face))
-      self._faces[step] = self._last[1], found
+      self._seen[step] = self._step(tracked)
     self._pictures += 1
 
   def take(self, step):
-    """Face and confidence of a step, each step in turn; the picture before where none came."""
-    while step not in self._faces:
+    """A step without its sound, each step in turn; the picture before where none came."""
+    while step not in self._seen:
       self._show()
-    return self._faces.pop(step)
+    return self._seen.pop(step)
+
+  def _tracker_of(self, crop, detector):
+    return tracker.FaceTracker(crop=crop, detector=detector)
+
+  def _step(self, tracked):
+    face, found, _ = tracked
+    if face is not self._last[0]:
+      self._last = face, jpeg.decode(jpeg.encode(face))
+    return Step(_SILENCE, self._last[1], found)
+
+
+class _EyeForAll(_Eye):
+  """The same, of all faces."""
+
+  def _tracker_of(self, crop, detector):
+    return people.PeopleTracker(detector)
+
+  def _step(self, tracked):
+    seen = {}
+    for sighting in tracked:
+      x, y, side = sighting.box
+      face = cropping.cut(self._frame, x + side / 2, y + side / 2, side, self._crop)
+      seen[sighting.person] = jpeg.decode(jpeg.encode(face)), sighting.confidence
+    return Step(_SILENCE, people=seen)

@@ -12,10 +12,11 @@ from data_prep.core.errors import DataError
 from data_prep.recordings import live
 from data_prep.schema.grid import Grid
 from e2e_affect.clips import pcm
+from e2e_affect.clips.everybody import Everybody
 from e2e_affect.clips.online import OnlineNetwork
 
 
-def steps(network: OnlineNetwork, source: live.Source) -> Iterator[live.Step]:
+def steps(network: OnlineNetwork | Everybody, source: live.Source) -> Iterator[live.Step]:
   """What comes in, step by step, as soon as a step is complete.
 
   Args:
@@ -30,16 +31,21 @@ def steps(network: OnlineNetwork, source: live.Source) -> Iterator[live.Step]:
   # Two steps at once: enough to see two frames of every kind of file. It delays no line by more than a step.
   kind = pcm.container_of(source.peek(2 * wanted))
   if kind:
-    container = live.Live(source, kind, network.grid, picture=network.sees, detector=network.detector)
+    everybody = isinstance(network, Everybody)
+    container = live.Live(
+      source, kind, network.grid, picture=network.sees, detector=network.detector, everybody=everybody
+    )
+    if everybody and not container.sees:
+      raise DataError(f'standard input is {kind} file without a picture, in which --faces=all could be found')
     if not (network.hears and container.hears or network.sees and container.sees):
       raise DataError(f'standard input is {kind} file without {_wanted(network)}, which the network takes')
     yield from container
     if container.lost:
       cli.complain(f'{container.lost} packets could not be decoded: silence, or the picture before, took their place')
     return
-  if not network.hears:
+  if not network.hears or isinstance(network, Everybody):
     raise DataError(
-      'standard input is no container, and the network takes a picture; send Matroska: ffmpeg -i FILE -f matroska - | …'
+      'standard input is no container, and a picture is wanted; send Matroska: ffmpeg -i FILE -f matroska - | …'
     )
   while True:
     data = source.read_whole(wanted)

@@ -9,6 +9,7 @@ of the whole recording.
 """
 
 import collections
+import copy
 import functools
 import math
 from typing import Any
@@ -133,6 +134,12 @@ class OnlineNetwork:
       return None
     self._said.append(prediction)
     return self._said[0]
+
+  def fork(self) -> 'OnlineNetwork':
+    """A network that has taken the same steps, and goes on by itself."""
+    other = copy.copy(self)  # the state is never changed in place
+    other._seen, other._said = self._seen.copy(), self._said.copy()
+    return other
 
   def _arguments(self, samples, valid, seen):
     count, total, squares = self._heard

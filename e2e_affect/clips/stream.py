@@ -9,26 +9,27 @@ from collections.abc import Callable, Iterator
 import contextlib
 import sys
 import time
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
 from data_prep.core import cli
-from data_prep.core.errors import DataError
-from data_prep.recordings import live
-from e2e_affect.clips import incoming, live_page
+from data_prep.core.errors import DataError, UserError
+from data_prep.recordings import live, who
+from e2e_affect.clips import incoming, live_page, one_clip
+from e2e_affect.clips.everybody import Everybody
 from e2e_affect.clips.network import Network
 from e2e_affect.clips.online import OnlineNetwork
 from e2e_affect.run.origin import SIMULATED
 
 
 def predictions(
-  network: OnlineNetwork,
+  network: OnlineNetwork | Everybody,
   source: BinaryIO,
   costs: list[float],
   watch: Callable[[live.Step], object] = lambda step: None,
-) -> Iterator[np.ndarray]:
-  """Yields [K] for every step that sound or picture begins.
+) -> Iterator[Any]:
+  """Yields [K] for every step that sound or picture begins; of everybody it is number of a person -> [K].
 
   Args:
     network: fresh.
@@ -54,7 +55,8 @@ def predictions(
   try:
     for step in incoming.steps(network, bytes_in):
       watch(step)
-      for prediction in advance(step.samples, step.face, step.found):
+      seen = (step.people,) if isinstance(network, Everybody) else (step.face, step.found)
+      for prediction in advance(step.samples, *seen):
         yield prediction
         began = time.perf_counter()  # what the caller did is no work of the step
   except DataError as e:
@@ -67,7 +69,9 @@ def predictions(
     raise fault
 
 
-def run(network: Network, source: BinaryIO, sink: TextIO, port: int | None = None) -> None:
+def run(
+  network: Network, source: BinaryIO, sink: TextIO, port: int | None = None, faces: str | int | who.Box = who.LARGEST
+) -> None:
   """The command: writes CSV lines to `sink`, and the cost to standard error.
 
   Args:
@@ -75,8 +79,17 @@ def run(network: Network, source: BinaryIO, sink: TextIO, port: int | None = Non
     source: see `incoming.steps`.
     sink: of the lines.
     port: of the loopback on which a page shows them as they come; 0: any; None: no page.
+    faces: whose lines: 'largest', or 'all' for a line per step and person.
+
+  Raises:
+    UserError: the network cannot do this, or the page would have to show everybody.
+    DataError: see `incoming.steps`.
   """
-  online = OnlineNetwork(network)
+  if faces not in (who.LARGEST, who.ALL) or port is not None and faces == who.ALL:
+    raise UserError('--stream follows the largest face, or with --faces=all and without --serve everybody')
+  one_clip.check_sees(network, who.Wanted(faces))
+  one = OnlineNetwork(network)
+  online = Everybody(one) if faces == who.ALL else one
   grid = online.grid
   ahead = 1000 * grid.step_seconds * online.ahead
   cli.complain(
@@ -90,12 +103,14 @@ def run(network: Network, source: BinaryIO, sink: TextIO, port: int | None = Non
     if port is not None:
       page = stack.enter_context(live_page.serve(port, network.targets, grid.step_seconds, network.simulated))
       cli.complain(f'the page is at {page.address}')
-    print(','.join(['time', *network.targets]), file=sink, flush=True)
+    print(','.join(['time', *['person'] * (faces == who.ALL), *network.targets]), file=sink, flush=True)
     costs: list[float] = []
     waiting: collections.deque[live.Step] = collections.deque()
     count = 0
     for count, prediction in enumerate(predictions(online, source, costs, waiting.append), 1):
-      print(','.join([grid.time(count - 1), *prediction.astype(str)]), file=sink, flush=True)
+      rows = {f',{number}': of for number, of in prediction.items()} if faces == who.ALL else {'': prediction}
+      for person, values in rows.items():
+        print(f'{grid.time(count - 1)}{person},{",".join(values.astype(str))}', file=sink, flush=True)
       step = waiting.popleft()
       if page is not None:
         page.add(prediction, step.face if step.found else None)

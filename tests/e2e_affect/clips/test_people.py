@@ -1,16 +1,23 @@
 """Several people in a clip: a table, a trace and a row of the index for each."""
 
+import csv
+import functools
+import io
 import json
 import re
+import types
 
 import numpy as np
 import pytest
 import soundfile
 
 from data_prep.core.errors import DataError, UserError
-from data_prep.recordings import who
+from data_prep.recordings import live, who
+from data_prep.schema.grid import PAPER
 import e2e_affect
-from e2e_affect.clips import analyse, analysis, convert, network
+from e2e_affect.clips import analyse, analysis, convert, incoming, network, stream
+from e2e_affect.clips.everybody import Everybody
+from e2e_affect.clips.online import OnlineNetwork
 from e2e_affect.traces import figures
 from tests import clips
 from tests.data_prep.recordings.test_people import TURNS, two_people
@@ -102,9 +109,9 @@ def test_the_index_has_a_row_for_each(duo, tmp_path):
 
 @pytest.mark.slow
 def test_each_person_has_an_analysis(duo, tmp_path):
-  network, wanted = network_with_band('speech', 'visual'), who.wanted('all', str(duo.with_suffix('.rttm')))
-  analyse.analyse(network, [str(duo)], tmp_path, wanted=wanted)
-  everybody = e2e_affect.analyse(duo, network, faces='all', speakers=duo.with_suffix('.rttm'))
+  fused, wanted = network_with_band('speech', 'visual'), who.wanted('all', str(duo.with_suffix('.rttm')))
+  analyse.analyse(fused, [str(duo)], tmp_path, wanted=wanted)
+  everybody = e2e_affect.analyse(duo, fused, faces='all', speakers=duo.with_suffix('.rttm'))
   assert [one.person for one in everybody] == [1, 2]
   assert everybody.notes[0] == 'duo.rttm: not in the picture: SPEAKER_07'
   for one in everybody:
@@ -114,10 +121,10 @@ def test_each_person_has_an_analysis(duo, tmp_path):
       np.testing.assert_allclose(one.arrays[name], written, atol=1e-3)
     (written,) = one.write('csv', tmp_path / str(one.person))
     assert written.name == f'duo.person{one.person}.csv'
-  second = e2e_affect.analyse(duo, network, faces=2)
+  second = e2e_affect.analyse(duo, fused, faces=2)
   assert isinstance(second, analysis.Analysis) and second.person == 2
   assert np.abs(second.arrays['arousal'] - everybody[1].arrays['arousal']).max() > 1e-3  # it hears everybody
-  boxed = e2e_affect.analyse(duo, network, faces=[330, 90, 50, 50])
+  boxed = e2e_affect.analyse(duo, fused, faces=[330, 90, 50, 50])
   np.testing.assert_array_equal(boxed.arrays['arousal'], second.arrays['arousal'])
 
   panels = everybody.plot().axes
@@ -127,6 +134,65 @@ def test_each_person_has_an_analysis(duo, tmp_path):
   lost = everybody[1].arrays['face_found'] == 0
   np.testing.assert_array_equal(np.isnan(strong.get_ydata())[1:], (lost[1:] & lost[:-1]))
   assert not np.isnan(thin.get_ydata()).any()
+
+
+@pytest.mark.slow
+def test_a_stream_says_of_everybody_what_the_file_says(face, tmp_path, monkeypatch):
+  frames = two_people(face)
+  sound = np.random.default_rng(0).normal(0, 0.1, 32_000)
+  clips.write_clip(tmp_path / 'duo.mkv', frames, sound=sound, rate=16_000)
+  fused = small_network('speech', 'visual')
+  file = analysis.analyse(tmp_path / 'duo.mkv', fused, faces='all')
+  heard = np.round(sound * 32_767)
+  known = functools.partial(OnlineNetwork, statistics=(heard.mean(), heard.std()))  # as in the file, not heard so far
+  monkeypatch.setattr(stream, 'OnlineNetwork', known)
+  sink = io.StringIO()
+  stream.run(fused, (tmp_path / 'duo.mkv').open('rb'), sink, faces='all')
+  said = list(csv.DictReader(io.StringIO(sink.getvalue())))
+  assert list(said[0]) == ['time', 'person', 'arousal', 'valence']
+  assert [(row['time'], row['person']) for row in said[-2:]] == [('1.96', '1'), ('1.96', '2')]
+  for one in file:
+    first = np.flatnonzero(one.arrays['face_found'])[0]
+    own = [row for row in said if row['person'] == str(one.person)]
+    assert [row['time'] for row in own] == [PAPER.time(k) for k in range(first, 50)]  # who is gone for 0.6 s stays
+    for target in ('arousal', 'valence'):
+      np.testing.assert_allclose([float(row[target]) for row in own], one.arrays[target][first:], atol=1e-4)
+
+
+def test_who_is_gone_from_a_stream_has_no_lines_until_the_face_is_back():
+  class Counting:
+    """Says how many steps it has taken, and in how many it saw a face."""
+
+    ahead, grid, hears, sees, detector = 1, PAPER, True, True, ''
+
+    def __init__(self, taken=0, saw=0):
+      self.taken, self.saw = taken, saw
+
+    def fork(self):
+      return Counting(self.taken, self.saw)
+
+    def __call__(self, samples, face=None, found=0.0):
+      self.taken, self.saw = self.taken + 1, self.saw + (found > 0)
+      return np.array([self.taken, self.saw]) if self.taken > self.ahead else None
+
+  running = Everybody(Counting())
+  seen = [{1: (None, 1.0)} if k in (2, 3, 400) else {} for k in range(402)]
+  said = [running(None, of) for of in seen]
+  assert said[0] is None and said[1] == said[2] == {} and len(said) == 402
+  # Seen last in step 3: lines until 10 s, 250 steps, after it, and from step 400 on; each a step late.
+  assert [k - 1 for k, of in enumerate(said) if of] == [*range(2, 254), 400]
+  np.testing.assert_array_equal(said[3][1], [4, 2])
+  np.testing.assert_array_equal(said[401][1], [402, 1])  # heard all, and begins to see anew
+
+
+def test_what_a_stream_cannot_do_for_everybody(tmp_path):
+  with pytest.raises(UserError, match='or with --faces=all and without --serve everybody'):
+    stream.run(small_network('visual'), io.BytesIO(), io.StringIO(), faces=2)
+  with pytest.raises(UserError, match='--faces is for networks that see'):
+    stream.run(small_network('speech'), io.BytesIO(), io.StringIO(), faces='all')
+  heard = types.SimpleNamespace(hears=True, sees=True, grid=PAPER, ahead=0, detector='')
+  with pytest.raises(DataError, match='no container, and a picture is wanted'):
+    list(incoming.steps(Everybody(heard), live.Source(io.BytesIO(bytes(2 * 1280)))))
 
 
 def test_faces_of_a_network_that_does_not_see(tmp_path):

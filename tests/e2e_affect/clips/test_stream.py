@@ -75,7 +75,7 @@ def test_silence_and_errors():
 
 def test_pcm_is_nothing_to_a_network_that_only_sees():
   sees = types.SimpleNamespace(hears=False, sees=True, grid=PAPER)
-  with pytest.raises(DataError, match='standard input is no container, and the network takes a picture; send Matroska'):
+  with pytest.raises(DataError, match='standard input is no container, and a picture is wanted; send Matroska'):
     list(incoming.steps(sees, live.Source(io.BytesIO(bytes(2 * 1280)))))
 
 
