@@ -1,4 +1,4 @@
-"""Rows 1 to 8, 12, 13 and 27: a training that is killed, stopped, locked out, damaged and misconfigured.
+"""Rows 1 to 8, 12, 13, 27 and 28: a training that is killed, stopped, locked out, damaged and misconfigured.
 
 `KILLS=50` has row 1 strike so many times (`make kills`).
 """
@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,15 @@ from tests.e2e_affect.train.test_multihost import start_through_slurm
 from tests.faults import driver
 
 KILLS = int(os.environ.get('KILLS', '3'))
+
+
+JUMPING = """
+import itertools, runpy, sys, time
+real, turns = time.time, itertools.count()
+time.time = lambda: real() + (-1) ** next(turns) * 86_400
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+"""
 
 
 def speech(workdir, data_dir, **fields):
@@ -66,6 +76,15 @@ def test_row_01_killed_at_any_moment_it_ends_bit_identical(uninterrupted, tmp_pa
       kills += code == -signal.SIGKILL
     assert code == 0, end.log[-3000:]
     same_end(workdir, uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_row_28_a_clock_that_jumps_by_a_day_changes_nothing(uninterrupted, tmp_path, data_dir):
+  python, _, module, *arguments = speech(tmp_path / 'run', data_dir)
+  end = driver.strike([python, '-c', JUMPING, module, *arguments], lambda log: False, 0, tmp_path)
+  assert end.code == 0, end.log[-3000:]
+  same_end(tmp_path / 'run', uninterrupted[0])
+  assert set(re.findall('([0-9]+) h [0-9]+ min elapsed', end.log)) == {'0'}
 
 
 @pytest.mark.slow
