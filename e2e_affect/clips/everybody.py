@@ -25,7 +25,7 @@ class Everybody:
   """A network that takes one step of sound and of all faces at a time, and keeps a state for each person.
 
   What it says of a person is what `predict --faces=all` would say of a file, as far as one can say live: the person's
-  state begins as that of a network which heard all before and saw nobody.
+  state begins as that of a network which heard all before and saw nobody. The sound, which costs most, is heard once.
 
   Attributes:
     ahead, grid, hears, sees, detector: as those of the network.
@@ -59,10 +59,11 @@ class Everybody:
       if number not in self._people:
         self._people[number] = _Present(self._nobody.fork(), self._taken, self._taken)
       self._people[number].last = self._taken
-    self._nobody(samples)
+    heard = self._nobody.hear(samples)
+    self._nobody.say(heard, None, 0.0)
     step, said = self._taken - self.ahead, {}
     for number, one in sorted(self._people.items()):
-      prediction = one.network(samples, *seen.get(number, (None, 0.0)))
+      prediction = one.network.say(heard, *seen.get(number, (None, 0.0)))
       if prediction is not None and step >= one.first:
         said[number] = prediction
       if (step - one.last) * self.grid.step_seconds >= GONE_SECONDS:

@@ -71,7 +71,8 @@ class OnlineNetwork:
       )
     params, recurrent = network.variables['params'], network.config.model.recurrent
     self._params: dict[str, Any] = {'recurrent': params['recurrent']}
-    self._state: dict[str, Any] = {'carry': initial_carry(1, recurrent.layers, recurrent.units)}
+    self._carry = initial_carry(1, recurrent.layers, recurrent.units)
+    self._sound: dict[str, Any] = {}
     sizes = _Sizes(options.taps, options.long_taps, per_step) if self.hears else None
     self.ahead = sizes.ahead if sizes else 0
     if sizes:
@@ -80,7 +81,7 @@ class OnlineNetwork:
         'speech': {k: v for k, v in params['speech'].items() if k != 'long_conv_kernel'},
         'response': response,
       }
-      self._state |= {
+      self._sound = {
         'sound': jnp.zeros(sizes.before),
         'buffer': jnp.zeros((sizes.buffer, options.filters)),
         'valid': jnp.zeros(()),
@@ -96,14 +97,19 @@ class OnlineNetwork:
     config = network.config.copy_and_resolve_references()
     config.model = switches.settled(config.model)
     frozen = ml_collections.FrozenConfigDict(config)
-    step = jax.jit(functools.partial(_step, config=frozen, sizes=sizes, num_targets=len(network.targets)))
     self._taken = 0
     # What the network says of a step is the trace of `label_delay_steps` later.
     self._said: collections.deque[np.ndarray] = collections.deque(maxlen=network.config.data.label_delay_steps + 1)
-    # Compiled now: later the first sound would wait for it.
-    arguments = self._arguments(np.zeros(per_step, np.int16), True, self._unseen)
-    self._compiled = step.lower(*arguments).compile()
-    jax.block_until_ready(self._compiled(*arguments))  # the first call is slow, too
+    # Compiled now: later the first sound would wait for it. The first call is slow, too.
+    self._hear, heard = None, None
+    if sizes:
+      arguments = self._of_sound(np.zeros(per_step, np.int16), True)
+      self._hear = jax.jit(functools.partial(_hear, config=frozen, sizes=sizes)).lower(*arguments).compile()
+      heard, _ = self._hear(*arguments)
+    arguments = self._of_face(heard, self._unseen)
+    say = jax.jit(functools.partial(_say, config=frozen, num_targets=len(network.targets)))
+    self._say = say.lower(*arguments).compile()
+    jax.block_until_ready(self._say(*arguments))
 
   def __call__(
     self, samples: np.ndarray | None, face: np.ndarray | None = None, found: float = 0.0
@@ -118,6 +124,18 @@ class OnlineNetwork:
     Returns:
       [K] float32, or None as long as no step has enough sound after it.
     """
+    return self.say(self.hear(samples), face, found)
+
+  def fork(self) -> 'OnlineNetwork':
+    """A network that has taken the same steps; from now on it takes what this one hears, and faces of its own."""
+    other = copy.copy(self)  # arrays of the state are never changed in place
+    other._seen, other._said = self._seen.copy(), self._said.copy()
+    return other
+
+  def hear(self, samples: np.ndarray | None) -> jax.Array | None:
+    """What is heard in the step `ahead` before this one, [1, 1, D]; None of a network that does not hear."""
+    if self._hear is None:
+      return None
     if samples is not None:
       wide = samples.astype(np.int64)
       self._heard = [
@@ -125,8 +143,13 @@ class OnlineNetwork:
         self._heard[1] + int(wide.sum()),
         self._heard[2] + int((wide * wide).sum()),
       ]
+    heard, self._sound = self._hear(*self._of_sound(samples, samples is not None))
+    return heard
+
+  def say(self, heard: jax.Array | None, face: np.ndarray | None, found: float) -> np.ndarray | None:
+    """What `__call__` returns; `heard` is what this network, or the one that it forked from, has just heard."""
     self._seen.append(self._unseen if face is None else (face, found))
-    prediction, self._state = self._compiled(*self._arguments(samples, samples is not None, self._seen[0]))
+    prediction, self._carry = self._say(*self._of_face(heard, self._seen[0]))
     self._taken += 1
     # Waits for a prediction that is dropped, too: otherwise the first that is returned would wait for all of them.
     prediction = np.asarray(prediction)
@@ -135,29 +158,18 @@ class OnlineNetwork:
     self._said.append(prediction)
     return self._said[0]
 
-  def fork(self) -> 'OnlineNetwork':
-    """A network that has taken the same steps, and goes on by itself."""
-    other = copy.copy(self)  # the state is never changed in place
-    other._seen, other._said = self._seen.copy(), self._said.copy()
-    return other
-
-  def _arguments(self, samples, valid, seen):
+  def _of_sound(self, samples, valid):
     count, total, squares = self._heard
     statistics = self._statistics or (
       (total / count, math.sqrt((count * squares - total * total) / count**2)) if count else (0.0, 0.0)
     )
     samples = np.zeros(0, np.int16) if samples is None else samples
     samples = np.pad(samples, (0, self.grid.samples_per_step - len(samples)))
-    return (
-      self._params,
-      self._state,
-      samples,
-      np.float32(statistics),
-      np.float32(valid),
-      seen[0],
-      np.float32(seen[1]),
-      np.bool_(self._taken >= self.ahead),
-    )
+    return self._params, self._sound, samples, np.float32(statistics), np.float32(valid)
+
+  def _of_face(self, heard, seen):
+    face, found = seen
+    return self._params, self._carry, heard, face, np.float32(found), np.bool_(self._taken >= self.ahead)
 
 
 class _Sizes:
@@ -186,12 +198,9 @@ class _Sizes:
     self.block = fft.next_fast_len(self.window, real=True)
 
 
-def _step(params, state, samples, statistics, valid, face, found, emit, *, config, sizes, num_targets):
-  """One step through the network; prediction [K] and the new state."""
-  features, after = [], {}
-  if sizes is not None:
-    heard, after = _hear(params, state, samples, statistics, valid, config, sizes)
-    features.append(heard)
+def _say(params, carry, heard, face, found, emit, *, config, num_targets):
+  """One step through the network behind its ears; prediction [K] and the new state."""
+  features = [] if heard is None else [heard]
   if sight := params.get('visual'):
     features.append(_see(sight, face, found, config))
   recurrent = config.model.recurrent
@@ -205,13 +214,12 @@ def _step(params, state, samples, statistics, valid, face, found, emit, *, confi
     restart_steps=recurrent.restart_steps,
   )
   x = jnp.concatenate(features, axis=-1)
-  prediction, carry = network.apply({'params': params['recurrent']}, x, state['carry'])
+  prediction, after = network.apply({'params': params['recurrent']}, x, carry)
   # Before the first step of the recording there is nothing to remember.
-  carry = jax.tree.map(lambda new, old: jnp.where(emit, new, old), carry, state['carry'])
-  return prediction[0, 0], {**after, 'carry': carry}
+  return prediction[0, 0], jax.tree.map(lambda new, old: jnp.where(emit, new, old), after, carry)
 
 
-def _hear(params, state, samples, statistics, valid, config, sizes):
+def _hear(params, state, samples, statistics, valid, *, config, sizes):
   """One step through `SpeechNetwork`: features [1, 1, D] of the step `ahead` before it, and the new state."""
   options = config.model.speech
   inputs = streams.STREAMS['speech'].inputs(
