@@ -158,7 +158,7 @@ def analyse(
     read, found = one_clip.of_file(network, path, pathlib.Path(folder), channel, wanted)
     analyses = []
     for one, raw, post in found:
-      ends = {} if post is None else band.ends(network.band, post, network.targets)
+      ends = band.ends(network.band, raw if post is None else post, network.targets)
       written = pathlib.Path(folder) / clip_files.table_of(name, one.person if read.people else None)
       clip_csv.write(written, one, network.targets, raw, post, ends, network.simulated)
       prediction = table.read_clip(written, network.targets, network.shows, network.layout.grid, path.resolve())

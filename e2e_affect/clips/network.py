@@ -134,8 +134,7 @@ class Network:
     traces |= {target: raw[:, k] for k, target in enumerate(self.targets)}
     if post is not None:
       traces |= {f'{target}_post': post[:, k] for k, target in enumerate(self.targets)}
-      traces |= band.ends(self.band, post, self.targets)
-    return traces
+    return traces | band.ends(self.band, raw if post is None else post, self.targets)
 
   def predict(
     self,
@@ -181,7 +180,7 @@ class Network:
 
   @property
   def band(self) -> dict:
-    """What `traces.band.fit` found, or {}; it is around what `postprocess` returns."""
+    """What `traces.band.fit` found, or {}; it is around what `postprocess` returns, or else around raw traces."""
     return self.head.band(self.about['postprocessing'])
 
   def unlike(self, loudness: float, face: float | None, raw: np.ndarray) -> list[str]:

@@ -113,7 +113,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
   folder.mkdir(exist_ok=True)
   for one, raw, post in found:
     path = folder / clip_files.table_of(name, one.person if clip.people else None)
-    ends = {} if post is None else band.ends(network.band, post, network.targets)
+    ends = band.ends(network.band, raw if post is None else post, network.targets)
     clip_csv.write(path, one, network.targets, raw, post, ends, network.simulated, baseline)
     if further:  # of the table, so that e2e_affect.convert makes the same of it
       prediction = table.read_clip(path, network.targets, network.shows, network.layout.grid, recording.video.resolve())

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from e2e_affect.heads import Head
-from e2e_affect.traces import band
 from e2e_affect.traces.traces import Trace
 
 SUBJECT = 'subject'  # the column that every corpus has
@@ -54,7 +53,7 @@ def evaluate(
         'subjects': len({t.subject for t in of}),
         'recordings': len(of),
         'score': head.score(of, targets, seed),
-        'coverage': band.coverage(of_band, of, targets),
+        'coverage': head.coverage(of_band, of, targets),
       }
       for value, of in sorted(members.items())
     }

@@ -118,8 +118,8 @@ def evaluate_traces(
       entry['postprocessed'] = head.score(processed, targets, seed)
     else:
       entry['reason'] = f'not post-processed: {fitted["reason"]}'
-    of_band = head.band(fitted) if processed else {}
-    entry['coverage'] = band.coverage(of_band, processed, targets) if processed else None
+    of_band = head.band(fitted)
+    entry['coverage'] = head.coverage(of_band, processed or of_partition, targets)
     entry['groups'] = groups.evaluate(processed or of_partition, about, head, targets, seed, of_band)
     if own and head.outputs(targets) == own.targets:
       entry['own_clock'] = {

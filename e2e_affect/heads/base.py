@@ -9,6 +9,7 @@ import numpy as np
 from data_prep.core.errors import UserError
 from data_prep.schema.fields import Layout
 from data_prep.schema.grid import Grid
+from e2e_affect.traces import band
 from e2e_affect.traces.traces import Trace
 
 # Partition -> (labels [T, K], mask [T]) of each of its recordings.
@@ -146,7 +147,7 @@ class Head:
     captions: of `figures`, name -> text about {partition}, in the order of the report.
     meaning: what the numbers of a report mean: paragraphs in HTML, shown as they are.
     meaning_of_several: the same, for the page that compares runs.
-    fitted_on: the partition that the post-processing is fitted on; None: there is no post-processing.
+    fitted_on: the partition that post-processing and band are fitted on; None: there is neither.
     shows: what the page of a clip draws of a prediction: 'numbers' of every step, on the scale −1 … 1;
       'probabilities' of every step; 'recording', the probabilities of the whole; None: clips are not analysed by it.
   """
@@ -286,7 +287,7 @@ class Head:
     return {}
 
   def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
-    """The post-processing, for JSON: `fitted_on`, and whatever `apply` needs.
+    """The post-processing, for JSON: `fitted_on`, and whatever `apply` needs; a null, with `reason`: there is none.
 
     Args:
       traces: of the partition `fitted_on`, with a gold standard somewhere.
@@ -311,5 +312,9 @@ class Head:
     raise NotImplementedError
 
   def band(self, fitted: dict) -> dict:
-    """What `traces.band.fit` found about post-processed traces; {} where heads, or earlier versions, have none."""
+    """What `traces.band.fit` found about final traces; {} where heads, or earlier versions, have none."""
     return {}
+
+  def coverage(self, of_band: Mapping, traces: Sequence[Trace], targets: Sequence[str]) -> dict[str, float] | None:
+    """How much of the gold standard lies in the band; arguments as `traces.band.coverage`."""
+    return band.coverage(of_band, traces, targets)

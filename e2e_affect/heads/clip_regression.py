@@ -9,6 +9,7 @@ from e2e_affect.heads import recordings
 from e2e_affect.heads.base import Cell, Loss
 from e2e_affect.heads.losses import LOSSES
 from e2e_affect.heads.regression import Regression, rmse_cell, SCALES
+from e2e_affect.traces import band
 from e2e_affect.traces.traces import Trace
 
 _CCC = """<p><b>CCC</b>, the concordance correlation coefficient, is 1 where the prediction equals the gold standard, 0
@@ -37,7 +38,6 @@ kind. With few subjects it is wide.</p>
     + ' RMSE is in these units.</p>'
   )
   meaning_of_several = _CCC + SCALES + '</p>'
-  fitted_on = None
 
   def prediction(self, outputs: np.ndarray) -> np.ndarray:
     """The mean of a recording's outputs, in every step."""
@@ -67,6 +67,13 @@ kind. With few subjects it is wide.</p>
     whole = [recordings.trace(t) for t in raw]
     return {'scatter': figures.scatter(whole, targets, 'raw')} if any(t.scored.any() for t in whole) else {}
 
+  def fit(self, traces: Sequence[Trace], targets: Sequence[str]) -> dict:
+    """The band alone, over recordings."""
+    of_band = band.fit([recordings.trace(t) for t in traces], targets, of='recordings')
+    return {'fitted_on': None, 'reason': f'the head {self.name} has no post-processing', 'band': of_band}
+
   def of_targets(self, fitted: dict, targets: Sequence[str]) -> dict:
-    """See `Head`."""
-    raise ValueError(f'the head {self.name} has no post-processing')
+    """See `Head`; only that of a run of this head fits, which holds the band alone."""
+    if fitted.get('fitted_on'):
+      raise ValueError(f'the head {self.name} has no post-processing')
+    return fitted

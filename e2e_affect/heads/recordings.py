@@ -86,6 +86,10 @@ class CountsRecordings(Head):
     """See `Head`."""
     return super().score([trace(t) for t in traces], targets, seed)
 
+  def coverage(self, of_band: Mapping, traces: Sequence[Trace], targets: Sequence[str]) -> dict[str, float] | None:
+    """See `Head`."""
+    return super().coverage(of_band, [trace(t) for t in traces], targets)
+
 
 def trace(whole: Trace) -> Trace:
   """A recording as one step; its mask is 0 where no step has a label."""

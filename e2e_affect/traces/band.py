@@ -17,6 +17,9 @@ size of errors differs, too. A low end of 90 % would need a band as wide as the 
 way between, from 85 to 95 %, coverage was 92 to 94.5 %. On 400 divisions of the 18 people of the simulated corpus's
 validation and test into nine and nine, this band held 89.6 % of the others' arousal and 89.9 % of their valence.
 
+Where a head says one number a recording, its recordings take the place of steps: of people with one recording each,
+this is split conformal prediction as it is common.
+
 Post-processing is fitted on the same people. The errors of a person are therefore taken after post-processing that was
 fitted without this person. The checkpoint was chosen on them, too; that is not undone.
 """
@@ -37,17 +40,19 @@ NOTHING_KNOWN = 0.95
 _GROUPS = 10  # of people that are left out of the post-processing together: it is fitted at most this often
 
 
-def fit(traces: Sequence[Trace], targets: Sequence[str]) -> dict:
+def fit(traces: Sequence[Trace], targets: Sequence[str], of: str = 'steps') -> dict:
   """The band of each target.
 
   Args:
     traces: raw, of the partition that post-processing is fitted on; recordings without labels are left out.
     targets: K names, in the order of the traces' last axis.
+    of: what has a value of its own: 'steps'; or 'recordings', then each trace is one step, and is not post-processed.
 
   Returns:
-    For JSON: `{"level", "subjects": n, "expected": [lowest, highest], "half_width": {target: h}, "of_constant":
-    {target: h}}`. `expected` is the expected coverage of a new person; `of_constant` the half width of a band around
-    the mean of the gold standard, made alike. With too few people `{"level", "subjects": n, "reason"}`.
+    For JSON: `{"level", "of", "subjects": n, "expected": [lowest, highest], "half_width": {target: h}, "of_constant":
+    {target: h}}`. `of` is left out where it is 'steps'. `expected` is the expected coverage of a new person;
+    `of_constant` the half width of a band around the mean of the gold standard, made alike. With too few people
+    `{"level", "subjects": n, "reason"}`.
   """
   traces = [t for t in traces if t.scored.any()]
   subjects = sorted({t.subject for t in traces})
@@ -63,11 +68,12 @@ def fit(traces: Sequence[Trace], targets: Sequence[str]) -> dict:
     others = [t for t in traces if t.subject not in left_out]
     mine = [t for t in traces if t.subject in left_out]
     mean = metrics.pooled(others)[1].mean(axis=0)
-    for trace in postprocess.apply(postprocess.fit(others, targets), mine):
+    for trace in mine if of == 'recordings' else postprocess.apply(postprocess.fit(others, targets), mine):
       errors[trace.subject].append(_errors(trace))
       of_constant[trace.subject].append(np.abs(mean - trace.gold[trace.scored]))
   return {
     'level': LEVEL,
+    **({} if of == 'steps' else {'of': of}),
     'subjects': count,
     'expected': [LEVEL * count / (count + 1), (LEVEL * count + 1) / (count + 1)],
     'half_width': _half_widths(errors, targets),
@@ -99,7 +105,7 @@ def ends(fitted: Mapping, traces: np.ndarray, targets: Sequence[str]) -> dict[st
 
   Args:
     fitted: what `fit` returned, or {}.
-    traces: [T, K], post-processed.
+    traces: [T, K], post-processed, if the head does that.
     targets: K names.
   """
   width = half_widths(fitted, targets)
@@ -119,7 +125,7 @@ def coverage(fitted: Mapping, traces: Sequence[Trace], targets: Sequence[str]) -
 
   Args:
     fitted: what `fit` returned, or {}.
-    traces: post-processed, of any partition.
+    traces: post-processed, if the head does that, of any partition.
     targets: K names, in the order of the traces' last axis.
   """
   width = half_widths(fitted, targets)
@@ -143,11 +149,15 @@ def in_words(fitted: Mapping, targets: Sequence[str]) -> list[str]:
     return [f'There is no {level} band: {fitted["reason"]}.']
   widths = ' and '.join(f'{target} ±{fitted["half_width"][target]:.3f}' for target in targets)
   low, high = (f'{100 * share:.0f}' for share in fitted['expected'])
+  one, processed, fitted_to_others = {
+    'steps': ('moment', 'post-processed ', ', and each post-processed by what was fitted to the others'),
+    'recordings': ('recording', '', ''),
+  }[fitted.get('of', 'steps')]
   said = [
-    f'The {level} band is {widths} around the post-processed values. It held {level} of the gold standard of the '
-    f'{fitted["subjects"]} people of {postprocess.FITTED_ON}, each weighing the same, and each post-processed by what '
-    'was fitted to the others. A new person of their kind is '
-    f'expected to have from {low} to {high} % of the steps inside; one given person may have far fewer or more.'
+    f'The {level} band is {widths} around the {processed}values. It held {level} of the gold standard of the '
+    f'{fitted["subjects"]} people of {postprocess.FITTED_ON}, each weighing the same{fitted_to_others}. A new person '
+    f'of their kind is expected to have from {low} to {high} % of the {fitted.get("of", "steps")} inside; one given '
+    'person may have far fewer or more.'
   ]
   for target in targets:
     constant = fitted['of_constant'][target]
@@ -157,7 +167,7 @@ def in_words(fitted: Mapping, targets: Sequence[str]) -> list[str]:
       said.append(f'{target}: {100 * share:.0f} % as wide as {mean}.')
     else:
       said.append(
-        f'{target}: {"wider" if share > 1 else "hardly narrower"} than {mean}: of a single moment nothing is known.'
+        f'{target}: {"wider" if share > 1 else "hardly narrower"} than {mean}: of a single {one} nothing is known.'
       )
   return said
 

@@ -152,7 +152,9 @@ def test_a_clip_gets_one_number_for_the_whole():
   with c.unlocked():
     c.head = 'clip_regression'
   one = networks.random_network(c)
-  one.about['postprocessing'] = {'fitted_on': None, 'reason': 'none'}
+  one.about['postprocessing'] = {'fitted_on': None, 'reason': 'none', 'band': {**networks.BAND, 'of': 'recordings'}}
   said = one(audio=clips.tone(2.0, 16_000, 300).astype(np.float32))
+  np.testing.assert_allclose(said['valence_high'], said['valence'] + 0.5, atol=1e-6)  # around raw values
+  assert '% of the recordings inside' in model_card.card(one)
   assert np.ptp(said['arousal']) == 0 and heads.of(c).shows == 'numbers'
   assert 'the mean of its steps' in model_card.card(one)

@@ -101,7 +101,9 @@ def test_a_number_for_each_recording_is_learnt(tmp_path):
   c.batch_size, c.epochs = 8, 12
   found = loop.train_and_evaluate(c, str(tmp_path / 'run'))
   assert found['test']['raw']['ccc']['arousal'] > 0.5
-  assert found['postprocessing'] == {'fitted_on': None, 'reason': 'the head clip_regression has no post-processing'}
+  assert found['postprocessing']['reason'] == 'the head clip_regression has no post-processing'
+  people = found['validation']['subjects']
+  assert found['postprocessing']['band']['subjects'] == people and (found['test']['coverage'] is None) == (people < 5)
   assert (tmp_path / 'run' / 'figures' / 'test_scatter.png').exists()
   assert 'mean over its steps' in (tmp_path / 'run' / 'report.html').read_text()
 

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from e2e_affect.evaluate import results
+from e2e_affect.heads.clip_regression import ClipRegression
 from e2e_affect.traces import band, metrics, postprocess
 from tests.e2e_affect.traces.test_metrics import make_trace
 
@@ -109,6 +111,35 @@ def test_where_labels_say_nothing_the_band_says_so():
     assert fitted['of_constant'][target] == pytest.approx(spread[k], rel=0.2)
     assert fitted['half_width'][target] > 0.95 * fitted['of_constant'][target]
   assert all(line.endswith(': of a single moment nothing is known.') for line in band.in_words(fitted, TARGETS)[1:])
+
+
+def test_numbers_of_recordings_have_a_band_over_recordings():
+  rng, head, traces = np.random.default_rng(2), ClipRegression(), []
+  for i in range(23):  # 19 people: four have two recordings
+    steps = 5 + i
+    gold = np.tile(rng.normal(size=2) / 2, (steps, 1))
+    mask = (np.arange(steps) > 2).astype(np.float32)  # a step without a label counts as little as its neighbours
+    traces.append(make_trace(f'r{i}', f's{i % 19}', 0.8 * gold + [0.1, 0.2] * rng.normal(size=2), gold, mask))
+  found = results.evaluate_traces({'validation': traces}, head, TARGETS, 0, {})
+  fitted = found['postprocessing']
+  assert fitted['fitted_on'] is None and fitted['reason'] == 'the head clip_regression has no post-processing'
+  errors = {}
+  for t in traces:
+    error = np.abs(t.prediction[:1].astype(np.float64) - t.gold[:1])
+    errors[t.subject] = np.concatenate([errors.get(t.subject, np.zeros((0, 2))), error])
+  of_band = head.band(fitted)
+  np.testing.assert_allclose([of_band['half_width'][t] for t in TARGETS], weighted(errors), rtol=1e-6)
+  assert of_band['subjects'] == 19 and of_band['of'] == 'recordings'
+  inside = np.concatenate(list(errors.values())) <= [of_band['half_width'][t] + 1e-7 for t in TARGETS]
+  assert found['validation']['coverage'] == pytest.approx(dict(zip(TARGETS, inside.mean(axis=0))))
+  assert found['validation']['groups']['subject']['groups']['s0']['coverage'].keys() == set(TARGETS)
+  said = band.in_words(of_band, TARGETS)
+  assert 'around the values. It held 90 % of the gold standard of the 19 people of validation' in said[0]
+  assert 'from 86 to 90 % of the recordings inside' in said[0]  # 17.1 / 20 and 18.1 / 20
+  assert head.of_targets(fitted, TARGETS) == fitted  # as across corpora
+  few = results.evaluate_traces({'validation': traces[:4]}, head, TARGETS, 0, {})
+  assert head.band(few['postprocessing'])['reason'].endswith('a band needs 5')
+  assert few['validation']['coverage'] is None
 
 
 def test_too_few_people_have_no_band():

@@ -205,10 +205,11 @@ def test_a_head_without_postprocessing(run, tmp_path):
   workdirs.write_config(tmp_path / 'run', config)
   (tmp_path / 'run' / 'dataset.json').write_bytes((run / 'dataset.json').read_bytes())
   shutil.copytree(run / 'checkpoints', tmp_path / 'run' / 'checkpoints')
-  (tmp_path / 'run' / 'results.json').write_text(json.dumps({'postprocessing': POSTPROCESSING, 'checkpoint': {}}))
+  fitted = {'fitted_on': None, 'reason': 'none', 'band': {'half_width': {'arousal': 9.0, 'valence': 0.0}}}
+  (tmp_path / 'run' / 'results.json').write_text(json.dumps({'postprocessing': fitted, 'checkpoint': {}}))
   content = across.evaluate_on(str(tmp_path / 'run'), other_data(tmp_path / 'other'), 'test')
   assert content['test']['raw'] and content['test']['postprocessed'] is None
-  assert content['postprocessing']['reason'] == 'the head clip_regression has no post-processing'
+  assert content['postprocessing'] == fitted and content['test']['coverage'] == {'arousal': 1.0, 'valence': 0.0}
 
 
 @pytest.mark.slow
