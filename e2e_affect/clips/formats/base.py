@@ -23,6 +23,7 @@ class Prediction:
     grid: of the steps.
     columns: the whole table: name -> T texts.
     media: the file that was analysed; None: not known.
+    length: seconds of the recording, whose last step may be short; None: not known, it ends with its last step.
   """
 
   recording: str
@@ -32,6 +33,7 @@ class Prediction:
   grid: Grid
   columns: Mapping[str, Sequence[str]]
   media: pathlib.Path | None = None
+  length: float | None = None
 
   @property
   def of_whole(self) -> bool:
@@ -44,8 +46,12 @@ class Prediction:
     return next(iter(self.columns.get('trained_on', ())), None)
 
   def seconds(self, step: int) -> float:
-    """Where a step begins; `seconds(T)` is the end."""
-    return float(step * self.grid.step)
+    """Where a step begins; `seconds(T)` is the end of the recording."""
+    begin = float(step * self.grid.step)
+    if self.length is None or step < len(self.values):
+      return begin
+    # No step is empty, whatever the length was rounded to.
+    return min(begin, max(self.length, float((step - 1) * self.grid.step) + 0.001))
 
   def texts(self, output: int) -> list[str]:
     """T shortest texts that read back to the same float32."""

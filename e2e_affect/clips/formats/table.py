@@ -20,7 +20,12 @@ _SUM_TOLERANCE = 1e-4  # of probabilities, which the file has as float32
 
 
 def read_clip(
-  path: pathlib.Path, outputs: Sequence[str], shows: str, grid: Grid, media: pathlib.Path | None
+  path: pathlib.Path,
+  outputs: Sequence[str],
+  shows: str,
+  grid: Grid,
+  media: pathlib.Path | None,
+  length: float | None = None,
 ) -> Prediction:
   """The prediction of a clip's CSV, of which is known what its columns are; arguments as `Prediction` has them.
 
@@ -28,7 +33,7 @@ def read_clip(
     DataError: it cannot be read, or is no such table.
   """
   columns = _columns(path)
-  return Prediction(path.stem, tuple(outputs), shows, _values(path, columns, outputs), grid, columns, media)
+  return Prediction(path.stem, tuple(outputs), shows, _values(path, columns, outputs), grid, columns, media, length)
 
 
 def read(path: pathlib.Path) -> list[Prediction]:
@@ -48,10 +53,11 @@ def read(path: pathlib.Path) -> list[Prediction]:
       shows = {None: 'numbers', 'steps': 'probabilities', 'recording': 'recording'}[
         (about.get('most_probable') or {}).get('of')
       ]
-      media = pathlib.Path(about['files']['video'])
+      media, length = pathlib.Path(about['files']['video']), float(about['seconds'])
     except (KeyError, TypeError, ValueError, AttributeError) as e:
       raise DataError(f'{_json_of(path)[0]}: no summary of a clip ({e!r}); analyse the clip again') from None
-    return [Prediction(path.stem, tuple(outputs), shows, _values(path, columns, outputs), grid, columns, media)]
+    values = _values(path, columns, outputs)
+    return [Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length)]
   outputs = [name for name in columns if not _is_beside(name, columns)]
   if 'time' not in columns or not outputs:
     raise DataError(f'{path}: columns {", ".join(columns)[:200]}; expected `time` and a column for each output')

@@ -89,10 +89,12 @@ def test_what_is_no_trace_csv_is_told_in_a_line(tmp_path, text, reason):
 
 def test_the_json_beside_a_clip_says_what_its_table_holds(tmp_path):
   predicted(tmp_path, probabilities(5), CLASSES, 'recording')
-  about = {'clip': 'talk', 'targets': dict.fromkeys(CLASSES), 'step_seconds': 0.04, 'files': {'video': '/a/talk.mp4'}}
+  about = {'clip': 'talk', 'targets': dict.fromkeys(CLASSES), 'step_seconds': 0.04}
+  about |= {'files': {'video': '/a/talk.mp4'}, 'seconds': 0.19}
   (tmp_path / 'talk.json').write_text(json.dumps(about | {'most_probable': {'of': 'recording'}}))
   (found,) = table.read(tmp_path / 'talk.csv')
   assert found.shows == 'recording' and str(found.media) == '/a/talk.mp4' and found.outputs == CLASSES
+  assert found.length == 0.19
   (tmp_path / 'talk.json').write_text(json.dumps(about | {'most_probable': {'of': 'years'}}))
   with pytest.raises(DataError, match='talk.json: no summary of a clip'):
     table.read(tmp_path / 'talk.csv')
@@ -104,7 +106,9 @@ def test_the_json_beside_a_clip_says_what_its_table_holds(tmp_path):
 def test_predict_writes_what_convert_makes_of_its_csv_and_keeps_what_a_person_changed(tmp_path):
   network = small_network('speech')
   for name in 'ab':
-    soundfile.write(tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 24_000), 16_000)
+    soundfile.write(
+      tmp_path / f'{name}.wav', np.random.default_rng(0).normal(0, 0.1, 24_100), 16_000
+    )  # a short last step
   arguments, out = [str(tmp_path / f'{name}.wav') for name in 'ab'], tmp_path / 'out'
   names = [name for name in formats.FORMATS if name != 'affwild2']
   (content, _) = analyse.analyse(network, arguments, out, further=names)

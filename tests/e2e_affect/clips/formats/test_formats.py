@@ -1,6 +1,7 @@
 """Each format, read back by the library of its own field."""
 
 import csv
+import dataclasses
 import html
 import math
 import sys
@@ -73,7 +74,9 @@ def test_eaf_is_read_by_pympi_and_its_traces_are_linked(tmp_path):
   assert said['trained on'] == 'simulated people' and 'for at least 0.5 s' in said['arousal episodes']
   assert f'above {values[:, 0].mean(dtype=float) + values[:, 0].std(dtype=float):+.4f}' in said['arousal episodes']
   (media,) = document.get_linked_files()
-  assert media['MEDIA_URL'] == (tmp_path / 'ein Clip.mp4').as_uri() and media['MIME_TYPE'] == 'video/mp4'
+  assert media['MEDIA_URL'] == './ein%20Clip.mp4' and media['MIME_TYPE'] == 'video/mp4'
+  assert media['RELATIVE_MEDIA_URL'] == '../media/ein%20Clip.mp4'
+  assert str(tmp_path) not in (folder / 'talk.eaf').read_text()
   links = [link['LINK_URL'] for link in document.get_secondary_linked_files()]
   assert links == ['./talk.csv', './talk_tsconf.xml'] and all((folder / link).is_file() for link in links)
   table = np.loadtxt(folder / 'talk.csv', delimiter=',', comments='#')
@@ -216,6 +219,18 @@ def test_audformat_is_a_table_of_segments(tmp_path, media):
   np.testing.assert_allclose(seconds('start'), STEP * np.arange(len(values)), rtol=0, atol=1e-9)
   np.testing.assert_allclose(seconds('end'), STEP * np.arange(1, len(values) + 1), rtol=0, atol=1e-9)
   np.testing.assert_array_equal(found.to_numpy().astype(np.float32), values)
+
+
+def test_the_end_is_that_of_the_recording(tmp_path):
+  # A clip of 5.98 s has 150 steps, the last of which is half as long.
+  prediction = predicted(tmp_path, numbers(150), length=5.98)
+  assert webvtt.read(write(tmp_path, 'vtt', prediction) / 'talk.vtt')[-1].end == '00:00:05.980'
+  assert praat.openTextgrid(str(write(tmp_path, 'textgrid', prediction) / 'talk.TextGrid'), True).maxTimestamp == 5.98
+  found = audformat.utils.read_csv(write(tmp_path, 'audformat', prediction) / 'talk.csv')
+  assert found.index.get_level_values('end')[-1].total_seconds() == 5.98
+  for length, end in ((6.0001, 6.0), (5.96, 5.961), (None, 6.0)):
+    assert dataclasses.replace(prediction, length=length).seconds(150) == pytest.approx(end, abs=1e-9)
+    assert dataclasses.replace(prediction, length=length).seconds(149) == pytest.approx(5.96, abs=1e-9)
 
 
 def test_csv_is_the_table(tmp_path):
