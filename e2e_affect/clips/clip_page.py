@@ -18,7 +18,7 @@ from e2e_affect.clips import clip_files
 from e2e_affect.clips.clip_files import PAGE_MARK, Traces
 from e2e_affect.clips.network import Network
 from e2e_affect.report.page import render, text_rows
-from e2e_affect.traces import band
+from e2e_affect.traces import band, postprocess
 
 MAX_CROPS = 750  # of all people, some 5 KB each; of one over 30 s every second, every third, … crop is shown
 MAX_PIECES = 4000  # of the waveform
@@ -74,13 +74,15 @@ def write_page(
       'band': f'{100 * network.band["level"]:g} % band' if 'half_width' in network.band else None,
       'sound': bool(content['sound'] and content['sound']['std_int16']),
       'lost': any(person['face'] and not person['always'] for person in people),
+      'unheard': any(one.speaks is not None for one, *_ in traces),
+      'held': any(any(_held(network, target).values()) for target in network.targets if network.shows != 'recording'),
     },
     step=_milliseconds(content),
     end=f'{content["steps"] * content["step_seconds"]:.2f}',
     kept=_kept(network, fitted, clip.grid) if fitted.get('fitted_on') else None,
     reason=fitted.get('reason'),
     band=band.in_words(network.band, network.targets),
-    settings=text_rows({key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')}),
+    settings=text_rows(_settings(content)),
     page_mark=PAGE_MARK,
     data=_data(clip, traces, network),
   )
@@ -103,6 +105,21 @@ def lost_spans(found: np.ndarray) -> list[list[int]]:
   lost = np.concatenate([[0], (found == 0).astype(int), [0]])
   edges = np.flatnonzero(np.diff(lost))
   return edges.reshape(-1, 2).tolist()
+
+
+def _settings(content) -> dict:
+  """What the JSON says of network and settings; files by name alone, as a page is passed on."""
+  said = {key: content[key] for key in ('files', 'model', 'label_scale', 'settings', 'commit', 'cost')}
+  said['files'] = {kind: pathlib.PurePath(path).name for kind, path in content['files'].items()}
+  if speakers := content['settings'].get('speakers'):
+    said['settings'] = content['settings'] | {'speakers': pathlib.PurePath(speakers).name}
+  return said
+
+
+def _held(network, target) -> dict[str, int]:
+  """In how many steps at the start the raw and the final trace repeat their first value, as they are shifted later."""
+  raw = network.config.data.label_delay_steps
+  return {'raw': raw, 'post': raw + postprocess.shifted(network.about['postprocessing'], target)}
 
 
 def _person(content, notes, shows) -> dict:
@@ -146,7 +163,11 @@ def _data_of_one(clip, one, raw, post, network):
   data = {
     'number': one.person if clip.people else None,
     'targets': {
-      target: {'raw': rounded(raw[:, k]), 'post': None if post is None else rounded(post[:, k])}
+      target: {
+        'raw': rounded(raw[:, k]),
+        'post': None if post is None else rounded(post[:, k]),
+        'held': _held(network, target),
+      }
       for k, target in enumerate(network.targets)
     },
     'speaks': one.speaks,
@@ -225,7 +246,7 @@ def _summary(content):
             'numbers': [number.replace('-', '−') for number in numbers],
           }
         )
-  return ('target', 'mean', 'deviation', 'lowest', 'highest'), rows
+  return ('target', 'mean', 'SD', 'lowest', 'highest'), rows
 
 
 def _summary_of_classes(content):

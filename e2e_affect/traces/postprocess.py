@@ -8,7 +8,7 @@ hundreds of candidates an improvement is always observed; on real traces gains u
 on recordings that the fit had not seen. A step must therefore gain more than `MIN_GAIN`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import re
 
@@ -64,6 +64,12 @@ def time_shift(values: np.ndarray, steps: int) -> np.ndarray:
   The first steps hold the first value; the last values fall off the end.
   """
   return values[np.maximum(np.arange(len(values)) - steps, 0)]
+
+
+def shifted(params: Mapping, target: str) -> int:
+  """By how many steps what `fit` returned shifts a target; 0 where it was not fitted, or has no such target."""
+  shift = params.get('targets', {}).get(target, {}).get('time_shift', {})
+  return int(shift['steps']) if shift.get('kept') else 0
 
 
 _STEPS: dict[str, Callable[..., np.ndarray]] = {

@@ -105,6 +105,7 @@ function drawLane(c, of, width, top, bottom) {
   const middle = (top + bottom) / 2, half = (bottom - top) / 2;
   const yOf = v => SHARES ? bottom - 2 * half * v : middle - half * v / limit;
   for (const [first, end] of of.lost) hatch(c, xOf(first * STEP), top, xOf(end * STEP), bottom);
+  for (const [begin, end] of unheard(of)) hatch(c, xOf(begin), top, xOf(end), bottom, true);
   drawSound(c, of, middle, half);
   // Grid and numbers.
   c.lineWidth = 1;
@@ -116,7 +117,8 @@ function drawLane(c, of, width, top, bottom) {
     c.beginPath(); c.moveTo(PLOT.left, y); c.lineTo(width - PLOT.right, y); c.stroke();
     c.globalAlpha = 1;
     c.fillStyle = css('--soft');
-    if (!several || part * 2 % 2 === 0) {  // lanes have room for three numbers
+    if (!several || part * 2 % 2 === 0) {  // lanes have room for three numbers, each inside of its own
+      c.textBaseline = !several || !part ? 'middle' : part > 0 ? 'top' : 'bottom';
       c.fillText(part ? signed(part * limit).replace(/(\.\d)0$/, '$1') : '0', PLOT.left - 6, y);
     }
   }
@@ -124,11 +126,11 @@ function drawLane(c, of, width, top, bottom) {
   for (const name of names) if (halfOf(name)) shade(c, shown(name, of), halfOf(name), yOf, top, bottom, colourOf(name));
   c.lineJoin = 'round';
   for (const name of names) {
-    const { raw, post } = of.targets[name];
+    const { raw, post, held } = of.targets[name];
     c.strokeStyle = colourOf(name);
     if (SHARES && names.indexOf(name) > 3) c.setLineDash([6, 3]);  // as in the legend: colours alone tell too few apart
-    if (post && !SHARES) { c.globalAlpha = 0.5; line(c, raw, yOf, 1); c.globalAlpha = 1; }
-    line(c, post || raw, yOf, 2.2);
+    if (post && !SHARES) { c.globalAlpha = 0.5; line(c, raw, yOf, 1, held.raw); c.globalAlpha = 1; }
+    line(c, post || raw, yOf, 2.2, post ? held.post : held.raw);
     c.setLineDash([]);
   }
   if (!several) return;
@@ -163,14 +165,23 @@ function drawSound(c, of, middle, half) {
   c.restore();
 }
 
-// Steps without a face: stripes, so that sound and traces stay visible on them.
-function hatch(c, left, top, right, bottom) {
+// Where others are heard, or nobody: between a person's own turns.
+function unheard(of) {
+  if (!of.speaks) return [];
+  const ends = [0, ...of.speaks.map(turn => turn[1])], begins = [...of.speaks.map(turn => turn[0]), length];
+  return ends.map((end, k) => [Math.max(...ends.slice(0, k + 1)), begins[k]]).filter(([begin, end]) => begin < end);
+}
+
+// Steps without a face, or thin and leaning to the left without the voice: stripes, so that sound and traces stay
+// visible on them.
+function hatch(c, left, top, right, bottom, thin = false) {
   c.save();
   c.beginPath(); c.rect(left, top, right - left, bottom - top); c.clip();
   c.strokeStyle = css('--lost');
-  c.lineWidth = 3;
+  c.lineWidth = thin ? 1.2 : 3;
+  const [from, to] = thin ? [top, bottom] : [bottom, top];
   c.beginPath();
-  for (let x = left - (bottom - top); x < right; x += 9) { c.moveTo(x, bottom); c.lineTo(x + bottom - top, top); }
+  for (let x = left - (bottom - top); x < right; x += 9) { c.moveTo(x, from); c.lineTo(x + bottom - top, to); }
   c.stroke();
   c.restore();
 }
@@ -187,11 +198,20 @@ function shade(c, values, half, yOf, top, bottom, colour) {
   c.globalAlpha = 1;
 }
 
-function line(c, values, yOf, width) {
+// A line that is dotted in the first `held` steps, which repeat the first value of a shifted trace.
+function line(c, values, yOf, width, held) {
+  const draw = (first, end) => {
+    c.beginPath();
+    for (let k = first; k < Math.min(end, values.length); k++) c.lineTo(xOf((k + 0.5) * STEP), yOf(values[k]));
+    c.stroke();
+  };
   c.lineWidth = width;
-  c.beginPath();
-  values.forEach((v, k) => c.lineTo(xOf((k + 0.5) * STEP), yOf(v)));
-  c.stroke();
+  draw(held, values.length);
+  if (!held) return;
+  c.save();
+  c.setLineDash([1.5, 4]);
+  draw(0, held + 1);
+  c.restore();
 }
 
 // ---- the valence–arousal plane

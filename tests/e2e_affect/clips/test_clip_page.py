@@ -178,6 +178,16 @@ def test_several_people(page, tmp_path, face, width, height, scheme):
   first, second = (page.run(f'({colours})({k})') for k in (0, 1))
   assert len(set(first)) == len(set(second)) == 1 and first != second
   assert page.run('people.map(of => of.speaks)') == [[[0.25, 0.75]], [[1, 1.5]]]
+  assert page.run('people.map(unheard)') == [[[0, 0.25], [0.75, 2]], [[0, 1], [1.5, 2]]]
+  overlapping = {'speaks': [[0, 1], [0.2, 0.5], [1, 1.5]]}
+  assert page.run(f'[unheard({json.dumps(overlapping)}), unheard({{"speaks": []}})]') == [[[1.5, 2]], [[0, 2]]]
+  legend = page.run('document.querySelector(".legend").innerText')
+  assert 'not heard' in legend and 'first value, held' in legend
+  # 5 steps of 0.04 s, as the network's post-processing shifts by.
+  assert page.run('people[1].targets.valence.held') == {'raw': 0, 'post': 5}
+  # Whoever gets the page learns nothing of the disk, and sees every column.
+  assert str(tmp_path) not in (tmp_path / 'out' / 'duo.html').read_text()
+  assert page.run('[...document.querySelectorAll(".scroll")].every(of => of.scrollWidth <= of.clientWidth)')
   said = page.run('plot.getAttribute("aria-valuetext")')
   assert re.fullmatch(r'person 1: arousal .0\.\d\d, valence .0\.\d\d; person 2: arousal .*', said), said
   assert page.run('document.getElementById("value-valence-2").textContent') == said.split('valence ')[-1]

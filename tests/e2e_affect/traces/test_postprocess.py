@@ -285,3 +285,9 @@ def test_fit_is_fast():
   start = time.thread_time()
   postprocess.fit(traces, TARGETS)
   assert time.thread_time() - start < 20  # RECOLA's validation partition; measured: 1.7 s
+
+
+def test_by_how_much_a_target_is_shifted():
+  fitted = {'targets': {'arousal': {'time_shift': {'kept': True, 'steps': 7}}, 'b': {'time_shift': {'kept': False}}}}
+  assert [postprocess.shifted(fitted, name) for name in ('arousal', 'b', 'other')] == [7, 0, 0]
+  assert postprocess.shifted({'fitted_on': None}, 'arousal') == 0
