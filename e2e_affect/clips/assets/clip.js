@@ -3,6 +3,14 @@
 
 const data = JSON.parse(document.getElementById('data').textContent);
 const element = id => document.getElementById(id);
+const unpack = packed => packed && Array.from(
+  new Int16Array(Uint8Array.from(atob(packed.data), c => c.charCodeAt(0)).buffer), v => v * packed.scale);
+for (const of of data.people) {
+  for (const target of Object.values(of.targets)) {
+    Object.assign(target, { raw: unpack(target.raw), post: unpack(target.post) });
+  }
+  if (of.crops) Object.assign(of, { found: unpack(of.found), boxes: unpack(of.boxes) });
+}
 const steps = data.steps, STEP = data.step_seconds, length = steps * STEP;
 // Numbers of every step, probabilities of every step, or nothing but sound: bars stand beside it.
 const SHARES = data.shows !== 'numbers';
@@ -303,7 +311,7 @@ function drawFace(of, k, step) {
   element('confidence-' + k).textContent = lost ? 'no face' : 'confidence ' + of.found[step].toFixed(2);
   const box = element('box-' + k);
   if (box) {
-    const place = playable && of.boxes[step], [w, h] = data.frame_size;
+    const place = playable && !lost && of.boxes.slice(3 * step, 3 * step + 3), [w, h] = data.frame_size;
     box.style.display = place ? 'block' : 'none';
     if (place) {
       const shares = { left: place[0] / w, top: place[1] / h, width: place[2] / w, height: place[2] / h };

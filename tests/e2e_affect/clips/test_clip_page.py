@@ -1,5 +1,6 @@
 """The page of a clip, in a browser: it loads, plays, follows and seeks, and asks the network for nothing."""
 
+import base64
 import json
 import re
 import shutil
@@ -200,6 +201,14 @@ def test_several_people(page, tmp_path, face, width, height, scheme):
   page.wait('Math.abs(media.currentTime - 2) < 0.02')
   assert page.complaints() == []
   assert all(re.match('file:|data:|blob:', url) for url in page.requests())
+
+
+def test_numbers_are_packed_to_a_part_in_65000_of_the_largest():
+  rng = np.random.default_rng(0)
+  for values in (rng.normal(0, 0.3, 500).astype(np.float32), rng.uniform(-9, 700, (40, 3)), np.zeros(4), np.ones(3)):
+    of = clip_page.packed(values)
+    read = np.frombuffer(base64.b64decode(of['data']), '<i2') * of['scale']
+    np.testing.assert_allclose(read, values.ravel(), atol=np.abs(values).max() / 65_000, rtol=0)
 
 
 def test_waveform_and_spans():
