@@ -24,6 +24,7 @@ from e2e_affect.traces import postprocess
 from e2e_affect.traces.traces import Trace
 
 _USUAL_SECONDS = 10.0  # of a chunk, as in the configs
+_MOST_TOGETHER = 4  # recordings on a device: with more, a partition of nine would leave the second host nothing to do
 _EXCHANGED = ('recording', 'subject', 'prediction', 'gold', 'mask', 'face_found', 'loudness')  # by hosts, of a trace
 
 
@@ -58,7 +59,8 @@ class NetworkPredictor:
     """Predicts every step of every recording of a partition, whole and in order.
 
     Each device takes some recordings at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
-    the chunks' length changes nothing. Each host predicts some of the recordings, and gets the traces of all.
+    the chunks' length changes nothing. Each host predicts some of the recordings, and gets the traces of all. Whatever
+    the number of devices and hosts, traces are the same to the last bit.
 
     Args:
       partition: 'train', 'validation' or 'test'.
@@ -68,7 +70,7 @@ class NetworkPredictor:
     """
     config, manifest = self.config, self.manifest
     of_partition = recordings.recordings(manifest, config.data.dir, partition)
-    each = _together(config, manifest, -(-len(of_partition) // jax.device_count()))
+    each = _together(config, manifest, len(of_partition))
     places = jax.local_device_count() * each
     by_length = sorted(of_partition, key=lambda recording: recording.records)
     groups = [by_length[start : start + places] for start in range(0, len(by_length), places)]
@@ -142,13 +144,15 @@ def _of_all_hosts(traces: list[Trace], partition: str, grid: Grid) -> list[Trace
   return found
 
 
-def _together(config, manifest, most) -> int:
-  """How many of at most `most` recordings a device takes at a time: as many steps at once as training has.
+def _together(config, manifest, count) -> int:
+  """How many of `count` recordings a device takes at a time: as many steps at once as training has, and few.
+
+  Nothing of it follows from the devices: each recording has the same place in the same compiled shape on any number of
+  them, or products would be summed in another order.
 
   Chunks shorter than usual are no reason for more: who lowers `evaluate_chunk_seconds` lacks memory.
   """
   usual = round(_USUAL_SECONDS / manifest.grid.record_seconds)
   records = max(recordings.records_per_chunk(config, manifest), min(recordings.longest_records(manifest), usual), 1)
   chunk = records * manifest.grid.steps_per_record
-  of_device = config.batch_size * config.data.sequence_steps // jax.device_count()
-  return max(1, min(of_device // chunk, most))
+  return max(1, min(config.batch_size * config.data.sequence_steps // chunk, _MOST_TOGETHER, count))

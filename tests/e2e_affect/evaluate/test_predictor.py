@@ -1,7 +1,9 @@
 """Predictors: one from outside the package, and the network over lengths of chunks."""
 
 import dataclasses
+import functools
 
+from flax import jax_utils
 import jax
 import numpy as np
 import pytest
@@ -65,7 +67,9 @@ def test_traces_do_not_depend_on_the_length_of_chunks(small_config):
 
 
 @pytest.mark.slow
-def test_traces_do_not_depend_on_how_many_recordings_a_device_takes_at_a_time(small_config, tmp_path):
+def test_traces_depend_neither_on_how_many_recordings_a_device_takes_nor_on_the_devices(
+  small_config, tmp_path, monkeypatch
+):
   steps = [30, 110, 52, 75, 26, 101, 60, 49, 25, 120, 88]  # the longest are not the last by name
   partitions = ['validation'] * len(steps)
   small_config.data.dir = make_data(tmp_path / 'data', zip('ABCDEFGHIJK', partitions, steps, strict=True))
@@ -74,10 +78,10 @@ def test_traces_do_not_depend_on_how_many_recordings_a_device_takes_at_a_time(sm
   eval_step = chunks.over_devices(small_config, layout(small_config))
 
   def predict(sequences):
-    small_config.batch_size = sequences * jax.device_count()
+    small_config.batch_size = sequences
     return predictor.NetworkPredictor(variables, eval_step, small_config, manifest).predict('validation')
 
-  alone, together = predict(1), predict(5)  # 250 steps a device: two recordings of up to 125
+  alone, together = predict(1), predict(5)  # 250 steps: two recordings of up to 125
   assert [trace.recording for trace in together] == list('ABCDEFGHIJK')
   assert [len(trace.prediction) for trace in together] == steps
   for a, b in zip(alone, together, strict=True):
@@ -85,6 +89,16 @@ def test_traces_do_not_depend_on_how_many_recordings_a_device_takes_at_a_time(sm
     for field in dataclasses.fields(Trace):
       if field.name != 'prediction':
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+  # On one device instead of eight, each recording has the same place in the same shape.
+  with monkeypatch.context() as patched:
+    patched.setattr(jax, 'local_device_count', lambda: 1)
+    replicate = functools.partial(jax_utils.replicate, devices=jax.local_devices()[:1])
+    patched.setattr(devices, 'replicate', replicate)
+    variables = replicate(random_variables(small_config, layout(small_config)))
+    on_one = predict(5)
+  for a, b in zip(on_one, together, strict=True):
+    for field in dataclasses.fields(Trace):
+      np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
 
 
 @pytest.mark.slow
