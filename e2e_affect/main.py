@@ -43,7 +43,7 @@ def _define_flags():
     'Another data folder that --mode=evaluate evaluates on, by the targets that both have. The results are '
     'results_on_NAME.json.',
   )
-  flags.DEFINE_bool('distributed', False, 'Several processes, which Cloud TPU, SLURM or Open MPI started.')
+  flags.DEFINE_bool('distributed', False, 'Several processes, which Cloud TPU, SLURM or Open MPI 4 started.')
   flags.DEFINE_string('coordinator', None, 'Several processes of any other kind: HOST:PORT of the first one.')
   flags.DEFINE_integer('num_processes', None, 'With --coordinator: how many there are.', lower_bound=1)
   flags.DEFINE_integer('process_id', None, 'With --coordinator: which this is, from 0.', lower_bound=0)

@@ -134,8 +134,10 @@ def _check(command):
     elif head == '.venv/bin/python' and rest[:2] in (['-m', 'pytest'], ['-m', 'mkdocs']):
       assert all((ROOT / word).exists() for word in rest if word.startswith('tests/')), part
     elif program := program_of(words):
-      _check_flags(flags_of(*program), rest)
-    elif head in ('launch/gpu.sh', 'launch/tpu_vm.sh', 'sbatch'):
+      own = rest.index('--') if '--' in rest else len(rest)  # what follows belongs to the program that it starts
+      _check_flags(flags_of(*program), rest[:own])
+      _check_flags(flags_of('-m', 'e2e_affect.main'), rest[own + 1 :])
+    elif head in ('launch/gpu.sh', 'launch/mpi.sh', 'launch/tpu_vm.sh', 'sbatch'):
       script = next(i for i, word in enumerate(words) if word.startswith('launch/'))
       assert (ROOT / words[script]).is_file()
       _check_flags(flags_of('-m', 'e2e_affect.main'), words[script + 1 :])

