@@ -24,6 +24,7 @@ T = TypeVar('T')
 HEARTBEAT_SECONDS = 30  # a host that gave no sign of life for so long is lost
 # JAX's own limit comes later.
 _JAX_HEARTBEAT_SECONDS = 60
+_BEAT_SECONDS = HEARTBEAT_SECONDS / 10  # between two signs of life
 _FOLDER = 'e2e_affect/alive/'
 # What collectives and JAX's coordination say when a host is lost; their exceptions have no type of their own.
 _WORDS = ('Gloo', 'NCCL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED', 'heartbeat', 'Connection closed')
@@ -33,7 +34,7 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
   """`jax.distributed.initialize()`, and a watch over the other hosts.
 
   Args:
-    coordinator: HOST:PORT of the first process; None: Cloud TPU, SLURM or Open MPI say it and the rest.
+    coordinator: HOST:PORT of the first process; None: Cloud TPU, SLURM or Open MPI 4 say it and the rest.
     processes: how many there are.
     process: which this is, from 0.
 
@@ -44,8 +45,8 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
     jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_JAX_HEARTBEAT_SECONDS)
   except ValueError as e:
     raise UserError(
-      f'--distributed: {e}; expected a start by Cloud TPU, SLURM or Open MPI, or --coordinator=HOST:PORT, '
-      '--num_processes and --process_id'
+      f'--distributed: {e}; expected a start by Cloud TPU, SLURM or Open MPI 4, or '
+      '--coordinator=HOST:PORT, --num_processes and --process_id'
     ) from None
   ctypes.CDLL(None).signal(signal.SIGABRT, _ON_ABORT)
   threading.Thread(target=_watch, args=(distributed.global_state,), daemon=True).start()
@@ -76,7 +77,9 @@ def together() -> Iterator[None]:
     if not any(word in str(e) for word in _WORDS):
       logging.exception('this host fails')
       _end('error: this host fails, and the others with it', 1)
-    _lost(str(e).strip().split('\n')[0][:200])
+    reason = str(e).strip().split('\n')[0][:200]
+    silent = _silent(distributed.global_state.client)
+    _lost(f'{silent}: {reason}' if silent else reason)
 
 
 def first_host_first(make: Callable[[], T]) -> T:
@@ -89,6 +92,18 @@ def first_host_first(make: Callable[[], T]) -> T:
     return made
   multihost_utils.sync_global_devices('first_host_first')
   return make()
+
+
+def _silent(client) -> str:
+  """Who gives no sign of life any more, in words; '': all do. The others may fail before the watch misses anybody."""
+  try:
+    before = client.key_value_dir_get(_FOLDER)
+    time.sleep(3 * _BEAT_SECONDS)
+    after = dict(client.key_value_dir_get(_FOLDER))
+  except Exception:
+    return 'the first one does not answer'
+  silent = [host.removeprefix(_FOLDER) for host, sign in before if after.get(host) == sign]
+  return f'no sign of life of host {", ".join(silent)}' if silent else ''
 
 
 def _watch(state):
@@ -108,8 +123,8 @@ def _watch(state):
         if seen.get(host, ('', 0))[0] != sign:
           seen[host] = sign, now
         elif now - seen[host][1] > HEARTBEAT_SECONDS:
-          _lost(f'host {host.removeprefix(_FOLDER)} gave no sign of life for {HEARTBEAT_SECONDS} s')
-    time.sleep(HEARTBEAT_SECONDS / 10)
+          _lost(f'no sign of life of host {host.removeprefix(_FOLDER)} for {HEARTBEAT_SECONDS} s')
+    time.sleep(_BEAT_SECONDS)
 
 
 def _lost(reason):

@@ -150,6 +150,7 @@ def test_row_03_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp
     assert time.monotonic() - struck < 2 * hosts.HEARTBEAT_SECONDS
     assert log.splitlines()[-1].startswith('error: another host is lost (') and 'goes on from the newest' in log
     assert 'Traceback' not in log
+    assert ('the first one', 'no sign of life of host 1')[victim] in log.splitlines()[-1]
     # JAX's client cannot be kept from its own dump where the first host has gone; the last line is ours nevertheless.
     assert 'stack trace' not in log or (victim, number) == (0, signal.SIGKILL)
   finally:
