@@ -17,6 +17,7 @@ _NEEDS = {
   'recurrent': (),
   'step': (),
   'growth': (),
+  'scaling': (),
   'input': ('tensorflow', 'cv2'),
   'prepare': ('cv2', 'av'),
   'faces': ('cv2', 'av'),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import long_conv, measure, recurrent, report, work
+from benchmarks import long_conv, measure, recurrent, report, scaling, work
 from e2e_affect.layers.speech import SpeechNetwork
 
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -126,6 +126,29 @@ def test_peers_compute_what_they_are_named_for():
     expected = direct(torch.tensor(sound)).numpy()
   # PyTorch has the channels of a step first, we the samples: [B, T·320, 4] in both, so that they agree as they are.
   np.testing.assert_allclose(network.apply(variables, sound, np.ones((2, 3))), expected, atol=1e-5)
+
+
+def test_bytes_exchanged_are_those_of_the_sums_over_devices():
+  summed = jax.pmap(lambda x, n: (jax.lax.psum(x, 'a'), jax.lax.psum(n, 'a'), 2 * x), axis_name='a')
+  devices = jax.local_device_count()
+  compiled = summed.lower(jnp.ones((devices, 3, 5)), jnp.ones((devices, 7), jnp.int32)).compile().as_text()
+  assert scaling.exchanged_bytes(compiled) == 4 * 3 * 5 + 4 * 7
+
+
+def test_costs_of_a_corpus():
+  found = scaling.costs(700, {'bytes': 2e6, 'seconds': 0.3, 'memory': 5e6})
+  assert found['preparation, days of a machine'] == 700 / 24 / 29
+  assert found['manifest, GB'] == 1.4 and found['manifest, minutes of a core to read it, in every process'] == 3.5
+  # A fifth of 700 h has 12.6 million steps of 40 ms; six float32 each.
+  np.testing.assert_allclose(found['traces of a fifth, GB of memory, in every process'], 12.6e6 * 24 / 1e9)
+  # 50 epochs at 6 s of recordings in 2.87 s of work, in a week.
+  np.testing.assert_allclose(found['machines for 50 epochs in 7 days'], 50 * 700 / 24 * 2.87 / 6 / 7)
+  assert scaling.costs(1, {'bytes': 0, 'seconds': 0, 'memory': 0})['machines for 50 epochs in 7 days'] == 1
+
+
+def test_a_manifest_of_some_hours_is_measured():
+  found = scaling.manifest_costs(0.5)  # six recordings of 300 records
+  assert 6 * 300 * len('   125000,\n') < found['bytes'] < 6 * 300 * 30 and found['seconds'] > 0
 
 
 @pytest.mark.slow
