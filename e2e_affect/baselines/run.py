@@ -60,7 +60,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     # Train is predicted too: a second model may learn from its traces.
     told = [p for p in PARTITIONS if corpus.recordings[p] and (p == 'train' or p not in learnt_from)]
     traces = {partition: predictor.predict(partition) for partition in told}
-    from_whom = origin.of(workdirs.describe(corpus.manifest))
+    from_whom = origin.of(workdirs.describe(corpus.manifest), train_on=learnt_from)
     checkpoint: dict[str, Any] = {
       'rival': config.rival,
       'code': version.commit(),

@@ -83,20 +83,24 @@ def load(folder) -> Network:
   except UserError:
     raise
   except Exception as e:  # whatever the layers make of sizes that fit no network
-    reason = f'{type(e).__name__}: {" ".join(str(e).split())[:200]}'
     raise CheckpointError(
-      f'{folder}: {CONFIG_FILE} and {ABOUT_FILE} describe no network ({reason}); copy the folder again'
+      f'{folder}: {CONFIG_FILE} and {ABOUT_FILE} describe no network ({_in_words(e)}); copy the folder again'
     ) from None
   try:
     traces = np.zeros((3, len(network.targets)), np.float32)
     network.postprocess(traces)
     band.in_words(network.band, network.targets)
     network.unlike(0.0, 0.0, traces)
-  except (TypeError, AttributeError, KeyError, ValueError) as e:
+  except Exception as e:  # whatever comes of numbers, names and lengths that are none
     raise CheckpointError(
-      f'{folder / ABOUT_FILE}: damaged, its postprocessing or results cannot be applied ({e!r}); export the run again'
+      f'{folder / ABOUT_FILE}: damaged, its postprocessing or results cannot be applied ({_in_words(e)}); '
+      'export the run again'
     ) from None
   return network
+
+
+def _in_words(error):
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
 
 
 def _kind_of(path, about):

@@ -95,7 +95,8 @@ class Network:
   @property
   def origin(self) -> origin.Origin:
     """On whom it was trained."""
-    return origin.of(self.about.get('dataset') or {}, self.about.get('origin'), self.about.get('simulated'))
+    about = self.about
+    return origin.of(about.get('dataset') or {}, about.get('origin'), about.get('simulated'), self.config.data.train_on)
 
   @property
   def simulated(self) -> bool:

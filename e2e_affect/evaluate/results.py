@@ -228,6 +228,6 @@ def read_postprocessing(workdir, head: Head, targets: Sequence[str], without: Se
     head.apply(fitted, [Trace('', '', '', prediction, gold, none, none)])
   except ValueError as e:
     raise DataError(f'{path}: {e}; {hint}') from None
-  except (AttributeError, KeyError, TypeError) as e:
+  except (ArithmeticError, AttributeError, LookupError, TypeError) as e:
     raise DataError(f'{path}: damaged, its post-processing cannot be applied ({e!r}); {hint}') from None
   return band.of_another_run(fitted)

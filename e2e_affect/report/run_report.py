@@ -71,7 +71,8 @@ def write_report(workdir) -> pathlib.Path:
 
 def origin_of(workdir: pathlib.Path) -> origin.Origin:
   """On whom a run learnt."""
-  return origin.of(workdirs.dataset_if_written(workdir))
+  train_on = (read_config(workdir) or {}).get('data', {}).get('train_on', ('train',))
+  return origin.of(workdirs.dataset_if_written(workdir), train_on=train_on)
 
 
 def _partitions(results):

@@ -1,6 +1,6 @@
 """Where a network comes from: on what people it was trained, and under what licence. Every output says it from here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 from data_prep import corpora
@@ -46,13 +46,19 @@ class Origin:
     return {name: value for name, value in said.items() if value}
 
 
-def of(dataset: Mapping, published: Mapping | None = None, simulated: bool | None = None) -> Origin:
+def of(
+  dataset: Mapping,
+  published: Mapping | None = None,
+  simulated: bool | None = None,
+  train_on: Sequence[str] = ('train',),
+) -> Origin:
   """Where a network comes from.
 
   Args:
     dataset: of the run, as `workdir.describe` has it; {} where an older run does not say.
     published: `origin` of `network.json`, of a network that others trained.
     simulated: of `network.json`; None: older exports have no such field, and their dataset says it.
+    train_on: partitions that it learnt from; nobody is in two of them.
   """
   if published:
     lines = lambda name: tuple(map(str, published.get(name, ())))
@@ -64,12 +70,14 @@ def of(dataset: Mapping, published: Mapping | None = None, simulated: bool | Non
       network=str(published.get('network', '')),
     )
   preparation = dataset.get('preparation') or {}
-  train = (dataset.get('partitions') or {}).get('train') or {}
-  amount = f'{train["subjects"]} to train on, {train["hours"]:g} h' if train else 'how many is unknown'
+  known = dataset.get('partitions') or {}
+  learnt = [known[name] for name in train_on if name in known]
+  people, hours = (sum(of[field] for of in learnt) for field in ('subjects', 'hours'))
+  amount = f'{people} to train on, {round(hours, 3):g} h' if learnt else 'how many is unknown'
   if preparation.get('simulated', False) if simulated is None else simulated:
     return Origin(True, (f'nobody: voices and faces drawn by a program ({amount})',), 'Apache-2.0, as the program')
   name = preparation.get('corpus', 'unknown')
   entry = corpora.READERS.get(name)
-  people = (entry and entry.people) or 'who they are, their language, and whether they act, this program does not know'
+  they = (entry and entry.people) or 'who they are, their language, and whether they act, this program does not know'
   licence = (entry and entry.licence) or 'that of the recordings, which this program does not know: ask their owners'
-  return Origin(False, (f'corpus {name}: {amount}; {people}',), licence)
+  return Origin(False, (f'corpus {name}: {amount}; {they}',), licence)

@@ -70,7 +70,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
         traces[name] = [shared.trace(trace) for trace in network.predict(name)]
         if not traces[name] and name == partition:
           raise DataError(f'{data_dir}: the {name} partition is empty; name another with --partition')
-    learnt_from = origin.of(dataset)
+    learnt_from = origin.of(dataset, train_on=trained.train_on)
     if learnt_from.simulated:
       logging.warning('%s: %s', workdir, origin.SIMULATED)
     own = own_clock.read(data_dir, manifest, targets)

@@ -66,7 +66,7 @@ def evaluate(
         if partition in partitions:
           raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
         del traces[partition]
-  learnt_from = origin.of(workdirs.dataset_if_written(workdir))
+  learnt_from = origin.of(workdirs.dataset_if_written(workdir), train_on=config.data.train_on)
   checkpoint = checkpoint | {'trained_on': learnt_from.line}
   own = own_clock.read(config.data.dir, manifest, targets)
   content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)

@@ -1,5 +1,6 @@
 """A trained network as a callable: chunks that change nothing, arrays that do not fit, folders that travel."""
 
+import copy
 import json
 import pathlib
 import subprocess
@@ -206,6 +207,13 @@ def change(folder, **fields):
   (folder / 'network.json').write_text(json.dumps(about | fields))
 
 
+def fitted_with(step, **numbers):
+  fitted = copy.deepcopy(networks_of_tests.POSTPROCESSING)
+  for of in fitted['targets'].values():
+    of[step] |= {'kept': True, **numbers}
+  return fitted
+
+
 def flip(path):
   data = bytearray(path.read_bytes())
   data[-5] ^= 1
@@ -224,12 +232,22 @@ def flip(path):
     (
       lambda f: change(f, postprocessing={'fitted_on': 'validation'}),
       CheckpointError,
-      'its postprocessing or results cannot be applied .KeyError..targets',
+      'its postprocessing or results cannot be applied .KeyError: .targets',
     ),
     (
       lambda f: change(f, postprocessing={**networks_of_tests.POSTPROCESSING, 'band': {'level': 0.9}}),
       CheckpointError,
-      'its postprocessing or results cannot be applied .KeyError..half_width',
+      'its postprocessing or results cannot be applied .KeyError: .half_width',
+    ),
+    (
+      lambda f: change(f, postprocessing=fitted_with('time_shift', steps=1.5)),
+      CheckpointError,
+      'its postprocessing or results cannot be applied .IndexError: arrays used as indices',
+    ),
+    (
+      lambda f: change(f, postprocessing={**networks_of_tests.POSTPROCESSING, 'targets': {'a' * 9000: {}, 'b': {}}}),
+      CheckpointError,
+      'its postprocessing or results cannot be applied .{1,230}; export the run again$',
     ),
     (
       lambda f: change(f, results={'validation': {'seen': {'loudness': 3}}}),

@@ -29,6 +29,12 @@ def test_what_is_not_known_is_said():
   assert 'how many is unknown' in origin.of({}).people[0]
 
 
+def test_whoever_was_trained_on_counts():
+  partitions = {'train': {'subjects': 16, 'hours': 0.991}, 'validation': {'subjects': 4, 'hours': 0.2501}}
+  found = origin.of({'partitions': partitions}, train_on=('train', 'validation'))
+  assert found.people[0].startswith('corpus unknown: 20 to train on, 1.241 h; ')
+
+
 def test_simulated_people_are_nobody():
   found = origin.of(dataset('recola', simulated=True))
   assert found.simulated and found.people == ('nobody: voices and faces drawn by a program (3 to train on, 0.25 h)',)
