@@ -28,13 +28,13 @@ def read(name, command, folder, monkeypatch):
   brightness = []
   follow = tracker.follow
 
-  def watched(frames, *given):
+  def watched(frames, *given, **options):
     def pass_on():
       for frame in frames:
         brightness.append(0.0 if frame is None else float(frame.mean()))
         yield frame
 
-    return follow(pass_on(), *given)
+    return follow(pass_on(), *given, **options)
 
   monkeypatch.setattr(tracker, 'follow', watched)
   path = ODD / name
