@@ -79,7 +79,7 @@ def check(folder: pathlib.Path, count: int, seed: int) -> None:
   print(f'{len(done)} analysed, {len(rejects)} refused')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not ODD.is_dir(), reason='no real clips: ../shared/data is absent')
 def test_mutated_files_are_analysed_or_refused_in_one_line(tmp_path):
   # In a process of its own: a decoder that hangs or crashes must not take the tests along.

@@ -128,7 +128,7 @@ def test_two_processes_train_as_one(tmp_path, of_three, two):
   assert len(of_two) == 1 + 70 + 30 + 110 and of_two == of_one  # to the last digit
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_of_two_processes_is_killed_and_both_started_again_end_bit_identical(tmp_path, of_three, two):
   processes = start_by_hand(tmp_path / 'run', of_three, 4)
   for line in processes[0].stderr:
@@ -147,7 +147,7 @@ def devices(count):
   return {'XLA_FLAGS': f'--xla_force_host_platform_device_count={count}'}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_with_other_processes_and_devices(tmp_path, data_dir):
   """Begun on four devices, gone on with two processes of two, then on one device: the same batches in order.
 
