@@ -142,7 +142,7 @@ def test_a_face_of_a_moment_is_nobody_and_twenty_minutes_stay_out_of_memory(tmp_
   clips.write_clip(tmp_path / 'v.mkv', [np.zeros((32, 32, 3), np.uint8)] * 601, times=range(0, 1202, 2))
   steps = 30_000
 
-  def follow(frames, grid, crop):
+  def follow(frames, grid, crop, detector):
     for step, frame in zip(range(steps), frames):
       seen = [1, 2] if step % 1000 < 900 else [1]
       seen += [3] * (500 <= step < 520)
