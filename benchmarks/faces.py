@@ -146,10 +146,10 @@ def finders():
   cascade = lambda name: by(detectors.Cascade(tracker.MIN_FACE, name))
   ours = by(detectors.make(detectors.CASCADE, tracker.MIN_FACE))
   profiles = by(detectors.Cascade(tracker.MIN_FACE, 'profileface'), mirrored=(False, True))
-  people_s = by(detectors.Cascade(people.MIN_FACE), people.WORK_SIZE, prepared=detectors.lit)
+  several = by(detectors.make(detectors.CASCADE, people.MIN_FACE), people.WORK_SIZE, prepared=detectors.lit)
   known = {
     'cascade: frontalface_alt2': ours,
-    'the same, of several people': people_s,
+    'the same, of several people': several,
     'frontalface_default': cascade('frontalface_default'),
     'frontalface_alt2 and profileface': lambda frame: ours(frame) + profiles(frame),
   }
