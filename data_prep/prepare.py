@@ -16,6 +16,7 @@ from data_prep.core.errors import UserError
 from data_prep.corpora import settings
 from data_prep.face import detectors
 from data_prep.labels import gold_standard, label_files
+from data_prep.shards import runners
 
 _HELP = 'help'
 
@@ -58,11 +59,22 @@ def _define_flags():
     'Of faces: a cascade, or MTCNN, which finds turned and covered ones, too, and takes longer.',
   )
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
-  flags.DEFINE_integer('jobs', None, 'Processes; default: one per core. 0: this one, without limits.')
+  flags.DEFINE_integer(
+    'jobs', None, 'Processes; default: one per core, or one for each worker of Beam. 0: none, without limits.'
+  )
   flags.DEFINE_float(
     'max_minutes',
     settings.MAX_MINUTES,
     "Minutes of the processor's time above which a recording is refused; by the clock it may take twice as long.",
+  )
+  flags.DEFINE_enum(
+    'runner',
+    runners.LOCAL,
+    tuple(runners.RUNNERS),
+    'Where: in processes of this machine, or as a pipeline of Apache Beam.',
+  )
+  flags.DEFINE_list(
+    'runner_options', [], "Beam's own options, as --runner=FlinkRunner,--flink_master=HOST:PORT; default: this machine."
   )
 
 
@@ -101,6 +113,8 @@ def main() -> None:
     allow_rejects=values.allow_rejects,
     jobs=values.jobs,
     max_minutes=values.max_minutes,
+    runner=values.runner,
+    runner_options=values.runner_options,
   )
 
 

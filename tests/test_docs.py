@@ -49,8 +49,8 @@ ADDED = {
   'launch/sweep.py': '--dry_run',
   'launch/reproduce.py': '--dry_run',
 }
-# What would install, test or take an hour. `make demo` is replaced by the Makefile's lines for it.
-ONLY_PARSED = ('make install', 'make test', 'make demo SEED', '-m pip')
+# What would install, test, take an hour or needs Beam. `make demo` is replaced by the Makefile's lines for it.
+ONLY_PARSED = ('make install', 'make test', 'make demo SEED', '-m pip', '--runner=beam')
 
 # Ten changes, each in one file: the table of CONTRIBUTING.md.
 CHANGES = (

@@ -10,6 +10,7 @@ _EXTRAS = {
   **dict.fromkeys(('onnx', 'onnxruntime'), 'onnx'),
   **dict.fromkeys(('importlib_resources', 'pydub'), 'tfds'),
   'mtcnn': 'landmarks',
+  'apache_beam': 'beam',
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -14,7 +15,7 @@ import soxr
 import tqdm
 
 from data_prep import corpora
-from data_prep.core import atomic, cli, lock, pool
+from data_prep.core import atomic, cli, lock
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import with_spread
 from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, MAX_MINUTES, Settings
@@ -23,7 +24,7 @@ from data_prep.labels import gold_standard as gold_standards
 from data_prep.labels import label_files
 from data_prep.recordings import assemble
 from data_prep.schema.manifest import inside, Manifest, Shard
-from data_prep.shards import own_labels, sidecars, summary_table, workers, write
+from data_prep.shards import own_labels, runners, sidecars, summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
@@ -65,6 +66,8 @@ def prepare(
   allow_rejects: bool = False,
   jobs: int | None = None,
   max_minutes: float = MAX_MINUTES,
+  runner: str = runners.LOCAL,
+  runner_options=(),
 ) -> Result:
   """Prepares a corpus as shards, metadata and a manifest in `out`, and prints the summary table.
 
@@ -85,8 +88,11 @@ def prepare(
     channel: of the sound, from 1; None: the mean of all, or the loudest where that is far below it.
     detector: of faces, of `detectors.DETECTORS`.
     allow_rejects: return normally even if recordings were refused.
-    jobs: processes; None: one per core. 0 works in this process, which a decoder that crashes then takes along.
+    jobs: processes; None: one per core, or one for each worker of Beam. 0 works in this process, which a decoder that
+      crashes then takes along.
     max_minutes: of the processor's time above which a recording is refused; by the clock it may take twice as long.
+    runner: one of `runners.RUNNERS`.
+    runner_options: its own, as Beam's '--runner=FlinkRunner'.
 
   Raises:
     DataError: recordings were refused (the others are prepared), or nothing at all could be prepared.
@@ -104,8 +110,11 @@ def prepare(
   if not max_minutes > 0:
     raise UserError(f'--max_minutes={max_minutes}; expected a number above 0')
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
-  jobs = pool.cores() if jobs is None else jobs
+  if runner not in runners.RUNNERS:
+    raise UserError(f'--runner={runner}; expected one of {", ".join(runners.RUNNERS)}')
+  run = runners.RUNNERS[runner](runner_options)
   out = pathlib.Path(out)
+  work = functools.partial(workers.run, out=out, settings=settings, parameters=parameters, max_minutes=max_minutes)
   begin = time.perf_counter()
   with locked(out):
     done, rejects = {}, []
@@ -117,7 +126,7 @@ def prepare(
       else:
         done[recording.recording] = before
     fresh = set()
-    with contextlib.closing(workers.run(todo, out, settings, parameters, jobs, max_minutes)) as results:
+    with contextlib.closing(run(work, todo, out, jobs)) as results:
       for recording, result in tqdm.tqdm(results, total=len(todo), unit='recording', disable=not sys.stderr.isatty()):
         if 'reason' in result:
           rejects.append(
