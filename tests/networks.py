@@ -38,7 +38,12 @@ BAND = {
   'half_width': {'arousal': 0.25, 'valence': 0.5},
   'of_constant': {'arousal': 0.5, 'valence': 0.4},
 }
-SEEN = {'loudness': [-36.0, -24.0], 'face': [0.4, 1.0], 'outputs': {'arousal': [-9.0, 9.0], 'valence': [-9.0, 9.0]}}
+SEEN = {
+  'loudness': [-36.0, -24.0],
+  'face': [0.4, 1.0],
+  'face_size': [4.0, 4000.0],
+  'outputs': {'arousal': [-9.0, 9.0], 'valence': [-9.0, 9.0]},
+}
 
 
 def small_config(*modalities):

@@ -24,6 +24,7 @@ class Summary:
     fps: of the video; face_found: share of steps with a face, or None without a video.
     seconds: how long the work took.
     notes: what a person should know, for instance 'no sound'.
+    face_size: median side of the face's box, pixels of the picture; None where none was followed.
   """
 
   steps: int
@@ -35,6 +36,7 @@ class Summary:
   face_found: float | None
   seconds: float
   notes: list[str]
+  face_size: float | None = None
 
 
 def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Record], Summary]:
@@ -99,6 +101,7 @@ def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Rec
     face_found=picture and float(np.mean(values['face_found'] > 0)),
     seconds=time.perf_counter() - begin,
     notes=notes,
+    face_size=picture and picture.size,
   )
 
 

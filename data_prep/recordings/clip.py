@@ -8,6 +8,7 @@ import array
 import collections
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
+import math
 import pathlib
 import time
 
@@ -62,6 +63,17 @@ class Clip:
   person: int | None = None
   speaks: list[tuple[float, float]] | None = None
   people: 'tuple[Clip, ...]' = ()
+
+  @property
+  def confidence(self) -> float | None:
+    """Of the face, in the mean over all steps; None without a picture."""
+    return None if self.crops is None else float(self.face_found.mean())
+
+  @property
+  def face_size(self) -> float:
+    """Median side of the face's box, pixels; NaN without a face."""
+    sides = self.boxes[:, 2]
+    return float(np.median(sides[np.isfinite(sides)])) if np.isfinite(sides).any() else math.nan
 
 
 class Crops:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import json
+import math
 import os
 import pathlib
 
@@ -104,6 +105,7 @@ class Manifest(Layout):
     folds: other divisions of the same recordings: name -> subject -> partition.
     label_clock: the labels at their own times; None: the grid is theirs.
     about: recording -> what is known of it or its person, see `Recording.about`; those of which nothing is are absent.
+    face_size: recording -> median side of the face's box, pixels of its picture; those without one are absent.
   """
 
   label_scale: dict[str, list[float]]
@@ -112,6 +114,7 @@ class Manifest(Layout):
   folds: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict, kw_only=True)
   label_clock: LabelClock | None = dataclasses.field(default=None, kw_only=True)
   about: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict, kw_only=True)
+  face_size: Mapping[str, float] = dataclasses.field(default_factory=dict, kw_only=True)
 
   @property
   def num_landmarks(self) -> int:
@@ -152,7 +155,7 @@ class Manifest(Layout):
     """Writes `manifest.json` whole or not at all."""
     content = {'format_version': FORMAT_VERSION, **dataclasses.asdict(self)}
     # What has none keeps the bytes that it had before there were any.
-    for name in ('classes', 'folds', 'label_clock', 'about'):
+    for name in ('classes', 'folds', 'label_clock', 'about', 'face_size'):
       if not content[name]:
         del content[name]
     content['shards'] = [shard.stored() for shard in self.shards]
@@ -197,6 +200,9 @@ class Manifest(Layout):
       for recording, columns in manifest.about.items():
         if not all(isinstance(value, str) for value in columns.values()):
           raise TypeError(f'about {recording!r}: {str(columns)[:50]}; expected columns and their values, text')
+      for recording, size in manifest.face_size.items():
+        if not (type(size) in (int, float) and 0 < size < math.inf):
+          raise TypeError(f'face_size {recording!r}: {str(size)[:50]}; expected pixels, above 0')
     except (FileNotFoundError, NotADirectoryError):
       raise DataError(f'{path}: not found; make the shards with `python -m data_prep.prepare`') from None
     except OSError as e:

@@ -235,14 +235,16 @@ def _publish(out, done, settings, parameters, found) -> Manifest:
   own_labels.sweep(out, clock)
   about = {recording.recording: dict(recording.about) for recording in found.recordings if recording.about}
   about = {name: columns for name, columns in about.items() if name in done}
+  sizes = {name: done[name]['summary'].get('face_size') for name in sorted(done)}
+  face_size = {name: size for name, size in sizes.items() if size}
   try:
     manifest = Manifest.read(out)
     listed = {(shard.file, shard.sha256) for shard in manifest.shards}
     complete = listed == {(names.get(shard.file), shard.sha256) for shard in wanted}
     rewritten = any((out / write.PARTS / shard.file).exists() for shard in wanted)
-    now = (parameters, found.folds, clock, about)
-    same = (manifest.preparation, manifest.folds, manifest.label_clock, manifest.about) == now
-    if complete and not rewritten and same:
+    now = (parameters, found.folds, clock, about, face_size)
+    before = (manifest.preparation, manifest.folds, manifest.label_clock, manifest.about, manifest.face_size)
+    if complete and not rewritten and before == now:
       return manifest
   except DataError:
     pass
@@ -260,6 +262,7 @@ def _publish(out, done, settings, parameters, found) -> Manifest:
     folds=found.folds,
     label_clock=clock,
     about=about,
+    face_size=face_size,
   )
 
 

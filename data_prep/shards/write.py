@@ -105,7 +105,16 @@ def part_name(recording: str, index: int) -> str:
 
 
 def finish(
-  out, shards: list[Shard], layout: Layout, *, label_scale, preparation, folds=None, label_clock=None, about=None
+  out,
+  shards: list[Shard],
+  layout: Layout,
+  *,
+  label_scale,
+  preparation,
+  folds=None,
+  label_clock=None,
+  about=None,
+  face_size=None,
 ) -> Manifest:
   """Gives the parts their final names and writes the manifest and the TFDS metadata.
 
@@ -113,7 +122,7 @@ def finish(
     out: data folder; `unname` must have been called since its last `finish`.
     shards: as `write_recording` returned them.
     layout: of the records.
-    label_scale, preparation, folds, label_clock, about: see `Manifest`.
+    label_scale, preparation, folds, label_clock, about, face_size: see `Manifest`.
   """
   from data_prep.core.quiet_tf import tfds
 
@@ -161,6 +170,7 @@ def finish(
     folds=folds or {},
     label_clock=label_clock,
     about=about or {},
+    face_size=face_size or {},
   )
   manifest.write(out)
   return manifest

@@ -27,6 +27,7 @@ class Faces:
     notes: what a person should know of the file.
     crops: a JPEG for every step that the picture reaches.
     found: the detector's confidence for each, 0: no face, the crop repeats the last good one.
+    size: median side of the face's box, pixels of the picture; None: no face, or the pictures are faces already.
   """
 
   start: float
@@ -35,6 +36,7 @@ class Faces:
   notes: list[str]
   crops: list[bytes]
   found: list[float]
+  size: float | None
 
 
 class Visual:
@@ -84,11 +86,13 @@ class Visual:
 
 
 def _followed(video, first_box, settings) -> Faces:
-  crops, found = [], []
-  for _, data, confidence, _ in tracker.follow(video, first_box, settings.grid, detector=settings.detector):
+  crops, found, sides = [], [], []
+  for _, data, confidence, box in tracker.follow(video, first_box, settings.grid, detector=settings.detector):
     crops.append(data)
     found.append(confidence)
-  return Faces(start=video.start, end=video.end, fps=video.fps, notes=video.notes, crops=crops, found=found)
+    sides.extend([box[2]] if box else [])
+  size = float(np.median(sides)) if sides else None
+  return Faces(video.start, video.end, video.fps, video.notes, crops, found, size)
 
 
 def _cut_out(pictures, grid) -> Faces:
@@ -103,4 +107,4 @@ def _cut_out(pictures, grid) -> Faces:
       last, crop = image, jpeg.encode(scaled)
     crops.append(crop)
     found.append(float(image is not None))
-  return Faces(start=pictures.start, end=pictures.end, fps=pictures.fps, notes=pictures.notes, crops=crops, found=found)
+  return Faces(pictures.start, pictures.end, pictures.fps, pictures.notes, crops, found, size=None)

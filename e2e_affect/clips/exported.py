@@ -90,7 +90,7 @@ def load(folder) -> Network:
     traces = np.zeros((3, len(network.targets)), np.float32)
     network.postprocess(traces)
     band.in_words(network.band, network.targets)
-    network.unlike(0.0, 0.0, traces)
+    network.unlike(0.0, 0.0, 0.0, traces)
   except Exception as e:  # whatever comes of numbers, names and lengths that are none
     raise CheckpointError(
       f'{folder / ABOUT_FILE}: damaged, its postprocessing or results cannot be applied ({_in_words(e)}); '

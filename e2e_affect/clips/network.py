@@ -184,10 +184,10 @@ class Network:
     """What `traces.band.fit` found, or {}; it is around what `postprocess` returns, or else around raw traces."""
     return self.head.band(self.about['postprocessing'])
 
-  def unlike(self, loudness: float, face: float | None, raw: np.ndarray) -> list[str]:
+  def unlike(self, loudness: float, face: float | None, size: float, raw: np.ndarray) -> list[str]:
     """A note where a recording is unlike those of validation; arguments as those of `traces.seen.notes`."""
     known = self.about['results'].get(postprocess.FITTED_ON, {}).get('seen', {})
-    return seen.notes(known, loudness, face, raw, self.targets)
+    return seen.notes(known, loudness, face, size, raw, self.targets)
 
   def _chunk_steps(self, num_steps, seconds):
     """Steps of a chunk: whole records, for short clips a power of two of them, since each length is compiled once."""

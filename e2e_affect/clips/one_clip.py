@@ -235,8 +235,8 @@ def traces(
   ) as bar:
     raw = network.predict(signals, progress=bar.update)
   post = network.postprocess(raw)
-  face = None if clip.crops is None else float(clip.face_found.mean())
-  clip.notes.extend(network.unlike(speech.loudness(clip.audio_std, clip.audio_gain), face, raw))
+  loudness = speech.loudness(clip.audio_std, clip.audio_gain)
+  clip.notes.extend(network.unlike(loudness, clip.confidence, clip.face_size, raw))
   clip.cost['network'] = clip.cost.get('network', 0.0) + time.perf_counter() - begin
   return raw, post
 

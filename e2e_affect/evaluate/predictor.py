@@ -25,7 +25,7 @@ from e2e_affect.traces.traces import Trace
 
 _USUAL_SECONDS = 10.0  # of a chunk, as in the configs
 _MOST_TOGETHER = 4  # recordings on a device: with more, a partition of nine would leave the second host nothing to do
-_EXCHANGED = ('recording', 'subject', 'prediction', 'gold', 'mask', 'face_found', 'loudness')  # by hosts, of a trace
+_EXCHANGED = ('recording', 'subject', 'prediction', 'gold', 'mask', 'face_found', 'loudness', 'face_size')  # by hosts
 
 
 class Predictor(Protocol):
@@ -118,6 +118,7 @@ class NetworkPredictor:
           face_found=of['face_found'],
           grid=manifest.grid,
           loudness=loudness[place] if loudness else math.nan,
+          face_size=manifest.face_size.get(recording.name, math.nan),
         )
       )
     return traces
@@ -137,9 +138,13 @@ def _of_all_hosts(traces: list[Trace], partition: str, grid: Grid) -> list[Trace
   for whole, size in zip(multihost_utils.process_allgather(filled), sizes, strict=True):
     with np.load(io.BytesIO(whole[:size].tobytes()), allow_pickle=False) as arrays:
       for i in range(len(arrays.files) // len(_EXCHANGED)):
-        recording, subject, prediction, gold, mask, face, loudness = (arrays[f'{i} {name}'] for name in _EXCHANGED)
+        recording, subject, prediction, gold, mask, face, loudness, size = (
+          arrays[f'{i} {name}'] for name in _EXCHANGED
+        )
         found.append(
-          Trace(str(recording), str(subject), partition, prediction, gold, mask, face, grid, float(loudness))
+          Trace(
+            str(recording), str(subject), partition, prediction, gold, mask, face, grid, float(loudness), float(size)
+          )
         )
   return found
 

@@ -23,6 +23,7 @@ class Trace:
     face_found: [T] float32 in [0, 1].
     grid: of the steps.
     loudness: of the sound, see `data_prep.streams.speech`; NaN where the predictor does not hear, or hears nothing.
+    face_size: median side of the face's box, pixels of the picture; NaN where it is not known.
 
   Raises:
     ValueError: no step, or shapes that do not fit each other.
@@ -38,6 +39,7 @@ class Trace:
   face_found: np.ndarray
   grid: Grid = PAPER
   loudness: float = math.nan
+  face_size: float = math.nan
 
   def __post_init__(self):
     if (

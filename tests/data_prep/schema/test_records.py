@@ -163,16 +163,18 @@ def test_manifest_with_classes_and_folds(tmp_path):
 
 def test_manifest_with_what_is_known_of_people(tmp_path):
   about = {'P16': {'sex': 'female', 'language': ''}}
-  known = dataclasses.replace(manifest(), about=about)
+  known = dataclasses.replace(manifest(), about=about, face_size={'P16': 81.5})
   known.write(tmp_path)
   assert Manifest.read(tmp_path) == known and known.of_fold('').about == about
   path = tmp_path / MANIFEST
-  for wrong in ({'P16': {'sex': 1}}, {'P16': 'female'}, ['P16']):
-    path.write_text(json.dumps({**json.loads(path.read_text()), 'about': wrong}))
+  about_wrong = ({'P16': {'sex': 1}}, {'P16': 'female'}, ['P16'])
+  size_wrong = ({'P16': -1}, {'P16': '81'}, {'P16': True}, [81.5])
+  for wrong in [{'about': w} for w in about_wrong] + [{'face_size': w} for w in size_wrong]:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
     with pytest.raises(DataError, match='damaged'):
       Manifest.read(tmp_path)
   manifest().write(tmp_path)  # without, the file is that of before
-  assert 'about' not in json.loads(path.read_text()) and Manifest.read(tmp_path).about == {}
+  assert not {'about', 'face_size'} & set(json.loads(path.read_text())) and Manifest.read(tmp_path).face_size == {}
 
 
 def test_a_fold_divides_the_recordings_by_subject():

@@ -16,7 +16,7 @@ from data_prep.corpora import recording as recording_module
 from data_prep.corpora.settings import Settings
 from data_prep.labels import label_files
 from data_prep.labels.gold_standard import gold_standard
-from data_prep.recordings import assemble, labels, lengths
+from data_prep.recordings import assemble, clip, labels, lengths
 from data_prep.schema.manifest import MANIFEST, Manifest
 from data_prep.shards import prepare, read, verify, write
 from data_prep.simulate import corpus as simulated
@@ -63,7 +63,7 @@ def data_files(out):
   return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
-def test_recola_from_end_to_end(recola_folder, prepared):
+def test_recola_from_end_to_end(recola_folder, prepared, tmp_path):
   out, result = prepared
   manifest = Manifest.read(out)
   assert manifest == result.manifest and verify.verify(out) == []
@@ -101,6 +101,11 @@ def test_recola_from_end_to_end(recola_folder, prepared):
   # Faces.
   assert (data['face_found'] > 0).mean() > 0.5
   assert result.summaries['P25'].face_found == pytest.approx((data['face_found'] > 0).mean())
+
+  assert sorted(result.manifest.face_size) == ['P14', 'P25', 'P54']
+  video = simulated.files(recola_folder, 'P25')['video']
+  shown = clip.read(recording_module.Recording('P25', 'P25', 'new', video, None), tmp_path, picture=True)
+  assert result.manifest.face_size['P25'] == pytest.approx(shown.face_size, rel=1e-6)  # as the note of a clip sees it
 
 
 @pytest.mark.slow

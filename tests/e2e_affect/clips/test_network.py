@@ -172,7 +172,8 @@ def test_a_band_travels(tmp_path):
   for target, half in networks_of_tests.BAND['half_width'].items():
     np.testing.assert_allclose(traces[f'{target}_low'], traces[f'{target}_post'] - half, atol=1e-6)
     np.testing.assert_allclose(traces[f'{target}_high'], traces[f'{target}_post'] + half, atol=1e-6)
-  assert loaded.unlike(-50.0, None, np.zeros((3, 2), np.float32)) and not loaded.unlike(-30.0, None, np.zeros((3, 2)))
+  still = np.zeros((3, 2), np.float32)
+  assert loaded.unlike(-50.0, None, np.nan, still) and not loaded.unlike(-30.0, None, np.nan, still)
   card = (tmp_path / 'net' / 'README.md').read_text()
   for words in (
     'The 90 % band is arousal ±0.250 and valence ±0.500 around the post-processed values.',
