@@ -202,7 +202,9 @@ def test_row_01_a_preparation_that_is_killed_ends_with_the_same_bytes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+  'number, code', [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 def test_row_02_a_preparation_that_is_stopped_leaves_no_file_and_goes_on(tmp_path, number, code):
   source, out = sounds(tmp_path, 4, seconds=120), tmp_path / 'out'
   blow = (lambda child: os.killpg(child.pid, number)) if number == signal.SIGINT else number  # as a terminal does

@@ -29,6 +29,9 @@ from tests.e2e_affect.train.test_multihost import start_through_slurm
 from tests.faults import driver
 
 KILLS = int(os.environ.get('KILLS', '3'))
+SIGNALS = pytest.mark.parametrize(
+  'number, expected', [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 
 
 JUMPING = """
@@ -78,7 +81,7 @@ def test_row_01_killed_at_any_moment_it_ends_bit_identical(uninterrupted, tmp_pa
     same_end(workdir, uninterrupted[0])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_row_28_a_clock_that_jumps_by_a_day_changes_nothing(uninterrupted, tmp_path, data_dir):
   python, _, module, *arguments = speech(tmp_path / 'run', data_dir)
   end = driver.strike([python, '-c', JUMPING, module, *arguments], lambda log: False, 0, tmp_path)
@@ -88,7 +91,7 @@ def test_row_28_a_clock_that_jumps_by_a_day_changes_nothing(uninterrupted, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@SIGNALS
 def test_row_02_a_signal_saves_and_the_run_goes_on_exactly(uninterrupted, tmp_path, data_dir, number, expected):
   arguments = speech(tmp_path / 'run', data_dir)
   end = driver.strike(arguments, driver.says('update 3  train'), number, tmp_path)
@@ -101,7 +104,7 @@ def test_row_02_a_signal_saves_and_the_run_goes_on_exactly(uninterrupted, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number, expected', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@SIGNALS
 def test_row_02_a_signal_in_the_final_evaluation_ends_it_at_once(uninterrupted, tmp_path, data_dir, number, expected):
   workdir = tmp_path / 'run'
   shutil.copytree(uninterrupted[0], workdir)
@@ -133,8 +136,16 @@ def test_row_02_a_signal_in_a_validation_ends_it_and_loses_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('victim', [0, 1])
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+  'number, victim',
+  [
+    (signal.SIGKILL, 1),
+    *(
+      pytest.param(*of, marks=pytest.mark.long)
+      for of in ((signal.SIGKILL, 0), (signal.SIGSTOP, 0), (signal.SIGSTOP, 1))
+    ),
+  ],
+)
 def test_row_03_a_lost_host_ends_the_other_in_one_line_within_two_heartbeats(tmp_path, data_dir, victim, number):
   processes = start_through_slurm(tmp_path / 'run', data_dir)
   try:

@@ -191,7 +191,7 @@ def test_a_stored_config_is_checked(tmp_path, small_config, field, value, said):
     workdir.read_config(str(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fused_starts_from_both_networks_and_is_bit_identical_after_a_kill(uninterrupted, tmp_path, data_dir):
   visual = run(command('visual.py', tmp_path / 'visual', data_dir, total_steps=2))
   assert visual.returncode == 0, visual.stderr[-3000:]
@@ -471,7 +471,7 @@ def fused_run(tmp_path_factory, data_dir):
   return workdir, arguments
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_with_delay_and_modality_dropout_is_bit_identical_after_a_kill(fused_run, tmp_path):
   whole, arguments = fused_run
   arguments = [a.replace(str(whole), str(tmp_path / 'run')) for a in arguments]
