@@ -168,6 +168,7 @@ def _check_flags(known, words):
     config_of(config)
 
 
+@pytest.mark.slow
 def test_commands_flags_fields_files_and_links_exist():
   programs = {('-m', 'e2e_affect.main')}
   for page in PAGES:

@@ -397,8 +397,8 @@ def test_row_13_constant_labels_or_predictions_have_finite_loss_and_gradient(con
 @pytest.mark.parametrize(
   'override, named',
   [
-    ('batch_size=0', 'config.batch_size = 0, expected 1 to 100000'),
-    ('learning_rate=nan', 'config.learning_rate = nan, expected above 0'),
+    pytest.param('batch_size=0', 'config.batch_size = 0, expected 1 to 100000', marks=pytest.mark.slow),
+    pytest.param('learning_rate=nan', 'config.learning_rate = nan, expected above 0', marks=pytest.mark.slow),
     ('bach_size=3', 'configs/speech.py has no such field; did you mean batch_size?'),
     ('batch_size=many', 'batch_size'),
   ],

@@ -81,7 +81,7 @@ def beeps(samples):
     ('c76_concat.mp3', None, [50, 125, 200, 276, 351, 426], '1 of 753 packets of the sound cannot be decoded'),
     ('c78_garbage_inside.mp3', None, PLAIN, '1 of 376 packets of the sound cannot be decoded'),
     ('c82_chained.opus', None, TWICE, 'the clock starts again at 9.0'),
-    ('d18_concat.ts', TWICE, TWICE, 'the clock starts again at 9.0'),
+    pytest.param('d18_concat.ts', TWICE, TWICE, 'the clock starts again at 9.0', marks=pytest.mark.slow),
     ('f01_reschange.webm', PLAIN, PLAIN, 'the size of the picture changes at 4.02 s'),
     # Muted for 12 s from the third second on: the beep of the fifth is one of what was not recorded.
     ('f13_mute12s_audio_only.mka', None, [50, 425, 500, 575, 650], 'the sound has 2 holes, 12.02 s in all'),

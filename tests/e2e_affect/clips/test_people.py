@@ -80,6 +80,7 @@ def test_each_person_has_a_table(duo, tmp_path, capsys):
     analysed(duo, tmp_path, 'all')
 
 
+@pytest.mark.slow
 def test_faces_are_found_as_in_the_training_or_by_the_detector_that_is_named(duo, tmp_path, fixed_detector):
   cascade = small_network('speech', 'visual')
   fixed = network.Network(

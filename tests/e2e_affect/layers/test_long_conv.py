@@ -24,7 +24,7 @@ def make(batch, length, taps, c_in, c_out, seed=0):
 @pytest.mark.parametrize('batch', [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
   'length, taps',
-  [(50, 7), (51, 8), *(pytest.param(*of, marks=pytest.mark.slow) for of in ((333, 20), (64, 1), (5, 12), (997, 100)))],
+  [(51, 8), *(pytest.param(*of, marks=pytest.mark.slow) for of in ((50, 7), (333, 20), (64, 1), (5, 12), (997, 100)))],
 )
 def test_equals_direct_convolution_forward_and_backward(batch, length, taps):
   x, kernel = make(batch, length, taps, 3, 4)

@@ -116,7 +116,7 @@ def test_values_out_of_range_are_refused(tmp_path, small_config, name, value, sa
       'configs/speech.py has no such field; e2e_affect/config/defaults',
     ),
     (['--mode=evaluate'], '--workdir is missing'),
-    (['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run'),
+    pytest.param(['--mode=evaluate', '--workdir=/nowhere'], 'workdir of a training run', marks=pytest.mark.slow),
     (['--wrokdir=x', '--config=fused'], 'error: --wrokdir: no such flag; did you mean --workdir? --help lists all'),
     (['words'], "'words' is no flag"),
     (['--mode=dance'], 'dance'),
