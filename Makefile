@@ -47,7 +47,7 @@ test: fast-test
 # Each row of the fault table by a real fault, with its result and time; then what takes longer than CI has.
 faults: install
 	$(PY) -m pytest -q tests/faults -p tests.faults.table -n 2 --dist worksteal
-	$(PY) -m pytest -q tests/e2e_affect tests/data_prep -m long -n 2 --dist worksteal
+	$(PY) -m pytest -q tests --ignore=tests/faults -m long -n 2 --dist worksteal
 
 # KILLS seeded SIGKILLs over trainings, and as many over preparations.
 kills: install

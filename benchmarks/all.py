@@ -3,7 +3,7 @@
     python -m benchmarks.all --out=benchmarks/results
 
 Needs the trainer and PyTorch; `input`, `prepare`, `faces`, `predict` and `export` need more: on a bare GPU box the
-others run.
+others run. `benchmarks.gpu` is a call of its own.
 """
 
 import importlib.util

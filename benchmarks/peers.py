@@ -1,7 +1,7 @@
 """The networks that ours are measured against, in PyTorch, written from their descriptions.
 
 End2You's shortened speech network (20 and 40 taps inside each step of 40 ms), the paper's speech network with its
-convolution done directly, and ResNet-50 with the paper's recurrent part.
+convolution done directly, ResNet-50, and both together, each with the paper's recurrent part.
 """
 
 from collections.abc import Callable
@@ -85,6 +85,19 @@ class ResNet50(nn.Module):
     return self.layers(frames).mean((2, 3)).reshape(*x.shape[:2], -1)
 
 
+class BothFeatures(nn.Module):
+  """The paper's of sound [B, T, S] and of frames [B, T, 3, H, W], side by side: [B, T, 3328]."""
+
+  features = DirectSpeech.features + ResNet50.features
+
+  def __init__(self):
+    super().__init__()
+    self.speech, self.visual = DirectSpeech(), ResNet50()
+
+  def forward(self, sound, frames):
+    return torch.cat([self.speech(sound), self.visual(frames)], -1)
+
+
 class Network(nn.Module):
   """Features, two LSTM layers of 256 units and a linear head: arousal and valence [B, T, 2]."""
 
@@ -94,8 +107,8 @@ class Network(nn.Module):
     self.lstm = nn.LSTM(front.features, 256, 2, batch_first=True)
     self.head = nn.Linear(256, 2)
 
-  def forward(self, x):
-    return self.head(self.lstm(self.front(x))[0])
+  def forward(self, *inputs):
+    return self.head(self.lstm(self.front(*inputs))[0])
 
 
 def ccc_loss(prediction, target):
@@ -105,17 +118,17 @@ def ccc_loss(prediction, target):
   return (1 - 2 * covariance / (p.var(0, False) + t.var(0, False) + (p.mean(0) - t.mean(0)) ** 2)).mean()
 
 
-def train_step(front: nn.Module, x, dtype=torch.float32) -> Callable[[], float]:
+def train_step(front: nn.Module, *inputs, dtype=torch.float32) -> Callable[[], float]:
   """A function that does one whole update: forward, backward, Adam; it returns the loss once all is done."""
   network = Network(front).to(DEVICE)
   optimizer = torch.optim.Adam(network.parameters(), 1e-4)
-  x = torch.as_tensor(x, device=DEVICE)
-  target = torch.randn(*x.shape[:2], 2, device=DEVICE)
+  inputs = [torch.as_tensor(x, device=DEVICE) for x in inputs]
+  target = torch.randn(*inputs[0].shape[:2], 2, device=DEVICE)
 
   def step():
     optimizer.zero_grad()
     with torch.autocast(DEVICE, dtype, enabled=dtype != torch.float32):
-      prediction = network(x)
+      prediction = network(*inputs)
     loss = ccc_loss(prediction.float(), target)
     loss.backward()
     optimizer.step()

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import long_conv, measure, recurrent, report, scaling, work
+from benchmarks import gpu, long_conv, measure, recurrent, report, scaling, step, work
+from data_prep.core.errors import UserError
 from e2e_affect.layers.speech import SpeechNetwork
 
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
 def test_counts_of_operations():
   # He et al. 2016, table 1: 3.8 · 10⁹ multiply-adds a picture of 224×224, the classifier's 2 million included.
   np.testing.assert_allclose(work.resnet50(64, 224) / 2 + 2048 * 1000, 3.8e9, rtol=0.02)
+  # Radosavovic et al. 2020: its convolutions make 11.1 million values, of which ours lacks three quarters of the first
+  # of a unit that halves the side, since that one is strided and not the next.
+  strided = sum(maps * (side**2 - (side // 2) ** 2) for maps, side in ((128, 56), (256, 28), (512, 14)))
+  np.testing.assert_allclose(work.resnet50_values(64, 224), 11.1e6 - strided, rtol=0.005)
   # 48000 outputs of 40 channels, each 4000 · 40 products and as many sums.
   assert work.direct_conv(1, 48000, 4000, 40, 40) == 614.4e9
   # 3 steps of 2 sequences; 4 · 7 gates see 5 inputs and 7 hidden units, then 7 and 7.
@@ -28,12 +33,14 @@ def test_counts_of_operations():
 
 def test_operations_of_the_long_convolution_are_those_of_its_products():
   def products(jaxpr):
-    total = 0
+    """Operations, and values that they make."""
+    total = np.zeros(2, int)
     for equation in jaxpr.eqns:
       if equation.primitive.name == 'dot_general':
         contracted = equation.params['dimension_numbers'][0][0]
         shape = equation.invars[0].aval.shape
-        total += 2 * equation.outvars[0].aval.size * np.prod([shape[axis] for axis in contracted])
+        made = equation.outvars[0].aval.size
+        total += 2 * made * np.prod([shape[axis] for axis in contracted]), made
       inner = (getattr(value, 'jaxpr', None) for value in equation.params.values())
       total += sum(products(jaxpr) for jaxpr in inner if hasattr(jaxpr, 'eqns'))
     return total
@@ -41,7 +48,23 @@ def test_operations_of_the_long_convolution_are_those_of_its_products():
   arguments = long_conv.data(3, 1000, 123, 4)
   for part, backward in ((long_conv.forward, False), (long_conv.both, True)):
     traced = jax.make_jaxpr(functools.partial(part, long_conv.long_conv.long_conv))(*arguments)
-    assert products(traced.jaxpr) == work.long_conv(3, 1000, 123, 4, 4, backward)
+    operations, made = products(traced.jaxpr)
+    assert operations == work.long_conv(3, 1000, 123, 4, 4, backward)
+    if not backward:
+      blocks, hop, tail, columns = long_conv.long_conv.block_table(3, 1000, 123)
+      taken_first = 3 * blocks * (hop + tail) * columns * 4 + 123 * 4 * 4  # signal and filters
+      assert made + taken_first == work.long_conv_values(3, 1000, 123, 4, 4)
+
+
+def test_operations_and_bytes_of_an_update():
+  model = step.config_of('fused', 'float32', quick=True).model  # 10 filters of 80 and 100 taps, width 4, 32×32
+  frames, sound = 2 * 3, 3 * 640
+  first, long = 2 * 80 * 10 * 2 * sound, work.long_conv(2, sound // 2, 100, 10, 10, backward=True)
+  # Forward, and twice that; the first convolution has no input that needs a gradient. 320 and 128 features.
+  expected = 2 * first + long + 3 * frames * work.resnet50(4, 32) + 3 * work.lstm(2, 3, 320 + 128, 256, 2)
+  assert work.train_step(model, 2, 3) == expected
+  speech = 5 * 2 * 2 * sound * 10 + 16 * work.long_conv_values(2, sound // 2, 100, 10, 10)
+  assert work.moved(model, 2, 3, 2, 7) == 7 * 28 + speech + 14 * 2 * frames * work.resnet50_values(4, 32)
 
 
 def test_errors_tell_a_right_convolution_from_a_shifted_one():
@@ -192,3 +215,83 @@ def test_benchmarks_run_as_commands(tmp_path, name):
   )
   assert done.returncode == 0, done.stderr[-2000:]
   assert json.loads((tmp_path / f'{name}.json').read_text())['rows'][0]['sides'][1]['median'] > 0
+
+
+@pytest.mark.parametrize(
+  ('first', 'largest', 'seconds', 'fits', 'tried', 'ended'),
+  [
+    (4, 64, 60, 64, [4, 8, 16, 32], 'no faster'),
+    (4, 64, 60, 8, [4, 8, 16], 'memory'),
+    (32, 64, 60, 8, [32, 16, 8], 'memory'),  # 16 is not tried again
+    (2, 64, 60, 0, [2, 1], 'memory'),
+    (4, 8, 60, 64, [4, 8], 'largest tried'),
+    (4, 64, 0, 64, [4], 'time'),
+  ],
+)
+def test_the_batch_doubles_while_that_makes_a_sequence_faster(first, largest, seconds, fits, tried, ended):
+  seen = []
+
+  def rate_of(batch):
+    seen.append(batch)
+    if batch > fits:
+      raise MemoryError
+    return min(batch, 16.5)  # 32 sequences are no faster than 16, each
+
+  assert gpu.fill(rate_of, first, largest, seconds) == ended
+  assert seen == tried
+
+
+def test_the_table_of_a_card():
+  case = {'network': 'visual', 'dtype': 'float32'}
+  ours = [
+    {'peak': {'gflop_per_second_bfloat16': 400.0, 'gb_per_second': 50.0}},
+    {**case, 'batch': 4, 'rate': 12.0, 'flop': 2e9, 'bytes': 3e9, 'faces': 150},
+    {**case, 'batch': 8, 'rate': 16.0, 'flop': 5e9, 'bytes': 7e9, 'faces': 150},
+    {**case, 'batch': 16, 'rate': 15.0, 'flop': 9e9, 'bytes': 9e9, 'faces': 150},
+    {**case, 'ended': 'no faster'},
+    {**case, 'dtype': 'bfloat16', 'ended': 'memory'},  # no batch fits
+  ]
+  pytorch = [{**case, 'batch': 2, 'rate': 10.0}]  # stopped by the clock
+  rows = gpu.table(ours, pytorch).splitlines()
+  # Two updates of batch 8 a second: 10 of 400 GFLOP/s, 14 of 50 GB/s; 16 · 150 faces.
+  assert rows[2] == '| visual, float32 | no faster | 8 | 16 | 2400 | 2.5 % | 28 % | 10 (2) | 1.60 × as fast |'
+  assert rows[3] == '| visual, bfloat16 | memory |  |  |  |  |  |  |  |'
+
+
+def test_without_a_gpu_one_line_says_what_to_do():
+  with pytest.raises(UserError, match='^no GPU found, JAX sees a cpu; expected .* `make install .* --dry_run tries'):
+    gpu.one('ours', dry_run=False)
+
+
+@pytest.mark.slow
+def test_our_side_of_the_table_of_a_card_is_measured():
+  code = (
+    'import sys; sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None; '
+    'from benchmarks import gpu; gpu._FIRST = {"speech": 1}; gpu.one("ours", dry_run=True)'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr[-2000:]
+  lines = list(map(json.loads, done.stdout.splitlines()))
+  assert len([line for line in lines if 'ended' in line]) == 2
+  table = gpu.table(lines, []).splitlines()
+  assert [line.split(' | ')[0] for line in table[2:]] == ['| speech, float32', '| speech, bfloat16']
+  assert all(row.count(' %') == 2 and row.count('|') == table[0].count('|') for row in table[2:])
+
+
+@pytest.mark.long
+def test_the_program_for_a_card_runs_on_a_cpu_without_tensorflow(tmp_path):
+  for name in ('tensorflow', 'tensorflow_datasets'):  # whoever imports it fails
+    (tmp_path / f'{name}.py').write_text('raise ImportError("TensorFlow is not for this program")')
+  done = subprocess.run(
+    [sys.executable, '-m', 'benchmarks.gpu', '--dry_run'],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(tmp_path)},
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert 'These are not the numbers of a card.' in done.stdout
+  rows = [line for line in done.stdout.splitlines() if line.startswith('|')][2:]
+  assert [row.split(' | ')[0] for row in rows] == [
+    f'| {network}, {dtype}' for network in ('speech', 'visual', 'fused') for dtype in ('float32', 'bfloat16')
+  ]
+  assert all('%' in row for row in rows)
