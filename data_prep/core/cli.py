@@ -286,9 +286,12 @@ def drop_output(stream=None) -> None:
 
 
 class _PathParser(flags.ArgumentParser):
-  """`~` and `~name` are expanded: a shell leaves them as they are in `--name=~/x`."""
+  """`~` and `~name` are expanded: a shell leaves them as they are in `--name=~/x`. An address is refused: as a path,
+  gs://bucket is a folder `gs:` here."""
 
   def parse(self, argument):
+    if re.match(r'[a-z0-9]+://', argument):
+      raise ValueError('an address, expected a path; mount the bucket as a folder and name that')
     path = os.path.expanduser(argument)
     if path.startswith('~'):
       raise ValueError('no such user; write ./~… for a name that begins with ~')
@@ -307,7 +310,7 @@ def path(argument: str) -> str:
   """The path of an argument that is no flag, `~` expanded.
 
   Raises:
-    UserError: `~name` of an unknown name.
+    UserError: `~name` of an unknown name, or an address.
   """
   try:
     return _PathParser().parse(argument)
