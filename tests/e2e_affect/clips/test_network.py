@@ -292,8 +292,8 @@ LONG = 20 * 25 + 7  # steps
 @pytest.mark.parametrize(
   'fields',
   [
-    {'speech.long_taps': 80_000},
-    pytest.param({'speech.long_taps': 80_000, 'speech.taps': 10_000}, marks=pytest.mark.slow),
+    pytest.param({'speech.long_taps': 80_000}, marks=pytest.mark.long),
+    pytest.param({'speech.long_taps': 80_000, 'speech.taps': 10_000}, marks=pytest.mark.long),
     {'speech.long_taps': 16_001},
     {'speech.long_taps': 15_999, 'speech.taps': 80},
     {'speech.long_taps': 1, 'speech.taps': 1},
