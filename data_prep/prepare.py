@@ -32,7 +32,7 @@ def _define_flags():
     'gold_standard',
     'ccc_centred',
     tuple(gold_standard.RECIPES),
-    'Recipe: raters -> one trace. ewe weighs a rater by the correlation with the mean of the others.',
+    'How raters become one trace: mean; ewe and ccc_centred count those more who agree with the others.',
   )
   flags.DEFINE_bool('spread', False, 'Learn how far the raters are apart, too: a further target for each that has any.')
   flags.DEFINE_list('label_range', None, 'LOW,HIGH of the labels of own data; default: -1,1.')
@@ -40,7 +40,7 @@ def _define_flags():
     'labels',
     'linear',
     label_files.METHODS,
-    'Between two labels: a line, or the former until the latter (values stored on change).',
+    'Between two labels: linear, a line; hold, a label until the next one.',
   )
   flags.DEFINE_float(
     'max_difference',
@@ -56,22 +56,22 @@ def _define_flags():
     'detector',
     detectors.CASCADE,
     tuple(detectors.DETECTORS),
-    'Of faces: a cascade, or MTCNN, which finds turned and covered ones, too, and takes longer.',
+    'What finds faces: a cascade, or MTCNN, which finds turned and covered ones, too, and takes longer.',
   )
   flags.DEFINE_bool('allow_rejects', False, 'Exit 0 even if recordings were refused.')
   flags.DEFINE_integer(
-    'jobs', None, 'Processes; default: one per core, or one for each worker of Beam. 0: none, without limits.'
+    'jobs', None, 'Processes; default: one per core, or one for each worker of Beam. 0: this one, without limits.'
   )
   flags.DEFINE_float(
     'max_minutes',
     settings.MAX_MINUTES,
-    "Minutes of the processor's time above which a recording is refused; by the clock it may take twice as long.",
+    "Minutes of the processor's time after which a recording is refused; twice as many by the clock.",
   )
   flags.DEFINE_enum(
     'runner',
     runners.LOCAL,
     tuple(runners.RUNNERS),
-    'Where: in processes of this machine, or as a pipeline of Apache Beam.',
+    'Where recordings are prepared: in processes of this machine, or as a pipeline of Apache Beam.',
   )
   flags.DEFINE_list(
     'runner_options', [], "Beam's own options, as --runner=FlinkRunner,--flink_master=HOST:PORT; default: this machine."

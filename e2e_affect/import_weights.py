@@ -30,7 +30,8 @@ def main(*files: str) -> None:
     raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')
   from e2e_affect.clips import import_weights
 
-  import_weights.import_weights(files[0], flags.FLAGS.out, *files[1:])
+  first, *others = map(cli.path, files)
+  import_weights.import_weights(first, flags.FLAGS.out, *others)
 
 
 if __name__ == '__main__':

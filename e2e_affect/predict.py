@@ -107,6 +107,9 @@ def main(*arguments) -> None:
   from data_prep.recordings import who
   from e2e_affect.clips import analyse
 
+  wanted = who.wanted(flags.FLAGS.faces, flags.FLAGS.speakers, flags.FLAGS.detector)
+  if flags.FLAGS.baseline and wanted.faces == who.ALL:
+    raise UserError('--baseline is a clip of one person, and --faces=all gives several; name one of them, as --faces=2')
   analyse.analyse(
     _network(),
     [cli.path(argument) for argument in arguments],
@@ -114,7 +117,7 @@ def main(*arguments) -> None:
     flags.FLAGS.embed,
     flags.FLAGS.channel,
     flags.FLAGS.format,
-    who.wanted(flags.FLAGS.faces, flags.FLAGS.speakers, flags.FLAGS.detector),
+    wanted,
     pathlib.Path(flags.FLAGS.baseline) if flags.FLAGS.baseline else None,
   )
 

@@ -45,8 +45,8 @@ def axis(setting: str) -> tuple[str, list[str]]:
 
 
 def path(text: str) -> pathlib.Path:
-  """`~` is the home folder: a shell leaves it as it is in --out=~/x."""
-  return pathlib.Path(os.path.expanduser(text))
+  """See `cli.path`."""
+  return pathlib.Path(cli.path(text))
 
 
 def score(workdir: pathlib.Path) -> tuple[str, float | None, str]:
@@ -146,16 +146,16 @@ def table_of_folds(codes: dict[pathlib.Path, int], points: dict[pathlib.Path, di
 def main() -> int:
   """Trains every point that is not done and prints them, the best first; returns the exit code."""
   parser = cli.Parser(__doc__)
-  parser.add_argument('--config', required=True, help='experiment, e.g. speech, speech:demo or configs/speech.py')
-  parser.add_argument('--command', choices=('main', 'baseline'), default='main', help='for networks, or for rivals.')
-  parser.add_argument('--out', required=True, type=path, metavar='PATH', help='folder of all workdirs')
+  parser.add_argument('--config', required=True, help='Experiment, e.g. speech, speech:demo or configs/speech.py.')
+  parser.add_argument('--command', choices=('main', 'baseline'), default='main', help='For networks, or for rivals.')
+  parser.add_argument('--out', required=True, type=path, metavar='PATH', help='Folder of all workdirs.')
   parser.add_argument(
-    '--set', required=True, type=axis, action='append', metavar='FIELD=A,B', help='values of a field; once for each'
+    '--set', required=True, type=axis, action='append', metavar='FIELD=A,B', help='Values of a field; once for each.'
   )
   parser.add_argument(
-    '--jobs', type=int, default=1, metavar='N', help='points at once; more than one compete for one GPU'
+    '--jobs', type=int, default=1, metavar='N', help='Points at once; more than one compete for one GPU.'
   )
-  parser.add_argument('--dry_run', action='store_true', help='print the commands and do nothing')
+  parser.add_argument('--dry_run', action='store_true', help='Print the commands and do nothing.')
   args = parser.parse_args()
   commands, points = {}, {}
   base = [sys.executable, '-m', f'e2e_affect.{args.command}', f'--config={args.config}']

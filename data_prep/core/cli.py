@@ -290,7 +290,7 @@ class _PathParser(flags.ArgumentParser):
   gs://bucket is a folder `gs:` here."""
 
   def parse(self, argument):
-    if re.match(r'[a-z0-9]+://', argument):
+    if re.match('[a-zA-Z][a-zA-Z0-9+.-]*://', argument):
       raise ValueError('an address, expected a path; mount the bucket as a folder and name that')
     path = os.path.expanduser(argument)
     if path.startswith('~'):

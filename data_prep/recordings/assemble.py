@@ -1,6 +1,7 @@
 """One recording, from its files to its records: lengths compared, streams and labels on one grid, cut into records."""
 
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -37,6 +38,19 @@ class Summary:
   seconds: float
   notes: list[str]
   face_size: float | None = None
+
+  @classmethod
+  def parse(cls, content) -> 'Summary':
+    """A summary as JSON holds it.
+
+    Raises:
+      TypeError: a field is missing or unknown, or the size of the face is no number of pixels.
+    """
+    summary = cls(**content)
+    size = summary.face_size
+    if size is not None and not (type(size) in (int, float) and 0 < size < math.inf):
+      raise TypeError(f'face_size is {size!r}')
+    return summary
 
 
 def assemble(recording: Recording, settings: Settings) -> tuple[list[records.Record], Summary]:

@@ -33,12 +33,18 @@ def runner(options: Sequence[str]):
   Raises:
     UserError: an option has another value than Beam expects.
   """
-  said = io.StringIO()
+  said, wrong = io.StringIO(), [option for option in options if not option.startswith('--')]
+  if wrong:
+    raise UserError(
+      f'--runner_options: found {wrong[0]!r}, expected options of Beam with their dashes, as --name=value'
+    )
   try:
     with contextlib.redirect_stderr(said):
       parsed = PipelineOptions(list(options))
       known = parsed.get_all_options()
-  except SystemExit:
+  except SystemExit as e:
+    if not e.code:  # --help
+      raise
     raise UserError(f'--runner_options={",".join(options)}: {said.getvalue().splitlines()[-1]}') from None
   for name in sorted(set(parsed.get_all_options(retain_unknown_options=True)) - set(known)):
     # A cluster has options of its own.

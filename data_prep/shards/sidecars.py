@@ -7,6 +7,7 @@ import pathlib
 from data_prep.core import atomic, json_text
 from data_prep.corpora.recording import Recording
 from data_prep.media import picture_folder
+from data_prep.recordings import assemble
 from data_prep.schema.label_clock import File
 from data_prep.schema.manifest import Shard
 from data_prep.shards import write
@@ -82,6 +83,7 @@ def done_before(out: pathlib.Path, recording: Recording, parameters: dict) -> di
     content = json_text.parse(path.read_text(encoding='utf-8'))
     if content['fingerprint'] != fingerprint(recording, parameters):
       return None
+    assemble.Summary.parse(content['summary'])
     names = write.names(out)
     for k, shard in enumerate(map(Shard.parse, content['shards'])):
       if shard.file != write.part_name(recording.recording, k) or (shard.recording, shard.subject, shard.partition) != (

@@ -114,14 +114,18 @@ def _analyse(network, places, out, embed, channel, further, wanted, baseline, re
 
 
 def _baseline(network, path, channel, detector) -> Baseline:
-  """What the network says of a neutral clip; of several faces it takes the largest."""
+  """What the network says of a neutral clip; of several faces it takes the largest.
+
+  Raises:
+    UserError: the network says no numbers. DataError: the clip cannot be analysed.
+  """
   if network.shows != 'numbers':
     raise UserError('--baseline subtracts numbers, and this network says probabilities of classes; leave it out')
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:
     whose = who.Wanted(detector=detector)
     clip, [(_, raw, post)] = one_clip.of_file(network, path, pathlib.Path(folder), channel, whose)
   final = raw if post is None else post
-  return Baseline(path, clip.seconds, network.targets, final.mean(axis=0, dtype=np.float64))
+  return Baseline(path, clip.seconds, network.targets, final.mean(axis=0, dtype=np.float64), tuple(clip.notes))
 
 
 def _check_index(out, needed):
@@ -170,6 +174,7 @@ def _line(out, content, recording):
   for one in clip_files.by_person(content):
     of = f'person {one["person"]}: ' if content.get('people') else ''
     parts += [of + said for said in _said(one)[:1]] + _said(one)[1:]
+    parts += one['notes'][len(content['notes']) :] if content.get('people') else []
   parts += content['notes']
   parts += ['by a network of drawings, not of people'] if content['model']['simulated'] else []
   source = '' if content['clip'] == sources.safe(recording.video.stem) else f' ({recording.video})'

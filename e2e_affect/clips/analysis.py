@@ -162,7 +162,8 @@ def analyse(
       written = pathlib.Path(folder) / clip_files.table_of(name, one.person if read.people else None)
       clip_csv.write(written, one, network.targets, raw, post, ends, network.simulated)
       length = round(read.seconds, 3)  # as the JSON of a clip has it
-      prediction = table.read_clip(written, network.targets, network.shows, read.grid, path.resolve(), length)
+      notes = [*read.notes, *(one.notes if read.people else ())]
+      prediction = table.read_clip(written, network.targets, network.shows, read.grid, path.resolve(), length, notes)
       analyses.append(_analysis(network, name, read, one, raw, post, prediction))
   return People(analyses, read.notes) if wanted.faces == who.ALL else analyses[0]
 

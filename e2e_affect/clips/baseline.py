@@ -20,12 +20,14 @@ class Baseline:
     seconds: its length.
     targets: K names.
     means: [K] float64, of the final traces.
+    notes: what a person should know of the clip.
   """
 
   file: pathlib.Path
   seconds: float
   targets: Sequence[str]
   means: np.ndarray
+  notes: tuple[str, ...] = ()
 
   def columns(self, final: np.ndarray) -> dict[str, np.ndarray]:
     """`<target>_relative` [T] float32 of each target: final traces [T, K] of another clip, less the means."""
@@ -41,4 +43,5 @@ class Baseline:
   def note(self) -> str:
     """What a person should know of the numbers."""
     means = ', '.join(f'{target} {mean:+z.2f}' for target, mean in zip(self.targets, self.means, strict=True))
-    return f'relative values: less the means of {self.file.name}, {means}'.replace('-', '−')
+    said = f' ({"; ".join(self.notes)})' if self.notes else ''
+    return f'relative values: less the means of {self.file.name}, {means}'.replace('-', '−') + said

@@ -62,6 +62,7 @@ def write_index(
     *_OF_CLASSES[: 2 * classes],
     'notes',
   ]
+  clips = len({content.get('page', content['clip']) for content in summaries})  # of several people each has a row
   largest = max((abs(v) for of in sparklines for values in of.values() for v in values), default=1.0) or 1.0
   warnings = [content['model']['warning'] for content in summaries if content['model'].get('warning')]
   origins: list[dict] = []
@@ -71,7 +72,7 @@ def write_index(
       origins.append(of)
   html = render(
     'clips/assets/index.html',
-    title=f'{len(summaries)} {"clip" if len(summaries) == 1 else "clips"}',
+    title=f'{clips} {"clip" if clips == 1 else "clips"}',
     mark=MARK,
     largest=f'{largest:.2f}' if targets else None,
     warning=next(iter(warnings), None),

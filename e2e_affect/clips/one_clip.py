@@ -116,8 +116,9 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
     ends = band.ends(network.band, raw if post is None else post, network.targets)
     clip_csv.write(path, one, network.targets, raw, post, ends, network.simulated, baseline)
     if further:  # of the table, so that e2e_affect.convert makes the same of it
+      notes = [*clip.notes, *(one.notes if clip.people else ())]
       prediction = table.read_clip(
-        path, network.targets, network.shows, clip.grid, recording.video.resolve(), describe(cost)['seconds']
+        path, network.targets, network.shows, clip.grid, recording.video.resolve(), describe(cost)['seconds'], notes
       )
       formats.write(further, spool / clip_files.FURTHER, prediction)
   written = clip_files.further(spool)

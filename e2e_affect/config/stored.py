@@ -44,7 +44,7 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
   except (UserError, TypeError, ValueError, AttributeError) as e:  # names with points, or those of methods, too
     raise damaged(path, str(e).split('; set it')[0][:300]) from None
   if added:
-    logging.info('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
+    logging.debug('%s: written before there were %s: their defaults are taken', path, ', '.join(added))
   return config
 
 

@@ -20,7 +20,7 @@ def main(out: str = '') -> None:
     raise UserError('expected the folder that `e2e-affect reproduce` filled')
   from e2e_affect.paper import pages, plan, tables
 
-  folder = pathlib.Path(out)
+  folder = pathlib.Path(cli.path(out))
   options, runs = plan.read(folder)
   content = tables.contents(options, runs)
   atomic.write(folder / 'paper.json', json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n')

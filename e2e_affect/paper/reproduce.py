@@ -147,8 +147,8 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def path(text: str) -> pathlib.Path:
-  """`~` is the home folder: a shell leaves it as it is in --out=~/x."""
-  return pathlib.Path(os.path.expanduser(text))
+  """See `cli.path`."""
+  return pathlib.Path(cli.path(text))
 
 
 def some_of(known):
@@ -179,36 +179,38 @@ def parse() -> tuple[Options, bool]:
     required=True,
     type=path,
     metavar='PATH',
-    help='data folder of the whole corpus, as data_prep.prepare wrote it',
+    help='Data folder of the whole corpus, as data_prep.prepare wrote it.',
   )
   add(
     '--data_avec',
     type=path,
     metavar='PATH',
-    help="that of AVEC's 27 people, for Tables IV to VI; default: they run on --data",
+    help="That of AVEC's 27 people, for Tables IV to VI; default: they run on --data.",
   )
-  add('--out', required=True, type=path, metavar='PATH', help='folder of all workdirs')
+  add('--out', required=True, type=path, metavar='PATH', help='Folder of all workdirs.')
   add(
     '--tables',
     type=some_of(TABLES),
     default=tuple(TABLES),
     metavar='II,VI',
-    help=f'some of {",".join(TABLES)}; default: all',
+    help=f'Some of {",".join(TABLES)}; default: all.',
   )
   figures = tuple(experiments.FIGURES)
-  add('--figures', type=some_of(figures), default=figures, metavar='2,3', help='2, 3 or 2,3, the default; empty: none')
-  add('--seeds', type=count, metavar='N', help='how many seeds each network is trained with; default: 3, with --demo 1')
-  add('--beyond', action='store_true', help='also what the paper does not have: delays, missing modalities, …')
+  add('--figures', type=some_of(figures), default=figures, metavar='2,3', help='2, 3 or 2,3, the default; empty: none.')
+  add(
+    '--seeds', type=count, metavar='N', help='How many seeds each network is trained with; default: 3, with --demo 1.'
+  )
+  add('--beyond', action='store_true', help='Also what the paper does not have: delays, missing modalities, …')
   add(
     '--imagenet',
-    type=os.path.expanduser,
+    type=cli.path,
     metavar='PATH',
-    help='published weights of ResNet-50, any file that import_weights takes',
+    help='Published weights of ResNet-50, any file that import_weights takes.',
   )
-  add('--landmarks', default='mtcnn', metavar='SOURCE', help='--source of data_prep.landmarks; default: mtcnn')
-  add('--demo', action='store_true', help='the small networks of `make demo`, from scratch')
-  add('--set', type=setting, action='append', default=[], metavar='FIELD=VALUE', help='a field, for every network')
-  add('--dry_run', action='store_true', help='print the plan and do nothing')
+  add('--landmarks', default='mtcnn', metavar='SOURCE', help='--source of data_prep.landmarks; default: mtcnn.')
+  add('--demo', action='store_true', help='The small networks of `make demo`, from scratch.')
+  add('--set', type=setting, action='append', default=[], metavar='FIELD=VALUE', help='A field, for every network.')
+  add('--dry_run', action='store_true', help='Print the plan and do nothing.')
   args = parser.parse_args()
   if args.demo and args.imagenet:
     parser.error('--demo trains a narrower network, for which there are no ImageNet weights; leave one of them out')

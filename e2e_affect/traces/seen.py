@@ -38,8 +38,9 @@ def ranges(traces: Sequence[Trace], outputs: Sequence[str]) -> dict:
   face = np.array([t.face_found.mean() for t in traces if t.face_found.any()], np.float64)
   if len(face) > 1:
     found['face'] = [float(max(0, face.mean() - max(_half(face), _LEAST_CONFIDENCE))), 1.0]
-  size = np.log([t.face_size for t in traces if np.isfinite(t.face_size)])
-  if len(size) > 1:
+  # Recordings that were prepared before sizes were kept have none: those of some would not be the partition's.
+  size = np.log([t.face_size for t in traces if t.face_found.any()])
+  if len(size) > 1 and np.isfinite(size).all():
     half = max(_half(size), np.log(_LEAST_FACTOR))
     found['face_size'] = [float(np.exp(size.mean() - half)), float(np.exp(size.mean() + half))]
   # A head that says one thing of a whole recording has no steps to tell a range from.

@@ -24,6 +24,7 @@ class Prediction:
     columns: the whole table: name -> T texts.
     media: the file that was analysed; None: not known.
     length: seconds of the recording, whose last step may be short; None: not known, it ends with its last step.
+    notes: what a person should know of the clip.
   """
 
   recording: str
@@ -34,6 +35,7 @@ class Prediction:
   columns: Mapping[str, Sequence[str]]
   media: pathlib.Path | None = None
   length: float | None = None
+  notes: Sequence[str] = ()
 
   @property
   def of_whole(self) -> bool:
@@ -44,6 +46,13 @@ class Prediction:
   def trained_on(self) -> str | None:
     """The warning of networks that learnt from nobody real, in two words; None: there is none."""
     return next(iter(self.columns.get('trained_on', ())), None)
+
+  @property
+  def remarks(self) -> list[str]:
+    """A sentence on each note, and on whom the network learnt from, in text that every format can hold."""
+    said = [*self.notes, *([f'trained on {self.trained_on}'] if self.trained_on else [])]
+    printable = (''.join(c if c.isprintable() else ' ' for c in note) for note in said)
+    return [note[:1].upper() + note[1:] + '.' for note in printable]
 
   def seconds(self, step: int) -> float:
     """Where a step begins; `seconds(T)` is the end of the recording."""

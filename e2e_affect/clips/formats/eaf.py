@@ -127,6 +127,7 @@ def _header(root, prediction, tiers):
   said = {'lastUsedAnnotationId': str(sum(len(tier.segments) for tier in tiers))}
   said |= {tier.name: tier.rule for tier in tiers}
   said |= {'trained on': prediction.trained_on} if prediction.trained_on else {}
+  said |= {'notes': ' '.join(prediction.remarks)} if prediction.remarks else {}
   for name, text in said.items():
     ElementTree.SubElement(header, 'PROPERTY', NAME=name).text = text
 

@@ -26,6 +26,7 @@ def read_clip(
   grid: Grid,
   media: pathlib.Path | None,
   length: float | None = None,
+  notes: Sequence[str] = (),
 ) -> Prediction:
   """The prediction of a clip's CSV, of which is known what its columns are; arguments as `Prediction` has them.
 
@@ -33,7 +34,8 @@ def read_clip(
     DataError: it cannot be read, or is no such table.
   """
   columns = _columns(path)
-  return Prediction(path.stem, tuple(outputs), shows, _values(path, columns, outputs), grid, columns, media, length)
+  values = _values(path, columns, outputs)
+  return Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length, notes)
 
 
 def read(path: pathlib.Path) -> list[Prediction]:
@@ -54,10 +56,11 @@ def read(path: pathlib.Path) -> list[Prediction]:
         (about.get('most_probable') or {}).get('of')
       ]
       media, length = pathlib.Path(about['files']['video']), float(about['seconds'])
+      notes = [str(note) for note in about.get('notes', ())]
     except (KeyError, TypeError, ValueError, AttributeError) as e:
       raise DataError(f'{_json_of(path)[0]}: no summary of a clip ({e!r}); analyse the clip again') from None
     values = _values(path, columns, outputs)
-    return [Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length)]
+    return [Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length, notes)]
   outputs = [name for name in columns if not _is_beside(name, columns)]
   if 'time' not in columns or not outputs:
     raise DataError(f'{path}: columns {", ".join(columns)[:200]}; expected `time` and a column for each output')
@@ -109,7 +112,8 @@ def _about(path) -> Mapping | None:
   try:
     content = json_text.parse(beside.read_bytes())
     if person:
-      content |= next(one for one in content['people'] if one['person'] == int(person))
+      own = next(one for one in content['people'] if one['person'] == int(person))
+      content |= own | {'notes': [*content['notes'], *own['notes']]}
   except (OSError, ValueError, KeyError, TypeError, StopIteration):
     return None
   return content if isinstance(content, dict) and {'clip', 'targets', 'step_seconds'} <= content.keys() else None

@@ -20,7 +20,7 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
     tiers.append((name, [(i * length, (i + 1) * length, text) for i, text in enumerate(texts)]))
   found = episodes.tiers(prediction)
   tiers += [(tier.name, _filled(tier.segments, steps)) for tier in found]
-  notes = [tier.rule for tier in found] + ([f'Trained on {prediction.trained_on}.'] if prediction.trained_on else [])
+  notes = [*(tier.rule for tier in found), *prediction.remarks]
   tiers.append(('notes', [(0, steps, ' '.join(notes))]))
   end = prediction.seconds(steps)
   lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', '', '0', f'{end}', '<exists>', f'{len(tiers)}']

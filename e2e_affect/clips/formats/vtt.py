@@ -17,9 +17,8 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   """
   steps = len(prediction.values)
   second = lambda step: 0 if prediction.of_whole else int(step * prediction.grid.step)
-  notes = ['A cue has the means of its steps.']
-  notes += [f'Trained on {prediction.trained_on}.'] if prediction.trained_on else []
-  blocks = ['WEBVTT', 'NOTE ' + ' '.join(notes)]
+  notes = ' '.join(['A cue has the means of its steps.', *prediction.remarks])
+  blocks = ['WEBVTT', 'NOTE ' + html.escape(notes, quote=False)]
   for _, of_second in itertools.groupby(range(steps), second):
     span = list(of_second)
     begin, end = prediction.seconds(span[0]), prediction.seconds(span[-1] + 1)

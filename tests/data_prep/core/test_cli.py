@@ -235,8 +235,8 @@ def test_a_tilde_in_a_path_flag_is_the_home_folder(tmp_path):
 
 
 def test_an_address_is_no_path():
-  for address in ('gs://bucket/data', 's3://bucket/data'):
-    with pytest.raises(UserError, match=f'{address}: an address, expected a path; mount the bucket'):
+  for address in ('gs://bucket/data', 'S3://bucket/data', 'abfs+x://bucket'):
+    with pytest.raises(UserError, match=f'{re.escape(address)}: an address, expected a path; mount the bucket'):
       cli.path(address)
   assert cli.path('gs:/data') == 'gs:/data'
 

@@ -210,6 +210,12 @@ def test_media_of_the_same_size_are_prepared_again_and_copies_are_not(tmp_path, 
   assert run() == []
   soundfile.write(tmp_path / 'b.wav', clips.tone(1, 16_000, hertz=300), 16_000)
   assert run() == ['b']
+  # One that another version wrote, or that is damaged, is made anew.
+  (path,) = (tmp_path / 'out' / write.PARTS).glob('a-*.json')
+  for odd in ({'gaze': 1}, {'face_size': 'abc'}):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {'summary': content['summary'] | odd}))
+    assert run() == ['a'] and run() == []
 
 
 def test_split_file(recola_folder, tmp_path):

@@ -492,13 +492,16 @@ def test_twenty_minutes_in_constant_memory(exported_folder, tmp_path):
     ({'out': 'o', 'workdir': '/nowhere'}, ['a.wav'], '/nowhere/config.json: not found; expected the workdir'),
     ({'out': 'o', 'checkpoint': '/nowhere'}, ['a.wav'], '/nowhere/network.json: not found'),
     ({'out': 'o', 'checkpoint': 'c'}, [], 'no clip given'),
+    ({'out': 'o', 'checkpoint': 'c', 'faces': 'two'}, ['a.mp4'], 'two'),
+    ({'out': 'o', 'checkpoint': 'c', 'faces': 'all', 'baseline': 'b'}, ['a.mp4'], '--baseline is a clip of one person'),
     ({'checkpoint': 'c'}, ['a.wav'], '--out is missing'),
     ({'stream': True, 'checkpoint': 'c'}, ['a.wav'], '--stream reads standard input'),
     ({'serve': 0, 'checkpoint': 'c', 'out': 'o'}, ['a.wav'], '--serve shows what --stream reads; give both'),
   ],
 )
 def test_usage_errors(given, arguments, message, monkeypatch):
-  values = {'workdir': None, 'checkpoint': None, 'out': None, 'embed': False, 'stream': False, 'serve': None} | given
+  values = dict.fromkeys(('workdir', 'checkpoint', 'out', 'serve', 'speakers', 'detector', 'baseline'))
+  values |= {'embed': False, 'stream': False, 'faces': 'largest'} | given
   monkeypatch.setattr(predict.flags, 'FLAGS', types.SimpleNamespace(**values))
   with pytest.raises(UserError, match=re.escape(message)):
     predict.main(*arguments)

@@ -58,6 +58,8 @@ def test_what_is_not_known_has_no_range():
   deaf = [dataclasses.replace(t, face_found=np.zeros_like(t.face_found), **nothing) for t in recordings()]
   constant = [dataclasses.replace(t, prediction=np.full_like(t.prediction, i)) for i, t in enumerate(deaf)]
   assert list(seen.ranges(deaf, OUTPUTS)) == ['outputs']
+  some = [dataclasses.replace(t, face_size=np.nan if k else 90.0) for k, t in enumerate(recordings())]
+  assert 'face_size' not in seen.ranges(some, OUTPUTS)  # a part was prepared by an earlier version
   assert seen.ranges(constant, OUTPUTS) == {}  # a head that says one thing of a whole recording
   assert seen.ranges(recordings()[:1], OUTPUTS).keys() == {'outputs'}
   assert seen.notes({}, -90.0, 0.0, 9.0, constant[0].prediction, OUTPUTS) == []

@@ -34,6 +34,7 @@ def predicted(
   simulated=False,
   media=None,
   length=None,
+  notes=(),
 ) -> Prediction:
   """The prediction that is read from `talk.csv`, a table in the layout of `clip_csv`."""
   quoted = lambda text: '"' + text.replace('"', '""') + '"'
@@ -44,4 +45,4 @@ def predicted(
   rows = [','.join([grid.time(k), *row, *said, ',']) for k, row in enumerate(traces.astype(str))]
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'talk.csv').write_text('\n'.join([header, *rows]) + '\n')
-  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, media, length)
+  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, media, length, notes)

@@ -64,7 +64,9 @@ def approx(segments):
 
 def test_eaf_is_read_by_pympi_and_its_traces_are_linked(tmp_path):
   values = numbers()
-  folder = write(tmp_path, 'eaf', predicted(tmp_path, values, media=tmp_path / 'ein Clip.mp4', simulated=True))
+  notes = ['no face in 40 % of the steps', 'odd\x01name.mp4']
+  prediction = predicted(tmp_path, values, media=tmp_path / 'ein Clip.mp4', simulated=True, notes=notes)
+  folder = write(tmp_path, 'eaf', prediction)
   document = pympi.Eaf(str(folder / 'talk.eaf'))
   assert list(document.get_tier_names()) == ['arousal episodes', 'valence episodes']
   for k, target in enumerate(('arousal', 'valence')):
@@ -72,6 +74,7 @@ def test_eaf_is_read_by_pympi_and_its_traces_are_linked(tmp_path):
     assert len(expected) > 1 and of_elan(document, f'{target} episodes') == approx(expected)
   said = dict(document.get_properties())
   assert said['trained on'] == 'simulated people' and 'for at least 0.5 s' in said['arousal episodes']
+  assert said['notes'] == 'No face in 40 % of the steps. Odd name.mp4. Trained on simulated people.'
   assert f'above {values[:, 0].mean(dtype=float) + values[:, 0].std(dtype=float):+.4f}' in said['arousal episodes']
   (media,) = document.get_linked_files()
   assert media['MEDIA_URL'] == './ein%20Clip.mp4' and media['MIME_TYPE'] == 'video/mp4'
@@ -149,7 +152,7 @@ def test_what_is_written_for_elan_is_read_as_labels_of_an_own_corpus(tmp_path):
 
 def test_textgrid_is_read_by_praatio(tmp_path):
   values = numbers()
-  prediction = predicted(tmp_path, numbers(seed=5), post=values, simulated=True)
+  prediction = predicted(tmp_path, numbers(seed=5), post=values, simulated=True, notes=['a "loud" room'])
   folder = write(tmp_path, 'textgrid', prediction)
   grid = praat.openTextgrid(str(folder / 'talk.TextGrid'), includeEmptyIntervals=True)
   assert grid.tierNames == ('arousal', 'valence', 'arousal episodes', 'valence episodes', 'notes')
@@ -163,13 +166,14 @@ def test_textgrid_is_read_by_praatio(tmp_path):
     assert [entry for entry in entries if entry[2]] == approx(episodes(values[:, k]))
     assert [entry[0] for entry in entries] == [0, *(entry[1] for entry in entries[:-1])]  # no holes
   ((_, _, notes),) = grid.getTier('notes').entries
-  assert 'arousal is high above' in notes and notes.endswith('Trained on simulated people.')
+  assert 'arousal is high above' in notes and notes.endswith('A "loud" room. Trained on simulated people.')
 
 
 def test_vtt_has_the_means_of_each_second(tmp_path):
   values = numbers(163)  # 6.52 s
-  found = webvtt.read(write(tmp_path, 'vtt', predicted(tmp_path, values)) / 'talk.vtt')
-  assert len(found) == 7
+  path = write(tmp_path, 'vtt', predicted(tmp_path, values, notes=['a --> b'])) / 'talk.vtt'
+  found = webvtt.read(path)
+  assert len(found) == 7 and 'A --&gt; b.' in path.read_text()
   for i, caption in enumerate(found):
     # Steps of second i: those that begin in [i, i + 1).
     of_second = [k for k in range(163) if i <= k * 4 // 100 < i + 1]
