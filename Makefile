@@ -17,7 +17,7 @@ SEED ?= 0
 KILLS ?= 50
 MINUTES ?= 30
 
-.PHONY: install demo test fast-test faults kills fuzz soak lint docs wheel benchmarks clean
+.PHONY: install demo test fast-test faults long kills fuzz soak lint docs wheel benchmarks clean
 
 install: .venv/installed.$(EXTRAS)
 
@@ -44,9 +44,12 @@ fast-test: install
 test: fast-test
 	$(PY) -m pytest -q -m 'slow and not long' -n 2 --dist worksteal
 
-# Each row of the fault table by a real fault, with its result and time; then what takes longer than CI has.
+# Each row of the fault table by a real fault, with its result and time.
 faults: install
 	$(PY) -m pytest -q tests/faults -p tests.faults.table -n 2 --dist worksteal
+
+# What else takes longer than CI has.
+long: install
 	$(PY) -m pytest -q tests --ignore=tests/faults -m long -n 2 --dist worksteal
 
 # KILLS seeded SIGKILLs over trainings, and as many over preparations.

@@ -12,7 +12,8 @@ from scipy import special
 from e2e_affect.traces.traces import Trace
 
 _TAIL = 0.005  # on either side: of recordings like those of validation, one in a hundred gets a note by each sign
-_LEAST_DECIBEL, _LEAST_CONFIDENCE, _LEAST_FACTOR = 6.0, 0.1, 1.5  # what few recordings, alike by chance, leave
+# Half widths that an interval has at least, as few recordings may be alike by chance: of level, confidence and size.
+_LEAST_DECIBEL, _LEAST_CONFIDENCE, _LEAST_FACTOR = 6.0, 0.1, 1.5
 
 
 def ranges(traces: Sequence[Trace], outputs: Sequence[str]) -> dict:
