@@ -163,7 +163,9 @@ def analyse(
       clip_csv.write(written, one, network.targets, raw, post, ends, network.simulated)
       length = round(read.seconds, 3)  # as the JSON of a clip has it
       notes = [*read.notes, *(one.notes if read.people else ())]
-      prediction = table.read_clip(written, network.targets, network.shows, read.grid, path.resolve(), length, notes)
+      prediction = table.read_clip(
+        written, network.targets, network.shows, read.grid, path.resolve(), length, notes, network.held
+      )
       analyses.append(_analysis(network, name, read, one, raw, post, prediction))
   return People(analyses, read.notes) if wanted.faces == who.ALL else analyses[0]
 

@@ -19,7 +19,7 @@ from e2e_affect.clips import clip_files
 from e2e_affect.clips.clip_files import PAGE_MARK, Traces
 from e2e_affect.clips.network import Network
 from e2e_affect.report.page import render, text_rows
-from e2e_affect.traces import band, postprocess
+from e2e_affect.traces import band
 
 MAX_CROPS = 750  # of all people, some 5 KB each; of one over 30 s every second, every third, … crop is shown
 MAX_PIECES = 4000  # of the waveform
@@ -128,8 +128,7 @@ def _settings(content) -> dict:
 
 def _held(network, target) -> dict[str, int]:
   """In how many steps at the start the raw and the final trace repeat their first value, as they are shifted later."""
-  raw = network.config.data.label_delay_steps
-  return {'raw': raw, 'post': raw + postprocess.shifted(network.about['postprocessing'], target)}
+  return {'raw': network.config.data.label_delay_steps, 'post': network.held[target]}
 
 
 def _person(content, notes, shows) -> dict:

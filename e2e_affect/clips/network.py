@@ -184,6 +184,12 @@ class Network:
     """What `traces.band.fit` found, or {}; it is around what `postprocess` returns, or else around raw traces."""
     return self.head.band(self.about['postprocessing'])
 
+  @property
+  def held(self) -> dict[str, int]:
+    """Output -> by how many steps its final trace is shifted later, in which it holds its first value."""
+    fitted, delay = self.about['postprocessing'], self.config.data.label_delay_steps
+    return {target: delay + postprocess.shifted(fitted, target) for target in self.targets}
+
   def unlike(self, loudness: float, face: float | None, size: float, raw: np.ndarray) -> list[str]:
     """A note where a recording is unlike those of validation; arguments as those of `traces.seen.notes`."""
     known = self.about['results'].get(postprocess.FITTED_ON, {}).get('seen', {})

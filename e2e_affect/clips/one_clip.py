@@ -118,7 +118,14 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
     if further:  # of the table, so that e2e_affect.convert makes the same of it
       notes = [*clip.notes, *(one.notes if clip.people else ())]
       prediction = table.read_clip(
-        path, network.targets, network.shows, clip.grid, recording.video.resolve(), describe(cost)['seconds'], notes
+        path,
+        network.targets,
+        network.shows,
+        clip.grid,
+        recording.video.resolve(),
+        describe(cost)['seconds'],
+        notes,
+        network.held,
       )
       formats.write(further, spool / clip_files.FURTHER, prediction)
   written = clip_files.further(spool)
@@ -284,6 +291,7 @@ def _about(network, wanted) -> dict:
     },
     'label_scale': network.about['label_scale'],
     'postprocessing': fitted if fitted.get('fitted_on') else {'reason': fitted.get('reason')},
+    'held_steps': network.held,
     'settings': {
       'dtype': network.config.dtype,
       'device': jax.devices()[0].device_kind,

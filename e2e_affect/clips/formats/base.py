@@ -25,6 +25,8 @@ class Prediction:
     media: the file that was analysed; None: not known.
     length: seconds of the recording, whose last step may be short; None: not known, it ends with its last step.
     notes: what a person should know of the clip.
+    held: output -> by how many steps its trace is shifted later, in which it holds its first value; None: not known.
+    found: [T] whether there was a face; None: the network does not see.
   """
 
   recording: str
@@ -36,6 +38,8 @@ class Prediction:
   media: pathlib.Path | None = None
   length: float | None = None
   notes: Sequence[str] = ()
+  held: Mapping[str, int] | None = None
+  found: np.ndarray | None = None
 
   @property
   def of_whole(self) -> bool:

@@ -27,6 +27,7 @@ def read_clip(
   media: pathlib.Path | None,
   length: float | None = None,
   notes: Sequence[str] = (),
+  held: Mapping[str, int] | None = None,
 ) -> Prediction:
   """The prediction of a clip's CSV, of which is known what its columns are; arguments as `Prediction` has them.
 
@@ -34,8 +35,8 @@ def read_clip(
     DataError: it cannot be read, or is no such table.
   """
   columns = _columns(path)
-  values = _values(path, columns, outputs)
-  return Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length, notes)
+  values, found = _values(path, columns, outputs), _found(path, columns)
+  return Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length, notes, held, found)
 
 
 def read(path: pathlib.Path) -> list[Prediction]:
@@ -57,10 +58,13 @@ def read(path: pathlib.Path) -> list[Prediction]:
       ]
       media, length = pathlib.Path(about['files']['video']), float(about['seconds'])
       notes = [str(note) for note in about.get('notes', ())]
+      held = about.get('held_steps')  # absent in results of earlier versions
+      held = None if held is None else {name: int(held[name]) for name in outputs}
+      if held and min(held.values()) < 0:
+        raise ValueError(f'held_steps {held}')
     except (KeyError, TypeError, ValueError, AttributeError) as e:
       raise DataError(f'{_json_of(path)[0]}: no summary of a clip ({e!r}); analyse the clip again') from None
-    values = _values(path, columns, outputs)
-    return [Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length, notes)]
+    return [read_clip(path, outputs, shows, grid, media, length, notes, held)]
   outputs = [name for name in columns if not _is_beside(name, columns)]
   if 'time' not in columns or not outputs:
     raise DataError(f'{path}: columns {", ".join(columns)[:200]}; expected `time` and a column for each output')
@@ -70,10 +74,13 @@ def read(path: pathlib.Path) -> list[Prediction]:
   shows = 'numbers' if not all(map(_are_probabilities, values.values())) else 'probabilities'
   if shows == 'probabilities' and all((of == of[0]).all() for of in values.values()):
     shows = 'recording'
-  return [
-    Prediction(sources.safe(path.stem if name is None else name), tuple(outputs), shows, values[name], grid, of)
-    for name, of in groups.items()
-  ]
+  predictions = []
+  for name, of in groups.items():
+    recording, found = sources.safe(path.stem if name is None else name), _found(path, of)
+    # A run's table tells of faces whether or not the network sees; a recording without any was prepared for the ear.
+    found = None if found is None or not found.any() else found
+    predictions.append(Prediction(recording, tuple(outputs), shows, values[name], grid, of, found=found))
+  return predictions
 
 
 def _is_beside(name, columns):
@@ -159,6 +166,15 @@ def _values(path, columns, outputs):
   if not np.isfinite(values).all():
     raise DataError(f'{path}: a value is not finite; expected the traces of a network')
   return values
+
+
+def _found(path, columns):
+  """[T] whether there was a face; None where the table does not tell, as of a clip whose picture was not looked at."""
+  cells = columns.get('face_found', ())
+  try:
+    return np.array(cells, np.float32) > 0 if any(cells) else None
+  except ValueError as e:
+    raise DataError(f'{path}: damaged ({e}); expected a number for face_found in every row') from None
 
 
 def _are_probabilities(values):

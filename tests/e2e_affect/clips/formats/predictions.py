@@ -35,14 +35,22 @@ def predicted(
   media=None,
   length=None,
   notes=(),
+  held=None,
+  found=None,
+  half_width=None,
 ) -> Prediction:
   """The prediction that is read from `talk.csv`, a table in the layout of `clip_csv`."""
   quoted = lambda text: '"' + text.replace('"', '""') + '"'
   names = [*map(quoted, outputs), *(quoted(f'{name}_post') for name in outputs if post is not None)]
   said = ['simulated people'] * simulated
-  header = ','.join(['time', *names, *(['trained_on'] * simulated), 'face_found,face_x'])
+  final = values if post is None else post
   traces = values if post is None else np.concatenate([values, post], axis=1)
-  rows = [','.join([grid.time(k), *row, *said, ',']) for k, row in enumerate(traces.astype(str))]
+  if half_width is not None:
+    names += [f'{name}_{end}' for end in ('low', 'high') for name in outputs]
+    traces = np.concatenate([traces, final - np.float32(half_width), final + np.float32(half_width)], axis=1)
+  header = ','.join(['time', *names, *(['trained_on'] * simulated), 'face_found,face_x'])
+  faces = [''] * len(values) if found is None else [f'{one:.3f}' for one in found]
+  rows = [','.join([grid.time(k), *row, *said, faces[k], '']) for k, row in enumerate(traces.astype(str))]
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'talk.csv').write_text('\n'.join([header, *rows]) + '\n')
-  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, media, length, notes)
+  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, media, length, notes, held)
