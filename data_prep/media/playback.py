@@ -1,6 +1,7 @@
 """What a browser plays beside the traces: the clip itself where it can, else a small copy that every browser plays."""
 
 import fractions
+import mimetypes
 import os
 import pathlib
 import shutil
@@ -48,6 +49,12 @@ def playable_as(path) -> str | None:
     if 'webm' in formats and pathlib.Path(path).suffix.lower() != '.webm':
       return None  # Matroska at large
     return fits[0] if fits else None
+
+
+def mime_type(name: str) -> str:
+  """Of a file that plays, by its suffix; systems differ in which they know."""
+  ours = {'.m4a': 'audio/mp4', '.flac': 'audio/flac', '.webm': 'video/webm', '.wav': 'audio/x-wav'}
+  return ours.get(pathlib.PurePath(name).suffix) or mimetypes.guess_type(name)[0] or 'application/octet-stream'
 
 
 def _is_mirrored(container, stream) -> bool:

@@ -164,7 +164,14 @@ def analyse(
       length = round(read.seconds, 3)  # as the JSON of a clip has it
       notes = [*read.notes, *(one.notes if read.people else ())]
       prediction = table.read_clip(
-        written, network.targets, network.shows, read.grid, path.resolve(), length, notes, network.held
+        written,
+        network.targets,
+        network.shows,
+        read.grid,
+        media=path.resolve(),
+        length=length,
+        notes=notes,
+        held=network.held,
       )
       analyses.append(_analysis(network, name, read, one, raw, post, prediction))
   return People(analyses, read.notes) if wanted.faces == who.ALL else analyses[0]

@@ -6,7 +6,6 @@ gathers what they need, and keeps it small for recordings of any length.
 
 import base64
 from collections.abc import Sequence
-import mimetypes
 import pathlib
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from data_prep.core import atomic
+from data_prep.media import playback
 from data_prep.recordings.clip import Clip
 from e2e_affect.clips import clip_files
 from e2e_affect.clips.clip_files import PAGE_MARK, Traces
@@ -231,8 +231,8 @@ def _media(media):
   name = media.name if inside else media
   return {
     'name': name,
-    'type': _mime(name),
-    'seen': _mime(name).startswith('video'),
+    'type': playback.mime_type(name),
+    'seen': playback.mime_type(name).startswith('video'),
     'source': None if inside else quote(media),
     'inside': base64.b64encode(media.read_bytes()).decode() if inside else None,
   }
@@ -293,9 +293,3 @@ def _kept(network, fitted, grid):
     for sentence in sentences
     if network.shows != 'numbers' or ': validation CCC' in sentence
   ]
-
-
-def _mime(name):
-  suffix = pathlib.PurePath(name).suffix
-  ours = {'.m4a': 'audio/mp4', '.flac': 'audio/flac', '.webm': 'video/webm'}
-  return ours.get(suffix) or mimetypes.guess_type(name)[0] or 'application/octet-stream'

@@ -1,6 +1,7 @@
 """From a trace CSV to files of other programs, all of them or none."""
 
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -40,7 +41,7 @@ def convert(path: pathlib.Path, names: Sequence[str], out: pathlib.Path) -> list
     with tempfile.TemporaryDirectory(prefix=_SPOOL, dir=out) as folder:
       spool = pathlib.Path(folder)
       for prediction in predictions:
-        formats.write(names, spool, prediction)
+        formats.write(names, spool, _seen_from(out, path.parent, prediction))
       written = sorted(file.relative_to(spool) for file in spool.rglob('*') if file.is_file())
       for file in written:
         if os.path.lexists(out / file):
@@ -51,3 +52,11 @@ def convert(path: pathlib.Path, names: Sequence[str], out: pathlib.Path) -> list
   kinds = ', '.join(str(out / name) for name in names)
   cli.say(f'{path}: {len(predictions)} {"recording" if len(predictions) == 1 else "recordings"} -> {kinds}')
   return [out / file for file in written]
+
+
+def _seen_from(out, folder, prediction):
+  """The prediction of a table in a folder, for formats whose folders lie in `out`."""
+  if prediction.copy is None:
+    return prediction
+  copy = os.path.relpath(folder.resolve() / 'format' / prediction.copy, out.resolve() / 'format')
+  return dataclasses.replace(prediction, copy=pathlib.Path(copy).as_posix())

@@ -95,6 +95,7 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
   else:
     media = copy.finish(clip.samples, place)
   cost['preview'] = cost.get('preview', 0.0) + time.perf_counter() - begin
+  played = f'{clip_files.MEDIA_FOLDER}/{media.name}'
 
   begin = time.perf_counter()
   describe = functools.partial(
@@ -122,10 +123,11 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
         network.targets,
         network.shows,
         clip.grid,
-        recording.video.resolve(),
-        describe(cost)['seconds'],
-        notes,
-        network.held,
+        media=recording.video.resolve(),
+        copy=None if embed else f'../{played}',
+        length=describe(cost)['seconds'],
+        notes=notes,
+        held=network.held,
       )
       formats.write(further, spool / clip_files.FURTHER, prediction)
   written = clip_files.further(spool)
@@ -136,10 +138,10 @@ def _analyse_in(spool, network, recording, out, embed, channel, further, wanted,
     clip,
     found,
     network,
-    media if embed else f'{clip_files.MEDIA_FOLDER}/{media.name}',
+    media if embed else played,
   )
   cost['writing'] = time.perf_counter() - begin
-  content = describe(cost) | {'formats': written}
+  content = describe(cost) | {'media': None if embed else played, 'formats': written}
   clip_files.write_json(spool / f'{name}.json', content)
   for one, *_ in found:
     if one.crops is not None:

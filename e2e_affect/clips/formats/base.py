@@ -23,6 +23,7 @@ class Prediction:
     grid: of the steps.
     columns: the whole table: name -> T texts.
     media: the file that was analysed; None: not known.
+    copy: what plays of it, relative to the folder of a format, with /; None: there is no such file.
     length: seconds of the recording, whose last step may be short; None: not known, it ends with its last step.
     notes: what a person should know of the clip.
     held: output -> by how many steps its trace is shifted later, in which it holds its first value; None: not known.
@@ -36,6 +37,7 @@ class Prediction:
   grid: Grid
   columns: Mapping[str, Sequence[str]]
   media: pathlib.Path | None = None
+  copy: str | None = None
   length: float | None = None
   notes: Sequence[str] = ()
   held: Mapping[str, int] | None = None

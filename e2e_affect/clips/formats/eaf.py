@@ -8,13 +8,12 @@ leaves out lines that begin with `#`, and takes times with a point as seconds.
 """
 
 import datetime
-import mimetypes
 import pathlib
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from data_prep.core import atomic
-from e2e_affect.clips.clip_files import MEDIA_FOLDER
+from data_prep.media import playback
 from e2e_affect.clips.formats import episodes
 from e2e_affect.clips.formats.base import Format, Prediction
 
@@ -113,12 +112,12 @@ def _document(prediction, now):
 def _header(root, prediction, tiers):
   header = ElementTree.SubElement(root, 'HEADER', MEDIA_FILE='', TIME_UNITS='milliseconds')
   if prediction.media:
-    kind = mimetypes.guess_type(prediction.media.name)[0] or 'unknown'
-    # By name alone: who gets the document need not know where the clip was. ELAN looks for the name beside the document
-    # and at the relative place (its method checkMedia), and asks where it finds nothing.
-    name = quote(prediction.media.name)
-    places = {'MEDIA_URL': f'./{name}', 'RELATIVE_MEDIA_URL': f'../{MEDIA_FOLDER}/{name}'}
-    ElementTree.SubElement(header, 'MEDIA_DESCRIPTOR', MIME_TYPE=kind, **places)
+    # What plays: ELAN's frameworks know fewer containers than FFmpeg. Where nothing does, by name alone: who gets the
+    # document need not know where the clip was. ELAN looks for the name beside the document and at the relative place
+    # (its method checkMedia), and asks where it finds nothing.
+    place = quote(prediction.copy or f'./{prediction.media.name}')
+    kind = playback.mime_type(place)
+    ElementTree.SubElement(header, 'MEDIA_DESCRIPTOR', MEDIA_URL=place, MIME_TYPE=kind, RELATIVE_MEDIA_URL=place)
   for file, kind in ((f'{prediction.recording}.csv', 'text/plain'), (f'{prediction.recording}_tsconf.xml', 'text/xml')):
     # ELAN looks for a file of this name beside the document, and knows the traces by this very text.
     ElementTree.SubElement(

@@ -5,13 +5,14 @@ import csv
 from fractions import Fraction
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 
 from data_prep.core import json_text
 from data_prep.core.errors import DataError
 from data_prep.schema.grid import Grid
-from e2e_affect.clips import sources
+from e2e_affect.clips import clip_files, sources
 from e2e_affect.clips.formats.base import Prediction
 
 _BESIDE = re.compile(r'recording|time|trained_on|face_.*|.*_gold')  # columns that are no outputs
@@ -19,16 +20,7 @@ _OF_OUTPUT = re.compile(r'(.+)_(?:post|low|high|relative)')  # columns that say 
 _SUM_TOLERANCE = 1e-4  # of probabilities, which the file has as float32
 
 
-def read_clip(
-  path: pathlib.Path,
-  outputs: Sequence[str],
-  shows: str,
-  grid: Grid,
-  media: pathlib.Path | None,
-  length: float | None = None,
-  notes: Sequence[str] = (),
-  held: Mapping[str, int] | None = None,
-) -> Prediction:
+def read_clip(path: pathlib.Path, outputs: Sequence[str], shows: str, grid: Grid, **known: Any) -> Prediction:
   """The prediction of a clip's CSV, of which is known what its columns are; arguments as `Prediction` has them.
 
   Raises:
@@ -36,7 +28,7 @@ def read_clip(
   """
   columns = _columns(path)
   values, found = _values(path, columns, outputs), _found(path, columns)
-  return Prediction(path.stem, tuple(outputs), shows, values, grid, columns, media, length, notes, held, found)
+  return Prediction(path.stem, tuple(outputs), shows, values, grid, columns, found=found, **known)
 
 
 def read(path: pathlib.Path) -> list[Prediction]:
@@ -62,9 +54,12 @@ def read(path: pathlib.Path) -> list[Prediction]:
       held = None if held is None else {name: int(held[name]) for name in outputs}
       if held and min(held.values()) < 0:
         raise ValueError(f'held_steps {held}')
+      # Absent in results of earlier versions, None where the clip lies inside its page; or somebody took it away.
+      copy = _copy(path, about.get('media'))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
       raise DataError(f'{_json_of(path)[0]}: no summary of a clip ({e!r}); analyse the clip again') from None
-    return [read_clip(path, outputs, shows, grid, media, length, notes, held)]
+    known = {'media': media, 'copy': copy, 'length': length, 'notes': notes, 'held': held}
+    return [read_clip(path, outputs, shows, grid, **known)]
   outputs = [name for name in columns if not _is_beside(name, columns)]
   if 'time' not in columns or not outputs:
     raise DataError(f'{path}: columns {", ".join(columns)[:200]}; expected `time` and a column for each output')
@@ -81,6 +76,12 @@ def read(path: pathlib.Path) -> list[Prediction]:
     found = None if found is None or not found.any() else found
     predictions.append(Prediction(recording, tuple(outputs), shows, values[name], grid, of, found=found))
   return predictions
+
+
+def _copy(path, name):
+  """What plays of a clip, for a folder of a format beside its table."""
+  copy = clip_files.MEDIA_FOLDER, pathlib.PurePosixPath(name or '').name
+  return '/'.join(('..', *copy)) if name and path.parent.joinpath(*copy).is_file() else None
 
 
 def _is_beside(name, columns):

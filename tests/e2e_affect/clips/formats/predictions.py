@@ -32,14 +32,11 @@ def predicted(
   post=None,
   grid=PAPER,
   simulated=False,
-  media=None,
-  length=None,
-  notes=(),
-  held=None,
   found=None,
   half_width=None,
+  **known,
 ) -> Prediction:
-  """The prediction that is read from `talk.csv`, a table in the layout of `clip_csv`."""
+  """The prediction that is read from `talk.csv`, a table in the layout of `clip_csv`; `known` as `read_clip` has it."""
   quoted = lambda text: '"' + text.replace('"', '""') + '"'
   names = [*map(quoted, outputs), *(quoted(f'{name}_post') for name in outputs if post is not None)]
   said = ['simulated people'] * simulated
@@ -53,4 +50,4 @@ def predicted(
   rows = [','.join([grid.time(k), *row, *said, faces[k], '']) for k, row in enumerate(traces.astype(str))]
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'talk.csv').write_text('\n'.join([header, *rows]) + '\n')
-  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, media, length, notes, held)
+  return table.read_clip(folder / 'talk.csv', outputs, shows, grid, **known)

@@ -1,18 +1,22 @@
 """From trace CSVs, of clips and of runs, to files of other programs."""
 
 import json
+from urllib.parse import unquote
 
 import numpy as np
 from pyarrow import parquet
+import pympi
 import pytest
 import soundfile
 import webvtt
 
 from data_prep.core.errors import DataError, UserError, WorkdirError
+from data_prep.media import playback
 from e2e_affect.clips import analyse, convert, formats
 from e2e_affect.clips.formats import table
 from e2e_affect.traces.table import write_csv
 from e2e_affect.traces.traces import Trace
+from tests import clips
 from tests.e2e_affect.clips.formats.predictions import CLASSES, numbers, predicted, probabilities
 from tests.networks import small_network
 
@@ -138,6 +142,57 @@ def test_predict_writes_what_convert_makes_of_its_csv_and_keeps_what_a_person_ch
   assert [
     path.relative_to(out).as_posix() for path in out.rglob('*/*') if 'media' not in path.parts and path.is_file()
   ] == ['eaf/a.eaf']
+
+
+@pytest.mark.slow
+def test_elan_finds_what_plays(tmp_path):
+  """Whatever the clip is: played as it is, under another suffix, or from a copy; with a picture or sound alone."""
+  network, folder = small_network('speech'), tmp_path / 'in'
+  folder.mkdir()
+  noise, frames = np.random.default_rng(0).normal(0, 0.1, 24_000), clips.counted_frames(38)
+  for suffix, subtype in (('wav', None), ('flac', None), ('ogg', 'VORBIS'), ('mp3', None), ('aiff', None)):
+    soundfile.write(folder / f'{suffix} ä.{suffix}', noise, 16_000, subtype)
+  clips.write_clip(folder / 'mp4.mp4', frames, sound=noise, rate=16_000, codec='libx264', sound_codec='aac')
+  clips.write_clip(folder / 'mov.mov', frames, sound=noise, rate=16_000, codec='libx264', sound_codec='aac')
+  clips.write_clip(folder / 'avi.avi', frames, sound=noise, rate=16_000, codec='mpeg4')
+  clips.write_clip(folder / 'mkv.mkv', frames, sound=noise, rate=16_000)
+  clips.write_clip(folder / 'm4a.m4a', sound=noise, rate=16_000, sound_codec='aac')
+  clips.write_clip(folder / 'webm.webm', frames, sound=noise, rate=48_000, codec='libvpx', sound_codec='libopus')
+  out = tmp_path / 'out'
+  contents = analyse.analyse(network, [str(folder)], out, further=['eaf'])
+  # A network that sees has the pictures at hand; one that hears makes a copy of the sound alone.
+  contents += analyse.analyse(small_network('visual'), [str(folder / 'avi.avi')], tmp_path / 'seen', further=['eaf'])
+  convert.convert(tmp_path / 'seen' / 'avi.csv', ['eaf'], tmp_path / 'else' / 'where')
+  documents = [*sorted((out / 'eaf').glob('*.eaf')), *sorted(tmp_path.glob('seen/eaf/*.eaf'))]
+  documents += [tmp_path / 'else' / 'where' / 'eaf' / 'avi.eaf']
+  assert len(documents) == 11 + 2 and len(contents) == 11 + 1
+  found = {}
+  for document in documents:
+    (media,) = pympi.Eaf(str(document)).get_linked_files()
+    for url in ('MEDIA_URL', 'RELATIVE_MEDIA_URL'):
+      place = (document.parent / unquote(media[url])).resolve()
+      assert place.is_file() and playback.playable_as(place) == place.suffix, media
+      found.setdefault(document.stem, set()).add((place.suffix, media['MIME_TYPE']))
+  assert found == {
+    'wav ä': {('.wav', 'audio/x-wav')},
+    'flac ä': {('.flac', 'audio/flac')},
+    'ogg ä': {('.ogg', 'audio/ogg')},
+    'mp3 ä': {('.m4a', 'audio/mp4')},  # its encoder's delay is longer than a step
+    'aiff ä': {('.m4a', 'audio/mp4')},
+    'mp4': {('.mp4', 'video/mp4')},
+    'mov': {('.mp4', 'video/mp4')},
+    'avi': {('.m4a', 'audio/mp4'), ('.mp4', 'video/mp4')},
+    'mkv': {('.m4a', 'audio/mp4')},
+    'm4a': {('.m4a', 'audio/mp4')},
+    'webm': {('.webm', 'video/webm')},
+  }
+  # The clip lies inside its page, or its copy was taken away: by name alone, and ELAN asks.
+  analyse.analyse(network, [str(folder / 'mp4.mp4')], tmp_path / 'embedded', embed=True, further=['eaf'])
+  (out / 'media' / 'mov.mp4').unlink()
+  convert.convert(out / 'mov.csv', ['eaf'], tmp_path / 'again')
+  for document, name in ((tmp_path / 'embedded', 'mp4.mp4'), (tmp_path / 'again', 'mov.mov')):
+    (media,) = pympi.Eaf(str(document / 'eaf' / f'{name[:3]}.eaf')).get_linked_files()
+    assert media['MEDIA_URL'] == media['RELATIVE_MEDIA_URL'] == f'./{name}'
 
 
 def test_a_format_that_cannot_be_written_ends_before_any_work(tmp_path):
