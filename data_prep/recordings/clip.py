@@ -281,10 +281,7 @@ def _with_faces(clip, spools, recording, spool, crop, wanted) -> Clip:
 
 
 def _with_face(clip, spool):
-  clip = dataclasses.replace(clip, **spool.arrays(clip.steps))
-  if not clip.face_found.any():
-    clip.notes.append('no face')
-  return clip
+  return dataclasses.replace(clip, **spool.arrays(clip.steps))
 
 
 def _picked(everybody, recording, faces):

@@ -191,6 +191,6 @@ def _said(content):
   parts = [f'{stages.pop()} means: {", ".join(parts)}']
   if 'most_probable' in content:
     parts = [f'most probable: {content["most_probable"]["class"]} ({content["most_probable"]["probability"]:.2f})']
-  if content['face']:
-    parts.append(f'face in {100 * content["face"]["share_of_steps"]:.0f} %')
+  if content['face'] and content['face']['share_of_steps'] == 1:  # else a note says how many lack it
+    parts.append('face in 100 %')
   return parts

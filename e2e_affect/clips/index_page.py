@@ -24,12 +24,14 @@ class Cell(NamedTuple):
     text: what is shown.
     link: address that the text leads to, or None.
     path: SVG path that is shown in place of the text, or None.
+    faint: whether it is worth nothing.
   """
 
   sort: object
   text: str
   link: str | None = None
   path: str | None = None
+  faint: bool = False
 
 
 def sparkline(values: np.ndarray) -> list[float]:
@@ -103,13 +105,16 @@ def row(
       continue
     of = content['targets'][target]['postprocessed'] or content['targets'][target]['raw']
     cells += [
-      Cell(of['mean'], f'{of["mean"]:+z.2f}'.replace('-', '−')),
-      Cell(of['std'], '', path=_path(lines[target], largest)),
+      Cell(of['mean'], f'{of["mean"]:+z.2f}'.replace('-', '−'), faint=face == 0),
+      Cell(of['std'], '', path=_path(lines[target], largest), faint=face == 0),
     ]
   if classes:
     said = content.get('most_probable')
     cells += (
-      [Cell(said['class'], said['class']), Cell(said['probability'], f'{said["probability"]:.2f}')]
+      [
+        Cell(said['class'], said['class'], faint=face == 0),
+        Cell(said['probability'], f'{said["probability"]:.2f}', faint=face == 0),
+      ]
       if said
       else [Cell('', '–')] * 2
     )

@@ -245,10 +245,26 @@ def traces(
   ) as bar:
     raw = network.predict(signals, progress=bar.update)
   post = network.postprocess(raw)
+  clip.notes.extend([] if clip.crops is None else face_notes(clip.face_found, raw))
   loudness = speech.loudness(clip.audio_std, clip.audio_gain)
   clip.notes.extend(network.unlike(loudness, clip.confidence, clip.face_size, raw))
   clip.cost['network'] = clip.cost.get('network', 0.0) + time.perf_counter() - begin
   return raw, post
+
+
+def face_notes(found: np.ndarray, raw: np.ndarray) -> list[str]:
+  """A note where a network that sees saw nobody.
+
+  Args:
+    found: [T] 0 where there is no face.
+    raw: [T, K] what it says.
+  """
+  lost = float(np.mean(found == 0))
+  if lost in (0, 1):
+    return ['no face: the values are worth nothing'] if lost else []
+  note = f'no face in {min(99, max(1, round(100 * lost)))} % of the steps'
+  # What says one thing of a whole recording says it of the steps with a face, too.
+  return [note if (raw == raw[0]).all() else f'{note}, where the values are worth nothing']
 
 
 def _share_notes(network, clip) -> None:

@@ -65,7 +65,11 @@ def test_an_analysis_has_what_the_command_writes(network, tmp_path, monkeypatch)
 def test_nobody_among_all(network, tmp_path):
   clips.write_clip(tmp_path / 'empty.mkv', clips.counted_frames(10, 96, 112))
   (alone,) = everybody = e2e_affect.analyse(tmp_path / 'empty.mkv', network, faces='all')
-  assert alone.person is None and 'no face' in everybody.notes and len(alone.arrays['time']) == 10
+  assert (
+    alone.person is None
+    and 'no face: the values are worth nothing' in everybody.notes
+    and len(alone.arrays['time']) == 10
+  )
   assert isinstance(everybody.plot(), Figure)
 
 

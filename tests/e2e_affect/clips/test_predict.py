@@ -24,12 +24,13 @@ from data_prep.shards import prepare
 from data_prep.simulate import corpus
 import e2e_affect
 from e2e_affect import export, heads, predict
-from e2e_affect.clips import analyse, exported, model_card, of_run
+from e2e_affect.clips import analyse, exported, model_card, of_run, one_clip
 from e2e_affect.clips import network as networks
 from e2e_affect.evaluate import chunks, predictor, results
 from e2e_affect.run import origin, workdir
 from e2e_affect.train import checkpoint_files, finish, train_state
 from tests import clips
+from tests.data_prep.recordings.test_clip import portrait
 from tests.networks import BAND, layout, network_with_band, small_config, small_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -90,10 +91,11 @@ def test_real_clips(tmp_path):
     if count == 75 or name == 'single_face':
       assert (found > 0.5).all() and content['face']['share_of_steps'] == 1
     elif name == 'no_face':
-      assert not found.any() and 'no face' in content['notes']
+      assert not found.any() and 'no face: the values are worth nothing' in content['notes']
     elif name == 'face_noface':
       assert (found[:58] > 0.5).all() and not found[62:].any()
-      assert content['notes'] == ['sound starts at 2.43 s']
+      lost = f'no face in {round(100 * np.mean(found == 0))} % of the steps, where the values are worth nothing'
+      assert content['notes'] == ['sound starts at 2.43 s', lost]
   index = (tmp_path / 'index.html').read_text()
   assert index.count('<svg') == 16 and all(f'href="{name}.html"' in index for name in expected)
 
@@ -312,6 +314,34 @@ def test_an_ascii_terminal_and_a_closed_pipe_do_not_end_the_batch(tmp_path):
   )
   assert done.returncode == 0 and b'Traceback' not in done.stderr and len(done.stdout.splitlines()) == 1, done.stderr
   assert (tmp_path / 'out' / 'é.csv').is_file() and (tmp_path / 'out' / 'ü.csv').is_file()
+
+
+@pytest.mark.slow
+def test_a_network_that_sees_says_where_it_saw_nobody(tmp_path, capsys):
+  clips.write_clip(tmp_path / 'partly.mp4', portrait(25, blank=range(15, 25)), codec='libx264')
+  clips.write_clip(tmp_path / 'never.mp4', clips.counted_frames(25), codec='libx264')
+  (tmp_path / 'box.csv').write_text('x,y,width,height\n40,30,50,54\n')
+  (tmp_path / 'list.csv').write_text('video,boxes\npartly.mp4,box.csv\nnever.mp4,\n')
+  partly, never = analyse.analyse(small_network('visual'), [str(tmp_path / 'list.csv')], tmp_path / 'out')
+  share = round(100 * (column(tmp_path / 'out' / 'partly.csv', 'face_found') == 0).mean())
+  notes = {
+    'partly': f'no face in {share} % of the steps, where the values are worth nothing',
+    'never': 'no face: the values are worth nothing',
+  }
+  assert 30 <= share <= 52 and notes['partly'] in partly['notes'] and notes['never'] in never['notes']
+  said = dict(line.split(':', 1) for line in capsys.readouterr().out.splitlines() if ' -> ' in line)
+  index = (tmp_path / 'out' / 'index.html').read_text()
+  for name, note in notes.items():
+    assert note in said[name] and 'face in 0' not in said[name] and 'face in 100' not in said[name]
+    assert note in (tmp_path / 'out' / f'{name}.html').read_text() and note in index
+  row = lambda name: index.partition(f'href="{name}.html"')[2].partition('</tr>')[0]
+  assert row('never').count('class="faint"') == 4 and 'faint' not in row('partly')  # means and traces of two targets
+  # What says one thing of a whole clip says it of the steps with a face, too.
+  whole = np.full((25, 2), 0.5, np.float32)
+  assert one_clip.face_notes(np.arange(25) % 4, whole) == ['no face in 28 % of the steps']
+  assert one_clip.face_notes(np.arange(1000), whole[:1])[0].startswith('no face in 1 % ')
+  assert one_clip.face_notes(np.arange(1000) == 0, whole[:1])[0].startswith('no face in 99 % ')
+  assert one_clip.face_notes(np.ones(25), whole) == []
 
 
 @pytest.mark.slow
