@@ -21,6 +21,7 @@ from e2e_affect.clips.everybody import Everybody
 from e2e_affect.clips.network import Network
 from e2e_affect.clips.online import OnlineNetwork
 from e2e_affect.run.origin import SIMULATED
+from e2e_affect.traces.table import SIMULATED_COLUMN
 
 
 def predictions(
@@ -69,10 +70,23 @@ def predictions(
     raise fault
 
 
+def _face_found(step, person):
+  """The cell of a step, and of a person where everybody is wanted; empty without a picture."""
+  if person is not None:
+    _, found = step.people.get(person, (None, 0.0))
+  elif step.face is None:
+    return ''
+  else:
+    found = step.found
+  return f'{found:.3f}'
+
+
 def run(
   network: Network, source: BinaryIO, sink: TextIO, port: int | None = None, faces: str | int | who.Box = who.LARGEST
 ) -> None:
   """The command: writes CSV lines to `sink`, and the cost to standard error.
+
+  Columns: `time`, with all faces `person`, each target, and as a clip's CSV has them `trained_on` and `face_found`.
 
   Args:
     network: trained.
@@ -103,15 +117,18 @@ def run(
     if port is not None:
       page = stack.enter_context(live_page.serve(port, network.targets, grid.step_seconds, network.simulated))
       cli.complain(f'the page is at {page.address}')
-    print(','.join(['time', *['person'] * (faces == who.ALL), *network.targets]), file=sink, flush=True)
+    trained_on = SIMULATED_COLUMN[: network.simulated]
+    columns = ['time', *['person'] * (faces == who.ALL), *network.targets, *trained_on, 'face_found']
+    print(','.join(columns), file=sink, flush=True)
     costs: list[float] = []
     waiting: collections.deque[live.Step] = collections.deque()
     count = 0
     for count, prediction in enumerate(predictions(online, source, costs, waiting.append), 1):
-      rows = {f',{number}': of for number, of in prediction.items()} if faces == who.ALL else {'': prediction}
-      for person, values in rows.items():
-        print(f'{grid.time(count - 1)}{person},{",".join(values.astype(str))}', file=sink, flush=True)
       step = waiting.popleft()
+      for person, values in (prediction if faces == who.ALL else {None: prediction}).items():
+        said = [] if person is None else [str(person)]
+        said += [*values.astype(str), *[SIMULATED_COLUMN[1]] * network.simulated, _face_found(step, person)]
+        print(','.join([grid.time(count - 1), *said]), file=sink, flush=True)
       if page is not None:
         page.add(prediction, step.face if step.found else None)
   if not count:

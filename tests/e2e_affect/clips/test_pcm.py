@@ -65,7 +65,7 @@ def test_a_damaged_media_file_is_no_pcm():
     DataError, match='begins as an MP4 or QuickTime file, not readable as it comes in .*; send Matroska'
   ):
     stream.run(small_network('speech'), io.BytesIO(b'\0\0\0\x18ftypisom' + bytes(4000)), sink)
-  assert sink.getvalue() == 'time,arousal,valence\n'
+  assert sink.getvalue() == 'time,arousal,valence,trained_on,face_found\n'
 
 
 def test_rf64_is_recognised(tmp_path):

@@ -1,5 +1,6 @@
 """The stream against whole recordings."""
 
+import csv
 import io
 import os
 import subprocess
@@ -17,7 +18,7 @@ from data_prep.face import tracker
 from data_prep.recordings import clip, live
 from data_prep.schema.grid import PAPER
 from data_prep.streams.speech import statistics
-from e2e_affect.clips import exported, incoming, live_page, model_card, stream
+from e2e_affect.clips import analyse, exported, incoming, live_page, model_card, stream
 from e2e_affect.clips.online import OnlineNetwork
 from tests import clips
 from tests.e2e_affect.clips.test_network import sound
@@ -83,7 +84,9 @@ def test_the_command(capsys):
   sink = io.StringIO()
   stream.run(small_network('speech'), io.BytesIO(sound(5).tobytes()), sink)
   lines = sink.getvalue().splitlines()
-  assert lines[0] == 'time,arousal,valence' and [line.split(',')[0] for line in lines[1:]] == [
+  assert lines[0] == 'time,arousal,valence,trained_on,face_found'
+  assert all(line.endswith(',simulated people,') for line in lines[1:])  # nothing is seen
+  assert [line.split(',')[0] for line in lines[1:]] == [
     '0.00',
     '0.04',
     '0.08',
@@ -188,6 +191,23 @@ def test_a_container_is_heard_and_seen_as_its_file(modalities, tmp_path, faces_e
   said = np.array(list(stream.predictions(online, io.BytesIO(data), costs)))
   np.testing.assert_allclose(said, np.stack([traces['arousal'], traces['valence']], axis=1), atol=1e-5)
   assert said.std(axis=0).min() > 1e-4 and len(costs) == 40 + online.ahead
+
+
+@pytest.mark.slow
+def test_the_columns_are_those_of_the_file(tmp_path, faces_everywhere):
+  trained = small_network('speech', 'visual')
+  people = type(trained)(trained.config, trained.variables, {**trained.about, 'simulated': False})
+  data = container(tmp_path, 40, sound(40))
+  for of, name in ((trained, 'drawings'), (people, 'people')):
+    sink = io.StringIO()
+    stream.run(of, io.BytesIO(data), sink)
+    analyse.analyse(of, [str(tmp_path / 'v.mkv')], tmp_path / name)
+    said = list(csv.DictReader(io.StringIO(sink.getvalue())))
+    file = list(csv.DictReader((tmp_path / name / 'v.csv').open(newline='')))
+    for column in ('time', 'trained_on', 'face_found'):
+      assert [row.get(column) for row in said] == [row.get(column) for row in file]
+    assert {row['face_found'] for row in said} == {'0.000', '0.800'} and ('trained_on' in said[0]) == (of is trained)
+    assert [column for column in file[0] if column in said[0]] == list(said[0])  # in the same order
 
 
 def test_a_container_for_a_network_that_hears(tmp_path):
