@@ -8,6 +8,7 @@ The same command goes on with a run that stopped. Results, figures and a page li
 
 import contextlib
 import os
+import sys
 
 from absl import flags, logging
 
@@ -19,29 +20,39 @@ from e2e_affect.run import allocator, hold
 from e2e_affect.run.log import ours_or_warning, RedWarnings
 
 _EXPLAINED = 'e2e_affect/config/defaults.py'
+_EVALUATION = """Evaluates the best checkpoint of a run, with the run's own config.
+
+    python -m e2e_affect.main --mode=evaluate --workdir=runs/fused
+    python -m e2e_affect.main --mode=evaluate --workdir=runs/fused --partition=validation
+    python -m e2e_affect.main --mode=evaluate --workdir=runs/fused --on=data/other
+
+Nothing is trained. The partition is evaluated together with those that were evaluated before: results, predictions,
+figures and page of the workdir are made anew. --without and --on write results of their own beside them.
+"""
 
 
-def _define_flags():
+def _define_flags(evaluates):
+  if_evaluated = '.' if evaluates else ', by --mode=evaluate.'
   command_line.define_config('fused, fused:demo or configs/fused.py', _EXPLAINED)
-  cli.define_path('workdir', None, 'Folder of the run; runs/<config.name> by default. A run in it goes on.')
+  goes_on = '; runs/<config.name> by default. A run in it goes on.'
+  cli.define_path('workdir', None, f'Folder of the run{" to evaluate." if evaluates else goes_on}')
   flags.DEFINE_enum(
     'mode',
     'train',
     ['train', 'evaluate'],
     'train: train and evaluate; evaluate: the best checkpoint of --workdir, with its own config.',
   )
-  flags.DEFINE_enum('partition', 'test', PARTITIONS, 'What --mode=evaluate evaluates.')
+  flags.DEFINE_enum('partition', 'test', PARTITIONS, f'What is evaluated{if_evaluated}')
   flags.DEFINE_list(
     'without',
     [],
-    'Streams of a network of several, e.g. visual, that --mode=evaluate takes away: sound alone. The results are '
-    'results_without_visual.json.',
+    'Streams of a network of several that are taken away, e.g. visual: sound alone is evaluated, into '
+    f'results_without_visual.json{if_evaluated}',
   )
   cli.define_path(
     'on',
     None,
-    'Another data folder that --mode=evaluate evaluates on, by the targets that both have. The results are '
-    'results_on_NAME.json.',
+    f'Another data folder to evaluate on, by the targets that both have, into results_on_NAME.json{if_evaluated}',
   )
   flags.DEFINE_bool('distributed', False, 'Several processes, which Cloud TPU, SLURM or Open MPI 4 started.')
   flags.DEFINE_string('coordinator', None, 'Several processes of any other kind: HOST:PORT of the first one.')
@@ -91,8 +102,11 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+  of_evaluation = '--mode=evaluate' in sys.argv
   cli.run(
     main,
-    _define_flags,
+    lambda: _define_flags(of_evaluation),
     parse=lambda argv: command_line.parse(argv, defaults.get_config, defaults.PATHS, _EXPLAINED),
+    doc=_EVALUATION if of_evaluation else None,
+    hidden=('config', 'mode') if of_evaluation else (),
   )

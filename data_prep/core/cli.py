@@ -18,11 +18,18 @@ from data_prep.core.errors import of_import, of_path, UserError, write_error
 flags.disclaim_key_flags()  # a flag that is defined here is that of the caller, in whose --help it stands
 
 
-def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
+def run(
+  main,
+  define_flags,
+  max_arguments: int = 0,
+  parse=flags.FLAGS,
+  doc: str | None = None,
+  hidden: Collection[str] = (),
+) -> None:
   """Parses the flags and calls `main(*arguments)`; exits with the code of design.md, section 8.
 
   SIGINT and SIGTERM raise `signals.Stopped`, a KeyboardInterrupt, in `main`; the exit code is then 130 or 143.
-  --help prints the docstring of `main`'s module and the command's flags. What takes long to import is imported by
+  --help prints `doc` and the command's flags. What takes long to import is imported by
   `main`: --help and a mistyped flag do not wait for it.
 
   Args:
@@ -31,7 +38,10 @@ def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
       modules for their functions and have flags of their own.
     max_arguments: how many arguments that are no flags the command takes.
     parse: takes the arguments, gives those that are no flags; may raise UserError.
+    doc: what the command does; None: the docstring of `main`'s module.
+    hidden: flags that --help leaves out.
   """
+  doc = doc or sys.modules[main.__module__].__doc__ or ''
 
   try:
     signals.install()
@@ -41,7 +51,7 @@ def run(main, define_flags, max_arguments: int = 0, parse=flags.FLAGS) -> None:
     own = [name for name in flags.FLAGS if name not in others]
     app.run(
       lambda argv: _guarded(main, argv),
-      flags_parser=lambda argv: _parse(argv, max_arguments, parse, sys.modules[main.__module__].__doc__ or '', own),
+      flags_parser=lambda argv: _parse(argv, max_arguments, parse, doc, own, hidden),
     )
   except BaseException:
     # Whatever came of a signal on its way through the libraries.
@@ -87,10 +97,10 @@ def _flush():
     drop_output()
 
 
-def _parse(argv, max_arguments, parse, doc, own):
+def _parse(argv, max_arguments, parse, doc, own, hidden):
   try:
     if asks_for_help(argv):
-      say(help_text(doc, map(_in_help, own)))
+      say(help_text(doc, [_in_help(name) for name in own if name not in hidden]))
       sys.exit(0)
     refuse_unknown(argv, flags.FLAGS, own)
     rest = parse(argv)

@@ -70,6 +70,15 @@ def test_a_mistyped_flag_is_one_line_with_the_nearest_name_and_waits_for_nothing
   assert said == [f'error: --{flag}x: no such flag; did you mean --{flag}? --help lists all']
 
 
+def test_evaluate_says_what_it_does():
+  said, of_training = (run(command, '--help').stdout for command in ('evaluate', 'train'))
+  assert said.startswith("Evaluates the best checkpoint of a run, with the run's own config.\n")
+  assert 'e2e-affect evaluate --workdir=runs/fused --on=data/other\n' in said and '--mode' not in said
+  listed = lambda text: re.findall(r'^  --([a-z_]+)', text, re.MULTILINE)
+  assert listed(said) == [name for name in listed(of_training) if name not in ('config', 'mode')]
+  assert 'e2e-affect evaluate --workdir=runs/fused\n' in of_training
+
+
 def test_a_command_without_flags_has_help_too():
   done = subprocess.run(
     [sys.executable, '-m', 'e2e_affect.paper', '--help'], capture_output=True, text=True, check=False
