@@ -18,7 +18,7 @@ from e2e_affect.traces import band, figures
 from e2e_affect.traces.traces import Trace
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Analysis:
   """What a network says of a clip, or of one of the people in it.
 
@@ -38,6 +38,19 @@ class Analysis:
   processed: Trace | None
   simulated: bool
   person: int | None = None
+
+  def __repr__(self) -> str:
+    """Which clip, how long, what is known of it and what one should know, in a line each."""
+    of = self.prediction
+    whose = '' if self.person is None else f', person {self.person}'
+    steps = len(of.values)
+    lines = [f'Analysis of {self.raw.recording}{whose}: {of.seconds(steps):.2f} s, {steps} steps']
+    kind = 'probabilities of ' if of.shows != 'numbers' else ''
+    lines.append(
+      f'  {kind}{", ".join(of.outputs)}' + (', raw and post-processed' if self.processed is not None else '')
+    )
+    lines += [f'  {note}' for note in (*self.notes, *(['by a network of drawings, not of people'] * self.simulated))]
+    return '\n'.join(lines)
 
   @property
   def traces(self) -> Any:
@@ -83,6 +96,9 @@ class People(Sequence[Analysis]):
 
   def __init__(self, people: Sequence[Analysis], notes: Sequence[str]):
     self._people, self.notes = tuple(people), tuple(notes)
+
+  def __repr__(self) -> str:
+    return '\n'.join(map(repr, self._people))
 
   @overload
   def __getitem__(self, index: int) -> Analysis: ...

@@ -35,7 +35,7 @@ class Prediction:
   shows: str
   values: np.ndarray
   grid: Grid
-  columns: Mapping[str, Sequence[str]]
+  columns: Mapping[str, Sequence[str]] = dataclasses.field(repr=False)  # tens of thousands of texts
   media: pathlib.Path | None = None
   copy: str | None = None
   length: float | None = None

@@ -1,6 +1,7 @@
 """A clip in a notebook has the values that the command writes; `import e2e_affect` stays cheap."""
 
 import csv
+import dataclasses
 import pathlib
 import re
 import subprocess
@@ -96,6 +97,27 @@ def test_classes_are_plotted_as_probabilities():
   panels = analysis.Analysis({}, (), prediction, trace, None, simulated=False).plot().axes
   assert [axes.get_ylabel() for axes in panels] == [f'probability of {name}' for name in prediction.outputs]
   assert {axes.get_ylim() for axes in panels} == {(0, 1)}
+
+
+def test_an_analysis_is_shown_in_a_few_lines():
+  values = np.zeros((1500, 2), np.float32)
+  trace = Trace('talk', '', 'new', values, values, values[:, 0], values[:, 0])
+  columns = {'time': [str(k) for k in range(1500)]}
+  prediction = formats.Prediction('talk', ('arousal', 'valence'), 'numbers', values, PAPER, columns, length=59.97)
+  notes = ('no face: the values are worth nothing', 'no sound')
+  talk = analysis.Analysis({}, notes, prediction, trace, trace, simulated=True)
+  said = [
+    'Analysis of talk: 59.97 s, 1500 steps',
+    '  arousal, valence, raw and post-processed',
+    '  no face: the values are worth nothing',
+    '  no sound',
+    '  by a network of drawings, not of people',
+  ]
+  assert repr(talk).splitlines() == said and len(repr(prediction)) < 1000
+  classes = dataclasses.replace(prediction, shows='probabilities', outputs=('calm', 'angry'))
+  second = analysis.Analysis({}, (), classes, trace, None, simulated=False, person=2)
+  both = [*said, 'Analysis of talk, person 2: 59.97 s, 1500 steps', '  probabilities of calm, angry']
+  assert repr(analysis.People([talk, second], notes)).splitlines() == both
 
 
 def test_a_clip_that_cannot_be_read_is_named(network, tmp_path):
