@@ -71,8 +71,12 @@ def test_conv_equals_the_backends(served, size, height, width, strides):
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-@pytest.mark.parametrize('height, width', [(6, 4), (5, 8), (3, 3), (1, 2)])
-def test_winograd_equals_the_backends(height, width):
+@pytest.mark.parametrize(
+  'form, height, width',
+  [(cpu_kernels.winograd_conv, *size) for size in ((6, 4), (5, 8), (3, 3), (1, 2))]
+  + [(cpu_kernels.map_of_three_conv, 3, 3)],
+)
+def test_winograds_forms_equal_the_backends(form, height, width):
   rng = np.random.default_rng(6)
   x = rng.normal(size=(2, height, width, 7)).astype(np.float32)
   kernel = rng.normal(size=(3, 3, 7, 5)).astype(np.float32)
@@ -80,9 +84,9 @@ def test_winograd_equals_the_backends(height, width):
     x, k, (1, 1), ((1, 1), (1, 1)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
   )
   weight = rng.normal(size=(2, height, width, 5)).astype(np.float32)
-  np.testing.assert_allclose(cpu_kernels.winograd_conv(x, kernel), theirs(x, kernel), atol=2e-5)
+  np.testing.assert_allclose(form(x, kernel), theirs(x, kernel), atol=2e-5)
   for a, b in zip(
-    value_and_gradients(cpu_kernels.winograd_conv, weight, x, kernel)[1],
+    value_and_gradients(form, weight, x, kernel)[1],
     value_and_gradients(theirs, weight, x, kernel)[1],
   ):
     np.testing.assert_allclose(a, b, atol=5e-5)
@@ -90,12 +94,18 @@ def test_winograd_equals_the_backends(height, width):
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='accelerators keep to the backend')
 @pytest.mark.parametrize(
-  'channels, strides, dtype, products',
-  [(64, 1, 'float32', 16), (64, 2, 'float32', 0), (32, 1, 'float32', 0), (64, 1, 'bfloat16', 0)],
+  'size, channels, strides, dtype, products',
+  [
+    (4, 64, 1, 'float32', 16),
+    (3, 64, 1, 'float32', 25),
+    (4, 64, 2, 'float32', 0),
+    (4, 32, 1, 'float32', 0),
+    (3, 64, 1, 'bfloat16', 0),
+  ],
 )
-def test_winograd_serves_wide_float32_layers(channels, strides, dtype, products):
+def test_winograd_serves_wide_float32_layers(size, channels, strides, dtype, products):
   conv = Conv(3, 3, strides, jnp.dtype(dtype))
-  apply = lambda: conv.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, channels)))[0]
+  apply = lambda: conv.init_with_output(jax.random.key(0), jnp.ones((1, size, size, channels)))[0]
   assert str(jax.make_jaxpr(apply)()).count('dot_general') == products
 
 
