@@ -22,7 +22,7 @@ def main(folder: str | None = None) -> None:
     raise UserError('the data folder is missing; expected `python -m data_prep.preview DIR --out=SHEETS`')
   from data_prep.shards import contact_sheets
 
-  for path in contact_sheets.write_sheets(cli.path(folder), flags.FLAGS.out, flags.FLAGS.recordings or None):
+  for path in contact_sheets.write_sheets(cli.argument(folder), flags.FLAGS.out, flags.FLAGS.recordings or None):
     cli.say(path)
 
 

@@ -30,7 +30,7 @@ def main(*arguments) -> None:
   from e2e_affect.clips import convert
 
   for argument in arguments:
-    path = pathlib.Path(cli.path(argument))
+    path = cli.argument(argument)
     convert.convert(path, flags.FLAGS.format, pathlib.Path(flags.FLAGS.out or path.parent))
 
 

@@ -30,7 +30,7 @@ def main(*files: str) -> None:
     raise UserError('expected one weight file: python -m e2e_affect.import_weights FILE --out=DIR')
   from e2e_affect.clips import import_weights
 
-  first, *others = map(cli.path, files)
+  first, *others = [str(cli.argument(file)) for file in files]
   import_weights.import_weights(first, flags.FLAGS.out, *others)
 
 

@@ -12,7 +12,7 @@ import sys
 
 from absl import flags, logging
 
-from data_prep.core import cli
+from data_prep.core import cli, remote
 from data_prep.core.errors import UserError
 from data_prep.schema.manifest import PARTITIONS
 from e2e_affect.config import command_line, defaults
@@ -80,6 +80,11 @@ def main() -> None:
     )
   several = asked.distributed or asked.coordinator is not None
   workdir = asked.workdir or (asked.config and os.path.join('runs', asked.config.name))
+  if several and workdir and remote.named(os.path.abspath(workdir)) != os.path.abspath(workdir):
+    raise UserError(
+      f'--workdir={remote.named(workdir)}: several processes write checkpoints together, which takes a folder that all '
+      'of them share; --config.data.dir may be an address'
+    )
   if not workdir:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
   if asked.mode == 'train':

@@ -112,7 +112,7 @@ def main(*arguments) -> None:
     raise UserError('--baseline is a clip of one person, and --faces=all gives several; name one of them, as --faces=2')
   analyse.analyse(
     _network(),
-    [cli.path(argument) for argument in arguments],
+    [str(cli.argument(argument)) for argument in arguments],
     flags.FLAGS.out,
     flags.FLAGS.embed,
     flags.FLAGS.channel,

@@ -44,11 +44,6 @@ def axis(setting: str) -> tuple[str, list[str]]:
   return name, values
 
 
-def path(text: str) -> pathlib.Path:
-  """See `cli.path`."""
-  return pathlib.Path(cli.path(text))
-
-
 def score(workdir: pathlib.Path) -> tuple[str, float | None, str]:
   """What the head's first numbers are called, their mean on the validation partition, and a note for the table.
 
@@ -148,7 +143,7 @@ def main() -> int:
   parser = cli.Parser(__doc__)
   parser.add_argument('--config', required=True, help='Experiment, e.g. speech, speech:demo or configs/speech.py.')
   parser.add_argument('--command', choices=('main', 'baseline'), default='main', help='For networks, or for rivals.')
-  parser.add_argument('--out', required=True, type=path, metavar='PATH', help='Folder of all workdirs.')
+  parser.add_argument('--out', required=True, type=cli.argument, metavar='PATH', help='Folder of all workdirs.')
   parser.add_argument(
     '--set', required=True, type=axis, action='append', metavar='FIELD=A,B', help='Values of a field; once for each.'
   )

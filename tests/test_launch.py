@@ -650,7 +650,7 @@ def test_lock_satisfies_setup_cfg_and_every_dependency_of_it():
   options = (ROOT / 'setup.cfg').read_text(encoding='utf-8')
   wanted = [
     (text, 'setup.cfg')
-    for section in ('install_requires', 'test', 'docs', 'formats', 'features')
+    for section in ('install_requires', 'test', 'docs', 'formats', 'remote', 'emulators', 'features')
     for text in re.search(rf'^{section} =\n((?:    .*\n)+)', options, re.MULTILINE)[1].splitlines()
   ]
   seen = set()

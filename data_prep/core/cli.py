@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import difflib
 import os
+import pathlib
 import re
 import shutil
 import sys
@@ -12,8 +13,8 @@ import textwrap
 
 from absl import app, flags
 
-from data_prep.core import signals
-from data_prep.core.errors import of_import, of_path, UserError, write_error
+from data_prep.core import remote, signals
+from data_prep.core.errors import BucketError, of_import, of_path, UserError, write_error
 
 flags.disclaim_key_flags()  # a flag that is defined here is that of the caller, in whose --help it stands
 
@@ -69,7 +70,7 @@ def script(main) -> None:
   """Calls `main()` of a program with flags and signals of its own; exits with what it returns, or an error's code."""
   _open_streams()
   try:
-    with one_line():
+    with one_line(), _sent():
       code = main()
   finally:
     _flush()
@@ -220,8 +221,30 @@ def nearest(name: str, known: Iterable[str], prefix: str = '') -> str:
 
 
 def _guarded(main, argv):
-  with one_line():
+  with one_line(), _sent():
+    for name in flags.FLAGS:
+      if isinstance(flags.FLAGS[name].parser, _PathParser) and flags.FLAGS[name].value:
+        remote.open_(flags.FLAGS[name].value)
     main(*argv[1:])
+
+
+@contextlib.contextmanager
+def _sent():
+  """What a command changed at addresses is sent at its end, whatever ends it; the first error gives the exit code."""
+  try:
+    yield
+  except BucketError:
+    raise  # nothing could be sent
+  except BaseException as e:
+    try:
+      if isinstance(e, signals.Stopped) and remote.opened():
+        complain('sending what was changed; Ctrl-C again stops at once and leaves it on this machine')
+      with signals.unhurried():
+        remote.send_opened(delete=not isinstance(e, Exception))  # a fault may have removed what shall stay
+    except UserError as lost:
+      complain(f'error: {lost}')
+    raise
+  remote.send_opened()
 
 
 @contextlib.contextmanager
@@ -235,7 +258,8 @@ def one_line() -> Iterator[None]:
     except ModuleNotFoundError as e:
       raise of_import(e) from None
   except UserError as e:
-    complain(f'error: {e}')
+    # That of a bucket says where its copy is on this machine.
+    complain(f'error: {e if isinstance(e, BucketError) else remote.in_words(str(e))}')
     sys.exit(e.exit_code)
 
 
@@ -262,7 +286,7 @@ def say(line) -> None:
     WorkdirError, DiskFullError: standard output is a file that cannot be written.
   """
   try:
-    print(line, flush=True)
+    print(remote.in_words(str(line)), flush=True)
   except BrokenPipeError:
     drop_output()
   except OSError as e:
@@ -296,12 +320,12 @@ def drop_output(stream=None) -> None:
 
 
 class _PathParser(flags.ArgumentParser):
-  """`~` and `~name` are expanded: a shell leaves them as they are in `--name=~/x`. An address is refused: as a path,
-  gs://bucket is a folder `gs:` here."""
+  """`~` and `~name` are expanded: a shell leaves them as they are in `--name=~/x`. An address becomes the path that
+  mirrors it; see `remote`."""
 
   def parse(self, argument):
-    if re.match('[a-zA-Z][a-zA-Z0-9+.-]*://', argument):
-      raise ValueError('an address, expected a path; mount the bucket as a folder and name that')
+    if remote.is_address(argument):
+      return remote.local(argument)
     path = os.path.expanduser(argument)
     if path.startswith('~'):
       raise ValueError('no such user; write ./~… for a name that begins with ~')
@@ -312,17 +336,28 @@ class _PathParser(flags.ArgumentParser):
 
 
 def define_path(name: str, default, help: str, **kwargs) -> None:
-  """A flag that is a path; see `flags.DEFINE_string`."""
+  """A flag that is a path, or an address, which is fetched before the command and sent after it."""
   flags.DEFINE(_PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), **kwargs)
 
 
 def path(argument: str) -> str:
-  """The path of an argument that is no flag, `~` expanded.
+  """The path of a text, `~` expanded; of an address the one that mirrors it, which is not fetched.
 
   Raises:
-    UserError: `~name` of an unknown name, or an address.
+    UserError: `~name` of an unknown name, or no address of a bucket.
   """
   try:
     return _PathParser().parse(argument)
   except ValueError as e:
     raise UserError(f'{argument}: {e}') from None
+
+
+def argument(text: str) -> pathlib.Path:
+  """The path of an argument that is no flag of `run`: as that of a flag that `define_path` defines.
+
+  Raises:
+    UserError: as `path` and `remote.fetch`.
+  """
+  found = path(text)
+  remote.open_(found)
+  return pathlib.Path(found)

@@ -9,6 +9,7 @@ _EXTRAS = {
   **dict.fromkeys(('pyarrow', 'pympi'), 'formats'),
   **dict.fromkeys(('onnx', 'onnxruntime'), 'onnx'),
   **dict.fromkeys(('importlib_resources', 'pydub'), 'tfds'),
+  **dict.fromkeys(('fsspec', 'gcsfs', 's3fs'), 'remote'),
   'mtcnn': 'landmarks',
   'apache_beam': 'beam',
 }
@@ -28,6 +29,12 @@ class DataError(UserError):
 
 class HostLostError(UserError):
   """Of several hosts that train together, another one is lost."""
+
+  exit_code = 69
+
+
+class BucketError(UserError):
+  """A bucket cannot be read or written, or two programs write to one address."""
 
   exit_code = 69
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
@@ -18,6 +19,8 @@ _WORKER_DEADLINE_SECONDS = 2.0
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _asked: list[int] = []  # the signal that ends this process
 _held: list[bool] = []  # not empty: a signal has to wait
+_unhurried: list[bool] = []  # not empty: there is no deadline
+_AGAIN_SECONDS = 0.5  # `timeout` sends a signal to a process and to its group: it arrives twice
 
 
 class Stopped(KeyboardInterrupt):
@@ -87,11 +90,14 @@ def _install(deadline, end):
     while number not in _NUMBERS:
       number = os.read(read, 1)[0]
     # The system may have interrupted another thread than the main one, which then would go on waiting.
-    until = time.monotonic() + deadline
-    while time.monotonic() < until:
+    begun, again = time.monotonic(), False
+    while not again and (_unhurried or time.monotonic() < begun + deadline):
       if not _asked:
         signal.pthread_kill(threading.main_thread().ident, number)
       time.sleep(0.05)
+      while select.select([read], [], [], 0)[0]:
+        by_hand = os.read(read, 1)[0] == signal.SIGINT and time.monotonic() > begun + _AGAIN_SECONDS
+        again = again or bool(by_hand and _asked and _unhurried)
     end(number)
 
   _thread(watch)
@@ -139,6 +145,16 @@ def held() -> Iterator[None]:
     yield
   finally:
     _held.pop()  # the thread that `install` starts sends the signal again
+
+
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+  """What is done inside after a signal has no deadline; a second Ctrl-C ends the program at once."""
+  _unhurried.append(True)
+  try:
+    yield
+  finally:
+    _unhurried.pop()
 
 
 def ignore() -> None:

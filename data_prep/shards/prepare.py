@@ -15,7 +15,7 @@ import soxr
 import tqdm
 
 from data_prep import corpora
-from data_prep.core import atomic, cli, lock
+from data_prep.core import atomic, cli, lock, remote
 from data_prep.core.errors import DataError, UserError
 from data_prep.corpora.recording import with_spread
 from data_prep.corpora.settings import MAX_DIFFERENCE_SECONDS, MAX_LOST, MAX_MINUTES, Settings
@@ -27,6 +27,7 @@ from data_prep.schema.manifest import inside, Manifest, Shard
 from data_prep.shards import own_labels, runners, sidecars, summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
+_SEND_SECONDS = 60.0  # at least, between two sendings to a bucket
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
 
 
@@ -140,11 +141,13 @@ def prepare(
         else:
           done[recording.recording] = result
           fresh.add(recording.recording)
+          remote.send(out, every=_SEND_SECONDS)
     rejects.sort(key=lambda row: row['recording'])
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
     with atomic.writing(out):
       atomic.write(out / REJECTS, ''.join(lines))
       manifest = _publish(out, done, settings, parameters, found) if done else None
+    remote.send(out)
   summaries = {name: assemble.Summary(**done[name]['summary']) for name in sorted(done)}
   partitions = {recording.recording: recording.partition for recording in found.recordings}
   columns = dict.fromkeys(column for recording in found.recordings for column in recording.about)

@@ -14,6 +14,7 @@ from data_prep.simulate import embedded
 from e2e_affect import heads
 from e2e_affect.baselines import registry
 from e2e_affect.baselines.base import Corpus
+from e2e_affect.config import stored
 from e2e_affect.evaluate import results
 from e2e_affect.report import comparison, plots, run_report
 from e2e_affect.run import hold, origin, version
@@ -93,7 +94,7 @@ def _refuse_other_config(folder: pathlib.Path, config: ml_collections.ConfigDict
   if isinstance(begun, dict) and isinstance(begun.get('data'), dict):
     begun['data'].setdefault('fold', '')  # runs of before there were folds, and rivals of classes
     begun.setdefault('head', 'regression')
-  now = json.loads(config.to_json())
+  now = stored.written(config)
   if begun != now:
     differing = _first_difference(begun, now) if isinstance(begun, dict) else 'all of it'
     raise UserError(f'{path}: the run there has another config ({differing}); choose another --workdir')

@@ -42,7 +42,7 @@ def save(network: Network, folder) -> None:
   with atomic.writing(folder):
     (folder / ABOUT_FILE).unlink(missing_ok=True)
   atomic.write(folder / PARAMETERS_FILE, data)
-  atomic.write(folder / CONFIG_FILE, json.dumps(json.loads(network.config.to_json()), indent=2) + '\n')
+  atomic.write(folder / CONFIG_FILE, json.dumps(stored.written(network.config), indent=2) + '\n')
   atomic.write(folder / 'README.md', model_card.card(network))
   about = {'format_version': FORMAT_VERSION, 'sha256': hashlib.sha256(data).hexdigest(), **network.about}
   atomic.write(folder / ABOUT_FILE, json.dumps(about, indent=1, ensure_ascii=False) + '\n')

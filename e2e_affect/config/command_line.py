@@ -9,7 +9,7 @@ from absl import flags
 import ml_collections
 from ml_collections import config_flags
 
-from data_prep.core import cli
+from data_prep.core import cli, remote
 from data_prep.core.errors import of_import, UserError
 from e2e_affect.config import experiments
 
@@ -23,6 +23,8 @@ class _Parser(flags.ArgumentParser):
     self._of_files = of_files
 
   def parse(self, argument):
+    if remote.is_address(argument):
+      raise ValueError('a config is a file of this machine, or the name of one; copy it here')
     return self._of_files.parse(experiments.located(cli.path(argument)))
 
   def flag_type(self):
@@ -53,7 +55,7 @@ def parse(
   Args:
     argv: of the command.
     known: gives all fields that any config has; called where one is not known.
-    paths: fields that are paths, in which `~` is expanded.
+    paths: fields that are paths, or tuples of paths; see `cli.path`. Addresses are fetched where they are read.
     explained: the file that explains every field.
 
   Returns:
@@ -82,7 +84,7 @@ def parse(
     for field in paths:  # a shell leaves the tilde of --config.field=~/x as it is
       *parents, name = field.split('.')
       of = functools.reduce(operator.getitem, parents, flags.FLAGS.config)
-      of[name] = cli.path(of[name])
+      of[name] = cli.path(of[name]) if isinstance(of[name], str) else tuple(map(cli.path, of[name]))
   return rest
 
 

@@ -6,13 +6,14 @@ anywhere, change what their experiment needs; `--config.field=value` changes one
 
 import ml_collections
 
-PATHS = (  # fields that are one
+PATHS = (  # fields that are one, or a tuple of them
   'data.dir',
   'pretrained',
   'postprocessing_from',
   'init_from.speech',
   'init_from.visual',
   'init_from.physiology',
+  'features.first_runs',
 )
 
 

@@ -6,6 +6,7 @@ import pathlib
 from absl import logging
 import ml_collections
 
+from data_prep.core import remote
 from data_prep.core.errors import UserError
 from e2e_affect.config import defaults, ranges
 
@@ -48,11 +49,26 @@ def complete(content: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
   return config
 
 
+def written(config: ml_collections.ConfigDict) -> dict:
+  """A config as JSON has it, with addresses in the place of the paths that mirror them on this machine."""
+  return _with_names(json.loads(config.to_json()))
+
+
+def _with_names(value):
+  if isinstance(value, dict):
+    return {name: _with_names(of) for name, of in value.items()}
+  if isinstance(value, list):
+    return [_with_names(of) for of in value]
+  return remote.named(value) if isinstance(value, str) else value
+
+
 def _with_tuples(value):
-  """JSON has lists where a config has tuples."""
+  """JSON has lists where a config has tuples, and addresses where it has the paths that mirror them."""
   if isinstance(value, dict):
     return {name: _with_tuples(of) for name, of in value.items()}
-  return tuple(value) if isinstance(value, list) else value
+  if isinstance(value, list):
+    return tuple(map(_with_tuples, value))
+  return remote.local(value) if isinstance(value, str) and remote.is_address(value) else value
 
 
 def damaged(path: pathlib.Path, reason: object) -> UserError:

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from data_prep.core import remote
 from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from e2e_affect.input import recordings
@@ -52,6 +53,7 @@ def read(runs: Sequence[str], manifest: Manifest, folder: str) -> FirstRuns:
 
 def _of_run(run: pathlib.Path, manifest: Manifest, folder: str) -> dict[str, np.ndarray]:
   traces = {}
+  remote.fetch(run)
   for partition in PARTITIONS:
     wanted = recordings.recordings(manifest, folder, partition)
     path = run / table.FOLDER / f'{partition}.csv'

@@ -7,6 +7,7 @@ import pathlib
 
 import ml_collections
 
+from data_prep.core import remote
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.grid import Grid
 from data_prep.schema.manifest import Manifest
@@ -34,7 +35,9 @@ def read_manifest(folder: str, fold: str = '') -> Manifest:
   Raises:
     DataError: no manifest, or a shard that is missing, cut, grown or not to be read: named, with what was expected.
     UserError: no such fold.
+    BucketError: of an address that cannot be fetched.
   """
+  remote.fetch(folder)
   manifest = Manifest.read(folder).of_fold(fold)
   for shard in manifest.shards:
     path = pathlib.Path(folder) / shard.file

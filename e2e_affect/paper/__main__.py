@@ -4,7 +4,6 @@ Writes `paper.json`, `paper.md` and `paper.html` there. What runs is not its job
 """
 
 import json
-import pathlib
 
 from data_prep.core import atomic, cli
 from data_prep.core.errors import UserError
@@ -20,7 +19,7 @@ def main(out: str = '') -> None:
     raise UserError('expected the folder that `e2e-affect reproduce` filled')
   from e2e_affect.paper import pages, plan, tables
 
-  folder = pathlib.Path(cli.path(out))
+  folder = cli.argument(out)
   options, runs = plan.read(folder)
   content = tables.contents(options, runs)
   atomic.write(folder / 'paper.json', json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n')

@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
-from data_prep.core import atomic
+from data_prep.core import atomic, remote
 from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
 from e2e_affect import heads
@@ -34,6 +34,7 @@ def figure(workdir: str | pathlib.Path, out_png: str | pathlib.Path) -> dict:
     DataError: it was not evaluated on test, or test has no labels.
   """
   config = workdirs.read_config(workdir)
+  remote.fetch(config.data.dir)
   manifest = Manifest.read(config.data.dir).of_fold(config.data.fold)
   folder = pathlib.Path(workdir)
   if 'test' not in results.read_results(folder):

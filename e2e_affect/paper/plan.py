@@ -10,7 +10,7 @@ import json
 import pathlib
 from typing import Any
 
-from data_prep.core import atomic, json_text
+from data_prep.core import atomic, cli, json_text, remote
 from data_prep.core.errors import DataError
 from e2e_affect.paper import experiments
 from e2e_affect.paper.experiments import ABSENT, Experiment, EXPERIMENTS, FIGURE, NETWORK, RIVAL
@@ -268,8 +268,8 @@ def write(options: Options, epochs_of: Callable[[str], float]) -> None:
         'seed': step.seed,
         'config': step.config,
         'fields': dict(step.fields),
-        'folder': str(step.folder),
-        'done': str(step.done),
+        'folder': remote.named(step.folder),
+        'done': remote.named(step.done),
       }
       for step in plan(whole, epochs_of)
     ],
@@ -278,7 +278,7 @@ def write(options: Options, epochs_of: Callable[[str], float]) -> None:
 
 
 def _plain(value):
-  return str(value) if isinstance(value, pathlib.Path) else value
+  return remote.named(value) if isinstance(value, pathlib.Path) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,10 +308,10 @@ def read(out: pathlib.Path) -> tuple[Options, list[Run]]:
       name: tuple(value) if isinstance(value, list) else value for name, value in content['options'].items()
     }
     for name in ('data', 'out', 'data_avec'):
-      given[name] = given[name] and pathlib.Path(given[name])
+      given[name] = given[name] and pathlib.Path(cli.path(given[name]))
     options = Options(**given)
     runs = [
-      Run(**{**step, 'folder': pathlib.Path(step['folder']), 'done': pathlib.Path(step['done'])})
+      Run(**{**step, **{name: pathlib.Path(cli.path(step[name])) for name in ('folder', 'done')}})
       for step in content['steps']
     ]
     return options, runs

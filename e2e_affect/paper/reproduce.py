@@ -146,11 +146,6 @@ def setting(text: str) -> tuple[str, str]:
   return name, value
 
 
-def path(text: str) -> pathlib.Path:
-  """See `cli.path`."""
-  return pathlib.Path(cli.path(text))
-
-
 def some_of(known):
   """A type of argument: 'III,II' -> ('II', 'III'), in the order of what is known; '' is none."""
 
@@ -177,17 +172,17 @@ def parse() -> tuple[Options, bool]:
   add(
     '--data',
     required=True,
-    type=path,
+    type=cli.argument,
     metavar='PATH',
     help='Data folder of the whole corpus, as data_prep.prepare wrote it.',
   )
   add(
     '--data_avec',
-    type=path,
+    type=cli.argument,
     metavar='PATH',
     help="That of AVEC's 27 people, for Tables IV to VI; default: they run on --data.",
   )
-  add('--out', required=True, type=path, metavar='PATH', help='Folder of all workdirs.')
+  add('--out', required=True, type=cli.argument, metavar='PATH', help='Folder of all workdirs.')
   add(
     '--tables',
     type=some_of(TABLES),
@@ -203,7 +198,7 @@ def parse() -> tuple[Options, bool]:
   add('--beyond', action='store_true', help='Also what the paper does not have: delays, missing modalities, …')
   add(
     '--imagenet',
-    type=cli.path,
+    type=lambda text: str(cli.argument(text)),
     metavar='PATH',
     help='Published weights of ResNet-50, any file that import_weights takes.',
   )

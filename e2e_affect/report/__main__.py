@@ -37,7 +37,7 @@ def main(*runs) -> None:
   """Does what the flags say."""
   if not runs:
     raise UserError('no run given; expected `python -m e2e_affect.report RUN [RUN …]`')
-  report([cli.path(run) for run in runs], flags.FLAGS.out)
+  report([str(cli.argument(run)) for run in runs], flags.FLAGS.out)
 
 
 def report(runs: Sequence[str], out: str | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.core import cli, remote
 from data_prep.core.errors import DataError
 from data_prep.schema.manifest import Manifest
 from e2e_affect import heads
@@ -124,6 +125,8 @@ class _Fold:
       data, seed = config['data']['dir'], config['seed']
     except (KeyError, TypeError):
       raise DataError(f'{folder / workdirs.CONFIG_FILE}: absent or damaged; expected that of a run') from None
+    data = cli.path(data)
+    remote.fetch(data)
     head, manifest = run_report.head_of(folder), Manifest.read(data)
     targets = heads.Targets.of(manifest)
     traces = table.read_traces(

@@ -7,7 +7,7 @@ import pathlib
 
 import ml_collections
 
-from data_prep.core import atomic, json_text
+from data_prep.core import atomic, json_text, remote
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.fields import Field, Layout
 from data_prep.schema.grid import Grid, PAPER
@@ -21,7 +21,7 @@ DATASET_FILE = 'dataset.json'
 
 def write_config(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Writes `config.json`."""
-  atomic.write(workdir / CONFIG_FILE, json.dumps(json.loads(config.to_json()), indent=2) + '\n')
+  atomic.write(workdir / CONFIG_FILE, json.dumps(stored.written(config), indent=2) + '\n')
 
 
 def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
@@ -67,6 +67,7 @@ def read_dataset(workdir: str | pathlib.Path) -> dict:
     return content
   except FileNotFoundError:
     data = read_config(workdir).data
+    remote.fetch(data.dir)
     return describe(Manifest.read(data.dir).of_fold(data.fold))
   except OSError as e:
     raise DataError(f'{path}: cannot be read ({e.strerror}); mend that, and run again') from None

@@ -14,6 +14,7 @@ from absl import logging
 import jax
 import ml_collections
 
+from data_prep.core import remote
 from data_prep.core.errors import DataError
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import MANIFEST, Manifest, PARTITIONS
@@ -94,6 +95,7 @@ def _corpus(manifest: Manifest) -> str:
 
 def _warn_of_the_same_people(folder, trained, data_dir, manifest, partition) -> None:
   """Says which people of the partition the network has seen; names of people are those of a corpus."""
+  remote.fetch(trained.dir)
   if not (pathlib.Path(trained.dir) / MANIFEST).exists():
     logging.warning(
       '%s is not there: whether %s has people whom %s learnt from is not known', trained.dir, data_dir, folder

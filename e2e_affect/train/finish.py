@@ -7,6 +7,7 @@ from absl import logging
 import jax
 import ml_collections
 
+from data_prep.core import remote
 from data_prep.core.errors import DataError
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import Manifest, PARTITIONS
@@ -92,6 +93,7 @@ def read_postprocessing(config: ml_collections.ConfigDict, manifest: Manifest, w
     DataError: there is none, or it was fitted to other targets or on another grid.
   """
   run = config.postprocessing_from
+  remote.fetch(run)
   fitted = results.read_postprocessing(run, heads.of(config), heads.Targets.of(manifest), without)
   grid = workdirs.grid_of(workdirs.dataset_if_written(run))
   if grid.step_seconds != manifest.grid.step_seconds:

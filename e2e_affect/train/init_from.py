@@ -7,6 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from data_prep.core import remote
 from data_prep.core.errors import UserError
 from e2e_affect import heads
 from e2e_affect.config import switches
@@ -30,7 +31,11 @@ def settle(
   Raises:
     UserError: it contradicts the weights it starts from, they are not found, or belong to another network.
   """
+  if begun is None:
+    for source in (config.pretrained, *config.init_from.values()):
+      remote.fetch(source)
   if config.postprocessing_from:
+    remote.fetch(config.postprocessing_from)
     results.read_results(config.postprocessing_from)  # now, not after hours of training
   sources, preferred = {}, {}
   if begun is not None:

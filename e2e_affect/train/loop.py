@@ -12,6 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from data_prep.core import remote
 from data_prep.core.errors import DataError, UserError
 from data_prep.schema.manifest import Manifest, PARTITIONS
 from data_prep.simulate import embedded
@@ -156,6 +157,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         if scores:
           log.write_validation(step, scores | {'epoch': step / epoch_steps})
         checkpoint_files.save(manager, jax_utils.unreplicate(state), scores or None)
+        remote.send(folder)
         log.restart_clock()
 
       is_due = lambda step: step % evaluate_every == 0 or step == total_steps

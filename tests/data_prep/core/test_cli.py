@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from data_prep.core import cli
-from data_prep.core.errors import UserError
 from tests.conftest import make_data
 
 REPO = __file__.rsplit('/tests/', 1)[0]
@@ -232,13 +231,6 @@ def test_a_tilde_in_a_path_flag_is_the_home_folder(tmp_path):
   child = start('', '--out=~nobody-of-this-name/x')
   err = child.communicate(timeout=20)[1]
   assert child.returncode == 64 and 'no such user; write ./~' in err
-
-
-def test_an_address_is_no_path():
-  for address in ('gs://bucket/data', 'S3://bucket/data', 'abfs+x://bucket'):
-    with pytest.raises(UserError, match=f'{re.escape(address)}: an address, expected a path; mount the bucket'):
-      cli.path(address)
-  assert cli.path('gs:/data') == 'gs:/data'
 
 
 def test_a_signal_waits_for_what_must_not_be_left_half_done(tmp_path):
