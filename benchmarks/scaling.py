@@ -149,7 +149,6 @@ def manifest_costs(hours: float) -> dict:
       partition='train',
       first=0,
       steps=length * PAPER.steps_per_record,
-      offsets=[125_000 * n for n in range(length)],
     )
     for k in range(round(hours * 3600 / length))
   ]

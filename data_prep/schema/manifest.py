@@ -14,7 +14,7 @@ from data_prep.schema.grid import Grid
 from data_prep.schema.label_clock import LabelClock
 
 PARTITIONS = ('train', 'validation', 'test')
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = 'manifest.json'
 _LONGEST_NAME = 255  # bytes, of most file systems
 _IN_FILES = {'first': 'first_second'}
@@ -33,7 +33,6 @@ class Shard:
     recording, subject, partition: whose records these are.
     first: index of the first record in its recording; files call it `first_second`.
     steps: valid steps in this shard (the last record of a recording may be partly filled).
-    offsets: byte offset of every record, so that remote reads can go straight to it.
   """
 
   file: str
@@ -45,7 +44,6 @@ class Shard:
   partition: str
   first: int
   steps: int
-  offsets: list[int]
 
   @classmethod
   def parse(cls, content) -> 'Shard':
@@ -54,12 +52,12 @@ class Shard:
     Raises:
       TypeError, ValueError: a field is missing, unknown, or not of its type.
     """
-    shard = cls(**{_IN_CODE.get(name, name): value for name, value in content.items()})
+    content = {_IN_CODE.get(name, name): value for name, value in content.items()}
+    content.pop('offsets', None)  # of every record, which the second format version had, and nobody read
+    shard = cls(**content)
     for field in dataclasses.fields(cls):
       value = getattr(shard, field.name)
-      kind = field.type if isinstance(field.type, type) and field.name != 'offsets' else list
-      numbers = value if kind is list and isinstance(value, list) else [value] if kind is int else []
-      if not isinstance(value, kind) or any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
+      if type(value) is not field.type or (field.type is int and not 0 <= value < 2**63):
         raise TypeError(f'shard {str(content.get("file"))!r}: {field.name} is {str(value)[:50]!r}')
     if shard.partition not in PARTITIONS:
       raise ValueError(f'shard {shard.file!r}: partition {shard.partition!r}')
@@ -163,7 +161,7 @@ class Manifest(Layout):
 
   @classmethod
   def read(cls, folder) -> 'Manifest':
-    """Reads `manifest.json`, of this format version or the first.
+    """Reads `manifest.json`, of this format version or one before.
 
     Raises:
       DataError: it is absent, damaged, of another format version, or names a file out of the folder.
@@ -176,9 +174,9 @@ class Manifest(Layout):
       version = content.pop('format_version')
       if version == 1:
         content |= _of_version_1(content.pop('num_landmarks'))
-      elif version != FORMAT_VERSION:
+      elif version not in (2, FORMAT_VERSION):
         raise DataError(
-          f'{path}: format version {str(version)[:30]}, this program reads 1 and {FORMAT_VERSION}; '
+          f'{path}: format version {str(version)[:30]}, this program reads 1 to {FORMAT_VERSION}; '
           'run `python -m data_prep.prepare` again'
         )
       content['grid'] = Grid(**content['grid'])

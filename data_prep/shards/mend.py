@@ -1,7 +1,6 @@
 """Copies of damaged shards in which a blank record stands for each that cannot be read: nothing in it counts."""
 
 import dataclasses
-import itertools
 import pathlib
 
 from data_prep.core import atomic
@@ -14,8 +13,8 @@ from data_prep.shards import read, verify, write
 def mended(folder, manifest: Manifest, most: int, out) -> tuple[Manifest, list[str]]:
   """A manifest of the same data, in which mended copies stand for shards whose SHA-256 is not the manifest's.
 
-  A damaged byte hides every later record from readers that go from record to record. The manifest knows where each
-  begins, so all but the damaged ones are kept.
+  A damaged length hides every later record from readers that go from record to record. Here all but the damaged ones
+  are found, and each says itself which it is.
 
   Args:
     folder: data folder; it is not changed.
@@ -52,25 +51,32 @@ def mended(folder, manifest: Manifest, most: int, out) -> tuple[Manifest, list[s
 
 def _records(folder, manifest, shard, out, blank):
   """The serialized records of a shard, blank where they are bad, and what is wrong with these."""
+  from google.protobuf import message
+
   from data_prep.core.quiet_tf import tf
 
   data = (folder / shard.file).read_bytes()
-  kept, faults = [], []
+  kept, faults = {}, {}
   alone = out / '.record'  # for the reader of TensorFlow, which checks both sums
   with atomic.writing(out):
     out.mkdir(parents=True, exist_ok=True)
-    for index, (begin, end) in enumerate(itertools.pairwise([*shard.offsets, shard.bytes])):
+    for begin, end in read.places(data):
       alone.write_bytes(data[begin:end])
       try:
         (serialized,) = read.serialized(alone)
-        fault, _ = verify.verify_record(serialized, manifest, shard, index)
-      except (tf.errors.OpError, ValueError) as e:
-        fault = f'damaged ({write.reason(e) if isinstance(e, tf.errors.OpError) else "no one record"})'
-      if fault:
-        faults.append(f'{folder / shard.file}: record {index} of {shard.recording}: {fault}')
-      kept.append(blank if fault else serialized)
-    alone.unlink()
-  return kept, faults
+        (second,) = tf.train.Example.FromString(serialized).features.feature['second'].int64_list.value
+      except (tf.errors.OpError, ValueError, message.Error):
+        continue
+      index = second - shard.first
+      kept[index] = serialized
+      faults[index], _ = verify.verify_record(serialized, manifest, shard, index)
+    alone.unlink(missing_ok=True)
+  faults = {index: faults.get(index, 'damaged') for index in range(shard.records)}
+  where = f'{folder / shard.file}: record %d of {shard.recording}: %s'
+  return (
+    [blank if fault else kept[index] for index, fault in faults.items()],
+    [where % (index, fault) for index, fault in faults.items() if fault],
+  )
 
 
 def _write(shard, serialized, out):
@@ -83,5 +89,4 @@ def _write(shard, serialized, out):
     file=str(path),
     bytes=sum(sizes),
     sha256=write.sha256(path),
-    offsets=[0, *itertools.accumulate(sizes[:-1])],
   )

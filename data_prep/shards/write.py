@@ -15,8 +15,6 @@ import os
 import pathlib
 import re
 
-import numpy as np
-
 from data_prep.core import atomic, json_text
 from data_prep.core.errors import DataError
 from data_prep.schema import records
@@ -55,7 +53,6 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
     path = parts / name
     with atomic.whole(path) as temporary:
       write_serialized(temporary, serialized)
-    sizes = [HEADER_BYTES + len(data) + FOOTER_BYTES for data in serialized]
     shards.append(
       Shard(
         file=name,
@@ -67,7 +64,6 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
         partition=partition,
         first=chunk[0].index,
         steps=int(sum(record.valid.sum() for record in chunk)),
-        offsets=[int(offset) for offset in np.cumsum([0] + sizes[:-1])],
       )
     )
   return shards

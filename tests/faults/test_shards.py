@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.core.errors import DataError
+from data_prep.shards import read
 from e2e_affect.input import checks, corpus, pipeline, recordings
 from e2e_affect.models import affect
 from tests.e2e_affect.input.test_pipeline import batches, BROKEN, data_with
@@ -26,7 +27,8 @@ def test_row_09_a_missing_empty_or_cut_shard_is_named_at_the_start(copy, damage,
   if damage == 'missing':
     path.unlink()
   else:  # cut at a record boundary, where TFRecord readers notice nothing
-    path.write_bytes(path.read_bytes()[: 0 if damage == 'empty' else shard['offsets'][1]])
+    data = path.read_bytes()
+    path.write_bytes(data[: 0 if damage == 'empty' else next(read.places(data))[1]])
   with pytest.raises(DataError) as error:
     recordings.read_manifest(str(copy))
   message = str(error.value)
@@ -48,13 +50,16 @@ def test_row_10_a_flipped_byte_is_named_with_shard_and_record(copy, small_config
     batches(small_config, 0, 2)
 
 
-def test_row_10_of_bad_records_as_many_are_left_out_as_may_be(small_config, copy, tmp_path, caplog):
+@pytest.mark.parametrize('where', ['length', 'content'])
+def test_row_10_of_bad_records_as_many_are_left_out_as_may_be(small_config, copy, tmp_path, caplog, where):
   manifest = recordings.read_manifest(str(copy))
   before = {shard.file: (copy / shard.file).read_bytes() for shard in manifest.shards}
   whole = list(pipeline.read_records(small_config, manifest, recordings.recordings(manifest, copy, 'train'), None, 1))
   shard = next(shard for shard in manifest.shards if shard.recording == 'A')
   data = bytearray(before[shard.file])
-  data[shard.offsets[2] + 500] ^= 1  # in the third of its four records
+  begins = [begin for begin, _ in read.places(before[shard.file])]
+  assert len(begins) == 4
+  data[begins[2] + (3 if where == 'length' else 500)] ^= 1  # in the third of its four records
   (copy / shard.file).write_bytes(data)
   small_config.data.max_bad_records = 1
   with caplog.at_level('INFO'):
@@ -71,7 +76,7 @@ def test_row_10_of_bad_records_as_many_are_left_out_as_may_be(small_config, copy
       for name in one:
         np.testing.assert_array_equal(one[name], other[name])
   flipped = bytearray(data)
-  flipped[shard.offsets[0] + 500] ^= 1
+  flipped[500] ^= 1
   (copy / shard.file).write_bytes(flipped)
   with pytest.raises(
     DataError, match=r'2 records cannot be read, at most 1 may .*; the first: .*record 0 of A: damaged'

@@ -126,7 +126,6 @@ def manifest():
     partition='test',
     first=0,
     steps=40,
-    offsets=[0, 5],
   )
   return Manifest(
     targets=['arousal', 'valence'],
@@ -223,7 +222,7 @@ def test_classes_and_folds_that_are_none(tmp_path, change, reason):
     ('{', 'damaged'),
     ('[]', 'damaged .a list; expected an object'),
     ('{}', 'damaged'),
-    ('{"format_version": 99}', 'format version 99, this program reads 1 and 2'),
+    ('{"format_version": 99}', 'format version 99, this program reads 1 to 3'),
     ('{"format_version": 1, "shards": [{"file": "a"}]}', 'damaged'),
     ('{"format_version": 2, "grid": {"step_seconds": 0}, "streams": {}, "shards": []}', 'damaged .a grid of 0 s'),
     ('{"format_version": 2, "grid": {}, "streams": {"s": [{"name": "a", "dtype": "int7"}]}}', 'damaged .field'),
@@ -243,6 +242,14 @@ def test_a_manifest_of_the_first_version_is_read(tmp_path):
   content = {name: value for name, value in dataclasses.asdict(new).items() if name not in ('grid', 'streams')}
   (tmp_path / MANIFEST).write_text(json.dumps({'format_version': 1, 'num_landmarks': 5, **content}))
   assert Manifest.read(tmp_path) == new
+
+
+def test_a_manifest_of_the_second_version_is_read(tmp_path):
+  manifest().write(tmp_path)
+  content = json.loads((tmp_path / MANIFEST).read_text()) | {'format_version': 2}
+  content['shards'][0]['offsets'] = [0, 5]
+  (tmp_path / MANIFEST).write_text(json.dumps(content))
+  assert Manifest.read(tmp_path) == manifest()
 
 
 def test_manifest_with_an_unknown_field_is_refused(tmp_path):

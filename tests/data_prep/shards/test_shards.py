@@ -17,7 +17,7 @@ from data_prep.face import jpeg
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
-from data_prep.shards import contact_sheets, verify, write
+from data_prep.shards import contact_sheets, read, verify, write
 from e2e_affect.input import recordings
 
 REPO = __file__.rsplit('/tests/', 1)[0]
@@ -96,14 +96,6 @@ def test_names_order_and_counts(folder):
   assert verify.verify(folder) == []
 
 
-def test_offsets_lead_to_the_records(folder):
-  shard = Manifest.read(folder).shards[1]
-  data = (folder / shard.file).read_bytes()
-  for record, offset in zip(make_records('b', 5, last_valid=7, seed=1), shard.offsets, strict=False):
-    length = int.from_bytes(data[offset : offset + 8], 'little')
-    assert data[offset + 12 : offset + 12 + length] == records.encode(record, LAYOUT)
-
-
 def test_tensorflow_datasets_reads_what_was_written(folder):
   import tensorflow as tf
   import tensorflow_datasets as tfds
@@ -111,11 +103,11 @@ def test_tensorflow_datasets_reads_what_was_written(folder):
   builder = tfds.builder_from_directory(str(folder))
   assert {name: split.num_examples for name, split in builder.info.splits.items()} == {'train': 6, 'test': 2}
   written = make_records('a', 1, seed=2) + make_records('b', 5, last_valid=7, seed=1)
-  read = list(builder.as_dataset(split='train', shuffle_files=False).as_numpy_iterator())
-  assert len(read) == 6
+  stored = list(builder.as_dataset(split='train', shuffle_files=False).as_numpy_iterator())
+  assert len(stored) == 6
   for record, example in zip(
     sorted(written, key=lambda r: (r.recording, r.index)),
-    sorted(read, key=lambda e: (e['recording'], e['second'])),
+    sorted(stored, key=lambda e: (e['recording'], e['second'])),
     strict=True,
   ):
     own = {field.name for field in dataclasses.fields(records.Record)} - {'index', 'values'}
@@ -160,6 +152,10 @@ def flip(path, position):
   path.write_bytes(data)
 
 
+def end_of_the_first(path):
+  return next(read.places(path.read_bytes()))[1]
+
+
 def truncate(path, size):
   path.write_bytes(path.read_bytes()[:size])
 
@@ -169,14 +165,13 @@ def truncate(path, size):
   [
     (lambda f: shard_path(f).unlink(), 'not found'),
     (lambda f: truncate(shard_path(f), 1000), '1000 bytes, the manifest says'),
-    (lambda f: truncate(shard_path(f), Manifest.read(f).shards[1].offsets[1]), '1 records, the manifest says 2'),
+    (lambda f: truncate(shard_path(f), end_of_the_first(shard_path(f))), '1 records, the manifest says 2'),
     (lambda f: truncate(shard_path(f), -9), 'record 1: damaged (truncated record at '),
     (lambda f: truncate(shard_path(f), 0), '0 records, the manifest says 2'),
     (lambda f: flip(shard_path(f), 5000), 'record 0: damaged'),
     (lambda f: flip(shard_path(f), -5000), 'record 1: damaged'),
     (lambda f: flip(shard_path(f), 5000), 'SHA-256 differs'),
     (lambda f: edit_manifest(f, lambda s: s[1].update(steps=49)), '50 valid steps, the manifest says 49'),
-    (lambda f: edit_manifest(f, lambda s: s[1].update(offsets=[0, 7])), 'record offsets differ'),
     (lambda f: edit_manifest(f, lambda s: s[2].update(first_second=3)), 'starts at record 3 of b, expected 2'),
     (lambda f: edit_manifest(f, lambda s: s[4].update(subject='a')), 'subject a is in test and train; expected one'),
     (lambda f: edit_manifest(f, lambda s: s[1].update(recording='z')), "record 0: is {'recording': 'b'"),
@@ -274,7 +269,6 @@ def make_shards(folder, before):
       partition=partition,
       first=first,
       steps=steps,
-      offsets=[0, *sizes[:-1]][:count],
     )
 
 
@@ -308,9 +302,9 @@ def test_a_path_out_of_the_folder_is_refused_by_every_reader_of_a_manifest(folde
   (folder / 'link').symlink_to(outside)
   edit_manifest(folder, lambda s: s[1].update(file=name))
   sheets = lambda folder: contact_sheets.write_sheets(folder, tmp_path / 'sheets')
-  for read in (Manifest.read, verify.verify, sheets, recordings.read_manifest):
+  for reader in (Manifest.read, verify.verify, sheets, recordings.read_manifest):
     with pytest.raises(DataError, match='manifest.json: .*(leads out of|is no path|file is .7.)'):
-      read(folder)
+      reader(folder)
 
 
 @pytest.mark.parametrize(
@@ -362,3 +356,20 @@ def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, mon
     with pytest.raises(DataError, match='record 0: .*--verify'):
       contact_sheets.write_sheets(tmp_path, tmp_path / 'sheets')
     write.unname(tmp_path)
+
+
+def test_records_are_found_past_damaged_lengths(tmp_path):
+  sizes = [10, 3_000_000, 20, 0, 500]
+  rng = np.random.default_rng(0)
+  path = tmp_path / 'shard'
+  write.write_serialized(path, [rng.bytes(size) for size in sizes])
+  data = bytearray(path.read_bytes())
+  ends = np.cumsum([16 + size for size in sizes])
+  whole = list(zip([0, *ends[:-1]], ends, strict=True))
+  assert list(read.places(bytes(data))) == whole
+  assert [data[begin + 12 : end - 4] for begin, end in whole] == list(read.serialized(path))
+  data[ends[0] + 2] ^= 8  # the length of the large one
+  assert list(read.places(bytes(data))) == [whole[0], *whole[2:]]
+  data[ends[3] + 9] ^= 8  # the checksum of the last length
+  assert list(read.places(bytes(data))) == [whole[0], *whole[2:4]]
+  assert not list(read.places(b'')) and not list(read.places(b'short'))

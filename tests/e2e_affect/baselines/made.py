@@ -50,7 +50,7 @@ def corpus(seed: int = 0) -> MadeCorpus:
     recordings[partition].append(
       base.Recording(name, f's{name}', partition, gold[:steps], mask, np.ones(steps, np.float32))
     )
-    shards.append(Shard(f'{name}.tfrecord', 1, 6, '', name, f's{name}', partition, 0, steps, [0] * 6))
+    shards.append(Shard(f'{name}.tfrecord', 1, 6, '', name, f's{name}', partition, 0, steps))
   manifest = Manifest(TARGETS, Grid(), {}, label_scale={}, preparation={}, shards=shards)
   return MadeCorpus(manifest, 'made', recordings, arrays)
 

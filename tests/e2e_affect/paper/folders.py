@@ -24,9 +24,7 @@ def make_data(folder, simulated=True):
   for partition, people in PEOPLE.items():
     for i in range(people):
       name = f'{partition}_{i}'
-      shards.append(
-        Shard(f'{name}.tfrecord', 9, STEPS // 25, 'a' * 64, name, f'S{name}', partition, 0, STEPS, [0, 1, 2])
-      )
+      shards.append(Shard(f'{name}.tfrecord', 9, STEPS // 25, 'a' * 64, name, f'S{name}', partition, 0, STEPS))
   preparation = {'corpus': 'recola', 'simulated': simulated}
   folder.mkdir(parents=True, exist_ok=True)
   manifest = Manifest(
