@@ -1,5 +1,6 @@
 """Continuous arousal and valence from raw speech and raw face video; `load` and `analyse` are for notebooks."""
 
+import os
 import warnings
 
 import data_prep  # its answer to signals, before libraries are imported
@@ -16,10 +17,11 @@ def load(folder):
   warning.
   """
   # JAX takes a second to import, and most modules of this package do without `load`.
+  from data_prep.core import cli
   from e2e_affect.clips import exported
   from e2e_affect.run import origin
 
-  loaded = exported.load(folder)
+  loaded = exported.load(cli.argument(os.fspath(folder)))
   if loaded.simulated:
     warnings.warn(origin.SIMULATED, stacklevel=2)
   return loaded

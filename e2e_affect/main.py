@@ -80,11 +80,6 @@ def main() -> None:
     )
   several = asked.distributed or asked.coordinator is not None
   workdir = asked.workdir or (asked.config and os.path.join('runs', asked.config.name))
-  if several and workdir and remote.named(os.path.abspath(workdir)) != os.path.abspath(workdir):
-    raise UserError(
-      f'--workdir={remote.named(workdir)}: several processes write checkpoints together, which takes a folder that all '
-      'of them share; --config.data.dir may be an address'
-    )
   if not workdir:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
   if asked.mode == 'train':
@@ -106,12 +101,23 @@ def main() -> None:
     logging.info('results: %s', os.path.join(workdir, 'report.html'))
 
 
+def _parse(argv):
+  rest = command_line.parse(argv, defaults.get_config, defaults.PATHS, _EXPLAINED)
+  asked = flags.FLAGS
+  if (asked.distributed or asked.coordinator) and asked.workdir and remote.is_address(remote.named(asked.workdir)):
+    raise UserError(
+      f'--workdir={remote.named(asked.workdir)}: several processes write checkpoints together, which takes a folder '
+      'that all of them share; --config.data.dir may be an address'
+    )
+  return rest
+
+
 if __name__ == '__main__':
   of_evaluation = '--mode=evaluate' in sys.argv
   cli.run(
     main,
     lambda: _define_flags(of_evaluation),
-    parse=lambda argv: command_line.parse(argv, defaults.get_config, defaults.PATHS, _EXPLAINED),
+    parse=_parse,
     doc=_EVALUATION if of_evaluation else None,
     hidden=('config', 'mode') if of_evaluation else (),
   )

@@ -103,8 +103,8 @@ def in_words(text: str) -> str:
 def open_(path) -> None:
   """Fetches what a path mirrors, and has its changes sent at the end of the program; leaves other paths alone."""
   fetch(path)
-  if is_address(named(path)):
-    _opened[os.path.abspath(path)] = None
+  if root := _root(path):
+    _opened[local(root)] = None
 
 
 def opened() -> list[str]:
@@ -129,10 +129,8 @@ def fetch(path) -> None:
     UserError: a name in it can be no file's, or the library is not installed.
     WorkdirError, DiskFullError: the mirror cannot be written.
   """
-  root = named(path)
-  if root.lower().endswith(_NAMED_BESIDE):
-    root = root.rpartition('/')[0]
-  if not is_address(root) or root in _fetched:
+  root = _root(path)
+  if root is None or root in _fetched:
     return
   with _held(root):
     for _ in range(3):
@@ -143,13 +141,20 @@ def fetch(path) -> None:
   _fetched.add(root)
 
 
+def _root(path):
+  """The address that is fetched for a path; None where it mirrors none."""
+  root = named(path)
+  root = root.rpartition('/')[0] if root.lower().endswith(_NAMED_BESIDE) else root
+  return root if is_address(root) else None
+
+
 def _fetch(root):
   """Fetches once; returns whether anything was fetched."""
-  there, here, seen = _there(root), _here(root), _seen(root)
+  earlier, there, here, seen = _seen(root), _there(root), _here(root), _seen(root)
   halves = _halves(there)
   wanted = []
   for name, (version, size) in there.items():
-    if name in halves:
+    if name in halves or earlier.get(name) != seen.get(name):  # or another program of this machine just sends it
       continue
     before = seen.get(name, _Seen())
     changed_there = version != before.version and str(size) != before.pending
@@ -161,7 +166,7 @@ def _fetch(root):
       )
     if changed_there or name not in here:
       wanted.append(name)
-  gone = [name for name in seen.keys() - there.keys() if here.get(name) == seen[name].stamp]
+  gone = [name for name in earlier.keys() - there.keys() if here.get(name) == seen.get(name, _Seen()).stamp]
   if wanted:
     megabytes = sum(there[name][1] for name in wanted) / 1e6
     _say(f'{root}: {_count(wanted)}, {megabytes:.1f} MB, to {local(root)}')
@@ -201,7 +206,8 @@ def send(path, *, delete: bool = True, every: float = 0) -> None:
   root, now = named(path), time.monotonic()
   if not is_address(root) or not os.path.lexists(path) or now - _sent.get(root, -every) < every:
     return
-  with _held(root):
+  # One of a bucket: an address may lie in another one, and two programs may send the same file.
+  with _held('/'.join(root.split('/')[:3])):
     _send(root, delete)
   _sent[root] = time.monotonic()
 

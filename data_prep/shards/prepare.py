@@ -113,6 +113,9 @@ def prepare(
   parameters = _parameters(corpus, settings, simulated=(pathlib.Path(source) / SIMULATED).is_file())
   if runner not in runners.RUNNERS:
     raise UserError(f'--runner={runner}; expected one of {", ".join(runners.RUNNERS)}')
+  for name, path in (('source', source), ('out', out)):
+    if runner != runners.LOCAL and remote.is_address(remote.named(path)):
+      raise UserError(f'--{name}={remote.named(path)}: --runner={runner} takes a folder that every machine sees')
   run = runners.RUNNERS[runner](runner_options)
   out = pathlib.Path(out)
   work = functools.partial(workers.run, out=out, settings=settings, parameters=parameters, max_minutes=max_minutes)

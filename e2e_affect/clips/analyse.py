@@ -7,13 +7,15 @@ import tempfile
 
 import numpy as np
 
-from data_prep.core import atomic, cli
+from data_prep.core import atomic, cli, remote
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
 from data_prep.recordings import who
 from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
 from e2e_affect.clips.baseline import Baseline
 from e2e_affect.clips.network import Network
 from e2e_affect.run.origin import SIMULATED
+
+_SEND_SECONDS = 60.0  # at least, between two sendings to a bucket
 
 
 def analyse(
@@ -95,6 +97,7 @@ def _analyse(network, places, out, embed, channel, further, wanted, baseline, re
         rejects.write(out, refused)
       line = _line(out, content, recording)
       cli.say(cli.red(line, sys.stdout) if network.simulated else line)
+      remote.send(out, every=_SEND_SECONDS)
   several = own_index and _write_index(out, sparklines, refused, len(places) > 1)
   if summaries:
     work = sum(sum(content['cost']['seconds'].values()) for content in summaries)

@@ -10,6 +10,7 @@ from typing import Any, overload
 from matplotlib.figure import Figure
 import numpy as np
 
+from data_prep.core import cli
 from data_prep.recordings import who
 from e2e_affect.clips import clip_csv, clip_files, formats, one_clip, sources
 from e2e_affect.clips.formats import table
@@ -167,7 +168,7 @@ def analyse(
     DataError: the clip cannot be analysed, or the person is not in it.
     UserError: `faces` is none of these, or of a network that does not see.
   """
-  path = pathlib.Path(clip)
+  path = cli.argument(os.fspath(clip))
   name = sources.safe(path.stem)
   wanted = who.wanted(faces, None if speakers is None else os.fspath(speakers))
   with tempfile.TemporaryDirectory(prefix='e2e_affect-') as folder:

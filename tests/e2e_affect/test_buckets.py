@@ -1,10 +1,13 @@
 """From recordings to results with everything in a bucket, on one machine and then on another."""
 
+import re
 import signal
 import sys
 
 import pytest
 
+from data_prep.core import cli
+from e2e_affect.config import defaults, stored
 from tests import buckets, trainings
 from tests.faults import driver
 
@@ -39,3 +42,33 @@ def test_from_recordings_to_results_in_a_bucket_over_a_kill_and_two_machines(tmp
     assert 'resuming from update ' in (mirror / 'train.log').read_text()
     assert trainings.final_digest(mirror) == trainings.final_digest(tmp_path / 'whole')
     assert trainings.results(mirror) == trainings.results(tmp_path / 'whole')
+
+
+def test_a_stored_config_has_addresses_and_the_paths_of_each_machine(tmp_path):
+  config = defaults.get_config().unlock()
+  with buckets.machine(tmp_path / 'a'):
+    config.data.dir = cli.path('gs://b/data')
+    config.features.first_runs = (cli.path('s3://b/runs/first'), 'runs/second')
+    content = stored.written(config)
+  assert content['data']['dir'] == 'gs://b/data'
+  assert content['features']['first_runs'] == ['s3://b/runs/first', 'runs/second']
+  with buckets.machine(tmp_path / 'b'):
+    read = stored.complete(content, tmp_path / 'config.json')
+  assert read.data.dir == f'{tmp_path}/b/gs/b/data'
+  assert read.features.first_runs == (f'{tmp_path}/b/s3/b/runs/first', 'runs/second')
+
+
+@pytest.mark.parametrize(
+  'flags, said',
+  [
+    (['--config=speech', '--distributed', '--workdir=s3://b/run'], 'error: --workdir=s3://b/run: several processes'),
+    (['--config=gs://b/speech.py'], 'error: .*a config is a file of this machine'),
+    (
+      ['--config=speech', '--config.data.dir=http://b/data'],
+      'error: http://b/data: an address, expected a path, gs://',
+    ),
+  ],
+)
+def test_addresses_where_none_can_be(flags, said):
+  done = trainings.run([sys.executable, '-m', 'e2e_affect.main', *flags])
+  assert done.returncode == 64 and done.stderr.count('\n') == 1 and re.match(said, done.stderr), done.stderr

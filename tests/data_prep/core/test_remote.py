@@ -3,6 +3,11 @@
 import os
 import pathlib
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -268,8 +273,98 @@ def test_what_is_no_address_of_a_bucket_is_refused(address):
     cli.path(address)
 
 
-def test_the_extra_is_named_where_it_lacks(tmp_path, monkeypatch):
-  monkeypatch.setitem(remote._LIBRARIES, 's3', 's3fs_that_is_absent')
+def test_the_extra_is_named_where_it_lacks(tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, 's3fs', None)
   remote._library.cache_clear()
-  with buckets.machine(tmp_path), pytest.raises(ModuleNotFoundError):
-    remote.fetch(remote.local('s3://bucket/run'))
+  with buckets.machine(tmp_path), pytest.raises(SystemExit, match='64'), cli.one_line():
+    cli.argument('s3://bucket/run')
+  assert capsys.readouterr().err == "error: s3fs: not installed; `pip install 'e2e_affect[remote]'` brings it\n"
+
+
+def test_processes_of_one_machine_fetch_once(tmp_path, place, monkeypatch, capfd):
+  sent(tmp_path / 'a', place, shard='s')
+  begun, got, call = threading.Event(), [], remote._call
+
+  def slow(name, method, *arguments, **options):
+    if method == 'get_file':
+      got.append(name)
+      begun.set()
+      time.sleep(0.5)
+    return call(name, method, *arguments, **options)
+
+  monkeypatch.setattr(remote, '_call', slow)
+  with buckets.machine(tmp_path / 'b'):
+    first = threading.Thread(target=remote.fetch, args=[remote.local(place)])
+    first.start()
+    assert begun.wait(20)
+    remote.fetch(remote.local(place))
+    assert read(place) == {'shard': 's'} and got == [f'{place}/shard']
+    first.join()
+  assert f'{place}: another process transfers it; waiting' in capfd.readouterr().err
+
+
+def test_what_another_process_sends_meanwhile_is_not_fetched_over_it(tmp_path, place, monkeypatch):
+  sent(tmp_path / 'a', place, run__log='1', run__new='1')
+  listed = remote._there
+
+  def late(root):
+    monkeypatch.setattr(remote, '_there', listed)
+    there = listed(root)
+    write(f'{place}/run', log='1 2')
+    remote.send(remote.local(f'{place}/run'))
+    return there
+
+  with buckets.machine(tmp_path / 'a'):
+    file = os.stat(remote.local(f'{place}/run/log')).st_ino
+    monkeypatch.setattr(remote, '_there', late)
+    remote.fetch(remote.local(place))
+    assert read(f'{place}/run') == {'log': '1 2', 'new': '1'}
+    assert os.stat(remote.local(f'{place}/run/log')).st_ino == file
+
+
+def test_a_command_sends_what_it_changed_and_deletes_nothing_where_it_fails(tmp_path, place, capsys):
+  sent(tmp_path / 'a', place, old='1', run='1')
+  with buckets.machine(tmp_path / 'b'):
+    with pytest.raises(SystemExit, match='64'), cli.one_line(), cli._sent():
+      folder = cli.argument(place)
+      write(place, old=None, run='1 2')
+      raise UserError(f'{folder}/run: a fault of the user')
+    assert capsys.readouterr().err.endswith(f'\nerror: {place}/run: a fault of the user\n')
+  assert fetched(tmp_path / 'c', place) == {'old': '1', 'run': '1 2'}
+
+
+PROGRAM = """
+import pathlib, sys, time
+from absl import flags
+from data_prep.core import cli, remote, signals
+signals.DEADLINE_SECONDS = 0.2
+call = remote._call
+def slow(name, method, *arguments, **options):
+  time.sleep(method == 'put_file')
+  return call(name, method, *arguments, **options)
+def main():
+  remote._call = slow
+  (pathlib.Path(flags.FLAGS.out) / 'made').write_text('whole')
+  print('begun', flush=True)
+  time.sleep(60)
+sys.modules['__main__'].__doc__ = ''
+cli.run(main, lambda: cli.define_path('out', None, 'A path.'))
+"""
+
+
+def test_after_sigterm_a_command_sends_to_the_end(tmp_path, place):
+  sent(tmp_path / 'a', place, there='1')
+  environment = {**os.environ, remote.CACHE: str(tmp_path / 'b'), 'PYTHONPATH': os.getcwd()}
+  child = subprocess.Popen(
+    [sys.executable, '-c', PROGRAM, f'--out={place}'],
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert child.stdout.readline() == 'begun\n'
+  child.send_signal(signal.SIGTERM)
+  _, err = child.communicate(timeout=60)
+  assert child.returncode == 143, err
+  assert '\nsending what was changed; Ctrl-C again stops at once' in err and '\nstopped by SIGTERM: ' in err
+  assert fetched(tmp_path / 'c', place) == {'there': '1', 'made': 'whole'}
