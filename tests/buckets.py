@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from data_prep.core import remote
+from data_prep.core import bucket, remote
 
 BUCKET = 'recordings'
 _S3 = """
@@ -76,7 +76,7 @@ def emulated(scheme):
   finally:
     server.kill()
     server.wait()
-    remote._library.cache_clear()
+    bucket.library.cache_clear()
 
 
 @contextlib.contextmanager

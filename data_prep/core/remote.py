@@ -4,34 +4,27 @@ The program renames, locks and maps files, which no bucket can. So it works on f
 address, `fetch` brings it up to date before it is used, and `send` takes to the bucket what the program changed, where
 it says that something is whole. All below the cache is mirrored: a path tells by itself whether it has an address.
 
-`state.sqlite3` holds of every file what it was at the last transfer: the version that the bucket gave it, and its stamp
+`transfers` knows of every file what it was at the last transfer: the version that the bucket gave it, and its stamp
 here. So each side's changes are known, and a file that both changed is refused.
 """
 
 from collections.abc import Callable, Iterable
 import concurrent.futures
 import contextlib
-import errno
-import functools
 import hashlib
-import importlib
-import logging
 import os
 import pathlib
 import re
-import sqlite3
 import sys
 import time
-from typing import NamedTuple
 
-from data_prep.core import atomic, lock, progress
+from data_prep.core import atomic, bucket, lock, progress, transfers
 from data_prep.core.errors import BucketError, UserError
+from data_prep.core.transfers import Seen
 
 CACHE = 'E2E_AFFECT_CACHE'  # the environment variable that names the folder of all mirrors
-_LIBRARIES = {'gs': 'gcsfs', 's3': 's3fs'}
 _ADDRESS = re.compile('([a-zA-Z][a-zA-Z0-9+.-]+):/')
 _THREADS = 8
-_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Locks and what is still being written; neither has a meaning elsewhere.
 _PASSING = re.compile(r'lock|.*[.]lock|[.]predict-.*|.*[.]orbax-checkpoint-tmp.*')
 _CHECKPOINT = re.compile(r'(?P<folder>(?:.*/)?checkpoints/[0-9]+)/.*')
@@ -42,20 +35,6 @@ _MADE_ANEW = ('.html', '.png')  # pages and figures: whoever wrote last is right
 _NAMED_BESIDE = ('.csv', '.ckpt')  # files that are read with what lies beside them
 _opened: dict[str, None] = {}  # folders whose changes are sent at the end of the program
 _fetched: set[str] = set()
-
-
-class _Seen(NamedTuple):
-  """A file at its last transfer; and of one that is under way, which a killed program leaves.
-
-  Attributes:
-    version: that the bucket gave it.
-    stamp: of this machine.
-    pending: bytes of what is being sent, or the stamp of what was just fetched.
-  """
-
-  version: str = ''
-  stamp: str = ''
-  pending: str = ''
 
 
 def cache() -> str:
@@ -76,7 +55,7 @@ def local(address: str) -> str:
     ValueError: it is no address of a bucket, or of what no file can be.
   """
   scheme, _, rest = address.partition('://')
-  if scheme.lower() not in _LIBRARIES or not rest:
+  if scheme.lower() not in bucket.LIBRARIES or not rest:
     raise ValueError('an address, expected a path, gs://BUCKET/… or s3://BUCKET/…; write ./NAME for a folder so called')
   parts = rest.rstrip('/').split('/')
   if any(part in ('', '.', '..') or '\0' in part for part in parts):
@@ -90,12 +69,12 @@ def named(path) -> str:
   """The address that a path mirrors, or the path where it mirrors none."""
   path = os.fspath(path)
   scheme, *parts = os.path.relpath(path, cache()).split(os.sep) if os.path.isabs(path) else ['']
-  return f'{scheme}://{"/".join(parts)}' if scheme in _LIBRARIES and parts else path
+  return f'{scheme}://{"/".join(parts)}' if scheme in bucket.LIBRARIES and parts else path
 
 
 def in_words(text: str) -> str:
   """A text with addresses in the place of the paths that mirror them."""
-  for scheme in _LIBRARIES:
+  for scheme in bucket.LIBRARIES:
     text = text.replace(os.path.join(cache(), scheme, ''), f'{scheme}://')
   return text
 
@@ -150,13 +129,13 @@ def _root(path):
 
 def _fetch(root):
   """Fetches once; returns whether anything was fetched."""
-  earlier, there, here, seen = _seen(root), _there(root), _here(root), _seen(root)
+  earlier, there, here, seen = transfers.seen(cache(), root), _there(root), _here(root), transfers.seen(cache(), root)
   halves = _halves(there)
   wanted = []
   for name, (version, size) in there.items():
     if name in halves or earlier.get(name) != seen.get(name):  # or another program of this machine just sends it
       continue
-    before = seen.get(name, _Seen())
+    before = seen.get(name, Seen())
     changed_there = version != before.version and str(size) != before.pending
     changed_here = name in here and here[name] not in (before.stamp, before.pending)
     if changed_there and changed_here and not name.endswith(_MADE_ANEW) and not _is_same(name, size):
@@ -166,7 +145,7 @@ def _fetch(root):
       )
     if changed_there or name not in here:
       wanted.append(name)
-  gone = [name for name in earlier.keys() - there.keys() if here.get(name) == seen.get(name, _Seen()).stamp]
+  gone = [name for name in earlier.keys() - there.keys() if here.get(name) == seen.get(name, Seen()).stamp]
   if wanted:
     megabytes = sum(there[name][1] for name in wanted) / 1e6
     _say(f'{root}: {_count(wanted)}, {megabytes:.1f} MB, to {local(root)}')
@@ -174,21 +153,21 @@ def _fetch(root):
   def get(name):
     version, size = there[name]
     path = pathlib.Path(local(name))
-    with atomic.whole(path) as temporary, _told(name, 'read', 'check the name, the credentials and the connection'):
-      _call(name, 'get_file', os.fspath(temporary))
+    with atomic.whole(path) as temporary, bucket.told(name, 'read', bucket.CHECK):
+      bucket.call(name, 'get_file', os.fspath(temporary))
       found = temporary.stat().st_size
       if found != size:
         raise OSError(f'{found} bytes came, {size} expected: it was cut off, or changed meanwhile')
       stamp = _stamp(temporary)
-      _remember({name: seen.get(name, _Seen())._replace(pending=stamp)})
-    _remember({name: _Seen(version, stamp)})
+      transfers.remember(cache(), {name: seen.get(name, Seen())._replace(pending=stamp)})
+    transfers.remember(cache(), {name: Seen(version, stamp)})
 
   _each(get, wanted, 'fetching')
   for name in gone:
     pathlib.Path(local(name)).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
       os.removedirs(os.path.dirname(local(name)))
-  _forget(gone)
+  transfers.forget(cache(), gone)
   return bool(wanted)
 
 
@@ -216,13 +195,13 @@ _sent: dict[str, float] = {}  # address -> when
 
 
 def _send(root, delete):
-  there, here, seen = _there(root), _here(root), _seen(root)
+  there, here, seen = _there(root), _here(root), transfers.seen(cache(), root)
   halves = _halves(there)
   changed = [name for name in here if name not in seen or seen[name].stamp != here[name]]
   gone = (seen.keys() & there.keys()) - here.keys()
   deleted = [name for name in gone if there[name][0] == seen[name].version] if delete else []
   for name in changed:
-    before = seen.get(name, _Seen())
+    before = seen.get(name, Seen())
     if name in there and name not in halves and not name.endswith(_MADE_ANEW):
       version, size = there[name]
       if version != before.version and str(size) != before.pending:
@@ -239,7 +218,7 @@ def _send(root, delete):
   changed += [seal for seal in broken if seal in here and seal not in changed]
   deleted = [name for name in deleted if name not in broken]
   twins = {seen[name].stamp: name for name in gone - set(broken)}
-  _forget(seen.keys() - there.keys() - here.keys())
+  transfers.forget(cache(), seen.keys() - there.keys() - here.keys())
   if changed:
     _say(f'{root}: {_count(changed)} from {local(root)}')
 
@@ -247,24 +226,24 @@ def _send(root, delete):
     """Sends a file, or has the bucket copy it where it only has another name now."""
     path, stamp = local(name), _stamp(local(name))
     twin = twins.get(stamp)
-    with _told(name, 'written', f'nothing is lost: the local copy is {local(root)}; mend that and run again'):
+    with bucket.told(name, 'written', f'nothing is lost: the local copy is {local(root)}; mend that and run again'):
       if stamp is None:
         return  # it has gone meanwhile
       bytes_ = stamp.split()[0]
-      _remember({name: seen.get(name, _Seen())._replace(pending=bytes_)})
+      transfers.remember(cache(), {name: seen.get(name, Seen())._replace(pending=bytes_)})
       if twin and not name.endswith(_MADE_ANEW):
-        _call(twin, 'cp_file', _key(name))
+        bucket.copy(twin, name)
       else:
         try:
-          _call(name, 'put_file', path, first=True)
+          bucket.call(name, 'put_file', path, first=True)
         except FileNotFoundError:
           if os.path.exists(path):
             raise
           return
-      version, size = _version(_call(name, 'info'))
+      version, size = bucket.version(bucket.call(name, 'info'))
       if str(size) != bytes_ and stamp == _stamp(path):
         raise OSError(f'{size} bytes arrived, {bytes_} expected')
-    _remember({name: _Seen(version, stamp)})
+    transfers.remember(cache(), {name: Seen(version, stamp)})
 
   for rank in range(3):
     _each(put, [name for name in changed if _rank(name) == rank], 'sending')
@@ -273,10 +252,10 @@ def _send(root, delete):
 
 def _delete(root, names):
   def remove(name):
-    with _told(name, 'deleted', f'nothing is lost: the local copy is {local(root)}; mend that and run again'):
+    with bucket.told(name, 'deleted', f'nothing is lost: the local copy is {local(root)}; mend that and run again'):
       with contextlib.suppress(FileNotFoundError):
-        _call(name, 'rm_file')
-    _forget([name])
+        bucket.call(name, 'rm_file')
+    transfers.forget(cache(), [name])
 
   _each(remove, names, 'deleting')
 
@@ -308,29 +287,19 @@ def _is_same(name, size):
   path = pathlib.Path(local(name))
   if path.stat().st_size != size:
     return False
-  with _told(name, 'read', 'check the connection'):
-    return hashlib.sha256(_call(name, 'cat_file')).digest() == hashlib.sha256(path.read_bytes()).digest()
+  with bucket.told(name, 'read', bucket.CHECK):
+    return hashlib.sha256(bucket.call(name, 'cat_file')).digest() == hashlib.sha256(path.read_bytes()).digest()
 
 
 def _there(root):
   """Address -> (version, bytes) of all files of the bucket at or below an address."""
-  with _told(root, 'read', 'check the name, the credentials and the connection'):
-    _store(root).invalidate_cache()
-    found = _call(root, 'find', detail=True)
-    if not found:  # nothing there yet, or no such bucket?
-      with contextlib.suppress(PermissionError):
-        _store(root).ls(_key(root).partition('/')[0])
-  files = {}
-  for key, info in found.items():
-    name = f'{root.partition("://")[0]}://{key}'
-    if info['type'] == 'file' and not key.endswith('/') and (name == root or name.startswith(root + '/')):
-      try:
-        local(name)
-      except ValueError as e:
-        raise UserError(f'{name}: {e}; rename it in the bucket') from None
-      if not _is_passing(name[len(root) :]):
-        files[name] = _version(info)
-  return files
+  files = bucket.listing(root)
+  for name in files:
+    try:
+      local(name)
+    except ValueError as e:
+      raise UserError(f'{name}: {e}; rename it in the bucket') from None
+  return {name: of for name, of in files.items() if not _is_passing(name[len(root) :])}
 
 
 def _here(root):
@@ -357,51 +326,6 @@ def _stamp(path):
   return f'{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}'
 
 
-def _version(info):
-  version = info.get('generation') or info.get('ETag') or info.get('etag')
-  if not version:
-    raise OSError(f'the store tells no version of it, but {sorted(info)}')
-  return str(version), int(info['size'])
-
-
-def _key(address):
-  return address.partition('://')[2]
-
-
-@functools.cache
-def _library(scheme):
-  for name in ('botocore', 'aiobotocore', 'google', 'gcsfs', 's3fs'):
-    logging.getLogger(name).setLevel(logging.WARNING)
-  importlib.import_module(_LIBRARIES[scheme])
-  import fsspec
-
-  return fsspec.filesystem(scheme, use_listings_cache=False)
-
-
-def _store(address):
-  return _library(address.partition('://')[0])
-
-
-def _call(address, method, *arguments, first=False, **options):
-  """A method of the store about an address; `first`: its path stands behind the first argument."""
-  key = _key(address)
-  return getattr(_store(address), method)(*((*arguments, key) if first else (key, *arguments)), **options)
-
-
-@contextlib.contextmanager
-def _told(address, what, advice):
-  """Turns whatever a store raises into the user's error; that of a full disk here stays."""
-  try:
-    yield
-  except (UserError, ModuleNotFoundError):
-    raise
-  except Exception as e:  # libraries of several stores, each with types of its own
-    if isinstance(e, OSError) and e.errno in _OF_DISK:
-      raise
-    reason = (str(e).strip().splitlines() or [''])[0][:200]
-    raise BucketError(f'{address}: cannot be {what} ({type(e).__name__}: {reason}); {advice}') from None
-
-
 def _each(work: Callable[[str], None], names: Iterable[str], words: str) -> None:
   """Calls `work(name)` of all names, several at once."""
   threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
@@ -419,43 +343,6 @@ def _held(root):
   path = pathlib.Path(cache()) / 'locks' / f'{hashlib.sha256(root.encode()).hexdigest()[:16]}.lock'
   with lock.held(path, cache(), str, waiting=lambda: _say(f'{root}: another process transfers it; waiting')):
     yield
-
-
-@contextlib.contextmanager
-def _state():
-  database = sqlite3.connect(os.path.join(cache(), 'state.sqlite3'), timeout=60)
-  try:
-    database.execute('pragma journal_mode = wal')  # a kill loses nothing, and a file costs no wait for the disk
-    database.execute('pragma synchronous = normal')
-    with database:
-      database.execute(
-        'create table if not exists files (name text primary key, version text, stamp text, pending text)'
-      )
-      yield database
-  except sqlite3.Error as e:
-    raise UserError(f'{cache()}/state.sqlite3: cannot be used ({e}); free some space, or remove {cache()}') from None
-  finally:
-    database.close()
-
-
-def _seen(root):
-  with _state() as database:
-    rows = database.execute(
-      'select * from files where name = ? or name > ? and name < ?', (root, f'{root}/', f'{root}0')
-    ).fetchall()  # 0 comes after /
-  return {name: _Seen(*of) for name, *of in rows}
-
-
-def _remember(files):
-  with _state() as database:
-    database.executemany(
-      'insert or replace into files values (?, ?, ?, ?)', [(name, *of) for name, of in files.items()]
-    )
-
-
-def _forget(names):
-  with _state() as database:
-    database.executemany('delete from files where name = ?', [(name,) for name in names])
 
 
 def _count(names):

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from data_prep.core import cli, remote
+from data_prep.core import bucket as stores
+from data_prep.core import cli, remote, transfers
 from data_prep.core.errors import BucketError, UserError
 from tests import buckets
 
@@ -102,14 +103,14 @@ def test_locks_and_what_is_being_written_stay_on_their_machine(tmp_path, place):
 def order(monkeypatch):
   """What the store is asked to change from now on, in its order."""
   asked = []
-  call = remote._call
+  call = stores.call
 
   def noted(name, method, *arguments, **options):
     if method in ('put_file', 'cp_file', 'rm_file'):
       asked.append((method, (arguments[-1] if method == 'cp_file' else name).rpartition('/')[2]))
     return call(name, method, *arguments, **options)
 
-  monkeypatch.setattr(remote, '_call', noted)
+  monkeypatch.setattr(stores, 'call', noted)
   return asked
 
 
@@ -144,17 +145,17 @@ SEAL = '_CHECKPOINT_METADATA'
 def test_a_checkpoint_that_is_half_sent_is_not_fetched_and_its_machine_completes_it(tmp_path, place, monkeypatch):
   sent(tmp_path / 'a', place, checkpoints__3__state='s3', checkpoints__3___CHECKPOINT_METADATA='m')
   whole = {'checkpoints/3/state': 's3', f'checkpoints/3/{SEAL}': 'm'}
-  call = remote._call
+  call = stores.call
 
   def dies(name, method, *arguments, **options):
     if method == 'put_file' and name.endswith(SEAL):
       raise OSError('the connection is lost')
     return call(name, method, *arguments, **options)
 
-  monkeypatch.setattr(remote, '_call', dies)
+  monkeypatch.setattr(stores, 'call', dies)
   with pytest.raises(BucketError, match=rf'{SEAL}: cannot be written \(OSError: the connection is lost\); nothing is'):
     sent(tmp_path / 'a', place, checkpoints__6__state='s6', checkpoints__6___CHECKPOINT_METADATA='m')
-  monkeypatch.setattr(remote, '_call', call)
+  monkeypatch.setattr(stores, 'call', call)
   assert fetched(tmp_path / 'b', place) == whole
   newer = {'checkpoints/6/state': 's6', f'checkpoints/6/{SEAL}': 'm'}
   assert fetched(tmp_path / 'a', place) == whole | newer  # it stays where it is
@@ -196,19 +197,19 @@ def test_what_was_not_sent_yet_stays_and_is_sent_later(tmp_path, place):
 
 def test_killed_between_the_transfer_and_its_record(tmp_path, place, monkeypatch):
   sent(tmp_path / 'a', place, log='1')
-  remember = remote._remember
+  remember = transfers.remember
 
-  def dies(files):
+  def dies(folder, files):
     if any(not of.pending for of in files.values()):
       raise KeyboardInterrupt
-    remember(files)
+    remember(folder, files)
 
-  monkeypatch.setattr(remote, '_remember', dies)
+  monkeypatch.setattr(transfers, 'remember', dies)
   with pytest.raises(KeyboardInterrupt):
     sent(tmp_path / 'a', place, log='1 2', new='n')
   with pytest.raises(KeyboardInterrupt):
     fetched(tmp_path / 'b', place)
-  monkeypatch.setattr(remote, '_remember', remember)
+  monkeypatch.setattr(transfers, 'remember', remember)
   sent(tmp_path / 'a', place, log='1 2 3')
   assert fetched(tmp_path / 'b', place) == {'log': '1 2 3', 'new': 'n'}
 
@@ -226,7 +227,7 @@ def test_a_mirror_that_is_removed_removes_nothing_in_the_bucket(tmp_path, place)
 
 def test_a_file_that_is_cut_off_or_vanishes_is_told_by_its_address(tmp_path, place, monkeypatch):
   sent(tmp_path / 'a', place, whole='1', shard='all of it')
-  call = remote._call
+  call = stores.call
 
   def cut(name, method, *arguments, **options):
     result = call(name, method, *arguments, **options)
@@ -240,10 +241,10 @@ def test_a_file_that_is_cut_off_or_vanishes_is_told_by_its_address(tmp_path, pla
     return call(name, method, *arguments, **options)
 
   for fault, words in ((cut, '3 bytes came, 9 expected: it was cut off'), (vanishes, 'FileNotFoundError')):
-    monkeypatch.setattr(remote, '_call', fault)
+    monkeypatch.setattr(stores, 'call', fault)
     with pytest.raises(BucketError, match=f'^{re.escape(place)}/shard: cannot be read .*{words}'):
       fetched(tmp_path / 'b', place)
-  monkeypatch.setattr(remote, '_call', call)
+  monkeypatch.setattr(stores, 'call', call)
   with buckets.machine(tmp_path / 'b'):
     assert 'shard' not in read(place)
   assert fetched(tmp_path / 'b', place) == {'whole': '1'}
@@ -275,7 +276,7 @@ def test_what_is_no_address_of_a_bucket_is_refused(address):
 
 def test_the_extra_is_named_where_it_lacks(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, 's3fs', None)
-  remote._library.cache_clear()
+  stores.library.cache_clear()
   with buckets.machine(tmp_path), pytest.raises(SystemExit, match='64'), cli.one_line():
     cli.argument('s3://bucket/run')
   assert capsys.readouterr().err == "error: s3fs: not installed; `pip install 'e2e_affect[remote]'` brings it\n"
@@ -283,7 +284,7 @@ def test_the_extra_is_named_where_it_lacks(tmp_path, monkeypatch, capsys):
 
 def test_processes_of_one_machine_fetch_once(tmp_path, place, monkeypatch, capfd):
   sent(tmp_path / 'a', place, shard='s')
-  begun, got, call = threading.Event(), [], remote._call
+  begun, got, call = threading.Event(), [], stores.call
 
   def slow(name, method, *arguments, **options):
     if method == 'get_file':
@@ -292,7 +293,7 @@ def test_processes_of_one_machine_fetch_once(tmp_path, place, monkeypatch, capfd
       time.sleep(0.5)
     return call(name, method, *arguments, **options)
 
-  monkeypatch.setattr(remote, '_call', slow)
+  monkeypatch.setattr(stores, 'call', slow)
   with buckets.machine(tmp_path / 'b'):
     first = threading.Thread(target=remote.fetch, args=[remote.local(place)])
     first.start()
@@ -336,14 +337,14 @@ def test_a_command_sends_what_it_changed_and_deletes_nothing_where_it_fails(tmp_
 PROGRAM = """
 import pathlib, sys, time
 from absl import flags
-from data_prep.core import cli, remote, signals
+from data_prep.core import bucket, cli, signals
 signals.DEADLINE_SECONDS = 0.2
-call = remote._call
+call = bucket.call
 def slow(name, method, *arguments, **options):
   time.sleep(method == 'put_file')
   return call(name, method, *arguments, **options)
 def main():
-  remote._call = slow
+  bucket.call = slow
   (pathlib.Path(flags.FLAGS.out) / 'made').write_text('whole')
   print('begun', flush=True)
   time.sleep(60)
