@@ -15,13 +15,17 @@ CHECK = 'check the name, the credentials and the connection'
 _OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def listing(root: str) -> dict[str, tuple[str, int]]:
+def listing(root: str, advice: str) -> dict[str, tuple[str, int]]:
   """Address -> (version, bytes) of all files at or below an address; none where there is nothing.
+
+  Args:
+    root: the address.
+    advice: what an error says at its end.
 
   Raises:
     BucketError: there is no such bucket, or it cannot be read.
   """
-  with told(root, 'read', CHECK):
+  with told(root, 'read', advice):
     _store(root).invalidate_cache()
     found = call(root, 'find', detail=True)
     if not found:  # nothing there yet, or no such bucket?
@@ -93,4 +97,4 @@ def library(scheme: str) -> Any:
   importlib.import_module(LIBRARIES[scheme])
   import fsspec
 
-  return fsspec.filesystem(scheme, use_listings_cache=False)
+  return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)

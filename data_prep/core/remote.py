@@ -129,7 +129,8 @@ def _root(path):
 
 def _fetch(root):
   """Fetches once; returns whether anything was fetched."""
-  earlier, there, here, seen = transfers.seen(cache(), root), _there(root), _here(root), transfers.seen(cache(), root)
+  earlier, there = transfers.seen(cache(), root), _there(root, bucket.CHECK)
+  here, seen = _here(root), transfers.seen(cache(), root)
   halves = _halves(there)
   wanted = []
   for name, (version, size) in there.items():
@@ -195,7 +196,7 @@ _sent: dict[str, float] = {}  # address -> when
 
 
 def _send(root, delete):
-  there, here, seen = _there(root), _here(root), transfers.seen(cache(), root)
+  there, here, seen = _there(root, _kept(root)), _here(root), transfers.seen(cache(), root)
   halves = _halves(there)
   changed = [name for name in here if name not in seen or seen[name].stamp != here[name]]
   gone = (seen.keys() & there.keys()) - here.keys()
@@ -226,7 +227,7 @@ def _send(root, delete):
     """Sends a file, or has the bucket copy it where it only has another name now."""
     path, stamp = local(name), _stamp(local(name))
     twin = twins.get(stamp)
-    with bucket.told(name, 'written', f'nothing is lost: the local copy is {local(root)}; mend that and run again'):
+    with bucket.told(name, 'written', _kept(root)):
       if stamp is None:
         return  # it has gone meanwhile
       bytes_ = stamp.split()[0]
@@ -250,9 +251,13 @@ def _send(root, delete):
   _delete(root, deleted)
 
 
+def _kept(root):
+  return f'nothing is lost: the local copy is {local(root)}; mend that and run the same command again'
+
+
 def _delete(root, names):
   def remove(name):
-    with bucket.told(name, 'deleted', f'nothing is lost: the local copy is {local(root)}; mend that and run again'):
+    with bucket.told(name, 'deleted', _kept(root)):
       with contextlib.suppress(FileNotFoundError):
         bucket.call(name, 'rm_file')
     transfers.forget(cache(), [name])
@@ -291,9 +296,9 @@ def _is_same(name, size):
     return hashlib.sha256(bucket.call(name, 'cat_file')).digest() == hashlib.sha256(path.read_bytes()).digest()
 
 
-def _there(root):
+def _there(root, advice):
   """Address -> (version, bytes) of all files of the bucket at or below an address."""
-  files = bucket.listing(root)
+  files = bucket.listing(root, advice)
   for name in files:
     try:
       local(name)

@@ -250,6 +250,26 @@ def test_a_file_that_is_cut_off_or_vanishes_is_told_by_its_address(tmp_path, pla
   assert fetched(tmp_path / 'b', place) == {'whole': '1'}
 
 
+def test_a_bucket_that_is_lost_ends_a_command_with_the_place_of_the_local_copy(tmp_path, place, monkeypatch, capsys):
+  def lost(name, method, *arguments, **options):
+    raise ConnectionError('no route to host\nand more')
+
+  with buckets.machine(tmp_path / 'a'):
+    with pytest.raises(SystemExit, match='69'), cli.one_line(), cli._sent():
+      folder = cli.argument(place)
+      write(place, run='1')
+      monkeypatch.setattr(stores, 'call', lost)
+    assert capsys.readouterr().err == (
+      f'error: {place}: cannot be read (ConnectionError: no route to host); nothing is lost: the local copy is '
+      f'{folder}; mend that and run the same command again\n'
+    )
+    monkeypatch.undo()
+  with buckets.machine(tmp_path / 'a'):
+    with cli.one_line(), cli._sent():
+      cli.argument(place)  # the same command
+  assert fetched(tmp_path / 'b', place) == {'run': '1'}
+
+
 def test_no_such_bucket(tmp_path, bucket):
   absent = f'{bucket}-that-is-absent/run'
   with pytest.raises(BucketError, match=f'^{absent}: cannot be read .*check the name, the credentials'):
@@ -308,9 +328,9 @@ def test_what_another_process_sends_meanwhile_is_not_fetched_over_it(tmp_path, p
   sent(tmp_path / 'a', place, run__log='1', run__new='1')
   listed = remote._there
 
-  def late(root):
+  def late(root, advice):
     monkeypatch.setattr(remote, '_there', listed)
-    there = listed(root)
+    there = listed(root, advice)
     write(f'{place}/run', log='1 2')
     remote.send(remote.local(f'{place}/run'))
     return there
