@@ -385,7 +385,7 @@ def test_after_sigterm_a_command_sends_to_the_end(tmp_path, place):
   )
   assert child.stdout.readline() == 'begun\n'
   child.send_signal(signal.SIGTERM)
-  _, err = child.communicate(timeout=60)
+  _, err = child.communicate(timeout=300)
   assert child.returncode == 143, err
   assert '\nsending what was changed; Ctrl-C again stops at once' in err and '\nstopped by SIGTERM: ' in err
   assert fetched(tmp_path / 'c', place) == {'there': '1', 'made': 'whole'}
