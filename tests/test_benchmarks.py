@@ -171,7 +171,8 @@ def test_costs_of_a_corpus():
 
 def test_a_manifest_of_some_hours_is_measured():
   found = scaling.manifest_costs(0.5)  # six recordings of 300 records
-  assert 6 * 300 * len('   125000,\n') < found['bytes'] < 6 * 300 * 30 and found['seconds'] > 0
+  # A line a field of six shards, and the streams; nothing of the 1,800 records.
+  assert 6 * 200 < found['bytes'] < 6 * 600 and found['seconds'] > 0
 
 
 @pytest.mark.slow
