@@ -84,8 +84,9 @@ def main() -> None:
     raise UserError('--workdir is missing: the folder of the run to evaluate')
   if asked.mode == 'train':
     hold.check(workdir)  # the imports below take seconds, the corpus minutes
-  from e2e_affect.run import hosts
+  from e2e_affect.run import compiled, hosts
 
+  compiled.keep()
   if several:
     hosts.initialize(*by_hand)
   from e2e_affect.train import across, loop  # they import TensorFlow

@@ -26,7 +26,9 @@ def _network():
   if bool(flags.FLAGS.workdir) == bool(flags.FLAGS.checkpoint):
     raise UserError('name the network: either --workdir=RUN or --checkpoint=EXPORTED_FOLDER')
   from e2e_affect.clips import exported
+  from e2e_affect.run import compiled
 
+  compiled.keep()
   if flags.FLAGS.checkpoint:
     return exported.load(flags.FLAGS.checkpoint)
   from e2e_affect.clips import of_run  # imports Orbax: seconds that an exported network need not wait for
