@@ -92,8 +92,8 @@ def library(scheme: str) -> Any:
   Raises:
     ModuleNotFoundError: its library is not installed.
   """
-  for name in ('botocore', 'aiobotocore', 'google', 'gcsfs', 's3fs'):
-    logging.getLogger(name).setLevel(logging.WARNING)
+  for name in ('botocore', 'aiobotocore', 'google', 'gcsfs', 's3fs'):  # what they raise becomes one line: see `told`
+    logging.getLogger(name).setLevel(logging.CRITICAL)
   importlib.import_module(LIBRARIES[scheme])
   import fsspec
 

@@ -14,7 +14,7 @@ import textwrap
 from absl import app, flags
 
 from data_prep.core import remote, signals
-from data_prep.core.errors import BucketError, of_import, of_path, UserError, write_error
+from data_prep.core.errors import BucketError, DiskFullError, of_import, of_path, UserError, write_error
 
 flags.disclaim_key_flags()  # a flag that is defined here is that of the caller, in whose --help it stands
 
@@ -258,8 +258,8 @@ def one_line() -> Iterator[None]:
     except ModuleNotFoundError as e:
       raise of_import(e) from None
   except UserError as e:
-    # That of a bucket says where its copy is on this machine.
-    complain(f'error: {e if isinstance(e, BucketError) else remote.in_words(str(e))}')
+    # That of a bucket says where its copy is on this machine, and a full disk is one of this machine.
+    complain(f'error: {e if isinstance(e, (BucketError, DiskFullError)) else remote.in_words(str(e))}')
     sys.exit(e.exit_code)
 
 

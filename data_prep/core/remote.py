@@ -141,8 +141,8 @@ def _fetch(root):
     changed_here = name in here and here[name] not in (before.stamp, before.pending)
     if changed_there and changed_here and not name.endswith(_MADE_ANEW) and not _is_same(name, size):
       raise BucketError(
-        f'{name}: was changed there and here since the last transfer; remove {local(name)}, or all of {local(root)}, '
-        'to go on with what the bucket has'
+        f'{name}: was changed there and here since the last transfer, as by two programs at one address; remove '
+        f'{local(root)} to go on with what the bucket has'
       )
     if changed_there or name not in here:
       wanted.append(name)
@@ -243,7 +243,7 @@ def _send(root, delete):
           return
       version, size = bucket.version(bucket.call(name, 'info'))
       if str(size) != bytes_ and stamp == _stamp(path):
-        raise OSError(f'{size} bytes arrived, {bytes_} expected')
+        raise OSError(f'{size} bytes arrived, {bytes_} expected; perhaps another program writes there')
     transfers.remember(cache(), {name: Seen(version, stamp)})
 
   for rank in range(3):
