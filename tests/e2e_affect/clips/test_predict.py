@@ -473,7 +473,7 @@ def exported_folder(tmp_path_factory):
   return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_minutes_in_constant_memory(exported_folder, tmp_path):
   """30 000 steps take no more memory than 1 500, but for their own rows."""
   peaks = {}
