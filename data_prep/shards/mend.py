@@ -72,10 +72,10 @@ def _records(folder, manifest, shard, out, blank):
       faults[index], _ = verify.verify_record(serialized, manifest, shard, index)
     alone.unlink(missing_ok=True)
   faults = {index: faults.get(index, 'damaged') for index in range(shard.records)}
-  where = f'{folder / shard.file}: record %d of {shard.recording}: %s'
+  where = f'{folder / shard.file}: record'
   return (
     [blank if fault else kept[index] for index, fault in faults.items()],
-    [where % (index, fault) for index, fault in faults.items() if fault],
+    [f'{where} {index} of {shard.recording}: {fault}' for index, fault in faults.items() if fault],
   )
 
 

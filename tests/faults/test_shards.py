@@ -52,6 +52,8 @@ def test_row_10_a_flipped_byte_is_named_with_shard_and_record(copy, small_config
 
 @pytest.mark.parametrize('where', ['length', 'content'])
 def test_row_10_of_bad_records_as_many_are_left_out_as_may_be(small_config, copy, tmp_path, caplog, where):
+  copy = copy.rename(copy.with_name('50 %d'))
+  small_config.data.dir = str(copy)
   manifest = recordings.read_manifest(str(copy))
   before = {shard.file: (copy / shard.file).read_bytes() for shard in manifest.shards}
   whole = list(pipeline.read_records(small_config, manifest, recordings.recordings(manifest, copy, 'train'), None, 1))
