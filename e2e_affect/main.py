@@ -8,6 +8,7 @@ The same command goes on with a run that stopped. Results, figures and a page li
 
 import contextlib
 import os
+import re
 import sys
 
 from absl import flags, logging
@@ -114,7 +115,7 @@ def _parse(argv):
 
 
 if __name__ == '__main__':
-  of_evaluation = '--mode=evaluate' in sys.argv
+  of_evaluation = bool(re.search('(^| )--?mode[= ]evaluate( |$)', ' '.join(sys.argv[1:])))
   cli.run(
     main,
     lambda: _define_flags(of_evaluation),

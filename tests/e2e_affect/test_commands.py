@@ -77,6 +77,13 @@ def test_evaluate_says_what_it_does():
   listed = lambda text: re.findall(r'^  --([a-z_]+)', text, re.MULTILINE)
   assert listed(said) == [name for name in listed(of_training) if name not in ('config', 'mode')]
   assert 'e2e-affect evaluate --workdir=runs/fused\n' in of_training
+  by_two_words = subprocess.run(
+    [sys.executable, '-m', 'e2e_affect.main', '--mode', 'evaluate', '--help'],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert by_two_words.stdout.startswith('Evaluates the best checkpoint')
 
 
 def test_a_command_without_flags_has_help_too():
