@@ -2,7 +2,8 @@
 
 The program renames, locks and maps files, which no bucket can. So it works on folders: `local` gives that of an
 address, `fetch` brings it up to date before it is used, and `send` takes to the bucket what the program changed, where
-it says that something is whole. All below the cache is mirrored: a path tells by itself whether it has an address.
+it says that something is whole. All below gs and s3 of the cache is mirrored: a path tells by itself whether it has
+an address.
 
 `transfers` knows of every file what it was at the last transfer: the version that the bucket gave it, and its stamp
 here. So each side's changes are known, and a file that both changed is refused.
@@ -22,7 +23,8 @@ from data_prep.core import atomic, bucket, lock, progress, transfers
 from data_prep.core.errors import BucketError, UserError
 from data_prep.core.transfers import Seen
 
-CACHE = 'E2E_AFFECT_CACHE'  # the environment variable that names the folder of all mirrors
+CACHE = 'E2E_AFFECT_CACHE'  # the environment variable that names the folder of caches
+EVERY_SECONDS = 60.0  # at least, between two sendings while a long command works
 _ADDRESS = re.compile('([a-zA-Z][a-zA-Z0-9+.-]+):/')
 _THREADS = 8
 # Locks and what is still being written; neither has a meaning elsewhere.
@@ -38,7 +40,7 @@ _fetched: set[str] = set()
 
 
 def cache() -> str:
-  """The folder of all mirrors: $E2E_AFFECT_CACHE, or e2e_affect in the user's folder of caches."""
+  """The folder of mirrors and compiled code: $E2E_AFFECT_CACHE, or e2e_affect in the user's folder of caches."""
   home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   return os.path.realpath(os.environ.get(CACHE) or os.path.join(home, 'e2e_affect'))
 

@@ -27,7 +27,6 @@ from data_prep.schema.manifest import inside, Manifest, Shard
 from data_prep.shards import own_labels, runners, sidecars, summary_table, workers, write
 
 REJECTS = 'rejects.jsonl'
-_SEND_SECONDS = 60.0  # at least, between two sendings to a bucket
 SIMULATED = 'simulation.json'  # left by `data_prep.simulate`: what is learnt from it says nothing of people
 
 
@@ -144,7 +143,7 @@ def prepare(
         else:
           done[recording.recording] = result
           fresh.add(recording.recording)
-          remote.send(out, every=_SEND_SECONDS)
+          remote.send(out, every=remote.EVERY_SECONDS)
     rejects.sort(key=lambda row: row['recording'])
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rejects]
     with atomic.writing(out):

@@ -48,7 +48,7 @@ def places(data: bytes) -> Iterator[tuple[int, int]]:
   """
   begin = 0
   while begin < len(data):
-    # [12] bytes, if all is well; more of them are looked at only where it is not.
+    # Only where no header is, more bytes than those of one are looked at.
     here = _headers(data[begin : begin + write.HEADER_BYTES])
     if not len(here):
       here = _headers(data[begin : begin + _SCANNED])

@@ -15,8 +15,6 @@ from e2e_affect.clips.baseline import Baseline
 from e2e_affect.clips.network import Network
 from e2e_affect.run.origin import SIMULATED
 
-_SEND_SECONDS = 60.0  # at least, between two sendings to a bucket
-
 
 def analyse(
   network: Network,
@@ -97,7 +95,7 @@ def _analyse(network, places, out, embed, channel, further, wanted, baseline, re
         rejects.write(out, refused)
       line = _line(out, content, recording)
       cli.say(cli.red(line, sys.stdout) if network.simulated else line)
-      remote.send(out, every=_SEND_SECONDS)
+      remote.send(out, every=remote.EVERY_SECONDS)
   several = own_index and _write_index(out, sparklines, refused, len(places) > 1)
   if summaries:
     work = sum(sum(content['cost']['seconds'].values()) for content in summaries)

@@ -49,15 +49,13 @@ class MaskedBatchNorm(nn.Module):
     bias = self.param('bias', nn.initializers.zeros_init(), (channels,), jnp.float32)
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32)
     running_var = self.variable('batch_stats', 'var', jnp.full, (channels,), self.initial_variance, jnp.float32)
-    running = not train or self.frozen
-    if running and conv is not None:
+    if not train or self.frozen:
       gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+      if conv is None:
+        return ((x.astype(jnp.float32) - running_mean.value) * gain + bias).astype(self.dtype)
       # A large mean cancels here: no more is lost than the convolution's own rounding took.
       return (conv(x, gain) + (bias - running_mean.value * gain)).astype(self.dtype)
     x = x if conv is None else conv(x)
-    if running:
-      gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-      return ((x.astype(jnp.float32) - running_mean.value) * gain + bias).astype(self.dtype)
     y, mean, var, seen = _normalise(x, mask.astype(jnp.float32), scale, bias, self.axis_name, self.epsilon)
     if not self.is_initializing():
       for running_value, of_batch in ((running_mean, mean), (running_var, var)):
