@@ -207,19 +207,20 @@ def _end(processes):
 def _serve(connection, work, parent):
   """What a process does."""
   try:
-    signals.in_worker()
-    # However the parent ends, and also where a decoder holds this process so fast that no handler of a signal runs.
-    children.follow(parent, signal.SIGKILL)
-    while True:
-      item = connection.recv()
-      try:
-        answer = work(item), None
-      except UserError as e:
-        answer = None, e
-      except Exception as e:
-        answer = None, RuntimeError(f'{item}: {e!r}\n{traceback.format_exc()}')
-      connection.send(answer)
-  except (signals.Stopped, EOFError, OSError):
+    with contextlib.suppress(signals.Stopped, EOFError, OSError):
+      signals.in_worker()
+      # However the parent ends, and also where a decoder holds this process so fast that no handler of a signal runs.
+      children.follow(parent, signal.SIGKILL)
+      while True:
+        item = connection.recv()
+        try:
+          answer = work(item), None
+        except UserError as e:
+          answer = None, e
+        except Exception as e:
+          answer = None, RuntimeError(f'{item}: {e!r}\n{traceback.format_exc()}')
+        connection.send(answer)
+    sys.stdout.flush()
+  except signals.Stopped:  # SIGTERM on the heels of the pipe's end
     pass
-  sys.stdout.flush()
   os._exit(0)  # nothing is left to do, and threads of libraries need not be waited for

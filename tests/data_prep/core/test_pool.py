@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -48,3 +50,32 @@ def test_what_is_beyond_its_limits_is_named_and_the_rest_is_done():
 
 def test_the_memory_of_the_machine_is_that_of_the_container_where_that_is_less():
   assert 1e8 < pool.memory() <= os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+
+
+def test_a_process_that_is_told_to_end_twice_ends_without_a_word(tmp_path):
+  """By the end of its pipe, and by SIGTERM while it unwinds from that."""
+  (tmp_path / 'twice.py').write_text("""
+import multiprocessing, os, signal, sys, time
+from data_prep.core import pool
+
+class Out:
+  def flush(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+def child(connection, parent):
+  sys.stdout = Out()
+  pool._serve(connection, print, parent)
+
+if __name__ == '__main__':
+  context = multiprocessing.get_context('spawn')
+  ours, theirs = context.Pipe()
+  process = context.Process(target=child, args=(theirs, os.getpid()))
+  process.start()
+  ours.close()
+  theirs.close()
+  process.join()
+  sys.exit(process.exitcode)
+""")
+  done = subprocess.run([sys.executable, tmp_path / 'twice.py'], capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (0, '')
