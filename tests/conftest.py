@@ -172,7 +172,7 @@ def fixed_detector(monkeypatch):
   """The name of a detector that finds the same box everywhere: centre (70, 60), side 80, in the grey picture."""
 
   class Fixed:
-    def find(self, frame, grey):
+    def find(self, frame, grey, near=None):
       return [np.array([70.0, 60.0, 80.0])], [True]
 
   monkeypatch.setattr(detectors, 'DETECTORS', dict(detectors.DETECTORS))

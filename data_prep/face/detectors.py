@@ -16,23 +16,35 @@ from data_prep.core.registry import add
 SCALE_FACTOR = 1.15  # of the cascade's pyramid
 MIN_NEIGHBOURS = 3  # windows of the cascade that must agree before it is a candidate
 SURE_NEIGHBOURS = 8  # from here on one detection is enough; fewer wait for a second detection at the same place
+NEAR = 1.0  # sides of a face from its centre, within which the cascade looks for it anew
+NEAR_SIZE = 1.8  # times as large, or a part of it as small, as it may be there
 DIM = 128  # level of the brightest hundredth of a picture, below which `lit` brightens it
 MTCNN_WIDTH, MTCNN_HEIGHT = 0.78, 1.11  # of MTCNN's boxes over the side of the cascade's; docs/ready.md tells of them
 _MTCNN_SURE = 0.95  # probability from which on one detection is enough
 
 # Of the cascade, as manifests have them.
-PARAMETERS = {'scale_factor': SCALE_FACTOR, 'min_neighbours': MIN_NEIGHBOURS, 'sure_neighbours': SURE_NEIGHBOURS}
+PARAMETERS = {
+  'scale_factor': SCALE_FACTOR,
+  'min_neighbours': MIN_NEIGHBOURS,
+  'sure_neighbours': SURE_NEIGHBOURS,
+  'near': NEAR,
+  'near_size': NEAR_SIZE,
+}
 
 
 class Detector(Protocol):
   """Finds faces."""
 
-  def find(self, frame: np.ndarray, grey: np.ndarray) -> tuple[list[np.ndarray], list[bool]]:
+  def find(
+    self, frame: np.ndarray, grey: np.ndarray, near: np.ndarray | None = None
+  ) -> tuple[list[np.ndarray], list[bool]]:
     """Looks for faces.
 
     Args:
       frame: uint8 [H, W, 3] RGB.
       grey: uint8 [h, w], the same in grey and smaller.
+      near: [centre x, centre y, side] in pixels of `grey`: others than the face that is there may be left out. None:
+        all are wanted.
 
     Returns:
       boxes: [centre x, centre y, side] of each face in pixels of `grey`, the square that the cascade would find.
@@ -53,14 +65,25 @@ class Cascade:
     self._cascade = cv2.CascadeClassifier(f'{cv2.data.haarcascades}haarcascade_{cascade}.xml')  # type: ignore[attr-defined]
     self._min_face = min_face
 
-  def find(self, frame, grey):
+  def find(self, frame, grey, near=None):
     """See `Detector`; a face of which many windows of the cascade agree is sure."""
     del frame
-    smallest = max(20, round(self._min_face * min(grey.shape)))
+    smallest, largest, left, top = max(20, round(self._min_face * min(grey.shape))), 0, 0, 0
+    if near is not None:  # a third of the work
+      x, y, side = near
+      left, top = (max(0, round(centre - NEAR * side)) for centre in (x, y))
+      grey = grey[top : max(0, round(y + NEAR * side)), left : max(0, round(x + NEAR * side))]
+      smallest, largest = max(smallest, round(side / NEAR_SIZE)), round(side * NEAR_SIZE)
+      if min(grey.shape) < smallest:
+        return [], []
     found, neighbours = self._cascade.detectMultiScale2(
-      grey, scaleFactor=SCALE_FACTOR, minNeighbors=MIN_NEIGHBOURS, minSize=(smallest, smallest)
+      grey,
+      scaleFactor=SCALE_FACTOR,
+      minNeighbors=MIN_NEIGHBOURS,
+      minSize=(smallest, smallest),
+      maxSize=(largest, largest),  # (0, 0): any
     )
-    boxes = [np.array([x + side / 2, y + side / 2, side]) for x, y, side, _ in found]
+    boxes = [np.array([left + x + side / 2, top + y + side / 2, side]) for x, y, side, _ in found]
     return boxes, [count >= SURE_NEIGHBOURS for count in neighbours]
 
 
@@ -80,8 +103,9 @@ class Mtcnn:
     """
     self._network, self._min_face = mtcnn(), min_face
 
-  def find(self, frame, grey):
+  def find(self, frame, grey, near=None):
     """See `Detector`."""
+    del near
     picture = cv2.resize(frame, grey.shape[::-1], interpolation=cv2.INTER_AREA)
     # Of `min_face_size` mtcnn 1.0 takes its default alone, 20 pixels: with 28 it found none of three large faces.
     rows = np.asarray(self._network.detect_faces(lit(picture), output_type='numpy')).reshape(-1, 16)

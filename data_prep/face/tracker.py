@@ -226,7 +226,7 @@ class FaceTracker:
 
   def _detect(self, frame, grey) -> None:
     """Looks for faces; confirms, corrects, or begins to doubt the box."""
-    boxes, sure = self._detector.find(frame, grey)
+    boxes, sure = self._detector.find(frame, grey, None if self._face is None else self._face.box)
     self._wait = RETRY_EVERY
     if self._face is None:
       if not boxes:

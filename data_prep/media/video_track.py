@@ -14,6 +14,7 @@ import math
 
 import av
 from av.sidedata import sidedata
+from av.video.reformatter import VideoReformatter
 import cv2
 import numpy as np
 
@@ -99,6 +100,7 @@ class Video:
       stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
       duration, changed = float(1 / stream.average_rate) if stream.average_rate else picture_seconds, None
       track = tracks.Track(self.path, container, stream, max_lost=self._max_lost)
+      to_rgb = VideoReformatter()
       for frame, time in track:
         # Where few pictures have a time, it may be that of decoding, which is before that of showing. A little less
         # than the count is its rounding, and sets it right.
@@ -116,7 +118,7 @@ class Video:
         while (picture + 0.5) * picture_seconds < time - late:
           yield shown
           picture += 1
-        shown = upright(self.path, frame, pixel_aspect(stream))
+        shown = upright(self.path, frame, pixel_aspect(stream), to_rgb)
         if count and shown.shape[:2] != self.size[::-1]:
           changed = changed or f'the size of the picture changes at {time:.2f} s'
           shown = into(shown, self.size)
@@ -151,8 +153,15 @@ def pixel_aspect(stream) -> float:
   return 1.0
 
 
-def upright(path, frame, pixel_aspect) -> np.ndarray:
-  """A frame as uint8 [H, W, 3] RGB with square pixels, turned and mirrored as its display matrix says."""
+def upright(path, frame, pixel_aspect, to_rgb: VideoReformatter) -> np.ndarray:
+  """A frame as uint8 [H, W, 3] RGB with square pixels, turned and mirrored as its display matrix says.
+
+  Args:
+    path: of its file, for errors.
+    frame: of PyAV.
+    pixel_aspect: see `pixel_aspect`.
+    to_rgb: for all frames of a track. A frame's own makes its tables anew, which takes longer than to use them.
+  """
   width, height = frame.width, frame.height
   if pixel_aspect > 1:  # the longer side of the pixel decides, so that no line is lost
     width = round(width * pixel_aspect)
@@ -162,7 +171,7 @@ def upright(path, frame, pixel_aspect) -> np.ndarray:
   try:
     if width * height > MAX_PIXELS:
       raise ValueError(f'{width}×{height} with square pixels, above 4096²')
-    image = frame.to_ndarray(format='rgb24', **size)
+    image = to_rgb.reformat(frame, format='rgb24', threads=1, **size).to_ndarray()
   except (av.error.FFmpegError, ValueError) as e:
     raise DataError(f'{path}: a frame of format {frame.format.name} cannot be shown ({containers.reason(e)})') from None
   a, b, c, d = display_matrix(frame)

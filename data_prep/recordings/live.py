@@ -15,6 +15,7 @@ import time
 from typing import Any, BinaryIO
 
 import av
+from av.video.reformatter import VideoReformatter
 import numpy as np
 import soxr
 
@@ -279,6 +280,7 @@ class _Eye:
     stream.codec_context.options = {'max_pixels': str(containers.MAX_PIXELS)}
     self._grid, self._crop, self._stream = grid, crop, stream
     self._tracker = self._tracker_of(crop, detector)
+    self._to_rgb = VideoReformatter()
     self._frame = None
     self._size = (0, 0)
     self._pictures = 0  # that the tracker took
@@ -291,7 +293,7 @@ class _Eye:
     duration = float(frame.duration * frame.time_base) if frame.duration else self._grid.picture_seconds
     at = self.seconds + duration if at is None else at
     self._show_until(at)
-    picture = video_track.upright(NAME, frame, video_track.pixel_aspect(self._stream))
+    picture = video_track.upright(NAME, frame, video_track.pixel_aspect(self._stream), self._to_rgb)
     if self._frame is not None and picture.shape[:2] != self._size[::-1]:
       picture = video_track.into(picture, self._size)
     self._frame, self._size, self._duration = picture, (picture.shape[1], picture.shape[0]), duration

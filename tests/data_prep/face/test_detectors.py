@@ -44,6 +44,22 @@ def test_both_give_the_same_box_of_an_upright_face(photograph, mtcnn):
   assert tracker.overlap(ours, FACE) > 0.7 and tracker.overlap(theirs, ours) > 0.7
 
 
+def test_the_cascade_looks_for_a_face_where_it_was(photograph):
+  """The same face, and none elsewhere; at the edge of the picture, too, and where nothing of it is left."""
+  cascade = detectors.make(detectors.CASCADE, tracker.MIN_FACE)
+  grey, _ = tracker.grey_image(photograph)
+  (whole,), _ = cascade.find(photograph, grey)
+  for near in (whole, whole * (1, 1, 1.3), whole + (15, -10, 0)):
+    (box,), (sure,) = cascade.find(photograph, grey, near)
+    assert sure and tracker.overlap(box, whole) > 0.7
+  left, top = (round(centre - 0.55 * whole[2]) for centre in whole[:2])
+  (box,), _ = cascade.find(photograph, np.ascontiguousarray(grey[top:, left:]), whole - (left, top, 0))
+  assert tracker.overlap(box, whole - (left, top, 0)) > 0.7
+  side = whole[2]
+  for elsewhere in ([280, 280, side], [-2 * side, 100, side], [100, 400, side], [whole[0], whole[1], 4 * side]):
+    assert cascade.find(photograph, grey, np.array(elsewhere))[0] == []
+
+
 @pytest.mark.parametrize('degrees', [-40, 30, 40])
 def test_a_turned_head_is_found_by_mtcnn_alone(photograph, mtcnn, degrees):
   frame = turned(photograph, degrees)
