@@ -79,8 +79,10 @@ wheel: install
 	rm -rf build/lib
 	$(PY) -m pip wheel --quiet --no-deps --wheel-dir=dist .
 
-benchmarks: install
+# Every speed, and the table of docs/speed.md from it: on an idle machine, an hour and a half.
+benchmarks: .venv/installed.test,dev
 	$(PY) -m benchmarks.all --out=benchmarks/results
+	$(PY) -m benchmarks.report --out=benchmarks/results --page=docs/speed.md
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -2,8 +2,8 @@
 
     python -m benchmarks.all --out=benchmarks/results
 
-Needs the trainer and PyTorch; `input`, `prepare`, `faces`, `predict` and `export` need more: on a bare GPU box the
-others run. `benchmarks.gpu` is a call of its own.
+Needs the trainer and PyTorch; `input`, `prepare`, `faces`, `predict`, `export` and `demo` need more: on a bare GPU box
+the others run. `benchmarks.report` makes tables of what they find. `benchmarks.gpu` is a call of its own.
 """
 
 import importlib.util
@@ -23,11 +23,12 @@ _NEEDS = {
   'faces': ('cv2', 'av'),
   'predict': ('cv2', 'av'),
   'export': ('cv2', 'av', 'onnx', 'onnxruntime'),
+  'demo': ('tensorflow', 'cv2', 'av'),
 }
 
 
 def main(out: str, repeats: int, quick: bool) -> None:
-  """Runs them all and prints their tables; the arguments are handed on."""
+  """Runs them all; the arguments are handed on."""
   failed = []
   for name, libraries in _NEEDS.items():
     missing = [library for library in libraries if importlib.util.find_spec(library) is None]
@@ -40,8 +41,6 @@ def main(out: str, repeats: int, quick: bool) -> None:
       failed.append(name)
   if failed:
     sys.exit(f'error: {", ".join(failed)} failed, see above')
-  if children.run([sys.executable, '-m', 'benchmarks.report', f'--out={out}']).returncode:
-    sys.exit('error: the report failed, see above')
 
 
 if __name__ == '__main__':

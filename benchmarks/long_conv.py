@@ -58,16 +58,19 @@ def data(batch, length, taps, channels):
 
 
 def main(out, repeats, quick):
-  """Writes `out/long_conv.json` of so many repeats; `quick` takes tiny sizes, to see that it runs."""
+  """Writes `out/long_conv.json` of so many repeats, and `long_conv_blocks.json` of the choices of blocks.
+
+  `quick` takes tiny sizes, to see that it runs.
+  """
   length, taps, channels = (600, 40, 6) if quick else (48000, 4000, 40)
-  rows = []
+  rows, peaks = [], measure.peak(quick)
   for batch in (1,) if quick else (1, 4):
     arguments = data(batch, length, taps, channels)
     for name, part in (('forward', forward), ('forward + backward', both)):
       run = lambda conv: functools.partial(_wait, jax.jit(functools.partial(part, conv)), arguments)
       sides = [
         measure.Side('blocks of transforms', run(long_conv.long_conv)),
-        measure.Side('lax.conv_general_dilated', run(direct), 2),
+        measure.Side('lax.conv_general_dilated', run(direct), 1),
       ]
       gflop = work.long_conv(batch, length, taps, channels, channels, name != 'forward') * 1e-9
       more = errors(*arguments, jax.jit(functools.partial(both, long_conv.long_conv))(*arguments)) if batch == 1 else {}
@@ -79,9 +82,10 @@ def main(out, repeats, quick):
           **({'error': more} if more else {}),
         )
       )
-  for batch in (1,) if quick else (1, 2, 4, 8, 25):
-    rows.append(_tables(batch, length, taps, channels, min(repeats, 3)))
-  measure.write(out, 'long_conv', rows, measure.peak(quick))
+  measure.write(out, 'long_conv', rows, peaks)
+  batches = (1,) if quick else (1, 2, 4, 8, 25)
+  others = [_tables(batch, length, taps, channels, min(repeats, 3)) for batch in batches]
+  measure.write(out, 'long_conv_blocks', others, peaks)
 
 
 def _tables(batch, length, taps, channels, repeats):

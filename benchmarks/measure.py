@@ -31,8 +31,7 @@ class Side:
   Attributes:
     name: for the table.
     run: does the work once and returns when it is done.
-    repeats: number of timings, for a side so slow that a cold start does not matter; None: as many as the others have,
-      each after a run that is not timed.
+    repeats: number of timings, of a side that takes long; None: as many as the others have.
     before: called right before each timing, and not timed.
   """
 
@@ -45,8 +44,9 @@ class Side:
 def alternate(sides: list[Side], repeats: int) -> list[dict]:
   """Runs every side once to compile and warm up, then all in turn; seconds of each: median, min, max.
 
-  In its turn a short side runs twice, the second time timed: after another side's run its threads sleep, and those of
-  PyTorch's OpenMP spin on for a while on the cores that it needs.
+  In its turn a side runs twice, the second time timed, unless it is timed only once: after another side's run its
+  threads sleep, its memory is out of the caches, and the threads of PyTorch's OpenMP spin on for a while on the cores
+  that it needs. An update of four seconds takes 3 to 8 % longer then.
   """
   for side in sides:
     side.run()
@@ -54,7 +54,7 @@ def alternate(sides: list[Side], repeats: int) -> list[dict]:
   for turn in range(repeats):
     for side in sides:
       if turn < (side.repeats or repeats):
-        if not side.repeats:
+        if side.repeats != 1:
           side.run()
         if side.before:
           side.before()
@@ -68,7 +68,13 @@ def alternate(sides: list[Side], repeats: int) -> list[dict]:
 
 
 def row(
-  what: str, sides: list[dict], *, gflop: float | None = None, items: tuple[float, str] | None = None, **more
+  what: str,
+  sides: list[dict],
+  *,
+  gflop: float | None = None,
+  items: tuple[float, str] | None = None,
+  goal: tuple[str, float] | None = None,
+  **more,
 ) -> dict:
   """One line of a benchmark; prints it.
 
@@ -77,6 +83,8 @@ def row(
     sides: of `alternate`, ours first.
     gflop: work of our side, to state its rate.
     items: how many of what our side got done, e.g. (150, 'frames').
+    goal: a side and how many times as long as ours it shall take at least; 'rate' and the least rate of `items`; or
+      'seconds' and how many ours shall take at most.
     **more: further values for the JSON.
   """
   ours = sides[0]['median']
@@ -85,6 +93,8 @@ def row(
     values['gflop_per_second'] = gflop / ours
   if items:
     values['rate'] = [items[0] / ours, f'{items[1]}/s']
+  if goal:
+    values['goal'] = list(goal)
   print(what)
   for side in sides:
     ratio = f'{side["median"] / ours:8.2f} × ours' if side is not sides[0] else ''

@@ -1,6 +1,6 @@
 """The JSON files of a folder as tables in Markdown.
 
-python -m benchmarks.report --out=benchmarks/results
+python -m benchmarks.report --out=benchmarks/results --page=docs/speed.md
 """
 
 import json
@@ -9,22 +9,44 @@ import sys
 
 from absl import flags
 
-from data_prep.core import cli
+from data_prep.core import atomic, cli
+
+_UNITS = ((1 / 60, 'min', 100), (1, 's', 1), (1e3, 'ms', 0))
+# What `--page` shows, in this order; the others have pages or tables of their own.
+_ON_PAGE = ('step', 'recurrent', 'long_conv', 'input', 'prepare', 'predict', 'demo')
+_BEGIN, _END = '<!-- made by benchmarks.report -->\n', '<!-- until here -->\n'
 
 
 def table(results: list[dict]) -> str:
-  """Of every row: ours in ms, how many times as long each peer takes, the rate, the share of the peak."""
-  lines = ['| what | ours, ms | the others take | rate | of the measured peak |', '|---|---|---|---|---|']
+  """Of every row: our time, how many times as long each peer takes, the rate, and the goal, if there is one."""
+  lines = ['| what | ours | the others take | rate | goal |', '|---|---|---|---|---|']
   for result in results:
     for row in result['rows']:
       ours = row['sides'][0]
-      others = '; '.join(f'{name}: {ratio:.3g} ×' for name, ratio in row['ratios'].items())
+      others = '; '.join(f'{name}: {_ratio(ratio)} ×' for name, ratio in row['ratios'].items())
       rate = [f'{row["rate"][0]:.3g} {row["rate"][1]}'] if 'rate' in row else []
       rate += [f'{row["gflop_per_second"]:.3g} GFLOP/s'] if 'gflop_per_second' in row else []
+      rate += [f'{100 * row["share_of_peak"]:.0f} % of the peak'] if 'share_of_peak' in row else []
       rate += [f'{row["peak_gib"]} GiB'] if 'peak_gib' in row else []
-      share = f'{100 * row["share_of_peak"]:.0f} %' if 'share_of_peak' in row else ''
-      lines.append(f'| {row["what"]} | {_ms(ours)} | {others} | {"; ".join(rate)} | {share} |')
+      rate += [f'{100 * share:.0f} % {name}' for name, share in row.get('shares', {}).items()]
+      lines.append(f'| {row["what"]} | {_times(ours)} | {others} | {"; ".join(rate)} | {_goal(row)} |')
   return '\n'.join(lines)
+
+
+def _goal(row):
+  """What was aimed at, and whether it was missed."""
+  if 'goal' not in row:
+    return ''
+  name, bound = row['goal']
+  if name == 'seconds':
+    met, text = row['sides'][0]['median'] <= bound, f'at most {_time(bound)}'
+  elif name == 'rate':
+    met, text = row['rate'][0] >= bound, f'{bound:.3g} {row["rate"][1]}'
+  elif name in row['ratios']:
+    met, text = row['ratios'][name] >= bound, f'{name}: {bound} ×'
+  else:
+    return f'{name}: {bound} ×, not measured'
+  return text if met else f'{text}, **missed**'
 
 
 def provenance(result: dict) -> str:
@@ -42,8 +64,17 @@ def read(folder: str) -> list[dict]:
   return [json.loads(path.read_text()) for path in sorted(pathlib.Path(folder).glob('*.json'))]
 
 
-def _ms(side):
-  return f'{1e3 * side["median"]:.4g} ({1e3 * side["min"]:.4g}–{1e3 * side["max"]:.4g})'
+def _ratio(ratio):
+  return f'{ratio:.2f}' if ratio < 10 else f'{ratio:.0f}'
+
+
+def _times(side):
+  median, *ends = (_time(side[name]) for name in ('median', 'min', 'max'))
+  return f'{median} ({"–".join(ends)})' if side['repeats'] > 1 else median
+
+
+def _time(seconds):
+  return next(f'{unit * seconds:.3g} {name}' for unit, name, least in _UNITS if seconds >= least)
 
 
 def main():
@@ -53,11 +84,35 @@ def main():
     sys.exit(
       f'error: {flags.FLAGS.out}: no results found; run `python -m benchmarks.all --out={flags.FLAGS.out}` first'
     )
-  print(table(results))
-  print()
-  for result in results:
-    print(f'* {provenance(result)}')
+  print(in_words(results))
+  if flags.FLAGS.page:
+    write_page(flags.FLAGS.page, results)
+
+
+def in_words(results: list[dict]) -> str:
+  """The table, and below it where and when each result was measured."""
+  return '\n'.join([table(results), '', *(f'* {provenance(result)}' for result in results)])
+
+
+def write_page(path, results: list[dict]) -> None:
+  """Puts the results that belong there into a page, in place of those that it has, between two comments."""
+  path = pathlib.Path(path)
+  before, _, rest = path.read_text(encoding='utf-8').partition(_BEGIN)
+  _, end, after = rest.partition(_END)
+  if not end:
+    sys.exit(f'error: {path}: expected the lines `{_BEGIN.strip()}` and `{_END.strip()}`, between which results belong')
+  by_name = {result['benchmark']: result for result in results}
+  absent = [name for name in _ON_PAGE if name not in by_name]
+  if absent:
+    sys.exit(f'error: {path}: left as it is, results of {", ".join(absent)} are missing in {flags.FLAGS.out}')
+  made = in_words([by_name[name] for name in _ON_PAGE])
+  atomic.write(path, f'{before}{_BEGIN}{made}\n{_END}{after}')
+
+
+def _define_flags():
+  cli.define_path('out', None, 'Folder that the benchmarks wrote to.', required=True)
+  cli.define_path('page', None, 'Page to write the table to, as docs/speed.md.')
 
 
 if __name__ == '__main__':
-  cli.run(main, lambda: cli.define_path('out', None, 'Folder that the benchmarks wrote to.', required=True))
+  cli.run(main, _define_flags)

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -94,7 +95,7 @@ def test_a_benchmark_leaves_a_table(tmp_path, capsys):
   long_conv.main(tmp_path, 1, quick=True)
   recurrent.main(tmp_path, 1, quick=True)
   results = report.read(tmp_path)
-  assert [result['benchmark'] for result in results] == ['long_conv', 'recurrent']
+  assert [result['benchmark'] for result in results] == ['long_conv', 'long_conv_blocks', 'recurrent']
   table = report.table(results).splitlines()
   assert len(table) == 2 + 3 + 1 and all(line.count('|') == 6 for line in table)
   assert 'lax.conv_general_dilated: ' in table[2] and 'GFLOP/s' in table[2]
@@ -111,6 +112,71 @@ def test_report_of_an_empty_folder(tmp_path):
   assert done.returncode and done.stderr == (
     f'error: {tmp_path}: no results found; run `python -m benchmarks.all --out={tmp_path}` first\n'
   )
+
+
+def _result(name, *rows):
+  """What a benchmark leaves; a row is its seconds, and what else it holds."""
+  rows = [
+    {'what': f'{name} {i}', 'sides': [{'median': s, 'min': s, 'max': 2 * s, 'repeats': 3}], 'ratios': {}} | more
+    for i, (s, more) in enumerate(rows)
+  ]
+  about = {'date': '2020-02-02', 'cpu': 'CPU', 'cores': 2, 'device': 'cpu', 'peak': {'gb_per_second': 9.0}}
+  return {'benchmark': name, 'rows': rows, 'versions': {'jax': '1.2'}, **about}
+
+
+def test_the_table_says_which_goals_are_missed():
+  rows = [
+    (0.25, {'ratios': {'peer': 0.99}, 'goal': ['peer', 1.0]}),
+    (2.5, {'ratios': {'peer': 31.4}, 'goal': ['peer', 1.0]}),
+    (0.25, {'rate': [39.0, 'x/s'], 'goal': ['rate', 40]}),
+    (0.25, {'rate': [40.0, 'x/s'], 'goal': ['rate', 40]}),
+    (900.0, {'goal': ['seconds', 840]}),
+    (840.0, {'goal': ['seconds', 840]}),
+    (0.25, {'goal': ['absent', 1.0]}),
+  ]
+  assert [line.split(' | ', 1)[1] for line in report.table([_result('a', *rows)]).splitlines()[2:]] == [
+    '250 ms (250 ms–500 ms) | peer: 0.99 × |  | peer: 1.0 ×, **missed** |',
+    '2.5 s (2.5 s–5 s) | peer: 31 × |  | peer: 1.0 × |',
+    '250 ms (250 ms–500 ms) |  | 39 x/s | 40 x/s, **missed** |',
+    '250 ms (250 ms–500 ms) |  | 40 x/s | 40 x/s |',
+    '15 min (15 min–30 min) |  |  | at most 14 min, **missed** |',
+    '14 min (14 min–28 min) |  |  | at most 14 min |',
+    '250 ms (250 ms–500 ms) |  |  | absent: 1.0 ×, not measured |',
+  ]
+
+
+def test_the_page_gets_the_results_that_belong_there(tmp_path):
+  names = ('demo', 'faces', 'input', 'long_conv', 'predict', 'prepare', 'recurrent', 'step')
+  page, results = tmp_path / 'page.md', tmp_path / 'results'
+  results.mkdir()
+  for name in names:
+    (results / f'{name}.json').write_text(json.dumps(_result(name, (0.5, {}))))
+
+  def write(text):
+    page.write_text(text, encoding='utf-8')
+    command = [sys.executable, '-m', 'benchmarks.report', f'--out={results}', f'--page={page}']
+    return subprocess.run(command, capture_output=True, text=True)
+
+  text = 'Größe\n\n<!-- made by benchmarks.report -->\nold\n<!-- until here -->\nrest\n'
+  assert write(text).returncode == 0
+  before, made = page.read_text(encoding='utf-8').split('<!-- made by benchmarks.report -->\n')
+  made, after = made.split('<!-- until here -->\n')
+  assert (before, after) == ('Größe\n\n', 'rest\n')
+  assert [line.split()[1] for line in made.splitlines() if line.startswith('| ')][1:] == [
+    'step', 'recurrent', 'long_conv', 'input', 'prepare', 'predict', 'demo'
+  ]  # fmt: skip
+  assert made.count('* step: 2020-02-02') == 1 and 'faces' not in made
+
+  assert f'{page}: expected the lines' in write('nothing').stderr and page.read_text() == 'nothing'
+  (results / 'step.json').unlink()
+  assert 'results of step are missing' in write(text).stderr and page.read_text(encoding='utf-8') == text
+
+
+def test_the_speeds_of_the_docs_are_those_that_the_report_makes():
+  page = (pathlib.Path(__file__).parents[1] / 'docs' / 'speed.md').read_text(encoding='utf-8')
+  made = page.split('<!-- made by benchmarks.report -->\n')[1].split('<!-- until here -->\n')[0].splitlines()
+  assert made[:2] == report.table([]).splitlines()
+  assert len(made) > 20 and any('**missed**' in line for line in made)
 
 
 def test_peers_have_the_published_sizes():
@@ -207,7 +273,7 @@ def test_all_but_input_and_prepare_run_without_tensorflow(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['input', 'prepare', 'faces', 'export'])
+@pytest.mark.parametrize('name', ['input', 'prepare', 'faces', 'export', 'demo'])
 def test_benchmarks_run_as_commands(tmp_path, name):
   done = subprocess.run(
     [sys.executable, '-m', f'benchmarks.{name}', '--quick', '--repeats=1', f'--out={tmp_path}'],
@@ -215,7 +281,7 @@ def test_benchmarks_run_as_commands(tmp_path, name):
     text=True,
   )
   assert done.returncode == 0, done.stderr[-2000:]
-  assert json.loads((tmp_path / f'{name}.json').read_text())['rows'][0]['sides'][1]['median'] > 0
+  assert json.loads((tmp_path / f'{name}.json').read_text())['rows'][0]['sides'][-1]['median'] > 0
 
 
 @pytest.mark.parametrize(
