@@ -5,6 +5,7 @@ Nothing is guessed and nothing is skipped: a value that cannot be meant raises w
 
 from collections.abc import Sequence
 import dataclasses
+import math
 import pathlib
 import re
 
@@ -59,6 +60,7 @@ _OTHERS = (
   (b'[', 'JSON', 'write it as CSV, for instance with `pandas.read_json` and `to_csv`'),
 )
 _UTF_16 = (b'\xff\xfe', b'\xfe\xff')  # as Excel's "Unicode text"
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
 _CLOCK = re.compile(r'(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)')
 _DELIMITERS = '`;`, `,`, tab or space'
 
@@ -337,6 +339,12 @@ def _is_number(cell) -> bool:
 
 def _number(path, line, cell, delimiter) -> float:
   text = cell.replace(',', '.') if delimiter != ',' else cell
+  # float() also takes '1_0' and 'infinity', which no label file means.
+  if _NUMBER.fullmatch(text):
+    value = float(text)
+    if math.isfinite(value):
+      return value
+    raise DataError(f'{path}, line {line}: {cell[:40]!r} is no finite number')
   if cell.lower() in _MISSING:
     raise DataError(f'{path}, line {line}: {cell[:40]!r} is a missing value; expected a number: leave the row out')
   clock = _CLOCK.fullmatch(text)
@@ -348,10 +356,4 @@ def _number(path, line, cell, delimiter) -> float:
       f'{path}, line {line}: {cell[:40]!r} is a percentage; expected a number: remove the sign, and give the scale '
       'with --label_range=0,100'
     )
-  # float() also takes '1_0' and 'infinity', which no label file means.
-  if not re.fullmatch(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', text):
-    raise DataError(f'{path}, line {line}: {cell[:40]!r} is no number')
-  value = float(text)
-  if not np.isfinite(value):
-    raise DataError(f'{path}, line {line}: {cell[:40]!r} is no finite number')
-  return value
+  raise DataError(f'{path}, line {line}: {cell[:40]!r} is no number')

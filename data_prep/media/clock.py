@@ -45,7 +45,7 @@ class Clock:
 
   def place(self, packet):
     """Takes the next packet of the file; returns those that have their place now."""
-    if None not in (packet.pts, packet.dts) and (packet.dts - packet.pts) * packet.time_base > _RESTART_SECONDS:
+    if None not in (packet.pts, packet.dts) and seconds(packet.dts - packet.pts, packet) > _RESTART_SECONDS:
       packet.dts = packet.pts  # FFmpeg counted on over a joint: no packet is decoded after its picture is shown
     track, time = packet.stream.index, _time(packet)
     ready = []
@@ -97,7 +97,7 @@ class Clock:
       self._last[track] = time
       shift = self._shift(track)
       shown = _time(packet, 'pts') + shift - self._zero
-      self.ends[track] = max(self.ends.get(track, shown), shown + float((packet.duration or 0) * packet.time_base))
+      self.ends[track] = max(self.ends.get(track, shown), shown + seconds(packet.duration or 0, packet))
       if shift:
         ticks = round(shift / packet.time_base)
         packet.pts, packet.dts = (None if t is None else t + ticks for t in (packet.pts, packet.dts))
@@ -108,7 +108,16 @@ def _time(packet, first='dts') -> float | None:
   """Seconds as the file has them: the decode time, or with 'pts' that of presentation; the other if it is absent."""
   times = (packet.dts, packet.pts) if first == 'dts' else (packet.pts, packet.dts)
   ticks = next((t for t in times if t is not None), None)
-  return None if ticks is None else float(ticks * packet.time_base)
+  return None if ticks is None else seconds(ticks, packet)
+
+
+def seconds(ticks: int, of) -> float:
+  """Ticks of a packet's, a frame's or a stream's clock in seconds, rounded once, as the fraction itself would be.
+
+  Fractions that are multiplied took a sixth of the time that the sound of an hour took.
+  """
+  base = of.time_base
+  return ticks * base.numerator / base.denominator
 
 
 def origin(container) -> float:

@@ -24,8 +24,8 @@ def frame_ends(path) -> np.ndarray:
         continue
       if packet.pts is None:
         raise DataError(f'{path}: a frame has no time; convert the video to MP4 or Matroska')
-      begins.append(float(packet.pts * packet.time_base) - zero)
-      durations.append(float((packet.duration or 0) * packet.time_base))
+      begins.append(clock.seconds(packet.pts, packet) - zero)
+      durations.append(clock.seconds(packet.duration or 0, packet))
   if not begins:
     raise DataError(f'{path}: the video track holds no frames')
   order = np.argsort(begins, kind='stable')

@@ -76,7 +76,7 @@ class Track:
       for frame, pts in frames:
         pts = None if counted and not anew else pts
         anew = False
-        time = time if pts is None else float(pts * packet.stream.time_base) - zero
+        time = time if pts is None else clock.seconds(pts, packet.stream) - zero
         yield frame, None if pts is None else time
     if self.lost:
       of_what = clock.WORDS[self._stream.type]

@@ -48,7 +48,7 @@ def video_end(path, grid: Grid = PAPER) -> float:
     for packet in track.packets():
       shown = packet.dts if stream.start_time is None else packet.pts  # without a container FFmpeg counts decode times
       if shown is not None or stream.start_time is None and packet.size:  # H.264 alone has no times at all
-        time = end if shown is None else float(shown * packet.time_base) - clock.origin(container)
+        time = end if shown is None else clock.seconds(shown, packet) - clock.origin(container)
         end = max(end, time + (_showing(track, packet, time) or duration))
   if not end:
     raise DataError(f'{path}: the video track holds no frames')
@@ -140,7 +140,7 @@ class Video:
 
 def _showing(track, of, time) -> float:
   """Seconds for which the frame or packet says that its picture is shown, as far as they are believed; 0: unknown."""
-  seconds = float(of.duration * of.time_base) if of.duration else 0.0
+  seconds = clock.seconds(of.duration, of) if of.duration else 0.0
   return seconds if seconds <= MAX_HOLE_SECONDS else min(seconds, max(MAX_HOLE_SECONDS, track.reach() - time))
 
 

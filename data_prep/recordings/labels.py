@@ -128,13 +128,13 @@ def _notes(recording, labels, settings, steps, labelled) -> list[str]:
   if not traces:
     return []
   paths = ', '.join(dict.fromkeys(str(source.path) for source in recording.labels))
-  gap = max(resample.longest_gap(times, settings.grid) for times, _ in traces)
+  gaps = [resample.longest_gap(times, settings.grid) for times, _ in traces]
   if labelled < MIN_LABELLED * annotated * steps:
     hint = (
       'they begin too late'
       if settings.labels == 'hold'
-      else f'a line joins labels at most {gap:.2f} s apart, half more than is usual in this file: give --labels=hold '
-      'where a label holds until the next one'
+      else f'a line joins labels at most {max(gaps):.2f} s apart, half more than is usual in this file: give '
+      '--labels=hold where a label holds until the next one'
     )
     raise DataError(
       f'{paths}: {labelled} of {steps} steps have a label, expected at least '
@@ -142,10 +142,8 @@ def _notes(recording, labels, settings, steps, labelled) -> list[str]:
     )
   if settings.labels == 'hold':
     return [f'every label holds until the next: {labelled} of {steps} steps have one']
-  hole = max(
-    (span for times, _ in traces for span in np.diff(times) if span > resample.longest_gap(times, settings.grid)),
-    default=0,
-  )
+  widest = [np.diff(times).max(initial=0) for times, _ in traces]
+  hole = max((span for span, gap in zip(widest, gaps) if span > gap), default=0)
   interval = max(resample.interval(times, settings.grid) for times, _ in traces)
   notes = [f'the corpus has no label in {100 * (1 - annotated):.1f} % of its rows'] if annotated < 1 else []
   if interval > 1:  # second
