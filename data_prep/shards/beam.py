@@ -1,27 +1,30 @@
 """Preparation as a pipeline of Apache Beam, whose runners spread the recordings over many machines.
 
-The machines see the same folders under the same paths: each reads the recordings and writes shards and sidecars itself.
-What runs through the pipeline is the list of recordings, and what became of each.
+The machines see the same folders under the same paths: each reads the recordings, and writes shards, sidecars and what
+became of each recording itself. Through the pipeline run the recordings' descriptions, and nothing comes out of it.
+So it takes no more of a runner than its simplest transforms: Dask's loses what `BatchElements` holds back.
 """
 
 from collections.abc import Generator, Sequence
 import contextlib
 import functools
+import hashlib
+import importlib
 import io
 import json
+import math
 import pathlib
 import shutil
 
 import apache_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_prep.core import cli
+from data_prep.core import atomic, cli
 from data_prep.core.errors import UserError
 from data_prep.shards import runners, write
 
-_FOLDER = 'beam'  # in `.parts`, while a pipeline runs
-_RESULTS = 'results.jsonl'
-_BATCH_SECONDS = 30  # of work for one start of a process, which takes seconds: recordings may be short
+_FOLDER = 'beam'  # in `.parts`, while a pipeline runs: what became of the recordings
+_GROUPS = 1000  # at most so many starts of a process, which take seconds: recordings may be short
 
 
 def runner(options: Sequence[str]):
@@ -38,6 +41,12 @@ def runner(options: Sequence[str]):
     raise UserError(
       f'--runner_options: found {wrong[0]!r}, expected options of Beam with their dashes, as --name=value'
     )
+  for module in (option.partition('=')[2].rpartition('.')[0] for option in options if option.startswith('--runner=')):
+    if module:  # a runner by its whole name, as Dask's: its own options are known once it is imported
+      try:
+        importlib.import_module(module)
+      except ImportError as e:
+        raise UserError(f'--runner_options={",".join(options)}: {module} cannot be imported ({e})') from None
   try:
     with contextlib.redirect_stderr(said):
       parsed = PipelineOptions(list(options))
@@ -57,31 +66,30 @@ def _run(options, work, recordings, out, jobs) -> Generator[tuple, None, None]:
   if not recordings:
     return
   jobs = 1 if jobs is None else jobs
+  size = max(jobs, 1, math.ceil(len(recordings) / _GROUPS))
+  groups = [recordings[first : first + size] for first in range(0, len(recordings), size)]
   folder = pathlib.Path(out) / write.PARTS / _FOLDER
   shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
   try:
     with runners.unlogged(), _failing_in_one_line(), apache_beam.Pipeline(options=options) as pipeline:
-      (
-        pipeline
-        | apache_beam.Create(recordings)
-        | apache_beam.Reshuffle()
-        | apache_beam.BatchElements(max(jobs, 1), target_batch_duration_secs=_BATCH_SECONDS)
-        | apache_beam.FlatMap(_prepare, work, jobs)
-        | apache_beam.io.WriteToText(str(folder / _RESULTS), num_shards=1, shard_name_template='')
-      )
-    yield from _results(folder / _RESULTS, recordings)
+      (pipeline | apache_beam.Create(groups) | apache_beam.Reshuffle() | apache_beam.Map(_prepare, work, jobs, folder))
+    yield from _results(folder, recordings)
   finally:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(recordings, work, jobs):
-  """Prepares some recordings on the machine that this runs on; yields lines of the results."""
+def _prepare(recordings, work, jobs, folder):
+  """Prepares some recordings on the machine that this runs on, and writes into a file what became of them."""
+  lines = []
   try:
     with contextlib.closing(work(recordings, jobs=jobs)) as results:
       for recording, result in results:
-        yield json.dumps([recording.recording, result])
+        lines.append(json.dumps([recording.recording, result]))
   except UserError as e:  # as of a full disk; a pipeline would try again, and wrap it in pages of its own
-    yield json.dumps([None, {'error': str(e), 'exit_code': e.exit_code}])
+    lines.append(json.dumps([None, {'error': str(e), 'exit_code': e.exit_code}]))
+  # A runner may do a group twice: the same name.
+  name = hashlib.sha256(recordings[0].recording.encode(errors='backslashreplace')).hexdigest()[:16]
+  atomic.write(folder / f'{name}.jsonl', '\n'.join(lines) + '\n')
 
 
 @contextlib.contextmanager
@@ -95,8 +103,8 @@ def _failing_in_one_line():
     ) from None
 
 
-def _results(path, recordings):
-  lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+def _results(folder, recordings):
+  lines = [line for path in sorted(folder.glob('*.jsonl')) for line in path.read_text(encoding='utf-8').splitlines()]
   results = {}
   for name, result in map(json.loads, lines):
     if name is None:
@@ -107,7 +115,7 @@ def _results(path, recordings):
   missing = [recording.recording for recording in recordings if recording.recording not in results]
   if missing:
     raise UserError(
-      f'{path}: {len(missing)} of {len(recordings)} recordings without a result, the first is {missing[0]}; '
+      f'{folder}: {len(missing)} of {len(recordings)} recordings without a result, the first is {missing[0]}; '
       'expected all: --out must be a folder that every machine sees under the same path'
     )
   for recording in recordings:

@@ -1,9 +1,12 @@
 """The same bytes and the same manifest, whoever spreads the recordings; what is wrong with a runner is one line."""
 
+import contextlib
 import json
 import pathlib
 import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -74,6 +77,40 @@ def test_beam_gives_the_bytes_of_the_local_runner(beam, tmp_path):
   }
 
 
+@pytest.fixture
+def cluster(tmp_path):
+  """The address of a scheduler of Dask with two workers, each a process of its own."""
+  distributed = pytest.importorskip('distributed', reason="Dask is not installed: `pip install 'apache-beam[dask]'`")
+  with contextlib.ExitStack() as stack:
+
+    def start(*arguments):
+      process = subprocess.Popen([sys.executable, '-m', 'dask', *arguments], stderr=subprocess.DEVNULL)
+      stack.callback(process.wait)
+      stack.callback(process.terminate)
+
+    told = tmp_path / 'scheduler.json'
+    start('scheduler', '--port=0', '--no-dashboard', f'--scheduler-file={told}')
+    for _ in range(2):
+      start('worker', '--nthreads=1', '--no-nanny', '--no-dashboard', f'--scheduler-file={told}')
+    deadline = time.monotonic() + 60
+    while not told.exists():
+      assert time.monotonic() < deadline
+      time.sleep(0.1)
+    yield json.loads(told.read_text())['address']
+    distributed.default_client().close()  # Beam leaves it open, and it would look for the cluster that ends now
+
+
+@pytest.mark.slow
+def test_a_cluster_of_dask_gives_the_bytes_of_the_local_runner(beam, cluster, tmp_path):
+  simulated.simulate(tmp_path / 'recola', 5, 4, seed=2, jobs=1)
+  given = dict(corpus='recola', source=tmp_path / 'recola')
+  local = prepare.prepare(**given, out=tmp_path / 'local', jobs=0)
+  options = ('--runner=apache_beam.runners.dask.dask_runner.DaskRunner', f'--dask_client_address={cluster}')
+  spread = prepare.prepare(**given, out=tmp_path / 'dask', runner='beam', runner_options=options)
+  assert files(tmp_path / 'dask') == files(tmp_path / 'local')
+  assert spread.manifest == local.manifest and len(local.manifest.shards) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.is_dir(), reason='no real clips: ../shared/data is absent')
 def test_a_recording_fails_alone(beam, tmp_path):
@@ -104,6 +141,7 @@ def test_what_ends_the_whole_run_is_one_line(beam, tmp_path, capfd, monkeypatch)
 
   for option, reason in (
     ('--direct_num_workers=many', "--runner_options=--direct_num_workers=many: .*invalid int value: 'many'"),
+    ('--runner=no.module.Runner', '--runner_options=.*: no.module cannot be imported'),
     ('--runner=NoRunner', '--runner=beam: the pipeline failed .*NoRunner.*what is done is kept'),
   ):
     with pytest.raises(UserError, match=reason) as error:
