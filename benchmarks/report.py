@@ -3,6 +3,7 @@
 python -m benchmarks.report --out=benchmarks/results --page=docs/speed.md
 """
 
+import collections
 import json
 import pathlib
 import sys
@@ -24,11 +25,11 @@ def table(results: list[dict]) -> str:
     for row in result['rows']:
       ours = row['sides'][0]
       others = '; '.join(f'{name}: {_ratio(ratio)} ×' for name, ratio in row['ratios'].items())
-      rate = [f'{row["rate"][0]:.3g} {row["rate"][1]}'] if 'rate' in row else []
-      rate += [f'{row["gflop_per_second"]:.3g} GFLOP/s'] if 'gflop_per_second' in row else []
+      rate = [f'{_digits(row["rate"][0])} {row["rate"][1]}'] if 'rate' in row else []
+      rate += [f'{row["gflop_per_second"]:.0f} GFLOP/s'] if 'gflop_per_second' in row else []
       rate += [f'{100 * row["share_of_peak"]:.0f} % of the peak'] if 'share_of_peak' in row else []
       rate += [f'{row["peak_gib"]} GiB'] if 'peak_gib' in row else []
-      rate += [f'{100 * share:.0f} % {name}' for name, share in row.get('shares', {}).items()]
+      rate += [f'{100 * share:.0f} % {name}' for name, share in row.get('shares', {}).items() if share >= 0.005]
       lines.append(f'| {row["what"]} | {_times(ours)} | {others} | {"; ".join(rate)} | {_goal(row)} |')
   return '\n'.join(lines)
 
@@ -39,24 +40,31 @@ def _goal(row):
     return ''
   name, bound = row['goal']
   if name == 'seconds':
-    met, text = row['sides'][0]['median'] <= bound, f'at most {_time(bound)}'
+    met, text = row['sides'][0]['median'] <= bound, f'at most {" ".join(_in_unit(bound, bound))}'
   elif name == 'rate':
-    met, text = row['rate'][0] >= bound, f'{bound:.3g} {row["rate"][1]}'
+    met, text = row['rate'][0] >= bound, f'{_digits(bound)} {row["rate"][1]}'
   elif name in row['ratios']:
-    met, text = row['ratios'][name] >= bound, f'{name}: {bound} ×'
+    met, text = row['ratios'][name] >= bound, f'{bound} ×' if len(row['ratios']) == 1 else f'{name}: {bound} ×'
   else:
     return f'{name}: {bound} ×, not measured'
   return text if met else f'{text}, **missed**'
 
 
-def provenance(result: dict) -> str:
-  """Where and when one file was measured."""
-  peaks = ', '.join(f'{name.replace("_", " ")} {value:.0f}' for name, value in result['peak'].items())
-  versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
-  return (
-    f'{result["benchmark"]}: {result["date"]}, {result["cpu"]}, {result["cores"]} cores, device {result["device"]}; '
-    f'peak {peaks}; {versions}'
-  )
+def provenance(results: list[dict]) -> list[str]:
+  """Where and when they were measured, a line for each machine and day; the peaks are the lowest and the highest."""
+  alike = collections.defaultdict(list)
+  for result in results:
+    versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
+    where = f'{result["date"]}, {result["cpu"]}, {result["cores"]} cores, device {result["device"]}; {versions}'
+    alike[where].append(result)
+  lines = []
+  for where, of in alike.items():
+    peaks = []
+    for name in sorted({name for result in of for name in result['peak']}):
+      values = [result['peak'][name] for result in of if name in result['peak']]
+      peaks.append(f'{name.replace("_", " ")} {min(values):.0f} to {max(values):.0f}')
+    lines.append(f'{", ".join(result["benchmark"] for result in of)}: {where}; peak {", ".join(peaks)}')
+  return lines
 
 
 def read(folder: str) -> list[dict]:
@@ -69,12 +77,18 @@ def _ratio(ratio):
 
 
 def _times(side):
-  median, *ends = (_time(side[name]) for name in ('median', 'min', 'max'))
-  return f'{median} ({"–".join(ends)})' if side['repeats'] > 1 else median
+  (median, unit), *ends = (_in_unit(side[name], side['median']) for name in ('median', 'min', 'max'))
+  return f'{median} {unit}' + (f' ({"–".join(end for end, _ in ends)})' if side['repeats'] > 1 else '')
 
 
-def _time(seconds):
-  return next(f'{unit * seconds:.3g} {name}' for unit, name, least in _UNITS if seconds >= least)
+def _in_unit(seconds, usual):
+  """Seconds in the unit in which a person would say `usual`, and that unit."""
+  return next((_digits(times * seconds), name) for times, name, least in _UNITS if usual >= least)
+
+
+def _digits(number):
+  """Three digits, as far as they are after the point."""
+  return f'{number:.3g}' if number < 999.5 else f'{number:.0f}'
 
 
 def main():
@@ -90,8 +104,8 @@ def main():
 
 
 def in_words(results: list[dict]) -> str:
-  """The table, and below it where and when each result was measured."""
-  return '\n'.join([table(results), '', *(f'* {provenance(result)}' for result in results)])
+  """The table, and below it where and when the results were measured."""
+  return '\n'.join([table(results), '', *(f'* {line}' for line in provenance(results))])
 
 
 def write_page(path, results: list[dict]) -> None:

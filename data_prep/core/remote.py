@@ -12,6 +12,7 @@ here. So each side's changes are known, and a file that both changed is refused.
 from collections.abc import Callable, Iterable
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
@@ -27,8 +28,8 @@ CACHE = 'E2E_AFFECT_CACHE'  # the environment variable that names the folder of 
 EVERY_SECONDS = 60.0  # at least, between two sendings while a long command works
 _ADDRESS = re.compile('([a-zA-Z][a-zA-Z0-9+.-]+):/')
 _THREADS = 8
-# Locks and what is still being written; neither has a meaning elsewhere.
-_PASSING = re.compile(r'lock|.*[.]lock|[.]predict-.*|.*[.]orbax-checkpoint-tmp.*')
+# Locks, what is still being written, damaged checkpoints that were set aside: none has a meaning elsewhere.
+_PASSING = re.compile(r'lock|.*[.]lock|[.]predict-.*|.*[.]orbax-checkpoint-tmp.*|[0-9]+([.][0-9]+)?[.]corrupt')
 _CHECKPOINT = re.compile(r'(?P<folder>(?:.*/)?checkpoints/[0-9]+)/.*')
 # What makes a folder valid; it is not there while the folder is changed. A manifest is that of the files beside it.
 _CHECKPOINT_SEAL, _DATA_SEAL = '_CHECKPOINT_METADATA', 'manifest.json'
@@ -348,7 +349,8 @@ def _each(work: Callable[[str], None], names: Iterable[str], words: str) -> None
 def _held(root):
   """One transfer at a time of an address; others wait, and then find it done."""
   path = pathlib.Path(cache()) / 'locks' / f'{hashlib.sha256(root.encode()).hexdigest()[:16]}.lock'
-  with lock.held(path, cache(), str, waiting=lambda: _say(f'{root}: another process transfers it; waiting')):
+  waiting = functools.partial(_say, f'{root}: another process transfers it; waiting')
+  with lock.held(path, f'{cache()} (${CACHE} names it)', str, waiting):
     yield
 
 

@@ -6,7 +6,7 @@ import sys
 
 from absl import logging
 
-from data_prep.core import cli
+from data_prep.core import cli, remote
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _OURS = (f'{_ROOT / "e2e_affect"}/', f'{_ROOT / "data_prep"}/')
@@ -24,9 +24,9 @@ def ours_or_warning(record: python_logging.LogRecord) -> bool:
 
 
 class RedWarnings(logging.PythonFormatter):
-  """What absl writes; warnings and errors in red where standard error is a terminal."""
+  """What absl writes, with addresses in place of their mirrors; warnings in red where standard error is a terminal."""
 
   def format(self, record: python_logging.LogRecord) -> str:
     """See `logging.Formatter`."""
-    line = super().format(record)
+    line = remote.in_words(super().format(record))
     return cli.red(line, sys.stderr) if record.levelno >= python_logging.WARNING else line

@@ -20,6 +20,7 @@ def test_from_recordings_to_results_in_a_bucket_over_a_kill_and_two_machines(tmp
     def run(machine, module, *arguments):
       done = trainings.run([sys.executable, '-m', module, *arguments], E2E_AFFECT_CACHE=str(tmp_path / machine))
       assert done.returncode == 0, done.stderr
+      return done.stderr
 
     run('first', 'data_prep.simulate', f'--out={bucket}/corpus', '--subjects=3', '--seconds=6', '--jobs=1')
     source = ('--corpus=recola', f'--source={bucket}/corpus', f'--out={bucket}/data', '--jobs=0')
@@ -37,7 +38,7 @@ def test_from_recordings_to_results_in_a_bucket_over_a_kill_and_two_machines(tmp
     sent = driver.says(f'{bucket}/run: ', 2)  # the first checkpoint has gone
     end = driver.strike(command, sent, signal.SIGKILL, tmp_path, E2E_AFFECT_CACHE=str(tmp_path / 'first'))
     assert end.code == -signal.SIGKILL, end.log
-    run('third', *command[2:])
+    assert f'results: {bucket}/run/report.html' in run('third', *command[2:])
     mirror = tmp_path / 'third' / 's3' / bucket.removeprefix('s3://') / 'run'
     assert 'resuming from update ' in (mirror / 'train.log').read_text()
     assert trainings.final_digest(mirror) == trainings.final_digest(tmp_path / 'whole')

@@ -13,7 +13,7 @@ import pytest
 
 from data_prep.core import bucket as stores
 from data_prep.core import cli, remote, transfers
-from data_prep.core.errors import BucketError, UserError
+from data_prep.core.errors import BucketError, UserError, WorkdirError
 from tests import buckets
 
 
@@ -94,8 +94,18 @@ def test_a_file_alone_has_an_address_and_a_table_is_fetched_with_its_folder(tmp_
     assert read(place) == {'clip': 'c', 'table/own': '1', 'table.csv': 'sent alone'}
 
 
+def test_a_cache_that_cannot_be_written_is_named_with_its_variable(tmp_path, place):
+  (tmp_path / 'file').touch()
+  with buckets.machine(tmp_path / 'file' / 'cache'):
+    with pytest.raises(
+      WorkdirError, match=rf'{tmp_path}/file/cache \(\$E2E_AFFECT_CACHE names it\): cannot be written'
+    ):
+      remote.fetch(remote.local(place))
+
+
 def test_locks_and_what_is_being_written_stay_on_their_machine(tmp_path, place):
-  files = ('lock', '.lock', '.parts/lock', '.a.7.tmp', 'checkpoints/3.orbax-checkpoint-tmp/x', 'kept')
+  files = ('lock', '.lock', '.parts/lock', '.a.7.tmp', 'checkpoints/3.orbax-checkpoint-tmp/x')
+  files += ('checkpoints/3.corrupt/x', 'checkpoints/3.2.corrupt/x', 'kept')
   sent(tmp_path / 'a', place, **{name.replace('/', '__'): name for name in files})
   assert fetched(tmp_path / 'b', place) == {'kept': 'kept'}
 
