@@ -120,7 +120,7 @@ def write_page(path, results: list[dict]) -> None:
   if absent:
     sys.exit(f'error: {path}: left as it is, results of {", ".join(absent)} are missing in {flags.FLAGS.out}')
   made = in_words([by_name[name] for name in _ON_PAGE])
-  atomic.write(path, f'{before}{_BEGIN}{made}\n{_END}{after}')
+  atomic.write(path, f'{before}{_BEGIN}\n{made}\n\n{_END}{after}')
 
 
 def _define_flags():
