@@ -82,12 +82,13 @@ def test_sides_take_turns():
     measure.Side('a', lambda: turns.append('a')),
     measure.Side('b', lambda: turns.append('b'), 1),
     measure.Side('c', lambda: turns.append('c'), before=lambda: turns.append('not timed')),
+    measure.Side('d', lambda: turns.append('d'), 2),
   ]
   times = measure.alternate(sides, 2)
-  short, long = ['a', 'a'], ['b']  # a short side twice in its turn
-  last = ['c', 'not timed', 'c']
-  assert turns == ['a', 'b', 'c', *short, *long, *last, *short, *last]
-  assert [t['repeats'] for t in times] == [2, 1, 2]
+  short, once = ['a', 'a'], ['b']  # a side twice in its turn, unless it is timed only once
+  last = ['c', 'not timed', 'c', 'd', 'd']
+  assert turns == ['a', 'b', 'c', 'd', *short, *once, *last, *short, *last]
+  assert [t['repeats'] for t in times] == [2, 1, 2, 2]
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ class Live:
     with self._container:
       done = 0
       for stream, frame in self._frames():
-        at = None if frame.pts is None else float(frame.pts * frame.time_base) - self._origin
+        at = None if frame.pts is None else clock.seconds(frame.pts, frame) - self._origin
         if stream is self._sound:
           self._ear.hear(frame, at)
         else:
@@ -290,7 +290,7 @@ class _Eye:
 
   def see(self, frame, at):
     """Takes a frame that is shown from `at` seconds on, or None: behind the one before."""
-    duration = float(frame.duration * frame.time_base) if frame.duration else self._grid.picture_seconds
+    duration = clock.seconds(frame.duration, frame) if frame.duration else self._grid.picture_seconds
     at = self.seconds + duration if at is None else at
     self._show_until(at)
     picture = video_track.upright(NAME, frame, video_track.pixel_aspect(self._stream), self._to_rgb)
