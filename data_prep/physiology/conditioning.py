@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy import signal as filters
 import soxr
 
 from data_prep.physiology.signal_files import Signal
@@ -75,6 +74,8 @@ def heart(values: np.ndarray, found: np.ndarray, rate: float) -> np.ndarray:
   Returns:
     [N] in ± `LIMIT`, 0 where it is not found.
   """
+  from scipy import signal as filters  # half a second of every start-up, for this stream alone
+
   drift_free = filters.sosfiltfilt(
     filters.butter(2, _DRIFT_HERTZ, 'highpass', fs=rate, output='sos'),
     values,

@@ -7,7 +7,7 @@ from data_prep.core import atomic
 from data_prep.core.errors import DataError
 from data_prep.schema import records
 from data_prep.schema.manifest import Manifest, Shard
-from data_prep.shards import read, verify, write
+from data_prep.shards import tfrecord, verify, write
 
 
 def mended(folder, manifest: Manifest, most: int, out) -> tuple[Manifest, list[str]]:
@@ -60,10 +60,10 @@ def _records(folder, manifest, shard, out, blank):
   alone = out / '.record'  # for the reader of TensorFlow, which checks both sums
   with atomic.writing(out):
     out.mkdir(parents=True, exist_ok=True)
-    for begin, end in read.places(data):
+    for begin, end in tfrecord.places(data):
       alone.write_bytes(data[begin:end])
       try:
-        (serialized,) = read.serialized(alone)
+        (serialized,) = tfrecord.read(alone)
         (second,) = tf.train.Example.FromString(serialized).features.feature['second'].int64_list.value
       except (tf.errors.OpError, ValueError, message.Error):
         continue
@@ -82,11 +82,10 @@ def _records(folder, manifest, shard, out, blank):
 def _write(shard, serialized, out):
   path = (out / shard.file).absolute()
   with atomic.whole(path) as temporary:
-    write.write_serialized(temporary, serialized)
-  sizes = [write.HEADER_BYTES + len(data) + write.FOOTER_BYTES for data in serialized]
+    tfrecord.write(temporary, serialized)
   return dataclasses.replace(
     shard,
     file=str(path),
-    bytes=sum(sizes),
+    bytes=sum(map(tfrecord.stored_bytes, serialized)),
     sha256=write.sha256(path),
   )

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.core.errors import DataError
 from data_prep.schema import label_clock, records
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import read, write
+from data_prep.shards import tfrecord, write
 
 
 def verify(folder) -> list[str]:
@@ -68,13 +68,13 @@ def _verify_shard(folder, manifest, shard):
     yield 'SHA-256 differs from the manifest'
   steps = count = 0
   try:
-    for data in read.serialized(path):
+    for data in tfrecord.read(path):
       fault, valid = verify_record(data, manifest, shard, count)
       if fault:
         yield f'record {count}: {fault}'
       count, steps = count + 1, steps + valid
   except tf.errors.DataLossError as e:
-    yield f'record {count}: damaged ({write.reason(e)})'
+    yield f'record {count}: damaged ({tfrecord.reason(e)})'
     return
   if count != shard.records:
     yield f'{count} records, the manifest says {shard.records}'
@@ -93,16 +93,16 @@ def first_fault(folder, manifest, shard, first, stop) -> str | None:
   index = offset = 0
   fault = None
   try:
-    for data in itertools.islice(read.serialized(path), stop):
+    for data in itertools.islice(tfrecord.read(path), stop):
       if index >= first:
         fault, _ = verify_record(data, manifest, shard, index)
       if fault:
         break
-      index, offset = index + 1, offset + write.HEADER_BYTES + len(data) + write.FOOTER_BYTES
+      index, offset = index + 1, offset + tfrecord.stored_bytes(data)
     else:
       fault = f'the file ends here, the manifest says {shard.records} records' if index < stop else None
   except tf.errors.OpError as e:
-    fault = f'damaged ({write.reason(e)})'
+    fault = f'damaged ({tfrecord.reason(e)})'
   begin = (shard.first + index) * manifest.grid.steps_per_record * manifest.grid.step_seconds
   return fault and f'{path}: record {index} (byte {offset}; from {begin:.2f} s of {shard.recording}): {fault}'
 

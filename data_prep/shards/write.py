@@ -8,10 +8,8 @@ renames, or that adds a recording later, finds its parts again.
 
 import collections
 import dataclasses
-import errno
 import hashlib
 import json
-import os
 import pathlib
 import re
 
@@ -20,13 +18,13 @@ from data_prep.core.errors import DataError
 from data_prep.schema import records
 from data_prep.schema.fields import Layout
 from data_prep.schema.manifest import inside, MANIFEST, Manifest, PARTITIONS, Shard
+from data_prep.shards import tfrecord
 
 PARTS = '.parts'
 DATASET_NAME = 'affect'  # tfds: the first part of every file name
 _NAMES = 'names.json'
 _PART = re.compile(r'[A-Za-z0-9_]*-[0-9a-f]{8}-[0-9]+[.]tfrecord')
 _FINAL = re.compile(rf'{DATASET_NAME}-(?:{"|".join(PARTITIONS)})[.]tfrecord-[0-9]+-of-[0-9]+')
-HEADER_BYTES, FOOTER_BYTES = 12, 4  # TFRecord: length (8) and its checksum (4); checksum of the data (4)
 
 
 def write_recording(out, recording_records, layout: Layout, *, partition: str) -> list[Shard]:
@@ -52,7 +50,7 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
     serialized = [records.encode(record, layout) for record in chunk]
     path = parts / name
     with atomic.whole(path) as temporary:
-      write_serialized(temporary, serialized)
+      tfrecord.write(temporary, serialized)
     shards.append(
       Shard(
         file=name,
@@ -67,26 +65,6 @@ def write_recording(out, recording_records, layout: Layout, *, partition: str) -
       )
     )
   return shards
-
-
-def write_serialized(path, serialized) -> None:
-  """Writes records as a TFRecord file; raises OSError."""
-  from data_prep.core.quiet_tf import tf
-
-  try:
-    with tf.io.TFRecordWriter(os.fsencode(path)) as writer:
-      for data in serialized:
-        writer.write(data)
-  except tf.errors.OpError as e:  # its code does not tell a full disk from too many open files, its text does
-    number = next((n for n in errno.errorcode if os.strerror(n) in e.message), None)
-    raise OSError(number, os.strerror(number) if number else reason(e)) from None
-  with open(path, 'rb') as f:
-    os.fsync(f.fileno())  # a rename may reach the disk before the data does
-
-
-def reason(error) -> str:
-  """A TensorFlow error without the names of its nodes and operations."""
-  return re.sub(r"{{.*?}} ?|' failed with.*| \[.*", '', error.message.splitlines()[0])
 
 
 def part_stem(recording: str) -> str:

@@ -18,7 +18,7 @@ from data_prep.core.quiet_tf import tf
 from data_prep.schema import records
 from data_prep.schema.fields import Field
 from data_prep.schema.manifest import Manifest
-from data_prep.shards import verify, write
+from data_prep.shards import tfrecord, verify
 from e2e_affect.input import corpus as corpora
 from e2e_affect.input.recordings import records_per_chunk, records_per_sequence, StoredRecording, windows
 
@@ -262,7 +262,7 @@ def _with_readable_errors(dataset, folder, manifest, windows_of, length):
   except (tf.errors.OpError, UnicodeDecodeError) as e:  # the latter where TensorFlow's message quotes the damage
     fault = _fault_in(folder, manifest, windows_of(yielded), length)
     if fault is None:  # open files, memory, a drive that was away for a moment
-      reason = write.reason(e) if isinstance(e, tf.errors.OpError) else str(e)
+      reason = tfrecord.reason(e) if isinstance(e, tf.errors.OpError) else str(e)
       raise DataError(
         f'{folder}: a record cannot be read ({reason}), and `--verify` finds it sound; mend what is said '
         'there, then start the same command again'

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.core.errors import DataError
-from data_prep.shards import read
+from data_prep.shards import tfrecord
 from e2e_affect.input import checks, corpus, pipeline, recordings
 from e2e_affect.models import affect
 from tests.e2e_affect.input.test_pipeline import batches, BROKEN, data_with
@@ -28,7 +28,7 @@ def test_row_09_a_missing_empty_or_cut_shard_is_named_at_the_start(copy, damage,
     path.unlink()
   else:  # cut at a record boundary, where TFRecord readers notice nothing
     data = path.read_bytes()
-    path.write_bytes(data[: 0 if damage == 'empty' else next(read.places(data))[1]])
+    path.write_bytes(data[: 0 if damage == 'empty' else next(tfrecord.places(data))[1]])
   with pytest.raises(DataError) as error:
     recordings.read_manifest(str(copy))
   message = str(error.value)
@@ -59,7 +59,7 @@ def test_row_10_of_bad_records_as_many_are_left_out_as_may_be(small_config, copy
   whole = list(pipeline.read_records(small_config, manifest, recordings.recordings(manifest, copy, 'train'), None, 1))
   shard = next(shard for shard in manifest.shards if shard.recording == 'A')
   data = bytearray(before[shard.file])
-  begins = [begin for begin, _ in read.places(before[shard.file])]
+  begins = [begin for begin, _ in tfrecord.places(before[shard.file])]
   assert len(begins) == 4
   data[begins[2] + (3 if where == 'length' else 500)] ^= 1  # in the third of its four records
   (copy / shard.file).write_bytes(data)

@@ -90,6 +90,20 @@ def test_what_is_encoded_is_decoded_whatever_the_fields():
     records.decode(records.encode(original, layout), LAYOUT)
 
 
+@pytest.mark.parametrize('index', [0, 127, 128, 2**40, -1])
+def test_the_bytes_are_those_that_tensorflow_makes(index):
+  import tensorflow as tf
+
+  odd = Layout(['liking'], PAPER, {'odd': (Field('ä', (300,)), Field('axes', (3,), per='recording'))})
+  blank = records.blank(odd)
+  values = {'ä': np.full((25, 300), np.pi, np.float32), 'axes': np.array([1e-40, -0.0, 3], np.float32)}
+  long = dataclasses.replace(blank, recording='ö' * 200, subject='', index=index, values=values)
+  for data in (records.encode(record(index=index), LAYOUT), records.encode(long, odd)):
+    example = tf.train.Example.FromString(data)
+    assert example.SerializeToString(deterministic=True) == data
+    assert example.features.feature['second'].int64_list.value[:] == [index]
+
+
 def test_arrays_are_raw_little_endian():
   import tensorflow as tf
 

@@ -17,7 +17,7 @@ from data_prep.face import jpeg
 from data_prep.schema import records
 from data_prep.schema.grid import PAPER
 from data_prep.schema.manifest import MANIFEST, Manifest, Shard
-from data_prep.shards import contact_sheets, read, verify, write
+from data_prep.shards import contact_sheets, tfrecord, verify, write
 from e2e_affect.input import recordings
 
 REPO = __file__.rsplit('/tests/', 1)[0]
@@ -153,7 +153,7 @@ def flip(path, position):
 
 
 def end_of_the_first(path):
-  return next(read.places(path.read_bytes()))[1]
+  return next(tfrecord.places(path.read_bytes()))[1]
 
 
 def truncate(path, size):
@@ -288,7 +288,7 @@ def test_a_name_that_cannot_be_written_is_not_called_a_full_disk(tmp_path, monke
       path.write_bytes(b'half')
       raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(write, 'write_serialized', fail)
+    monkeypatch.setattr(tfrecord, 'write', fail)
     with pytest.raises(error, match=os.strerror(number)):
       write.write_recording(tmp_path / 'b', make_records('a', 1), LAYOUT, partition='train')
     assert not list((tmp_path / 'b' / write.PARTS).iterdir())
@@ -358,18 +358,32 @@ def test_verify_names_garbage_and_absent_streams_under_a_right_sum(tmp_path, mon
     write.unname(tmp_path)
 
 
+def test_files_are_those_of_tensorflow(tmp_path):
+  import tensorflow as tf
+
+  rng = np.random.default_rng(0)
+  serialized = [rng.bytes(size) for size in (0, 1, 127, 128, 70_000)]
+  tfrecord.write(tmp_path / 'ours', serialized)
+  with tf.io.TFRecordWriter(str(tmp_path / 'theirs')) as writer:
+    for data in serialized:
+      writer.write(data)
+  written = (tmp_path / 'ours').read_bytes()
+  assert written == (tmp_path / 'theirs').read_bytes()
+  assert len(written) == sum(map(tfrecord.stored_bytes, serialized))
+
+
 def test_records_are_found_past_damaged_lengths(tmp_path):
   sizes = [10, 3_000_000, 20, 0, 500]
   rng = np.random.default_rng(0)
   path = tmp_path / 'shard'
-  write.write_serialized(path, [rng.bytes(size) for size in sizes])
+  tfrecord.write(path, [rng.bytes(size) for size in sizes])
   data = bytearray(path.read_bytes())
   ends = np.cumsum([16 + size for size in sizes])
   whole = list(zip([0, *ends[:-1]], ends, strict=True))
-  assert list(read.places(bytes(data))) == whole
-  assert [data[begin + 12 : end - 4] for begin, end in whole] == list(read.serialized(path))
+  assert list(tfrecord.places(bytes(data))) == whole
+  assert [data[begin + 12 : end - 4] for begin, end in whole] == list(tfrecord.read(path))
   data[ends[0] + 2] ^= 8  # the length of the large one
-  assert list(read.places(bytes(data))) == [whole[0], *whole[2:]]
+  assert list(tfrecord.places(bytes(data))) == [whole[0], *whole[2:]]
   data[ends[3] + 9] ^= 8  # the checksum of the last length
-  assert list(read.places(bytes(data))) == [whole[0], *whole[2:4]]
-  assert not list(read.places(b'')) and not list(read.places(b'short'))
+  assert list(tfrecord.places(bytes(data))) == [whole[0], *whole[2:4]]
+  assert not list(tfrecord.places(b'')) and not list(tfrecord.places(b'short'))

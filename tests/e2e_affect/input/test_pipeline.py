@@ -16,7 +16,7 @@ from data_prep.core.errors import DataError, UserError
 from data_prep.core.quiet_tf import tf
 from data_prep.face import jpeg
 from data_prep.schema import records
-from data_prep.shards import read, write
+from data_prep.shards import read, tfrecord, write
 from e2e_affect.input import checks, pipeline, recordings
 from tests.conftest import make_data
 
@@ -328,7 +328,7 @@ def test_a_record_that_is_broken_under_a_right_sum_is_named_with_shard_byte_and_
 
   def expected(recording, number):
     path = tmp_path / of[recording].file
-    byte, _ = list(read.places(path.read_bytes()))[number]
+    byte, _ = list(tfrecord.places(path.read_bytes()))[number]
     place = f'{path}: record {number} (byte {byte}; from {number}.00 s of {recording}): '
     return re.escape(place) + '[^\n]*' + re.escape(said) + '[^\n{]*--verify[^\n{]*$'
 
