@@ -228,6 +228,13 @@ def test_bytes_exchanged_are_those_of_the_sums_over_devices():
   assert scaling.exchanged_bytes(compiled) == 4 * 3 * 5 + 4 * 7
 
 
+@pytest.mark.slow
+def test_two_processes_do_the_updates_of_two_devices():
+  devices, processes = (scaling.spread(*of, repeats=1, quick=True) for of in ((1, 2), (2, 1)))
+  np.testing.assert_allclose(processes['losses'], devices['losses'], rtol=1e-3)  # dropout makes differences grow
+  assert processes['bytes'] == devices['bytes'] > 1e6
+
+
 def test_costs_of_a_corpus():
   found = scaling.costs(700, {'bytes': 2e6, 'seconds': 0.3, 'memory': 5e6})
   assert found['preparation, days of a machine'] == 700 / 24 / 38

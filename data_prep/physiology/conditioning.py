@@ -74,7 +74,7 @@ def heart(values: np.ndarray, found: np.ndarray, rate: float) -> np.ndarray:
   Returns:
     [N] in ± `LIMIT`, 0 where it is not found.
   """
-  from scipy import signal as filters  # half a second of every start-up, for this stream alone
+  from scipy import signal as filters  # here: its import takes half a second, which other streams need not wait for
 
   drift_free = filters.sosfiltfilt(
     filters.butter(2, _DRIFT_HERTZ, 'highpass', fs=rate, output='sos'),

@@ -106,43 +106,43 @@ def encode(record: Record, layout: Layout) -> bytes:
           f'{where}: {field.name} is {value.dtype}{list(value.shape)}, expected {dtype.name}{list(shape)}'
         )
       example[field.name] = _bytes_list([np.ascontiguousarray(value).astype(dtype.newbyteorder('<')).tobytes()])
-  # An Example holds Features, and these a map: an entry for each name. Protobuf sorts them by their bytes, but puts
-  # 'audio' behind 'audio_mean'.
+  # An Example holds one message, Features, and that an entry for each name. They are in protobuf's order: that of the
+  # names' bytes, but a name comes behind those that begin with it, 'audio' behind 'audio_mean'.
   names = sorted(example, key=lambda name: name.encode() + b'\xff')
-  entries = (_message(1, name.encode()) + _message(2, example[name]) for name in names)
-  return _message(1, b''.join(_message(1, entry) for entry in entries))
+  entries = (_field(1, name.encode()) + _field(2, example[name]) for name in names)
+  return _field(1, b''.join(_field(1, entry) for entry in entries))
 
 
-# The messages of tf.train.Example in protobuf's wire format, without TensorFlow, whose import takes four seconds of
-# every process that prepares.
+# What follows is protobuf's wire format of a tf.train.Example, without TensorFlow: see `data_prep.shards.tfrecord`.
 
 
 def _varint(number: int) -> bytes:
   """A number of 64 bits, seven a byte, the lowest first; the high bit says that more follow."""
-  number, octets = number % 2**64, []
+  number, octets = int(number) % 2**64, []
   while number >= 128:
     octets.append(number % 128 | 128)
     number //= 128
   return bytes([*octets, number])
 
 
-def _message(field: int, content: bytes) -> bytes:
-  return _varint(field << 3 | 2) + _varint(len(content)) + content
+def _field(number: int, content: bytes) -> bytes:
+  """A field whose content has a length: a message, a string, or numbers in a row."""
+  return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _bytes_list(values) -> bytes:
-  """The Feature of a BytesList."""
-  return _message(1, b''.join(_message(1, value) for value in values))
+  """A Feature of bytes, the first of its three kinds."""
+  return _field(1, b''.join(_field(1, value) for value in values))
 
 
 def _float_list(values) -> bytes:
-  """The Feature of a FloatList."""
-  return _message(2, _message(1, np.ravel(values).astype('<f4').tobytes()))
+  """A Feature of float32 numbers, the second kind."""
+  return _field(2, _field(1, np.ravel(values).astype('<f4').tobytes()))
 
 
 def _int64_list(values) -> bytes:
-  """The Feature of an Int64List."""
-  return _message(3, _message(1, b''.join(map(_varint, values))))
+  """A Feature of whole numbers, the third kind."""
+  return _field(3, _field(1, b''.join(map(_varint, values))))
 
 
 def decode(data: bytes, layout: Layout) -> Record:

@@ -160,6 +160,4 @@ def _together(config, manifest, count) -> int:
   usual = round(_USUAL_SECONDS / manifest.grid.record_seconds)
   records = max(recordings.records_per_chunk(config, manifest), min(recordings.longest_records(manifest), usual), 1)
   chunk = records * manifest.grid.steps_per_record
-  most = max(1, min(config.batch_size * config.data.sequence_steps // chunk, _MOST_TOGETHER))
-  groups = max(1, math.ceil(count / most))
-  return max(1, math.ceil(count / groups))  # of nine, at most four at a time, three: no place stays blank
+  return max(1, min(config.batch_size * config.data.sequence_steps // chunk, _MOST_TOGETHER, count))

@@ -90,18 +90,29 @@ def test_what_is_encoded_is_decoded_whatever_the_fields():
     records.decode(records.encode(original, layout), LAYOUT)
 
 
-@pytest.mark.parametrize('index', [0, 127, 128, 2**40, -1])
-def test_the_bytes_are_those_that_tensorflow_makes(index):
+@pytest.mark.parametrize('index', [0, 127, 128, 2**40, -1, np.int64(300)])
+def test_tensorflow_reads_what_is_encoded(index):
   import tensorflow as tf
 
-  odd = Layout(['liking'], PAPER, {'odd': (Field('ä', (300,)), Field('axes', (3,), per='recording'))})
-  blank = records.blank(odd)
+  layout = Layout(['liking'], PAPER, {'odd': (Field('ä', (300,)), Field('axes', (3,), per='recording'))})
   values = {'ä': np.full((25, 300), np.pi, np.float32), 'axes': np.array([1e-40, -0.0, 3], np.float32)}
-  long = dataclasses.replace(blank, recording='ö' * 200, subject='', index=index, values=values)
-  for data in (records.encode(record(index=index), LAYOUT), records.encode(long, odd)):
-    example = tf.train.Example.FromString(data)
-    assert example.SerializeToString(deterministic=True) == data
-    assert example.features.feature['second'].int64_list.value[:] == [index]
+  odd = dataclasses.replace(records.blank(layout), recording='ö' * 200, index=index, values=values)
+  texts = {
+    'recording': odd.recording.encode(),
+    'subject': b'',
+    'label': bytes(100),
+    'label_mask': bytes(100),
+    'valid': bytes(100),
+    'ä': values['ä'].tobytes(),
+  }
+  expected = tf.train.Example()
+  for name, text in texts.items():
+    expected.features.feature[name].bytes_list.value.append(text)
+  expected.features.feature['axes'].float_list.value.extend(values['axes'])
+  expected.features.feature['second'].int64_list.value.append(index)
+  data = records.encode(odd, layout)
+  assert tf.train.Example.FromString(data) == expected
+  assert len(data) == expected.ByteSize()
 
 
 def test_arrays_are_raw_little_endian():

@@ -372,6 +372,21 @@ def test_files_are_those_of_tensorflow(tmp_path):
   assert len(written) == sum(map(tfrecord.stored_bytes, serialized))
 
 
+def test_a_full_disk_is_an_error():
+  with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+    tfrecord.write('/dev/full', [b'small enough for the buffer'])
+
+
+def test_writing_does_without_tensorflow(tmp_path):
+  """Its import would be most of a worker's start."""
+  code = (
+    'import sys; from data_prep.shards import workers, write; from tests.data_prep.shards import test_shards as t; '
+    f'write.write_recording({str(tmp_path)!r}, t.make_records("a", 1), t.LAYOUT, partition="train"); '
+    'print("tensorflow" in sys.modules)'
+  )
+  assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == 'False\n'
+
+
 def test_records_are_found_past_damaged_lengths(tmp_path):
   sizes = [10, 3_000_000, 20, 0, 500]
   rng = np.random.default_rng(0)
