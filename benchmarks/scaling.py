@@ -35,7 +35,7 @@ _EVALUATED = 0.2  # of the hours
 # Of docs/speed.md, two cores: seconds of recordings a second of work. An update of the fused network takes 2.87 s a
 # sequence of 6 s; its network alone 51 % of .22 s for a second of a clip. Preparation is of its table.
 _RATES = {
-  'preparation': 38.0,
+  'preparation': 43.0,
   'decoding': 160 * 6.0,
   'training, fused, an epoch': 6 / 2.87,
   'evaluation, fused, of a fifth': 1 / (_EVALUATED * 0.51 * 0.22),
