@@ -7,9 +7,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _WINOGRAD_CHANNELS = 64  # fewer do not pay for the sums of Winograd's forms
-
+_SMALL_MAP = 4  # pixels a row, up to which a product with the zeros of a banded matrix pays
 
 _PORTABLE = contextvars.ContextVar('portable', default=False)
 
@@ -47,11 +48,18 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int, padding: str = 'SYMMETRI
     if size == 1:  # a matrix product: 1.6 times as fast as the backend's convolution
       return product(x[:, ::strides, ::strides], kernel[0, 0])
     if size == 3 and strides == 1:
-      if max(x.shape[1:3]) < 3:
+      wide = x.shape[-1] >= _WINOGRAD_CHANNELS
+      if x.shape[2] < 3 or x.shape[2] <= _SMALL_MAP and not wide:
         return small_map_conv(x, kernel)
-      if x.shape[-1] >= _WINOGRAD_CHANNELS and x.dtype == jnp.float32:  # the sums would round bfloat16
+      if wide and x.dtype == jnp.float32:  # the sums would round bfloat16
         return map_of_three_conv(x, kernel) if x.shape[1:3] == (3, 3) else winograd_conv(x, kernel)
-  pixels = 'SAME' if padding == 'SAME' else [(size // 2, size // 2)] * 2
+    if strides > 1:
+      return strided_conv(x, kernel, strides, padding)
+  return _backend_conv(x, kernel, strides, padding)
+
+
+def _backend_conv(x, kernel, strides, padding):
+  pixels = 'SAME' if padding == 'SAME' else [(len(kernel) // 2, len(kernel) // 2)] * 2
   return jax.lax.conv_general_dilated(x, kernel, (strides, strides), pixels, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
@@ -68,32 +76,81 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _product_backward(residuals, gradient):
   x, kernel = residuals
+  return gradient @ kernel.T, _over_rows(x, gradient)
+
+
+def _over_rows(x, gradient):
+  """[..., C] and [..., O] -> [C, O], the kernel's gradient."""
   rows = lambda a: a.reshape(-1, a.shape[-1])
-  over_rows = lambda a, b: jax.lax.dot_general(rows(a), rows(b), (((0,), (0,)), ((), ())))
+  product_of = lambda a, b: jax.lax.dot_general(rows(a), rows(b), (((0,), (0,)), ((), ())))
   if x.shape[-1] <= gradient.shape[-1]:
-    return gradient @ kernel.T, over_rows(x, gradient)
+    return product_of(x, gradient)
   # XLA would take the transpose back into the product, but for the barrier.
-  return gradient @ kernel.T, jax.lax.optimization_barrier(over_rows(gradient, x)).T
+  return jax.lax.optimization_barrier(product_of(gradient, x)).T
 
 
 product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
 
 
-def small_map_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 3×3 convolution of maps [N, H, W, C] smaller than its kernel, without the products with nothing but padding.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def strided_conv(x: jax.Array, kernel: jax.Array, strides: int, padding: str) -> jax.Array:
+  """The backend's convolution with strides, see `conv`; its kernel's gradient is a product with the pixels under it.
 
-  On a CPU 5 times as fast as the backend's on maps of 2×2, and 12 times on 1×1, of a small network's last stages.
+  On a CPU of 137 GFLOP/s both together are 2.3 times as fast as the backend's, for the first convolution of a ResNet.
   """
-  height, width = x.shape[1:3]
-  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  products = (
-    padded[:, row : row + height, column : column + width] @ kernel[row, column]
-    for row in range(3)
-    if abs(row - 1) < height
-    for column in range(3)
-    if abs(column - 1) < width
+  return _backend_conv(x, kernel, strides, padding)
+
+
+def _strided_backward(strides, padding, residuals, gradient):
+  x, kernel = residuals
+  (d_x,) = jax.vjp(lambda x: _backend_conv(x, kernel, strides, padding), x)[1](gradient)
+  d_kernel = _over_rows(_patches(x, len(kernel), strides, padding), gradient)
+  return d_x, d_kernel.reshape(len(kernel), -1, *kernel.shape[2:])[:, : len(kernel)]
+
+
+strided_conv.defvjp(
+  lambda x, kernel, strides, padding: (_backend_conv(x, kernel, strides, padding), (x, kernel)), _strided_backward
+)
+
+
+def _patches(x, size, strides, padding):
+  """The pixels under a kernel at each of its places, row after row; of a row as many as are whole strides.
+
+  [N, H, W, C] -> [N, ceil(H / strides), ceil(W / strides), size · ceil(size / strides) · strides · C]. Neighbours of a
+  stride stay together, as they lie.
+  """
+  many = -(-size // strides)
+  padded, outs = [(0, 0)], [-(-length // strides) for length in x.shape[1:3]]
+  for length, out in zip(x.shape[1:3], outs):
+    before = max((out - 1) * strides + size - length, 0) // 2 if padding == 'SAME' else size // 2
+    padded.append((before, strides * (out + many - 1) - before - length))
+  x = jnp.pad(x, [*padded, (0, 0)])
+  x = x.reshape(len(x), x.shape[1] // strides, strides, x.shape[2] // strides, strides * x.shape[3])
+  height, width = outs
+  return jnp.concatenate(
+    [
+      x[:, row // strides : row // strides + height, row % strides, column : column + width]
+      for row in range(size)
+      for column in range(many)
+    ],
+    axis=-1,
   )
-  return sum(products, start=jnp.zeros((), x.dtype))
+
+
+def small_map_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """A 3×3 convolution of small maps [N, H, W, C], by three products of whole rows.
+
+  Each row of taps is a matrix [W · C, W · O], with zeros where pixels are no neighbours: of rows of two none, of four
+  three eighths. With the gradients 1.5 to 2.2 times as fast on a CPU as nine products, and 1.7 to 18 times as fast as
+  the backend's, from 4×4×32 to 1×1×128.
+  """
+  count, height, width, channels = x.shape
+  neighbours = np.stack([np.eye(width, k=1 - tap, dtype=np.float32) for tap in range(3)])  # [tap, pixel, result]
+  matrices = jnp.einsum('tpr,utco->upcro', neighbours.astype(x.dtype), kernel)
+  matrices = matrices.reshape(3, width * channels, width * kernel.shape[-1])
+  rows = jnp.pad(x.reshape(count, height, width * channels), ((0, 0), (1, 1), (0, 0)))
+  products = (product(rows[:, tap : tap + height], matrices[tap]) for tap in range(3) if abs(tap - 1) < height)
+  return sum(products, start=jnp.zeros((), x.dtype)).reshape(count, height, width, -1)
 
 
 def winograd_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -49,11 +49,12 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, carry: tuple[jax.Array, jax.Array], keep: jax.Array | None = None
+    self, x: jax.Array, carry: tuple[jax.Array, jax.Array], keep: jax.Array | None = None, readings: int = 1
   ) -> tuple[tuple, jax.Array]:
-    """[B, T, D] and the state before the first step -> the state after the last step and [B, T, H].
+    """[B, T, D] and the state before the first step -> the state after the last step and [B, readings · T, H].
 
-    Before the steps for which `keep` [B, T] is False, the state becomes zero.
+    Before the steps for which `keep` [B, T] is False, the state becomes zero. The steps are read as often as `readings`
+    says, one time after the other.
     """
     glorot = nn.initializers.variance_scaling(self.input_scale**2, 'fan_avg', 'uniform')
     kernel = self.param('kernel', glorot, (x.shape[-1], 4 * self.units), jnp.float32)
@@ -70,6 +71,7 @@ class LSTM(nn.Module):
     # in TensorFlow: stored biases then mean the same.
     projected = (x.astype(self.dtype) @ kernel.astype(self.dtype)).astype(jnp.float32)
     projected += bias + jnp.repeat(jnp.array([0.0, 0.0, 1.0, 0.0]), self.units)
+    projected = jnp.tile(projected, (1, readings, 1))
     arguments = projected, recurrent_kernel.astype(self.dtype), peepholes, *carry, self.cell_clip
     # Restarts are for evaluation: the derivative that `recurrence` brings does without them.
     y, cell, hidden = recurrence(*arguments) if keep is None else _recurrence_forward(*arguments, keep)[0]
@@ -224,7 +226,7 @@ class RecurrentNetwork(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, carry: Carry | None = None, lengths: jax.Array | None = None
+    self, x: jax.Array, carry: Carry | None = None, lengths: jax.Array | None = None, readings: int = 1
   ) -> tuple[jax.Array, Carry]:
     """Predicts every step.
 
@@ -234,9 +236,10 @@ class RecurrentNetwork(nn.Module):
         always starts from zero.
       lengths: [B] steps of each sequence that count, from its first one on; backward reading begins at the last of
         them. None: all T.
+      readings: how many times x is read, one time after the other; above 1 of LSTM layers that read forwards.
 
     Returns:
-      [B, T, O] float32 and the state after the last step.
+      [B, readings · T, O] float32 and the state after the last step.
 
     Raises:
       ValueError: x is not [B, T, D], or restarts were asked of a bidirectional network.
@@ -252,12 +255,12 @@ class RecurrentNetwork(nn.Module):
     if self.restart_steps:
       # [B, T], counted from the recording's start, whatever the chunks
       keep = (carry.steps[:, None] + jnp.arange(x.shape[1])) % self.restart_steps != 0
-    steps = carry.steps + x.shape[1]
+    steps = carry.steps + readings * x.shape[1]
     layer_of = lambda name: LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, self.input_scale, name=name)
     after = []
     for layer in range(self.layers):
       # [B, T, D] -> [B, T, H]
-      state, y = layer_of(f'lstm_{layer}')(x, carry.layers[layer], keep)
+      state, y = layer_of(f'lstm_{layer}')(x, carry.layers[layer], keep, readings if layer == 0 else 1)
       after.append(state)
       if self.bidirectional:
         # [B, T, D] -> [B, T, 2H]

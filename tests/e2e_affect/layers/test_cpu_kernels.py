@@ -40,6 +40,7 @@ def test_max_pool_equals_tensorflow(served, size):
   np.testing.assert_array_equal(cpu_kernels.max_pool(x, size % 2), tf.nn.max_pool2d(x, 3, 2, 'SAME').numpy())
 
 
+@pytest.mark.parametrize('padding', ['SYMMETRIC', 'SAME'])
 @pytest.mark.parametrize(
   'size, height, width, strides',
   [
@@ -48,21 +49,25 @@ def test_max_pool_equals_tensorflow(served, size):
     (3, 1, 2, 1),
     (3, 2, 1, 1),
     (3, 3, 4, 1),
+    (3, 7, 3, 1),
+    (3, 2, 5, 1),
     (3, 2, 2, 2),
     (3, 6, 5, 2),
     (1, 5, 7, 1),
     (1, 5, 7, 2),
     (7, 9, 8, 2),
+    (7, 8, 9, 2),
+    (5, 10, 11, 3),
   ],
 )
-def test_conv_equals_the_backends(served, size, height, width, strides):
+def test_conv_equals_the_backends(served, size, height, width, strides, padding):
   rng = np.random.default_rng(2)
   x = rng.normal(size=(3, height, width, 4)).astype(np.float32)
   kernel = rng.normal(size=(size, size, 4, 5)).astype(np.float32)
-  ours = lambda x, k: Conv(5, size, strides).apply({'params': {'kernel': k}}, x)
-  padding = 2 * ((size // 2, size // 2),)
+  ours = lambda x, k: Conv(5, size, strides, padding=padding).apply({'params': {'kernel': k}}, x)
+  pixels = 'SAME' if padding == 'SAME' else 2 * ((size // 2, size // 2),)
   theirs = lambda x, k: jax.lax.conv_general_dilated(
-    x, k, (strides, strides), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    x, k, (strides, strides), pixels, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
   )
   expected = theirs(x, kernel)
   np.testing.assert_allclose(ours(x, kernel), expected, atol=1e-5)
@@ -99,7 +104,7 @@ def test_winograds_forms_equal_the_backends(form, height, width):
     (4, 64, 1, 'float32', 16),
     (3, 64, 1, 'float32', 25),
     (4, 64, 2, 'float32', 0),
-    (4, 32, 1, 'float32', 0),
+    (5, 32, 1, 'float32', 0),
     (3, 64, 1, 'bfloat16', 0),
   ],
 )
