@@ -100,7 +100,7 @@ def frames(rng: np.random.Generator, look: portrait.Looks, motion: Motion) -> It
       else:
         cv2.fillPoly(canvas, points, shade[colour], cv2.LINE_AA, _FRACTION_BITS)
     person = cv2.warpAffine(canvas, motion.place[t], (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
-    colours = cv2.cvtColor(person, cv2.COLOR_BGRA2BGR)  # OpenCV copies slices of the last axis, ten times as slowly
+    colours = cv2.cvtColor(person, cv2.COLOR_BGRA2BGR)  # a slice of the last axis OpenCV would copy slowly
     alpha = cv2.cvtColor(cv2.extractChannel(person, 3), cv2.COLOR_GRAY2BGR)
     gain = exposure * float(motion.light[t])
     frame = cv2.multiply(wall, cv2.bitwise_not(alpha), scale=gain / 255)

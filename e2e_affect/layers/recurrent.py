@@ -49,12 +49,12 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, carry: tuple[jax.Array, jax.Array], keep: jax.Array | None = None, readings: int = 1
+    self, x: jax.Array, carry: tuple[jax.Array, jax.Array], keep: jax.Array | None = None, repeats: int = 1
   ) -> tuple[tuple, jax.Array]:
-    """[B, T, D] and the state before the first step -> the state after the last step and [B, readings · T, H].
+    """[B, T, D] and the state before the first step -> the state after the last step and [B, repeats · T, H].
 
-    Before the steps for which `keep` [B, T] is False, the state becomes zero. The steps are read as often as `readings`
-    says, one time after the other.
+    Before the steps for which `keep` [B, T] is False, the state becomes zero. x is read `repeats` times, one after the
+    other.
     """
     glorot = nn.initializers.variance_scaling(self.input_scale**2, 'fan_avg', 'uniform')
     kernel = self.param('kernel', glorot, (x.shape[-1], 4 * self.units), jnp.float32)
@@ -67,11 +67,11 @@ class LSTM(nn.Module):
       # TensorFlow draws peepholes as it draws the kernel; a vector has no Glorot fan, so its own scale.
       normal = nn.initializers.normal(0.01)
       peepholes = jnp.stack([self.param(f'peephole_{gate}', normal, (self.units,), jnp.float32) for gate in 'ifo'])
-    # All that is not sequential, outside of the scan: [B, T, D] -> [B, T, 4H]. Forget bias 1 is added at run time, as
-    # in TensorFlow: stored biases then mean the same.
+    # All that is not sequential, outside of the scan: [B, T, D] -> [B, T, 4H], repeated. Forget bias 1 is added at run
+    # time, as in TensorFlow: stored biases then mean the same.
     projected = (x.astype(self.dtype) @ kernel.astype(self.dtype)).astype(jnp.float32)
     projected += bias + jnp.repeat(jnp.array([0.0, 0.0, 1.0, 0.0]), self.units)
-    projected = jnp.tile(projected, (1, readings, 1))
+    projected = jnp.tile(projected, (1, repeats, 1))  # one product for all readings
     arguments = projected, recurrent_kernel.astype(self.dtype), peepholes, *carry, self.cell_clip
     # Restarts are for evaluation: the derivative that `recurrence` brings does without them.
     y, cell, hidden = recurrence(*arguments) if keep is None else _recurrence_forward(*arguments, keep)[0]
@@ -226,7 +226,7 @@ class RecurrentNetwork(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, carry: Carry | None = None, lengths: jax.Array | None = None, readings: int = 1
+    self, x: jax.Array, carry: Carry | None = None, lengths: jax.Array | None = None, repeats: int = 1
   ) -> tuple[jax.Array, Carry]:
     """Predicts every step.
 
@@ -236,31 +236,33 @@ class RecurrentNetwork(nn.Module):
         always starts from zero.
       lengths: [B] steps of each sequence that count, from its first one on; backward reading begins at the last of
         them. None: all T.
-      readings: how many times x is read, one time after the other; above 1 of LSTM layers that read forwards.
+      repeats: times that x is read, one after the other; above 1 of LSTM layers that read forwards without restarts.
 
     Returns:
-      [B, readings · T, O] float32 and the state after the last step.
+      [B, repeats · T, O] float32 and the state after the last step.
 
     Raises:
-      ValueError: x is not [B, T, D], or restarts were asked of a bidirectional network.
+      ValueError: x is not [B, T, D], or restarts or repeats were asked of a network that has none.
       UserError: a pool without LSTM layers is of another number of features than `units`.
     """
     if x.ndim != 3:
       raise ValueError(f'recurrent: features [B, T, D] expected, got {x.shape}')
     if self.bidirectional and self.restart_steps:
       raise ValueError(f'recurrent: restart_steps = {self.restart_steps}, expected 0 of a bidirectional network')
+    if repeats > 1 and (self.bidirectional or self.restart_steps or self.pool):
+      raise ValueError(f'recurrent: repeats = {repeats}, expected 1 with bidirectional, restart_steps or pool')
     if carry is None:
       carry = initial_carry(x.shape[0], self.layers + self.pool, self.units)
     keep = None
     if self.restart_steps:
       # [B, T], counted from the recording's start, whatever the chunks
       keep = (carry.steps[:, None] + jnp.arange(x.shape[1])) % self.restart_steps != 0
-    steps = carry.steps + readings * x.shape[1]
+    steps = carry.steps + repeats * x.shape[1]
     layer_of = lambda name: LSTM(self.units, self.peepholes, self.cell_clip, self.dtype, self.input_scale, name=name)
     after = []
     for layer in range(self.layers):
-      # [B, T, D] -> [B, T, H]
-      state, y = layer_of(f'lstm_{layer}')(x, carry.layers[layer], keep, readings if layer == 0 else 1)
+      # [B, T, D] -> [B, T, H], of the first layer [B, repeats · T, H]
+      state, y = layer_of(f'lstm_{layer}')(x, carry.layers[layer], keep, repeats if layer == 0 else 1)
       after.append(state)
       if self.bidirectional:
         # [B, T, D] -> [B, T, 2H]

@@ -81,7 +81,7 @@ class AffectNetwork(nn.Module):
     if train and options.warm_up:
       # Evaluation carries the state through whole recordings, and a short sequence from zero never reaches such states.
       # Reading its own features several times leads to a state of this person.
-      carry = network(x, carry, readings=options.warm_up)[1]
+      carry = network(x, carry, repeats=options.warm_up)[1]
       carry = jax.lax.stop_gradient(carry)
     return network(x, carry, lengths)
 

@@ -50,7 +50,9 @@ def test_max_pool_equals_tensorflow(served, size):
     (3, 2, 1, 1),
     (3, 3, 4, 1),
     (3, 7, 3, 1),
-    (3, 2, 5, 1),
+    (3, 1, 4, 1),
+    (3, 5, 1, 1),
+    (3, 6, 9, 3),
     (3, 2, 2, 2),
     (3, 6, 5, 2),
     (1, 5, 7, 1),
@@ -105,10 +107,13 @@ def test_winograds_forms_equal_the_backends(form, height, width):
     (3, 64, 1, 'float32', 25),
     (4, 64, 2, 'float32', 0),
     (5, 32, 1, 'float32', 0),
+    (4, 32, 1, 'float32', 6),
+    (2, 64, 1, 'bfloat16', 6),
+    (4, 32, 1, 'bfloat16', 0),
     (3, 64, 1, 'bfloat16', 0),
   ],
 )
-def test_winograd_serves_wide_float32_layers(size, channels, strides, dtype, products):
+def test_forms_that_serve_the_sizes_they_are_for(size, channels, strides, dtype, products):
   conv = Conv(3, 3, strides, jnp.dtype(dtype))
   apply = lambda: conv.init_with_output(jax.random.key(0), jnp.ones((1, size, size, channels)))[0]
   assert str(jax.make_jaxpr(apply)()).count('dot_general') == products

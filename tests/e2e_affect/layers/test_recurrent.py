@@ -332,6 +332,13 @@ def test_without_backward_reading_the_tree_is_as_it_was():
     names(bidirectional=True, restart_steps=4)
 
 
+@pytest.mark.parametrize('settings', [{'bidirectional': True}, {'restart_steps': 4}, {'pool': True}])
+def test_repeats_are_of_layers_that_read_on(settings):
+  network = recurrent.RecurrentNetwork(3, 2, H, **settings)
+  with pytest.raises(ValueError, match='repeats = 2, expected 1'):
+    network.init(jax.random.key(0), jnp.zeros((B, T, D)), repeats=2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('layers', [0, 1])
 def test_the_mean_of_pooled_outputs_is_the_head_of_mean_and_maximum(layers):

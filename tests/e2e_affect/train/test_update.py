@@ -502,7 +502,8 @@ def test_a_warm_sequence_starts_where_its_repetition_ends():
   repeated = {'landmarks': np.tile(x, (1, 4, 1, 1)), 'valid': np.ones((2, 20), np.float32)}
   variables = network.init(jax.random.key(0), inputs, train=False)
   whole, _ = network.apply(variables, repeated, train=False)
-  warm, _ = network.apply(variables, inputs, train=True)
+  warm, after = network.apply(variables, inputs, train=True)
+  np.testing.assert_array_equal(after.steps, 20)
   np.testing.assert_allclose(warm, whole[:, 15:], atol=1e-6)
   assert np.abs(warm - whole[:, :5]).max() > 1e-3
 
