@@ -33,7 +33,7 @@ _BYTES = {'f32': 4, 'f64': 8, 'bf16': 2, 's32': 4, 'u32': 4, 'pred': 1}
 _EVALUATED = 0.2  # of the hours
 
 # Of docs/speed.md, two cores: seconds of recordings a second of work. An update of the fused network takes 2.87 s a
-# sequence of 6 s; its network alone 51 % of .22 s for a second of a clip. Preparation is of its table.
+# sequence of 6 s; its network alone 51 % of .22 s for a second of a clip. Preparation is of the text below its table.
 _RATES = {
   'preparation': 43.0,
   'decoding': 160 * 6.0,
