@@ -237,7 +237,7 @@ def test_two_processes_do_the_updates_of_two_devices():
 
 def test_costs_of_a_corpus():
   found = scaling.costs(700, {'bytes': 2e6, 'seconds': 0.3, 'memory': 5e6})
-  assert found['preparation, days of a machine'] == 700 / 24 / 38
+  assert found['preparation, days of a machine'] == 700 / 24 / 43
   assert found['manifest, GB'] == 1.4 and found['manifest, minutes of a core to read it, in every process'] == 3.5
   # A fifth of 700 h has 12.6 million steps of 40 ms; six float32 each.
   np.testing.assert_allclose(found['traces of a fifth, GB of memory, in every process'], 12.6e6 * 24 / 1e9)
