@@ -2,13 +2,13 @@
 
 The machines see the same folders under the same paths: each reads the recordings, and writes shards, sidecars and what
 became of each recording itself. Through the pipeline run the recordings' descriptions, and nothing comes out of it.
-So it takes no more of a runner than its simplest transforms: Dask's loses what `BatchElements` holds back.
+So it takes no more of a runner than its simplest transforms: Dask's loses what `BatchElements` holds back, and
+PySpark's knows no `Reshuffle`.
 """
 
 from collections.abc import Generator, Sequence
 import contextlib
 import functools
-import hashlib
 import importlib
 import io
 import json
@@ -67,29 +67,28 @@ def _run(options, work, recordings, out, jobs) -> Generator[tuple, None, None]:
     return
   jobs = 1 if jobs is None else jobs
   size = max(jobs, 1, math.ceil(len(recordings) / _GROUPS))
-  groups = [recordings[first : first + size] for first in range(0, len(recordings), size)]
+  numbered = [(number // size, recording) for number, recording in enumerate(recordings)]
   folder = pathlib.Path(out) / write.PARTS / _FOLDER
   shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
   try:
     with runners.unlogged(), _failing_in_one_line(), apache_beam.Pipeline(options=options) as pipeline:
-      (pipeline | apache_beam.Create(groups) | apache_beam.Reshuffle() | apache_beam.Map(_prepare, work, jobs, folder))
+      pipeline | apache_beam.Create(numbered) | apache_beam.GroupByKey() | apache_beam.Map(_prepare, work, jobs, folder)
     yield from _results(folder, recordings)
   finally:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(recordings, work, jobs, folder):
-  """Prepares some recordings on the machine that this runs on, and writes into a file what became of them."""
+def _prepare(group, work, jobs, folder):
+  """Prepares a group of recordings on the machine that this runs on, and writes into a file what became of them."""
+  number, recordings = group
   lines = []
   try:
-    with contextlib.closing(work(recordings, jobs=jobs)) as results:
+    with contextlib.closing(work(list(recordings), jobs=jobs)) as results:
       for recording, result in results:
         lines.append(json.dumps([recording.recording, result]))
   except UserError as e:  # as of a full disk; a pipeline would try again, and wrap it in pages of its own
     lines.append(json.dumps([None, {'error': str(e), 'exit_code': e.exit_code}]))
-  # A runner may do a group twice: the same name.
-  name = hashlib.sha256(recordings[0].recording.encode(errors='backslashreplace')).hexdigest()[:16]
-  atomic.write(folder / f'{name}.jsonl', '\n'.join(lines) + '\n')
+  atomic.write(folder / f'{number}.jsonl', '\n'.join(lines) + '\n')  # a runner may do a group twice
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -77,37 +79,77 @@ def test_beam_gives_the_bytes_of_the_local_runner(beam, tmp_path):
   }
 
 
-@pytest.fixture
-def cluster(tmp_path):
-  """The address of a scheduler of Dask with two workers, each a process of its own."""
-  distributed = pytest.importorskip('distributed', reason="Dask is not installed: `pip install 'apache-beam[dask]'`")
+@contextlib.contextmanager
+def processes():
+  """A function that starts a process, quiet but for what it is told to write into a file; all end with the block."""
   with contextlib.ExitStack() as stack:
 
-    def start(*arguments):
-      process = subprocess.Popen([sys.executable, '-m', 'dask', *arguments], stderr=subprocess.DEVNULL)
+    def start(*command, log=subprocess.DEVNULL, **environment):
+      process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment)
       stack.callback(process.wait)
       stack.callback(process.terminate)
 
-    told = tmp_path / 'scheduler.json'
-    start('scheduler', '--port=0', '--no-dashboard', f'--scheduler-file={told}')
+    yield start
+
+
+def told(path, wanted):
+  """The first group of `wanted` in a file that another process writes."""
+  deadline = time.monotonic() + 60
+  while not (found := re.search(wanted, path.read_text() if path.exists() else '')):
+    assert time.monotonic() < deadline, path
+    time.sleep(0.1)
+  return found.group(1)
+
+
+@pytest.fixture
+def dask(tmp_path):
+  """Options for a scheduler of Dask with two workers, each a process of its own."""
+  distributed = pytest.importorskip('distributed', reason="Dask is not installed: `pip install 'apache-beam[dask]'`")
+  with processes() as start:
+    file = tmp_path / 'scheduler.json'
+    start(sys.executable, '-m', 'dask', 'scheduler', '--port=0', '--no-dashboard', f'--scheduler-file={file}')
     for _ in range(2):
-      start('worker', '--nthreads=1', '--no-nanny', '--no-dashboard', f'--scheduler-file={told}')
-    deadline = time.monotonic() + 60
-    while not told.exists():
-      assert time.monotonic() < deadline
-      time.sleep(0.1)
-    yield json.loads(told.read_text())['address']
+      worker = ('worker', '--nthreads=1', '--no-nanny', '--no-dashboard', f'--scheduler-file={file}')
+      start(sys.executable, '-m', 'dask', *worker)
+    address = told(file, '"address": "([^"]+)"')
+    yield '--runner=apache_beam.runners.dask.dask_runner.DaskRunner', f'--dask_client_address={address}'
     distributed.default_client().close()  # Beam leaves it open, and it would look for the cluster that ends now
 
 
+@pytest.fixture
+def spark(tmp_path, monkeypatch):
+  """Options for a master of Spark with two workers, each a process of its own."""
+  pyspark = pytest.importorskip('pyspark', reason='Spark is not installed: docs/own_corpus.md')
+  pytest.importorskip('beam_pyspark_runner', reason='beam-pyspark-runner is not installed: docs/own_corpus.md')
+  monkeypatch.setenv('SPARK_LOCAL_IP', '127.0.0.1')
+  monkeypatch.setenv('PYSPARK_PYTHON', sys.executable)
+  spark_class = pathlib.Path(pyspark.__file__).parent / 'bin' / 'spark-class'
+  home = {'SPARK_HOME': str(spark_class.parents[1])}
+  with processes() as start, (tmp_path / 'master.log').open('w') as log:
+    here = ('--host', '127.0.0.1', '--port', '0', '--webui-port', '0')
+    start(spark_class, 'org.apache.spark.deploy.master.Master', *here, log=log, **home)
+    address = told(tmp_path / 'master.log', r'(spark://127\.0\.0\.1:\d+)')
+    worker = (*here, '--cores', '1', '--memory', '1g', '--work-dir', str(tmp_path / 'work'), address)
+    for _ in range(2):
+      start(spark_class, 'org.apache.spark.deploy.worker.Worker', *worker, **home)
+    submit = f'--master {address} --conf spark.default.parallelism=5 --conf spark.ui.enabled=false pyspark-shell'
+    monkeypatch.setenv('PYSPARK_SUBMIT_ARGS', submit)
+    yield ('--runner=beam_pyspark_runner.pyspark_runner.PySparkRunner',)
+    session = pyspark.sql.SparkSession.getActiveSession()
+    executors = session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()
+    session.stop()
+    assert executors == 3  # the driver and both workers
+
+
 @pytest.mark.slow
-def test_a_cluster_of_dask_gives_the_bytes_of_the_local_runner(beam, cluster, tmp_path):
+@pytest.mark.parametrize('cluster', ['dask', 'spark'])
+def test_a_cluster_gives_the_bytes_of_the_local_runner(beam, cluster, tmp_path, request):
   simulated.simulate(tmp_path / 'recola', 5, 4, seed=2, jobs=1)
   given = dict(corpus='recola', source=tmp_path / 'recola')
   local = prepare.prepare(**given, out=tmp_path / 'local', jobs=0)
-  options = ('--runner=apache_beam.runners.dask.dask_runner.DaskRunner', f'--dask_client_address={cluster}')
-  spread = prepare.prepare(**given, out=tmp_path / 'dask', runner='beam', runner_options=options)
-  assert files(tmp_path / 'dask') == files(tmp_path / 'local')
+  options = request.getfixturevalue(cluster)
+  spread = prepare.prepare(**given, out=tmp_path / cluster, runner='beam', runner_options=options)
+  assert files(tmp_path / cluster) == files(tmp_path / 'local')
   assert spread.manifest == local.manifest and len(local.manifest.shards) == 5
 
 
