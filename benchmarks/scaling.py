@@ -41,7 +41,6 @@ _RATES = {
   'evaluation, fused, of a fifth': 1 / (_EVALUATED * 0.51 * 0.22),
 }
 _SHARD_BYTES_PER_SECOND = 409e6 / 3264  # faces and sound of the simulated corpus
-_TRACE_BYTES_PER_STEP = 4 * 6  # prediction and gold standard of two targets, mask, face found
 _EPOCHS, _DAYS = 50, 7  # of a training, and how long it may take
 _FAILURES_PER_MACHINE_DAY = 1e-3  # NOT measured: one in three years, a guess
 
@@ -169,6 +168,36 @@ def manifest_costs(hours: float) -> dict:
   return {'bytes': size, 'seconds': seconds, 'memory': kib * 1024}
 
 
+_EVALUATION = """
+import pathlib, re, sys, tempfile
+import numpy as np
+from data_prep.schema.grid import PAPER
+from e2e_affect import heads
+from e2e_affect.evaluate import results
+from e2e_affect.traces.traces import Trace
+status = pathlib.Path('/proc/self/status')
+held = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) if status.exists() else 0
+rng, targets, before = np.random.default_rng(0), ['arousal', 'valence'], held()
+steps, count = round(float(sys.argv[2]) / PAPER.step_seconds), round(float(sys.argv[1]) * 1800 / float(sys.argv[2]))
+def trace(partition, number):
+  gold = rng.standard_normal((steps, 2), np.float32).cumsum(0, np.float32) / 80
+  said, ones = gold + rng.standard_normal((steps, 2), np.float32) / 10, np.ones(steps, np.float32)
+  return Trace(f'{partition}_{number}', f'{partition}_{number // 2}', partition, said, gold, ones, ones)
+traces = {partition: [trace(partition, number) for number in range(count)] for partition in ('validation', 'test')}
+head = heads.HEADS['regression']
+content = results.evaluate_traces(traces, head, targets, 0, {})
+with tempfile.TemporaryDirectory() as folder:
+  results.write_results(folder, content, traces, head, targets)
+print(held() - before)
+"""
+
+
+def evaluation_memory(hours: float) -> float:
+  """Bytes that a process takes for the traces of so many hours, half of validation, and for what is made of them."""
+  command = [sys.executable, '-c', _EVALUATION, str(hours), str(_RECORDING_SECONDS)]
+  return 1024 * float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 def costs(hours: float, of_an_hour: dict) -> dict[str, float]:
   """What a corpus of so many hours takes, by what was measured of one hour; a machine has two cores."""
   days = {f'{name}, days of a machine': hours / 24 / rate for name, rate in _RATES.items()}
@@ -180,9 +209,7 @@ def costs(hours: float, of_an_hour: dict) -> dict[str, float]:
     'manifest, GB': hours * of_an_hour['bytes'] / 1e9,
     'manifest, minutes of a core to read it, in every process': hours * of_an_hour['seconds'] / 60,
     'manifest, GB of memory, in every process': hours * of_an_hour['memory'] / 1e9,
-    'traces of a fifth, GB of memory, in every process': (
-      hours * _EVALUATED * 3600 / PAPER.step_seconds * _TRACE_BYTES_PER_STEP / 1e9
-    ),
+    'evaluating a fifth, GB of memory, in the first process': hours * _EVALUATED * of_an_hour['evaluated'] / 1e9,
     f'machines for {_EPOCHS} epochs in {_DAYS} days': machines,
     'failures a day, at a guess': machines * _FAILURES_PER_MACHINE_DAY,
   }
@@ -206,6 +233,8 @@ def main(out: str, repeats: int, quick: bool) -> None:
     )
   sample = 1.0 if quick else 200.0
   of_an_hour = {name: value / sample for name, value in manifest_costs(sample).items()}
+  sample = 0.5 if quick else 4.0
+  of_an_hour['evaluated'] = evaluation_memory(sample) / sample
   table = {hours: costs(hours, of_an_hour) for hours in _HOURS}
   print('\n| hours of recordings | ' + ' | '.join(f'{hours:,}' for hours in _HOURS) + ' |')
   print('|---' * (len(_HOURS) + 1) + '|')

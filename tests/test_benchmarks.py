@@ -236,14 +236,16 @@ def test_two_processes_do_the_updates_of_two_devices():
 
 
 def test_costs_of_a_corpus():
-  found = scaling.costs(700, {'bytes': 2e6, 'seconds': 0.3, 'memory': 5e6})
+  found = scaling.costs(700, {'bytes': 2e6, 'seconds': 0.3, 'memory': 5e6, 'evaluated': 7e6})
   assert found['preparation, days of a machine'] == 700 / 24 / 43
   assert found['manifest, GB'] == 1.4 and found['manifest, minutes of a core to read it, in every process'] == 3.5
-  # A fifth of 700 h has 12.6 million steps of 40 ms; six float32 each.
-  np.testing.assert_allclose(found['traces of a fifth, GB of memory, in every process'], 12.6e6 * 24 / 1e9)
+  np.testing.assert_allclose(found['evaluating a fifth, GB of memory, in the first process'], 0.98)
   # 50 epochs at 6 s of recordings in 2.87 s of work, in a week.
   np.testing.assert_allclose(found['machines for 50 epochs in 7 days'], 50 * 700 / 24 * 2.87 / 6 / 7)
-  assert scaling.costs(1, {'bytes': 0, 'seconds': 0, 'memory': 0})['machines for 50 epochs in 7 days'] == 1
+  assert (
+    scaling.costs(1, dict.fromkeys(['bytes', 'seconds', 'memory', 'evaluated'], 0))['machines for 50 epochs in 7 days']
+    == 1
+  )
 
 
 def test_a_manifest_of_some_hours_is_measured():

@@ -1,6 +1,7 @@
 """What turns a partition into traces: the trained network, or any other predictor."""
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Iterator
 import dataclasses
 import io
 import math
@@ -56,17 +57,24 @@ class NetworkPredictor:
   look: Callable[[], None] = lambda: None
 
   def predict(self, partition: str) -> list[Trace]:
+    """All traces of `each_trace`, sorted by name; on all hosts but the first, which reports, an empty list."""
+    traces = self.each_trace(partition)
+    if jax.process_index():
+      collections.deque(traces, maxlen=0)  # they might fill the memory
+    return sorted(traces, key=lambda trace: trace.recording)
+
+  def each_trace(self, partition: str) -> Iterator[Trace]:
     """Predicts every step of every recording of a partition, whole and in order.
 
     Each device takes some recordings at a time, in chunks; the recurrent state goes on from chunk to chunk, so that
-    the chunks' length changes nothing. Each host predicts some of the recordings, and gets the traces of all. Whatever
-    the number of devices and hosts, traces are the same to the last bit.
+    the chunks' length changes nothing. Each host predicts some of the recordings and gets the traces of all, a group of
+    each host at a time. Whatever the number of devices and hosts, order and traces are the same to the last bit.
 
     Args:
       partition: 'train', 'validation' or 'test'.
 
-    Returns:
-      A trace per recording, sorted by name; none where the partition is empty.
+    Yields:
+      A trace per recording, the shortest first; none where the partition is empty.
     """
     config, manifest = self.config, self.manifest
     of_partition = recordings.recordings(manifest, config.data.dir, partition)
@@ -74,9 +82,11 @@ class NetworkPredictor:
     places = jax.local_device_count() * each
     by_length = sorted(of_partition, key=lambda recording: recording.records)
     groups = [by_length[start : start + places] for start in range(0, len(by_length), places)]
-    mine = groups[jax.process_index() :: jax.process_count()]
-    traces = [trace for group in mine for trace in self._of_group(group, partition, each)]
-    return sorted(_of_all_hosts(traces, partition, manifest.grid), key=lambda trace: trace.recording)
+    hosts = jax.process_count()
+    for first in range(0, len(groups), hosts):
+      mine = groups[first : first + hosts][jax.process_index() :][:1]
+      traces = [trace for group in mine for trace in self._of_group(group, partition, each)]
+      yield from _of_all_hosts(traces, partition, manifest.grid)
 
   def _of_group(self, group, partition, each) -> list[Trace]:
     """Traces of recordings that the devices of this host take at once, `each` on every one of them."""
@@ -125,7 +135,7 @@ class NetworkPredictor:
 
 
 def _of_all_hosts(traces: list[Trace], partition: str, grid: Grid) -> list[Trace]:
-  """The traces of all hosts, each of which has its own; the same list on all of them."""
+  """The traces of all hosts, host by host, each of which has its own; the same list on all of them."""
   if jax.process_count() == 1:
     return traces
   data = io.BytesIO()

@@ -4,18 +4,20 @@ from collections.abc import Callable, Iterator
 import contextlib
 import ctypes
 import faulthandler
+import itertools
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from typing import TypeVar
+from typing import Any, cast, TypeVar
 
 from absl import logging
 import jax
 from jax._src import distributed  # the client has no public name
 from jax.experimental import multihost_utils
+import numpy as np
 
 from data_prep.core.errors import HostLostError, UserError
 
@@ -26,6 +28,8 @@ HEARTBEAT_SECONDS = 30  # a host that gave no sign of life for so long is lost
 _JAX_HEARTBEAT_SECONDS = 60
 _BEAT_SECONDS = HEARTBEAT_SECONDS / 10  # between two signs of life
 _FOLDER = 'e2e_affect/alive/'
+_BARRIERS = itertools.count()  # a name serves once
+_LONGEST_SECONDS = 7 * 24 * 3600  # of one host's work; whether it is alive is watched meanwhile
 # What collectives and JAX's coordination say when a host is lost; their exceptions have no type of their own.
 _WORDS = ('Gloo', 'NCCL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED', 'heartbeat', 'Connection closed')
 
@@ -50,6 +54,16 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
     ) from None
   ctypes.CDLL(None).signal(signal.SIGABRT, _ON_ABORT)
   threading.Thread(target=_watch, args=(distributed.global_state,), daemon=True).start()
+  with together():
+    _connect()
+
+
+def _connect():
+  """Devices connect at their first collective, for which Gloo gives the last host 30 s; later ones wait for minutes."""
+  jax.block_until_ready(
+    jax.pmap(lambda one: jax.lax.psum(one, 'devices'), 'devices')(np.ones(jax.local_device_count()))
+  )
+  multihost_utils.process_allgather(np.zeros(()))
 
 
 def _aborted(_):
@@ -82,16 +96,17 @@ def together() -> Iterator[None]:
     _lost(f'{silent}: {reason}' if silent else reason)
 
 
-def first_host_first(make: Callable[[], T]) -> T:
-  """What `make` returns, once it has run on the first host alone: what it puts on the disk is there for the others."""
+def first_host_first(make: Callable[[], T], others: Callable[[], T] | None = None) -> T:
+  """What `make` returns on the first host, and what `others` does on the others, once that has ended.
+
+  What `make` puts on the disk is there for the others. None: they run `make`, too.
+  """
   if jax.process_count() == 1:
     return make()
-  if jax.process_index() == 0:
-    made = make()
-    multihost_utils.sync_global_devices('first_host_first')
-    return made
-  multihost_utils.sync_global_devices('first_host_first')
-  return make()
+  made = make() if jax.process_index() == 0 else None
+  barrier = f'e2e_affect/first_host_first/{next(_BARRIERS)}'
+  cast(Any, distributed.global_state.client).wait_at_barrier(barrier, timeout_in_ms=1000 * _LONGEST_SECONDS)
+  return cast(T, made) if jax.process_index() == 0 else (others or make)()
 
 
 def _silent(client) -> str:

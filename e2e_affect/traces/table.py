@@ -8,7 +8,6 @@ behind all outputs.
 
 from collections.abc import Mapping, Sequence
 import csv
-import io
 import pathlib
 
 import numpy as np
@@ -58,27 +57,32 @@ def write_csv(
     header += [f'{output}_post' for output in outputs]
   header += SIMULATED_COLUMN[:simulated]
 
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator='\n')
-  writer.writerow(header)
-  for i, trace in enumerate(traces):
-    steps = len(trace.prediction)
-    for values, names in ((trace.prediction, outputs), (trace.gold, targets)):
-      if values.shape[1] != len(names):
-        raise ValueError(f'{trace.recording}: {values.shape[1]} numbers per step for {", ".join(names)}')
-    columns: list[Sequence[str] | np.ndarray] = [[trace.recording] * steps, [trace.grid.time(k) for k in range(steps)]]
-    for output, target in paired:
-      if output:
-        columns.append(_shortest(trace.prediction[:, outputs.index(output)]))
-      if target:
-        columns.append(np.where(trace.scored, _shortest(trace.gold[:, targets.index(target)]), ''))
-    columns.append(_shortest(trace.face_found))
-    if postprocessed is not None:
-      columns += [_shortest(values) for values in postprocessed[i].prediction.T]
-    if simulated:
-      columns.append([SIMULATED_COLUMN[1]] * steps)
-    writer.writerows(zip(*columns, strict=True))
-  atomic.write(path, text.getvalue())
+  with (
+    atomic.whole(path) as temporary,
+    temporary.open('w', encoding='utf-8', errors='backslashreplace', newline='') as file,
+  ):
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(header)
+    for i, trace in enumerate(traces):
+      steps = len(trace.prediction)
+      for values, names in ((trace.prediction, outputs), (trace.gold, targets)):
+        if values.shape[1] != len(names):
+          raise ValueError(f'{trace.recording}: {values.shape[1]} numbers per step for {", ".join(names)}')
+      columns: list[Sequence[str] | np.ndarray] = [
+        [trace.recording] * steps,
+        [trace.grid.time(k) for k in range(steps)],
+      ]
+      for output, target in paired:
+        if output:
+          columns.append(_shortest(trace.prediction[:, outputs.index(output)]))
+        if target:
+          columns.append(np.where(trace.scored, _shortest(trace.gold[:, targets.index(target)]), ''))
+      columns.append(_shortest(trace.face_found))
+      if postprocessed is not None:
+        columns += [_shortest(values) for values in postprocessed[i].prediction.T]
+      if simulated:
+        columns.append([SIMULATED_COLUMN[1]] * steps)
+      writer.writerows(zip(*columns, strict=True))
 
 
 def _shortest(values):

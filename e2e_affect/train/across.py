@@ -64,21 +64,22 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     eval_step = chunks.over_devices(config, layout)
     state, checkpoint = finish.replicated_best(folder, config, layout)
     network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
+    if partition not in {shard.partition for shard in manifest.shards}:
+      raise DataError(f'{data_dir}: the {partition} partition is empty; name another with --partition')
     traces = {}
     for name in PARTITIONS:
       if name == partition or name in before:
         logging.info('predicting the %s partition of %s', name, data_dir)
         traces[name] = [shared.trace(trace) for trace in network.predict(name)]
-        if not traces[name] and name == partition:
-          raise DataError(f'{data_dir}: the {name} partition is empty; name another with --partition')
-    learnt_from = origin.of(dataset, train_on=trained.train_on)
-    if learnt_from.simulated:
-      logging.warning('%s: %s', workdir, origin.SIMULATED)
-    own = own_clock.read(data_dir, manifest, targets)
-    fitted = _postprocessing(folder, head, shared)
-    content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
-    content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': learnt_from.line}
-    if jax.process_index() == 0:
+
+    def score_and_write():
+      learnt_from = origin.of(dataset, train_on=trained.train_on)
+      if learnt_from.simulated:
+        logging.warning('%s: %s', workdir, origin.SIMULATED)
+      own = own_clock.read(data_dir, manifest, targets)
+      fitted = _postprocessing(folder, head, shared)
+      content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
+      content['checkpoint'] |= {'evaluated_on': _corpus(manifest), 'trained_on': learnt_from.line}
       results.write_results(
         folder, content, traces, head, targets, own=own, suffix=suffix, simulated=learnt_from.simulated
       )
@@ -86,7 +87,9 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
       for target, *cells in zip(header[1:], raw[1:], post[1:], strict=True):
         logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
       logging.info('results: %s', folder / f'results{suffix}.json')
-  return content
+      return content
+
+    return hosts.first_host_first(score_and_write, functools.partial(results.read_results, folder, suffix=suffix))
 
 
 def _corpus(manifest: Manifest) -> str:

@@ -1,6 +1,7 @@
 """The end of a training: the best checkpoint over whole partitions, and everything that is made of its traces."""
 
 from collections.abc import Callable
+import functools
 import pathlib
 
 from absl import logging
@@ -15,7 +16,7 @@ from e2e_affect import heads
 from e2e_affect.evaluate import predictor, results
 from e2e_affect.models import devices
 from e2e_affect.report import comparison, plots, run_report
-from e2e_affect.run import origin
+from e2e_affect.run import hosts, origin
 from e2e_affect.run import workdir as workdirs
 from e2e_affect.traces import own_clock
 from e2e_affect.train import checkpoint_files, train_state
@@ -54,24 +55,23 @@ def evaluate(
   """
   head, targets = heads.of(config), heads.Targets.of(manifest)
   network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest, without)
-  traces = {}
-  fitted = None
-  if config.postprocessing_from:
-    fitted = read_postprocessing(config, manifest, without)
+  present = {shard.partition for shard in manifest.shards}
+  for partition in partitions:
+    if partition not in present:
+      raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
+  fitted = read_postprocessing(config, manifest, without) if config.postprocessing_from else None
   to_fit_on = head.fitted_on if fitted is None and head.fitted_on not in config.data.train_on else None
+  traces = {}
   for partition in PARTITIONS:
-    if partition in partitions or partition == to_fit_on:
+    if partition in partitions or partition in present & {to_fit_on}:
       logging.info('predicting the %s partition', partition)
       traces[partition] = network.predict(partition)
-      if not traces[partition]:
-        if partition in partitions:
-          raise DataError(f'{config.data.dir}: the {partition} partition is empty; name another with --partition')
-        del traces[partition]
-  learnt_from = origin.of(workdirs.dataset_if_written(workdir), train_on=config.data.train_on)
-  checkpoint = checkpoint | {'trained_on': learnt_from.line}
-  own = own_clock.read(config.data.dir, manifest, targets)
-  content = results.evaluate_traces(traces, head, targets, config.seed, checkpoint, fitted, own, manifest.about)
-  if jax.process_index() == 0:
+
+  def score_and_write():
+    learnt_from = origin.of(workdirs.dataset_if_written(workdir), train_on=config.data.train_on)
+    made_with = checkpoint | {'trained_on': learnt_from.line}
+    own = own_clock.read(config.data.dir, manifest, targets)
+    content = results.evaluate_traces(traces, head, targets, config.seed, made_with, fitted, own, manifest.about)
     results.write_results(workdir, content, traces, head, targets, without, own, simulated=learnt_from.simulated)
     if not without:
       plots.write_figures(workdir, content, traces, head, targets)
@@ -81,7 +81,9 @@ def evaluate(
       logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
     if without:
       logging.info('results: %s', workdir / results.results_file(without))
-  return content
+    return content
+
+  return hosts.first_host_first(score_and_write, functools.partial(results.read_results, workdir, without))
 
 
 def read_postprocessing(config: ml_collections.ConfigDict, manifest: Manifest, without: tuple[str, ...] = ()) -> dict:

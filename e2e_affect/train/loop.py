@@ -264,7 +264,7 @@ def _validate(
   targets = heads.Targets.of(manifest)
   metric = head.metric(targets)
   network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest, look=look)
-  for trace in network.predict('validation'):
+  for trace in network.each_trace('validation'):
     metric = metric.update(trace.prediction, trace.gold, trace.mask)
   if not metric.count:
     logging.warning('the validation partition has no labels: the newest checkpoint will count as the best')
