@@ -2,8 +2,6 @@
 
 import csv
 import dataclasses
-import errno
-import os
 
 import numpy as np
 import pytest
@@ -168,10 +166,8 @@ def test_unwritable(tmp_path, monkeypatch):
   good = tmp_path / 'test.csv'
   good.write_text('old')
 
-  def full(*args, **kwargs):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-  monkeypatch.setattr('pathlib.Path.write_bytes', full)
-  with pytest.raises(DiskFullError, match='no space left'):
-    write_csv(good, [make_trace()], TARGETS, TARGETS)
+  with monkeypatch.context() as patched:
+    patched.setattr('pathlib.Path.open', lambda *_, **__: open('/dev/full', 'w'))
+    with pytest.raises(DiskFullError, match='no space left'):
+      write_csv(good, [make_trace()], TARGETS, TARGETS)
   assert good.read_text() == 'old'
