@@ -38,8 +38,8 @@ demo: install
 	  --config.init_from.speech=$(RUNS)/speech --config.init_from.visual=$(RUNS)/visual
 	$(PY) -m e2e_affect.report $(RUNS)/speech $(RUNS)/visual $(RUNS)/fused --out=$(RUNS)/report.html
 
-# Small networks: to compile them takes most of the time, and with the expensive passes a third more.
-fast-test: export XLA_FLAGS = --xla_backend_optimization_level=1
+# Most of the time goes into compiling small networks; the compiler's expensive passes add a third.
+fast-test: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=1
 fast-test: install
 	$(PY) -m pytest -q -m 'not slow and not long' -n 2 --dist worksteal
 

@@ -181,8 +181,8 @@ rng, targets, before = np.random.default_rng(0), ['arousal', 'valence'], held()
 steps, count = round(float(sys.argv[2]) / PAPER.step_seconds), round(float(sys.argv[1]) * 1800 / float(sys.argv[2]))
 def trace(partition, number):
   gold = rng.standard_normal((steps, 2), np.float32).cumsum(0, np.float32) / 80
-  said, ones = gold + rng.standard_normal((steps, 2), np.float32) / 10, np.ones(steps, np.float32)
-  return Trace(f'{partition}_{number}', f'{partition}_{number // 2}', partition, said, gold, ones, ones)
+  said = gold + rng.standard_normal((steps, 2), np.float32) / 10
+  return Trace(f'{partition}_{number}', f'{partition}_{number // 2}', partition, said, gold, *np.ones((2, steps), np.float32))
 traces = {partition: [trace(partition, number) for number in range(count)] for partition in ('validation', 'test')}
 head = heads.HEADS['regression']
 content = results.evaluate_traces(traces, head, targets, 0, {})

@@ -1,6 +1,5 @@
 """What turns a partition into traces: the trained network, or any other predictor."""
 
-import collections
 from collections.abc import Callable, Iterator
 import dataclasses
 import io
@@ -33,7 +32,10 @@ class Predictor(Protocol):
   """Turns a partition into traces; `results.evaluate_traces` scores them whatever made them."""
 
   def predict(self, partition: str) -> list[Trace]:
-    """A trace per recording of 'train', 'validation' or 'test', sorted by name; none where the partition is empty."""
+    """A trace per recording of 'train', 'validation' or 'test', sorted by name; none where the partition is empty.
+
+    Of several hosts only the first gets them.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +59,12 @@ class NetworkPredictor:
   look: Callable[[], None] = lambda: None
 
   def predict(self, partition: str) -> list[Trace]:
-    """All traces of `each_trace`, sorted by name; on all hosts but the first, which reports, an empty list."""
+    """All traces of `each_trace`, sorted by name. Of several hosts only the first gets them, the others an empty list."""
     traces = self.each_trace(partition)
     if jax.process_index():
-      collections.deque(traces, maxlen=0)  # they might fill the memory
+      for _ in traces:  # takes part in the exchange, and keeps nothing
+        pass
+      return []
     return sorted(traces, key=lambda trace: trace.recording)
 
   def each_trace(self, partition: str) -> Iterator[Trace]:
@@ -135,14 +139,14 @@ class NetworkPredictor:
 
 
 def _of_all_hosts(traces: list[Trace], partition: str, grid: Grid) -> list[Trace]:
-  """The traces of all hosts, host by host, each of which has its own; the same list on all of them."""
+  """Each host gives its own traces; all get the same list, in the order of the hosts."""
   if jax.process_count() == 1:
     return traces
   data = io.BytesIO()
   np.savez(data, **{f'{i} {name}': getattr(trace, name) for i, trace in enumerate(traces) for name in _EXCHANGED})
   mine = np.frombuffer(data.getvalue(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(mine)))
-  filled = np.zeros(sizes.max(), np.uint8)
+  filled = np.zeros(1 << (int(sizes.max()) - 1).bit_length(), np.uint8)  # each length compiles a program
   filled[: len(mine)] = mine
   found = []
   for whole, size in zip(multihost_utils.process_allgather(filled), sizes, strict=True):

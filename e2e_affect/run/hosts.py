@@ -35,7 +35,7 @@ _WORDS = ('Gloo', 'NCCL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED', 'heartb
 
 
 def initialize(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-  """`jax.distributed.initialize()`, and a watch over the other hosts.
+  """`jax.distributed.initialize()`, a watch over the other hosts, and a first meeting of the devices.
 
   Args:
     coordinator: HOST:PORT of the first process; None: Cloud TPU, SLURM or Open MPI 4 say it and the rest.
@@ -97,9 +97,13 @@ def together() -> Iterator[None]:
 
 
 def first_host_first(make: Callable[[], T], others: Callable[[], T] | None = None) -> T:
-  """What `make` returns on the first host, and what `others` does on the others, once that has ended.
+  """What `make` returns on the first host; then, on each other host, what `others` returns.
 
-  What `make` puts on the disk is there for the others. None: they run `make`, too.
+  What `make` puts on the disk is there for the others. All hosts call this equally often, in the same order.
+
+  Args:
+    make: runs on the first host alone.
+    others: runs on the others once that has ended; None: `make`, too.
   """
   if jax.process_count() == 1:
     return make()

@@ -54,6 +54,8 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
   less_memory = f'lower evaluate_chunk_seconds in {workdir}/{workdirs.CONFIG_FILE}'
   with hold.held(workdir, writes=jax.process_index() == 0) as folder, memory.told(less_memory):
     manifest = hosts.first_host_first(functools.partial(corpus.read, config, folder))
+    if partition not in {shard.partition for shard in manifest.shards}:
+      raise DataError(f'{data_dir}: the {partition} partition is empty; name another with --partition')
     begun = workdirs.layout_of(dataset, config, learnt)
     shared = _shared(folder, data_dir, head, heads.Targets.of(begun), heads.Targets.of(manifest))
     targets = shared.targets
@@ -64,8 +66,6 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     eval_step = chunks.over_devices(config, layout)
     state, checkpoint = finish.replicated_best(folder, config, layout)
     network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
-    if partition not in {shard.partition for shard in manifest.shards}:
-      raise DataError(f'{data_dir}: the {partition} partition is empty; name another with --partition')
     traces = {}
     for name in PARTITIONS:
       if name == partition or name in before:
