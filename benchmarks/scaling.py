@@ -174,6 +174,7 @@ import numpy as np
 from data_prep.schema.grid import PAPER
 from e2e_affect import heads
 from e2e_affect.evaluate import results
+from e2e_affect.report import plots
 from e2e_affect.traces.traces import Trace
 status = pathlib.Path('/proc/self/status')
 held = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) if status.exists() else 0
@@ -182,12 +183,14 @@ steps, count = round(float(sys.argv[2]) / PAPER.step_seconds), round(float(sys.a
 def trace(partition, number):
   gold = rng.standard_normal((steps, 2), np.float32).cumsum(0, np.float32) / 80
   said = gold + rng.standard_normal((steps, 2), np.float32) / 10
-  return Trace(f'{partition}_{number}', f'{partition}_{number // 2}', partition, said, gold, *np.ones((2, steps), np.float32))
+  ones, name = np.ones((2, steps), np.float32), f'{partition}_{number}'
+  return Trace(name, f'{partition}_{number // 2}', partition, said, gold, *ones)
 traces = {partition: [trace(partition, number) for number in range(count)] for partition in ('validation', 'test')}
 head = heads.HEADS['regression']
 content = results.evaluate_traces(traces, head, targets, 0, {})
 with tempfile.TemporaryDirectory() as folder:
   results.write_results(folder, content, traces, head, targets)
+  plots.write_figures(folder, content, traces, head, targets)
 print(held() - before)
 """
 
@@ -233,8 +236,8 @@ def main(out: str, repeats: int, quick: bool) -> None:
     )
   sample = 1.0 if quick else 200.0
   of_an_hour = {name: value / sample for name, value in manifest_costs(sample).items()}
-  sample = 0.5 if quick else 4.0
-  of_an_hour['evaluated'] = evaluation_memory(sample) / sample
+  less, more = (0.5, 1.0) if quick else (4.0, 12.0)
+  of_an_hour['evaluated'] = (evaluation_memory(more) - evaluation_memory(less)) / (more - less)
   table = {hours: costs(hours, of_an_hour) for hours in _HOURS}
   print('\n| hours of recordings | ' + ' | '.join(f'{hours:,}' for hours in _HOURS) + ' |')
   print('|---' * (len(_HOURS) + 1) + '|')

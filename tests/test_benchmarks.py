@@ -255,6 +255,12 @@ def test_a_manifest_of_some_hours_is_measured():
 
 
 @pytest.mark.slow
+def test_the_memory_of_an_evaluation_holds_its_traces():
+  # An hour has 90,000 steps; prediction and gold standard of two targets, mask and face take 24 bytes each.
+  assert 24 < scaling.evaluation_memory(2.0) / (2 * 90_000) < 1000
+
+
+@pytest.mark.slow
 def test_peers_learn():
   pytest.importorskip('torch', reason='PyTorch comes with the extra "dev"')
   # A process of its own: PyTorch's optimisers load Triton, which aborts where TensorFlow has loaded its LLVM.

@@ -59,7 +59,7 @@ class NetworkPredictor:
   look: Callable[[], None] = lambda: None
 
   def predict(self, partition: str) -> list[Trace]:
-    """All traces of `each_trace`, sorted by name. Of several hosts only the first gets them, the others an empty list."""
+    """All traces of `each_trace`, sorted by name; of several hosts the others than the first get an empty list."""
     traces = self.each_trace(partition)
     if jax.process_index():
       for _ in traces:  # takes part in the exchange, and keeps nothing

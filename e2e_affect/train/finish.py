@@ -36,8 +36,8 @@ def evaluate(
   """Evaluates partitions and writes predictions, `results.json`, figures and the report into the workdir.
 
   Where streams are taken away, the predictions and results are files of their own, and figures and report stay as they
-  are. The post-processing is then fitted on validation without these streams, too. Of several hosts the first scores and
-  writes; the others wait, and read what it wrote.
+  are. The post-processing is then fitted on validation without these streams, too. Of several hosts the first scores
+  and writes; the others wait, and read what it wrote.
 
   Args:
     state: replicated.
