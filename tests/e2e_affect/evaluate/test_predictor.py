@@ -99,9 +99,12 @@ def test_traces_depend_neither_on_how_many_recordings_a_device_takes_nor_on_the_
     patched.setattr(devices, 'replicate', replicate)
     variables = replicate(random_variables(small_config, layout(small_config)))
     on_one = predict(5)
+    network = predictor.NetworkPredictor(variables, eval_step, small_config, manifest)
+    by_name = network.predict('validation')
   for a, b in zip(on_one, together, strict=True):
     for field in dataclasses.fields(Trace):
       np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+  assert [trace.recording for trace in by_name] == list('ABCDEFGHIJK')
 
 
 @pytest.mark.slow

@@ -110,9 +110,14 @@ def no_overlap(manifest):
   return dataclasses.replace(manifest, targets=['liking', 'dominance', 'expectancy'], label_scale={})
 
 
+def no_test(manifest):
+  return dataclasses.replace(manifest, shards=[s for s in manifest.shards if s.partition != 'test'])
+
+
 @pytest.mark.parametrize(
   'change, reason',
   [
+    (no_test, 'other: the test partition is empty; name another with --partition'),
     (no_overlap, 'predicts arousal, valence, and .*other has labels of liking, dominance, expectancy'),
     (moved, 'was trained on steps of 0.04 s of 16000 Hz, .*other has 0.08 s of 16000 Hz'),
     (no_speech, 'its records have no speech stream'),
