@@ -120,6 +120,8 @@ def dask(tmp_path):
 def spark(tmp_path, monkeypatch):
   """Options for a master of Spark with two workers, each a process of its own."""
   pyspark = pytest.importorskip('pyspark', reason='Spark is not installed: docs/own_corpus.md')
+  if not shutil.which('java'):
+    pytest.skip('Java is not here, which Spark needs')
   pytest.importorskip('beam_pyspark_runner', reason='beam-pyspark-runner is not installed: docs/own_corpus.md')
   monkeypatch.setenv('SPARK_LOCAL_IP', '127.0.0.1')
   monkeypatch.setenv('PYSPARK_PYTHON', sys.executable)
