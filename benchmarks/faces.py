@@ -178,7 +178,7 @@ def score(detect, pictures, case):
   for frame, box in pictures:
     made, truth = case(frame, box)
     common = [tracker.overlap(found, truth) for found in detect(made)]
-    right += max(common, default=0) > tracker.SAME_FACE
+    right += int(max(common, default=0) > tracker.SAME_FACE)
     wrong += sum(overlap == 0 for overlap in common)
   return right / len(pictures), wrong / len(pictures)
 

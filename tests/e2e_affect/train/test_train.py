@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import json
+import operator
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ import pytest
 from data_prep.core.errors import DataError, UserError, WorkdirError
 from data_prep.schema import records
 from e2e_affect import heads
+from e2e_affect.config import defaults
 from e2e_affect.run import hold, memory, workdir
 from e2e_affect.run.metric_writer import read_metrics
 from e2e_affect.train import checkpoint_files, init_from, loop, train_state
@@ -26,6 +29,8 @@ from tests.conftest import make_data
 from tests.faults import driver
 from tests.networks import layout
 from tests.trainings import command, environment, final_digest, last_line, ROOT, run
+
+PLAIN_PATHS = [field for field in defaults.PATHS if field != 'features.first_runs']  # a tuple of paths
 
 
 @pytest.mark.slow
@@ -635,34 +640,33 @@ def test_a_tilde_in_config_and_workdir_is_the_home_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  'field',
-  [
-    'data.dir',
-    *(
-      pytest.param(field, marks=pytest.mark.slow)
-      for field in ('init_from.speech', 'init_from.visual', 'init_from.physiology', 'pretrained', 'postprocessing_from')
-    ),
-  ],
-)
-def test_a_tilde_in_a_field_that_is_a_path_is_the_home_folder(tmp_path, field):
+def test_a_tilde_in_a_field_that_is_a_path_is_the_home_folder(tmp_path):
+  home = {**environment(), 'HOME': str(tmp_path / 'home')}
+  given = [f'--config={ROOT}/configs/fused_physiology.py', *(f'--config.{name}=~/{name}' for name in PLAIN_PATHS)]
+  code = """
+import json, sys
+from absl import flags
+from e2e_affect import main
+main._define_flags(False)
+main._parse(sys.argv)
+print(json.dumps(flags.FLAGS.config.to_dict()))
+"""
   done = subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'e2e_affect.main',
-      f'--config={ROOT}/configs/fused_physiology.py',
-      '--workdir=run',
-      f'--config.{field}=~/there',
-      '--config.data.dir=data' if field != 'data.dir' else '--mode=train',
-    ],
+    [sys.executable, '-c', code, *given], capture_output=True, text=True, check=True, cwd=ROOT, env=home
+  )
+  of = json.loads(done.stdout)
+  for name in PLAIN_PATHS:
+    value = functools.reduce(operator.getitem, name.split('.'), of)
+    assert value == f'{tmp_path}/home/{name}', name
+  done = subprocess.run(
+    [sys.executable, '-m', 'e2e_affect.main', *given, '--workdir=run'],
     capture_output=True,
     text=True,
     check=False,
     cwd=tmp_path,
-    env={**environment(), 'HOME': str(tmp_path / 'home')},
+    env=home,
   )
-  assert last_line(done).startswith(f'error: {tmp_path}/home/there') and 'not found' in last_line(done)
+  assert last_line(done).startswith(f'error: {tmp_path}/home/') and 'not found' in last_line(done)
 
 
 def test_a_batch_that_is_larger_than_the_memory_is_refused_before_the_corpus_is_made(

@@ -133,7 +133,7 @@ _PICTURES = 5
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('shallow')
-@pytest.mark.parametrize('devices', [pytest.param(2, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize('devices', [pytest.param(2, marks=pytest.mark.long), 8])
 def test_devices_change_neither_loss_nor_gradient_nor_statistics(small_config, devices):
   """Batch of 3 with ragged masks: two devices hold 2 + 1 and padding, of eight devices five nothing but padding.
 
@@ -238,13 +238,10 @@ def test_a_nan_skips_the_update_and_is_counted(small_config):
       'speech',
       {'model.speech.variant': 'released', 'model.recurrent.peepholes': True, 'model.recurrent.cell_clip': 100.0},
     ),
-    pytest.param(
-      'visual', {'model.visual.stem_pool_padding': 'SYMMETRIC', 'model.visual.stride_on': '3x3'}, marks=pytest.mark.slow
-    ),
-    pytest.param('visual', {'model.visual.stem_pool_padding': 'SAME'}, marks=pytest.mark.slow),
-    pytest.param('visual', {'model.visual.batch_norm': 'frozen'}, marks=pytest.mark.slow),
-    pytest.param('visual', {'model.visual.remat': True}, marks=pytest.mark.slow),
-    pytest.param('geometric', {}, marks=pytest.mark.slow),
+    ('visual', {'model.visual.stem_pool_padding': 'SYMMETRIC', 'model.visual.stride_on': '3x3'}),
+    ('visual', {'model.visual.batch_norm': 'frozen'}),
+    ('visual', {'model.visual.remat': True, 'model.visual.stem_pool_padding': 'SAME'}),
+    ('geometric', {}),
   ],
 )
 def test_a_compiled_gradient_with_a_constant_mask_is_that_of_single_operations(modality, change):
