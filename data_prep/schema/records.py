@@ -26,7 +26,7 @@ class Record:
     recording: id of the recording.
     subject: id of the person; a subject belongs to one partition only.
     index: of this record in its recording, from 0; files call it `second`, which it is on the paper's grid.
-    label: [R, K] float32, gold standard, scaled to [−1, 1].
+    label: [R, K] float32, gold standard: numbers in [−1, 1], or the index of a class.
     label_mask: [R] float32, 0 where there is no label.
     valid: [R] float32, 0 past the end of the recording.
     values: field of a stream -> what is stored. Per step: an array [R, …], or R JPEG byte strings; per recording: a

@@ -4,7 +4,6 @@ One PNG per recording, read back from the shards: faces in time (a red frame: th
 crop is shown), the detector's confidence, the waveform, ECG and EDA, and the labels.
 """
 
-import collections
 import functools
 import pathlib
 import re
@@ -20,6 +19,8 @@ from data_prep.shards import read, write
 
 FACES_PER_ROW, ROWS = 12, 2
 LOST_COLOUR = (220, 30, 30)
+# Names may hold dollars, and signs of scripts that no usual font has: boxes that name the script stand for these.
+_OF_OTHERS = {'parse_math': False, 'family': ['DejaVu Sans', 'Last Resort High-Efficiency']}
 
 
 def write_sheets(folder, out, recordings=None) -> list[pathlib.Path]:
@@ -38,9 +39,7 @@ def write_sheets(folder, out, recordings=None) -> list[pathlib.Path]:
   """
   folder, out = pathlib.Path(folder), pathlib.Path(out)
   manifest = Manifest.read(folder)
-  by_recording = collections.defaultdict(list)
-  for shard in manifest.shards:
-    by_recording[shard.recording].append(shard)
+  by_recording = manifest.by_recording()
   unknown = sorted(set(recordings or ()) - set(by_recording))
   if unknown:
     raise DataError(f'{folder}: no recording {", ".join(unknown)}; it holds {", ".join(sorted(by_recording))}')
@@ -91,7 +90,12 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
   if 'physiology_found' in data:
     panels.append((1.2, _draw_physiology))
   if data['label_mask'].any() or not panels:
-    panels.append((2.0, functools.partial(_draw_labels, targets=manifest.targets)))
+    numbers = [target for target in manifest.targets if target not in manifest.classes]
+    of = {target: data['label'][:, k] for k, target in enumerate(manifest.targets)}
+    if numbers:
+      panels.append((2.0, functools.partial(_draw_labels, labels={target: of[target] for target in numbers})))
+    for target, names in manifest.classes.items():
+      panels.append((0.6 + 0.15 * len(names), functools.partial(_draw_classes, target, names, of[target])))
   heights = [height for height, _ in panels]
   figure, axes = plt.subplots(
     len(panels),
@@ -102,8 +106,7 @@ def _draw(path, name, recording_shards, manifest, data) -> None:
     squeeze=False,
   )
   axes = axes[:, 0]
-  # Names may hold dollars, and signs of scripts that no usual font has: boxes that name the script stand for these.
-  axes[0].set_title(title, parse_math=False, family=['DejaVu Sans', 'Last Resort High-Efficiency'])
+  axes[0].set_title(title, **_OF_OTHERS)
   axes[-1].set_xlabel('seconds')
   for axis, (_, draw) in zip(axes, panels):
     draw(axis, time, data)
@@ -157,14 +160,20 @@ def _draw_physiology(axis, time, data):
   axis.legend(loc='upper right', ncols=2)
 
 
-def _draw_labels(axis, time, data, targets):
-  label = np.where(data['label_mask'][:, None] > 0, data['label'], np.nan)
-  for k, target in enumerate(targets):
-    axis.plot(time, label[:, k], label=target)
+def _draw_labels(axis, time, data, labels):
+  for target, label in labels.items():
+    axis.plot(time, np.where(data['label_mask'] > 0, label, np.nan), label=target)
   axis.axhline(0, color='grey', linewidth=0.5)
   axis.set_ylim(-1.05, 1.05)
   axis.set_ylabel('gold standard')
-  axis.legend(loc='upper right', ncols=len(targets))
+  axis.legend(loc='upper right', ncols=len(labels))
+
+
+def _draw_classes(target, names, label, axis, time, data):
+  axis.plot(time, np.where(data['label_mask'] > 0, label, np.nan), drawstyle='steps-mid', linewidth=3)
+  axis.set_yticks(range(len(names)), names, fontsize=7, **_OF_OTHERS)
+  axis.set_ylim(len(names) - 0.5, -0.5)
+  axis.set_ylabel(target)
 
 
 def _sheet(faces, found, shown):

@@ -71,6 +71,7 @@ def add_landmarks(data, source: str, out, jobs: int = 1) -> Manifest:
       folds=manifest.folds,
       label_clock=manifest.label_clock,
       about=manifest.about,
+      face_size=manifest.face_size,
     )
   for name, of in by_recording.items():
     found = np.isfinite(points[name]).all(axis=(1, 2)).mean()

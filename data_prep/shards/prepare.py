@@ -278,8 +278,11 @@ def locked(out):
   with atomic.writing(parts):
     parts.mkdir(parents=True, exist_ok=True)
     inside(out, write.PARTS, out)
-  in_use = f'{parts.parent}: another preparation is writing here; wait for it'
-  with lock.held(parts / 'lock', parts, lambda _: in_use):
+
+  def in_use(holder):
+    return f'{parts.parent}: in use by {holder or "another preparation"}; wait for it, or choose another --out'
+
+  with lock.held(parts / 'lock', parts, in_use):
     for folder in (parts, parts.parent):
       atomic.sweep(folder)  # of runs that were killed
     write.names(out)  # refused now rather than at the end

@@ -12,7 +12,7 @@ _COLUMNS = (
   'video s',
   'fps',
   'face %',
-  'frames/s',
+  'steps/s',
   'notes',
 )
 
@@ -63,7 +63,7 @@ def format_table(summaries, partitions, fresh, seconds: float, absent, rejects, 
   steps = sum(summaries[name].steps for name in fresh)
   lines.append(
     f'prepared {len(fresh)} of {len(summaries) + len(rejects)} recordings now, {steps} steps in '
-    f'{seconds:.1f} s: {steps / seconds:.0f} frames/s, {steps * grid.step_seconds / seconds:.1f} × real time'
+    f'{seconds:.1f} s: {steps / seconds:.0f} steps/s, {steps * grid.step_seconds / seconds:.1f} × real time'
   )
   if absent:
     lines.append(f'absent, though the split names them: {len(absent)}')

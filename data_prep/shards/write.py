@@ -131,7 +131,7 @@ def finish(
     split_infos=split_infos,
     filename_template=template,
     check_data=False,
-    description='One second of audio, face and labels per record; see manifest.json.',
+    description='Steps of a recording with their labels in each record; manifest.json names the streams.',
   )
   manifest = Manifest(
     targets=list(layout.targets),

@@ -79,7 +79,11 @@ def simulate(out, subjects: int, seconds: int, seed: int, jobs: int, layout: str
 @contextlib.contextmanager
 def _locked(out, layout):
   """Holds the corpus against a second simulation, and removes what killed ones left."""
-  with lock.held(out / _LOCK_FILE, out, lambda _: f'{out}: another simulation is writing here; wait for it'):
+
+  def in_use(holder):
+    return f'{out}: in use by {holder or "another simulation"}; wait for it, or choose another --out'
+
+  with lock.held(out / _LOCK_FILE, out, in_use):
     for folder in {out, *(path.parent for path in files(out, '', layout).values())}:
       if folder.is_dir():
         atomic.sweep(folder)

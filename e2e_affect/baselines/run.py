@@ -77,9 +77,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     # Last but for the page: a run that has it is done.
     results.write_results(folder, content, traces, head, targets, own=own, simulated=from_whom.simulated)
     run_report.write_report(folder)
-    (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
-    for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
-      logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
+    for line in comparison.in_words(content, head.measure):
+      logging.info('%s', line)
     return content
 
 

@@ -265,9 +265,7 @@ def _paths(out, name):
 def _ours(out, name):
   """Which files of a clip an analysis wrote; the copy of the clip and files in further formats are among them."""
   ours = _known_further(out, name)
-  for path, known in zip(
-    _paths(out, name), (_is_json, clip_csv.is_ours, lambda data: PAGE_MARK.encode() in data), strict=True
-  ):
+  for path, known in zip(_paths(out, name), (_is_json, clip_csv.is_ours, _is_page), strict=True):
     try:
       data = path.read_bytes()
     except OSError:

@@ -64,7 +64,7 @@ def eval_step(
   config: ml_collections.FrozenConfigDict,
   context: int,
 ) -> tuple[jax.Array, recurrent.Carry]:
-  """Predictions [B, T, K] of the next T steps of B recordings, and the recurrent state to go on with."""
+  """Outputs of the head [B, T, O] for the next T steps of B recordings, and the recurrent state to go on with."""
   inputs = inputs_of(batch, model.config, config.augment, keys=None)
   predicted = model.apply(variables, inputs, train=False, carry=carry, context=context)
   return cast(tuple[jax.Array, recurrent.Carry], predicted)  # Flax's type allows for changed variables, too

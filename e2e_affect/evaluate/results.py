@@ -39,14 +39,9 @@ RESULTS_FILE = 'results.json'
 PREDICTIONS_FOLDER = table.FOLDER
 
 
-def results_file(without: Sequence[str] = ()) -> str:
-  """The name of the results of a network from which these streams were taken away, in the order of its modalities."""
-  return f'results{_suffix(without)}.json'
-
-
-def predictions_folder(without: Sequence[str] = ()) -> str:
-  """The name of the folder of the predictions beside `results_file`."""
-  return f'{PREDICTIONS_FOLDER}{_suffix(without)}'
+def results_file(without: Sequence[str] = (), suffix: str = '') -> str:
+  """The name of the results with this suffix, or without these streams, in the order of the network's modalities."""
+  return f'results{suffix or _suffix(without)}.json'
 
 
 def _suffix(without):
@@ -172,9 +167,7 @@ def write_results(
         folder = path.parent / own.prediction_format / partition / stage
         own_files.write(own.prediction_format, folder, [own_clock.rows(own, t) for t in of_stage], targets)
   content = results | ({'without': list(without)} if without else {})
-  atomic.write(
-    workdir / f'results{suffix or _suffix(without)}.json', json.dumps(content, indent=1, allow_nan=False) + '\n'
-  )
+  atomic.write(workdir / results_file(without, suffix), json.dumps(content, indent=1, allow_nan=False) + '\n')
 
 
 def on_others(workdir) -> dict[str, dict]:
@@ -193,7 +186,7 @@ def read_results(workdir, without: Sequence[str] = (), suffix: str = '') -> dict
   Raises:
     DataError: it is absent or damaged.
   """
-  path = pathlib.Path(workdir) / f'results{suffix or _suffix(without)}.json'
+  path = pathlib.Path(workdir) / results_file(without, suffix)
   command = '--mode=evaluate' + (f' --without={",".join(without)}' if without else ' --on=…' if suffix else '')
   try:
     results = json_text.parse(path.read_text(encoding='utf-8'))

@@ -34,6 +34,15 @@ def table_vi(runs: Sequence[tuple[str, dict]], stage: str) -> list[list[str]]:
   return rows
 
 
+def in_words(results: dict, measure: str) -> list[str]:
+  """A line for each scored name, of the content of a `results.json`; `measure` is the head's."""
+  (header, raw), (_, processed) = (table_vi([('', results)], stage) for stage in ('raw', 'postprocessed'))
+  return [
+    f'{name}: {measure} on test (validation) {before} raw, {after} post-processed'
+    for name, before, after in zip(header[1:], raw[1:], processed[1:], strict=True)
+  ]
+
+
 def comparison(
   runs: Sequence[tuple[str, dict]],
   workdirs: Sequence[pathlib.Path],

@@ -30,7 +30,7 @@ class MetricWriter:
     """Opens the record; makes the folder.
 
     Raises:
-      WorkdirError: the folder cannot be written.
+      WorkdirError, DiskFullError: the folder cannot be written.
     """
     self._workdir = pathlib.Path(workdir)
     self._path = self._workdir / METRICS_FILE
@@ -62,7 +62,7 @@ class MetricWriter:
     """Adds one row.
 
     Args:
-      step: training steps done.
+      step: updates done.
       kind: 'train' or 'validation'.
       values: name -> number (Python, NumPy or a JAX scalar).
       seconds_left: until the end of training, for the log line.

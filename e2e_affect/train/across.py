@@ -45,6 +45,7 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
   Raises:
     DataError: the two share no target, fewer than two classes, or no grid; or the other lacks a stream of the network,
       or has no such partition.
+    UserError: the run's folder or checkpoint cannot be used, or memory is exhausted; see data_prep/core/errors.py.
   """
   config, dataset = workdirs.read_config(workdir), workdirs.read_dataset(workdir)
   head, learnt = heads.of(config), list(dataset['targets'])
@@ -62,7 +63,9 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
     _warn_of_the_same_people(folder, trained, data_dir, manifest, partition)
     layout = _layout(folder, data_dir, config, begun, manifest)
     suffix = f'_on_{re.sub("[^A-Za-z0-9_.-]", "_", os.path.basename(os.path.realpath(data_dir)))}'
-    before = results.read_results(folder, suffix=suffix) if (folder / f'results{suffix}.json').exists() else {}
+    before = (
+      results.read_results(folder, suffix=suffix) if (folder / results.results_file(suffix=suffix)).exists() else {}
+    )
     eval_step = chunks.over_devices(config, layout)
     state, checkpoint = finish.replicated_best(folder, config, layout)
     network = predictor.NetworkPredictor(state.evaluated(), eval_step, config, manifest)
@@ -83,10 +86,9 @@ def evaluate_on(workdir: str, data_dir: str, partition: str) -> dict:
       results.write_results(
         folder, content, traces, head, targets, own=own, suffix=suffix, simulated=learnt_from.simulated
       )
-      (header, raw), (_, post) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
-      for target, *cells in zip(header[1:], raw[1:], post[1:], strict=True):
-        logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
-      logging.info('results: %s', folder / f'results{suffix}.json')
+      for line in comparison.in_words(content, head.measure):
+        logging.info('%s', line)
+      logging.info('results: %s', folder / results.results_file(suffix=suffix))
       return content
 
     return hosts.first_host_first(score_and_write, functools.partial(results.read_results, folder, suffix=suffix))

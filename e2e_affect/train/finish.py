@@ -77,9 +77,8 @@ def evaluate(
     if not without:
       plots.write_figures(workdir, content, traces, head, targets)
       run_report.write_report(workdir)
-    (header, raw), (_, processed) = (comparison.table_vi([('', content)], stage) for stage in ('raw', 'postprocessed'))
-    for target, *cells in zip(header[1:], raw[1:], processed[1:], strict=True):
-      logging.info('%s: %s on test (validation) %s raw, %s post-processed', target, head.measure, *cells)
+    for line in comparison.in_words(content, head.measure):
+      logging.info('%s', line)
     if without:
       logging.info('results: %s', workdir / results.results_file(without))
     return content

@@ -46,7 +46,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     The content of `results.json`.
 
   Raises:
-    UserError: for everything that a user can mend; see data_prep/errors.py.
+    UserError: for everything that a user can mend; see data_prep/core/errors.py.
     SystemExit: 143 after SIGTERM, 130 after SIGINT, once the state is saved.
   """
   ranges.check(config)

@@ -1,5 +1,6 @@
 """Geometric features: Procrustes against an SVD in NumPy, every provider that can run here, shards with landmarks."""
 
+import dataclasses
 import pathlib
 import sys
 import types
@@ -227,7 +228,14 @@ def stored(folder):
 
 def test_shards_with_landmarks(tmp_path, with_files, capsys):
   data, files = with_files
+  own = dataclasses.replace(
+    Manifest.read(data), folds={'f': {'SA': 'train', 'SB': 'test', 'SC': 'test'}}, about={'A': {'sex': 'female'}}
+  )
+  dataclasses.replace(own, face_size={'A': 81.5}).write(data)
   manifest = landmarks.add_landmarks(data, str(files), tmp_path / 'out')
+  before = vars(Manifest.read(data))
+  for name, value in vars(manifest).items():
+    assert value == before[name] or name in ('streams', 'preparation', 'shards'), name
   assert manifest.num_landmarks == POINTS and not verify.verify(tmp_path / 'out')
   assert 'A  train       landmarks in 50.0 % of 60 steps' in capsys.readouterr().out
   points = {name: np.load(files / f'{name}.npz')['landmarks'] for name in 'ABC'}

@@ -421,7 +421,7 @@ def test_arguments_and_places(tmp_path):
   with pytest.raises(WorkdirError, match='choose another folder'):
     prepare.prepare(corpus='csv', source=source, out=tmp_path / 'file' / 'out', jobs=0)
   with prepare.locked(tmp_path / 'busy'):
-    with pytest.raises(LockedError, match='another preparation is writing here'):
+    with pytest.raises(LockedError, match='in use by process .*; wait for it, or choose another --out'):
       prepare.prepare(corpus='csv', source=source, out=tmp_path / 'busy', jobs=0)
 
 

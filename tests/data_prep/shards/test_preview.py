@@ -77,6 +77,34 @@ def test_a_sheet_of_sensors_alone(tmp_path):
   assert red[:, columns[inside > 9]].any() and red[:, columns[inside < 4]].any()
 
 
+def test_classes_have_a_row_each_under_their_names(tmp_path, monkeypatch):
+  from matplotlib.axes import Axes
+
+  ticks, set_yticks = [], Axes.set_yticks
+  monkeypatch.setattr(Axes, 'set_yticks', lambda axes, *a, **k: ticks.append((axes, *a)) or set_yticks(axes, *a, **k))
+  names = ('joy', 'a$x$b', 'fear', 'calm')
+  layout = streams.layout(['emotion', 'valence'], PAPER, ['speech'], classes={'emotion': names})
+  shown = records.blank(layout)
+  label = np.stack([np.full(25, 3.0), np.linspace(-1, 1, 25)], axis=1).astype(np.float32)
+  shown = dataclasses.replace(
+    shown,
+    recording='A',
+    subject='A',
+    valid=np.ones(25, np.float32),
+    label=label,
+    label_mask=np.ones(25, np.float32),
+  )
+  shards = write.write_recording(tmp_path / 'data', [shown], layout, partition='train')
+  write.finish(tmp_path / 'data', shards, layout, label_scale={'valence': [1.0, 0.0]}, preparation={})
+  contact_sheets.write_sheets(tmp_path / 'data', tmp_path / 'sheets')
+  ((axes, places, shown_names),) = ticks
+  assert (list(places), tuple(shown_names)) == ([0, 1, 2, 3], names)
+  assert axes.get_ylabel() == 'emotion' and axes.get_ylim() == (3.5, -0.5)  # the index of every class lies inside
+  np.testing.assert_array_equal(axes.lines[0].get_ydata(), np.full(25, 3.0))
+  numbers = next(other for other in axes.figure.axes if other.get_ylabel() == 'gold standard')
+  np.testing.assert_array_equal(numbers.lines[0].get_ydata(), label[:, 1])
+
+
 def test_damaged_shards_are_said_so(folder, tmp_path):
   path = folder / Manifest.read(folder).shards[0].file
   test_shards.flip(path, 4000)
