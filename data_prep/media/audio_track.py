@@ -156,7 +156,9 @@ class Sound:
         if rate is None:
           rate = frame.sample_rate
         elif frame.sample_rate != rate:
-          raise DataError(f'{path}: the sample rate changes from {rate} to {frame.sample_rate} Hz on the way')
+          raise DataError(
+            f'{path}: the sample rate changes from {rate} to {frame.sample_rate} Hz on the way; convert it to one rate'
+          )
         samples = channels_of(path, frame)
         if self._channel is not None and self._channel > len(samples):
           raise DataError(

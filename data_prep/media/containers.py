@@ -50,7 +50,7 @@ def open_media(path):
     )
     raise DataError(f'{path}: {what}; expected a video or sound file')
   if not path.stat().st_size:
-    raise DataError(f'{path}: an empty file')
+    raise DataError(f'{path}: an empty file; copy it again')
   options = {'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}
   if head[8:] == b'WAVE':
     options['probesize'] = _WAVE_PROBE

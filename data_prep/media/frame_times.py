@@ -27,7 +27,7 @@ def frame_ends(path) -> np.ndarray:
       begins.append(clock.seconds(packet.pts, packet) - zero)
       durations.append(clock.seconds(packet.duration or 0, packet))
   if not begins:
-    raise DataError(f'{path}: the video track holds no frames')
+    raise DataError(f'{path}: the video track holds no frames; copy the file again')
   order = np.argsort(begins, kind='stable')
   shown = np.array(begins)[order]
   last = durations[order[-1]] or usual or (float(np.median(np.diff(shown))) if len(shown) > 1 else 0.0)

@@ -152,7 +152,7 @@ class Track:
         self._why = self._why or f'the first after {at:.2f} s: {_fault(e)}'
         if failures == _MAX_READ_FAILURES:
           raise DataError(
-            f'{self._path}: the {self._stream.type} track is damaged after {at:.2f} s ({_fault(e)})'
+            f'{self._path}: the {self._stream.type} track is damaged after {at:.2f} s ({_fault(e)}); copy it again'
           ) from None
         packets = self._container.demux(*self._clock.streams)
         continue

@@ -51,7 +51,7 @@ def video_end(path, grid: Grid = PAPER) -> float:
         time = end if shown is None else clock.seconds(shown, packet) - clock.origin(container)
         end = max(end, time + (_showing(track, packet, time) or duration))
   if not end:
-    raise DataError(f'{path}: the video track holds no frames')
+    raise DataError(f'{path}: the video track holds no frames; copy the file again')
   return end
 
 
@@ -127,7 +127,7 @@ class Video:
         duration = _showing(track, frame, time) or duration
         self.end = time + duration
       if not count:
-        raise DataError(f'{self.path}: the video track holds no frames')
+        raise DataError(f'{self.path}: the video track holds no frames; copy the file again')
       track.check_length(self.end)
       self.notes += track.notes
     if self.end - began > MAX_HOLE_SECONDS:

@@ -93,7 +93,7 @@ def _all_points(data, out, manifest, provider, source, by_recording, jobs) -> di
   with contextlib.closing(results):
     for (name, _), found in progress.over(results, 'finding landmarks', 'recordings', len(by_recording)):
       if isinstance(found, pool.Crashed):
-        raise DataError(f'{name}: the search for landmarks crashed, perhaps for lack of memory')
+        raise DataError(f'{name}: the search for landmarks crashed, perhaps for lack of memory; give fewer --jobs')
       points[name] = found
   return points
 

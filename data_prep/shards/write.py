@@ -165,7 +165,7 @@ def names(out) -> dict[str, str]:
   except FileNotFoundError:
     return {}
   except OSError as e:
-    raise DataError(f'{path}: cannot be read ({e.strerror})') from None
+    raise DataError(f'{path}: cannot be read ({e.strerror}); mend that and run the command again') from None
   except (ValueError, TypeError, AttributeError) as e:
     raise DataError(f'{path}: damaged ({e}); remove {out} and run the command again') from None
   inside(out, PARTS, path)

@@ -10,8 +10,9 @@ import numpy as np
 from data_prep.core import atomic, cli, remote
 from data_prep.core.errors import DataError, DiskFullError, UserError, WorkdirError
 from data_prep.recordings import who
-from e2e_affect.clips import clip_csv, clip_files, formats, index_page, one_clip, out_folder, rejects, sources
+from e2e_affect.clips import clip_files, formats, index_page, one_clip, out_folder, rejects, sources
 from e2e_affect.clips.baseline import Baseline
+from e2e_affect.clips.formats import table
 from e2e_affect.clips.network import Network
 from e2e_affect.run.origin import SIMULATED
 
@@ -151,11 +152,11 @@ def _write_index(out, sparklines, refused, batch):
       for one in people:
         targets = list(one['targets'])
         if one['clip'] not in sparklines:
-          table = clip_files.table_of(name, one['person'] if 'page' in one else None)
-          traces = clip_csv.read_traces(out / table, targets)
+          file = clip_files.table_of(name, one['person'] if 'page' in one else None)
+          traces = table.values(out / file, targets)
           sparklines[one['clip']] = {target: index_page.sparkline(traces[:, k]) for k, target in enumerate(targets)}
         index_page.row(one, sparklines[one['clip']], targets, 1.0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as e:
       cli.say(f'{out / name}.json: not in the index, no whole result ({type(e).__name__}: {e}); analyse the clip again')
       continue
     clips += 1

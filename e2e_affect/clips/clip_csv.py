@@ -69,20 +69,6 @@ def write(
   atomic.write(path, text.getvalue())
 
 
-def read_traces(path: pathlib.Path, targets: Sequence[str]) -> np.ndarray:
-  """[T, K] float32, post-processed where there are such columns, of what `write` wrote.
-
-  Raises:
-    OSError, ValueError, KeyError: it cannot be read, or is no such table.
-  """
-  with path.open(encoding='utf-8', newline='') as file:
-    rows = list(csv.DictReader(file))
-  if not rows:
-    raise ValueError(f'{path}: no rows')
-  columns = [target if f'{target}_post' not in rows[0] else f'{target}_post' for target in targets]
-  return np.array([[float(row[column]) for column in columns] for row in rows], np.float32)
-
-
 def is_ours(data: bytes) -> bool:
   """Whether the content of a file is a table that `write` wrote."""
   header = data.partition(b'\n')[0]

@@ -100,7 +100,10 @@ def run(
     DataError: see `incoming.steps`.
   """
   if faces not in (who.LARGEST, who.ALL) or port is not None and faces == who.ALL:
-    raise UserError('--stream follows the largest face, or with --faces=all and without --serve everybody')
+    also = '' if port is None else f' --serve={port}'
+    raise UserError(
+      f'--faces={faces}{also}: --stream follows the largest face, or with --faces=all and without --serve everybody'
+    )
   one_clip.check_sees(network, who.Wanted(faces))
   one = OnlineNetwork(network)
   online = Everybody(one) if faces == who.ALL else one

@@ -60,7 +60,9 @@ def check(names: Sequence[str], outputs: Sequence[str], shows: str) -> None:
       )
     lacking = [output for output in format.needs if output not in outputs]
     if lacking:
-      raise UserError(f'--format={name} needs {" and ".join(lacking)}, and here are {", ".join(outputs)}')
+      raise UserError(
+        f'--format={name} needs {" and ".join(lacking)}, and here are {", ".join(outputs)}; leave this format out'
+      )
     for library in format.libraries:
       importlib.import_module(library)
 

@@ -78,6 +78,15 @@ def read(path: pathlib.Path) -> list[Prediction]:
   return predictions
 
 
+def values(path: pathlib.Path, outputs: Sequence[str]) -> np.ndarray:
+  """[T, O] float32 of one trace's CSV, post-processed where there are such columns.
+
+  Raises:
+    DataError: it cannot be read, or is no such table.
+  """
+  return _values(path, _columns(path), outputs)
+
+
 def _copy(path, name):
   """What plays of a clip, for a folder of a format beside its table."""
   copy = clip_files.MEDIA_FOLDER, pathlib.PurePosixPath(name or '').name
