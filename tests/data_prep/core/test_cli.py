@@ -118,7 +118,7 @@ runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  'number, code', [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+  'number, code', [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)]
 )
 @pytest.mark.parametrize(
   'module, flags',
