@@ -215,7 +215,9 @@ def test_a_name_that_is_no_utf_8_is_analysed_like_any_other(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number, code', [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+  'number, code', [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_prediction_without_leavings_and_the_same_command_goes_on(tmp_path, number, code):
   network = small_network('speech')
   exported.save(network, tmp_path / 'net')
