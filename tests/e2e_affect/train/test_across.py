@@ -56,7 +56,8 @@ def test_targets_go_by_name_and_the_postprocessing_is_the_runs(run, tmp_path):
   loop.evaluate_only(str(run), 'test')
   own = results.read_results(run)
   (run / 'results.json').write_text(json.dumps(own | {'postprocessing': POSTPROCESSING}))
-  of_run = (path for path in run.rglob('*') if '_on_' not in str(path.relative_to(run)))  # other tests evaluate on others
+  # Other tests of this module may have evaluated on others before.
+  of_run = (path for path in run.rglob('*') if '_on_' not in str(path.relative_to(run)))
   before = {path: path.read_bytes() for path in of_run if path.is_file() and path.suffix != '.log'}
   other = other_data(tmp_path / 'other')
   content = across.evaluate_on(str(run), other, 'test')
